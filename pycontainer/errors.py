@@ -1,0 +1,253 @@
+"""The public error tree. Catch by what you can do about it; the subject is in the attributes.
+
+PycontainerError
+├ NotFound(LookupError)               no such image, container, program, blob
+├ Conflict
+│ ├ AlreadyExists                     the name is taken
+│ ├ InUse                             something still needs it
+│ └ WrongState                        the verb does not fit the object's state
+├ InvalidInput(ValueError)
+│ ├ BadReference                      an image name that does not follow the grammar
+│ ├ InvalidOption                     a container option with a value it cannot have
+│ └ InvalidImage                      a manifest, config, layer or archive that breaks its specification
+├ Unsupported                         this host cannot; carries the remedy
+├ KernelError(OSError)                a system call failed; carries call, path and errno
+├ IntegrityError
+│ └ DigestMismatch                    bytes that are not what their digest or size says
+├ RegistryError
+│ ├ AuthDenied                        no credentials, or not these
+│ ├ RateLimited                       asked to wait; carries retry_after_s
+│ └ TransferFailed                    broken connection, server error; carries is_temporary
+├ LaunchError                         the container's first process could not be started
+├ ContainerFailed                     it started, and its exit code was not zero
+└ DeadlineExceeded(TimeoutError)      the time given was not enough
+
+Messages are lower case, name the value, and end with the remedy where there is one.
+Every error can be pickled.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+__all__ = [
+    "AlreadyExists",
+    "AuthDenied",
+    "BadReference",
+    "Conflict",
+    "ContainerFailed",
+    "DeadlineExceeded",
+    "DigestMismatch",
+    "InUse",
+    "IntegrityError",
+    "InvalidImage",
+    "InvalidInput",
+    "InvalidOption",
+    "KernelError",
+    "LaunchError",
+    "NotFound",
+    "PycontainerError",
+    "RateLimited",
+    "RegistryError",
+    "TransferFailed",
+    "Unsupported",
+    "WrongState",
+]
+
+
+class PycontainerError(Exception):
+    """Base of every error this package raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Keyword-only constructors defeat the default pickling by positional args.
+        return (_rebuild, (type(self), self.args, dict(self.__dict__)))
+
+
+def _rebuild(kind: type[PycontainerError], args: tuple[Any, ...], state: dict[str, Any]) -> PycontainerError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class NotFound(PycontainerError, LookupError):
+    """What was named does not exist here."""
+
+
+class Conflict(PycontainerError):
+    """The request is sound, but not beside what already exists."""
+
+
+class AlreadyExists(Conflict):
+    """The name or address is taken."""
+
+
+class InUse(Conflict):
+    """Something still needs the object; remove that first."""
+
+
+class WrongState(Conflict):
+    """The verb does not fit the state the object is in.
+
+    Attributes: verb, state, allowed (the states in which the verb works).
+    """
+
+    def __init__(self, message: str, *, verb: str = "", state: str = "", allowed: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.verb = verb
+        self.state = state
+        self.allowed = allowed
+
+
+class InvalidInput(PycontainerError, ValueError):
+    """A value from the caller, an image or a registry that cannot be accepted."""
+
+
+class BadReference(InvalidInput):
+    """An image reference outside the grammar."""
+
+
+class InvalidOption(InvalidInput):
+    """A container option whose value is out of range or of the wrong form."""
+
+
+class InvalidImage(InvalidInput):
+    """A manifest, configuration, layer or archive that breaks its specification."""
+
+
+class Unsupported(PycontainerError):
+    """This host, kernel or registry cannot do it.
+
+    Attributes: feature (what is missing), remedy (what to do about it).
+    """
+
+    def __init__(self, feature: str, remedy: str = "") -> None:
+        super().__init__(feature, remedy)
+        self.feature = feature
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.feature}; {self.remedy}" if self.remedy else self.feature
+
+
+class KernelError(PycontainerError, OSError):
+    """A system call failed.
+
+    Attributes: call (its name), path (what it was about, or ""), errno.
+    """
+
+    def __init__(self, errno: int, call: str, path: str = "", hint: str = "") -> None:
+        message = f"{call}{f'({path})' if path else ''}: {os.strerror(errno)}"
+        super().__init__(errno, f"{message}; {hint}" if hint else message)
+        self.errno = errno
+        self.call = call
+        self.path = path
+
+    def __str__(self) -> str:
+        return str(self.args[1])
+
+
+class IntegrityError(PycontainerError):
+    """Stored or received bytes are not what they claim to be."""
+
+
+class DigestMismatch(IntegrityError):
+    """A digest or a size differs.
+
+    Attributes: expected, actual, source (where the bytes came from).
+    """
+
+    def __init__(self, expected: str, actual: str, source: str) -> None:
+        super().__init__(expected, actual, source)
+        self.expected = expected
+        self.actual = actual
+        self.source = source
+
+    def __str__(self) -> str:
+        return f"{self.source}: expected {self.expected}, got {self.actual}"
+
+
+class RegistryError(PycontainerError):
+    """A registry refused or failed.
+
+    Attributes: status (HTTP status or 0), codes (the specification's error codes), url (redacted).
+    """
+
+    def __init__(self, message: str, *, status: int = 0, codes: tuple[str, ...] = (), url: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.codes = codes
+        self.url = url
+
+
+class AuthDenied(RegistryError):
+    """The registry wants credentials that were not given, or refuses the ones that were."""
+
+
+class RateLimited(RegistryError):
+    """Too many requests, even after waiting as told.
+
+    Attributes: retry_after_s (seconds the registry asked for, or None).
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.retry_after_s = retry_after_s
+
+
+class TransferFailed(RegistryError):
+    """A transfer broke off.
+
+    Attributes: is_temporary (whether trying again later can help).
+    """
+
+    def __init__(self, message: str, *, is_temporary: bool = True, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.is_temporary = is_temporary
+
+
+class LaunchError(PycontainerError):
+    """The container's first process could not be started.
+
+    Attributes: step (the launch step that failed), reason (what the kernel or the check said),
+    exit_code (Docker's: 125 set-up failed, 126 not executable, 127 no such program).
+    """
+
+    def __init__(self, message: str, *, step: str = "", reason: str = "", exit_code: int = 125) -> None:
+        super().__init__(message)
+        self.step = step
+        self.reason = reason
+        self.exit_code = exit_code
+
+
+class ContainerFailed(PycontainerError):
+    """The container ran and ended with a code other than zero.
+
+    Attributes: exit_code, stdout, stderr (bytes).
+    """
+
+    def __init__(self, message: str, *, exit_code: int, stdout: bytes = b"", stderr: bytes = b"") -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        self.stdout = stdout
+        self.stderr = stderr
+
+
+class DeadlineExceeded(PycontainerError, TimeoutError):
+    """The time given was not enough. Attributes: timeout_s."""
+
+    def __init__(self, message: str, *, timeout_s: float | None = None) -> None:
+        super().__init__(message)
+        self.timeout_s = timeout_s
+
+
+@contextmanager
+def mapped(*sources: type[BaseException], to: Callable[[BaseException], PycontainerError]) -> Iterator[None]:
+    """Turn the given exceptions into one of ours, keeping the cause."""
+    try:
+        yield
+    except sources as error:
+        raise to(error) from error
