@@ -1,0 +1,80 @@
+"""One member of a layer's tar, as the reader yields it and the writer takes it."""
+
+from __future__ import annotations
+
+__all__ = ["KINDS", "Entry"]
+
+KINDS = ("file", "dir", "symlink", "hardlink", "char", "block", "fifo")
+
+
+class Entry:
+    """A file, directory, link or node with all its metadata; names are bytes, as the kernel keeps them.
+
+    Attributes:
+        name: path inside the archive, without a trailing slash.
+        kind: one of KINDS.
+        mode: permission bits with setuid, setgid and sticky (0..0o7777), no type bits.
+        size: logical size in bytes (of a sparse file: holes included); 0 for all but files.
+        mtime_ns: nanoseconds since 1970, may be negative.
+        linkname: target of a symlink, or path inside the archive that a hardlink names.
+        xattrs: extended attributes, name to value.
+        sparse: (offset, length) of every data extent, ascending, or None when the file has no holes.
+    """
+
+    __slots__ = (
+        "devmajor",
+        "devminor",
+        "gid",
+        "kind",
+        "linkname",
+        "mode",
+        "mtime_ns",
+        "name",
+        "size",
+        "sparse",
+        "uid",
+        "xattrs",
+    )
+
+    def __init__(
+        self,
+        name: bytes,
+        kind: str = "file",
+        mode: int = 0o644,
+        uid: int = 0,
+        gid: int = 0,
+        size: int = 0,
+        mtime_ns: int = 0,
+        linkname: bytes = b"",
+        devmajor: int = 0,
+        devminor: int = 0,
+        xattrs: dict[bytes, bytes] | None = None,
+        sparse: list[tuple[int, int]] | None = None,
+    ) -> None:
+        self.name = name
+        self.kind = kind
+        self.mode = mode
+        self.uid = uid
+        self.gid = gid
+        self.size = size
+        self.mtime_ns = mtime_ns
+        self.linkname = linkname
+        self.devmajor = devmajor
+        self.devminor = devminor
+        self.xattrs: dict[bytes, bytes] = {} if xattrs is None else xattrs
+        self.sparse = sparse
+
+    @property
+    def stored_size(self) -> int:
+        """Bytes of content in the archive: the data extents of a sparse file, the size of any other."""
+        return self.size if self.sparse is None else sum(length for _, length in self.sparse)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Entry):
+            return NotImplemented
+        return all(getattr(self, field) == getattr(other, field) for field in self.__slots__)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Entry({self.name!r}, {self.kind!r}, mode={self.mode:#o}, uid={self.uid}, gid={self.gid}, size={self.size})"
