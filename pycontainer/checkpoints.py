@@ -10,20 +10,26 @@ import os
 import signal
 
 _armed: str | None = None
+_victim: int | None = None
 
 
-def arm(name: str | None) -> None:
-    """Kill this process when it reaches the step of that name; None disarms."""
-    global _armed
-    _armed = name
+def arm(name: str | None, victim: int | None = None) -> None:
+    """Kill a process when this one reaches the step of that name; None disarms.
+
+    victim: process id to kill, default the process that reaches the step.
+    """
+    global _armed, _victim
+    _armed, _victim = name, victim
 
 
-def armed() -> str | None:
-    """The step armed in this process, if any."""
-    return _armed
+def armed() -> tuple[str | None, int | None]:
+    """The step armed in this process, and whom it kills."""
+    return _armed, _victim
 
 
 def reached(name: str) -> None:
     """Mark a step; called as `<verb>.<thing>.<past participle>`."""
     if name == _armed:
-        os.kill(os.getpid(), signal.SIGKILL)
+        victim = _victim or os.getpid()
+        arm(None)
+        os.kill(victim, signal.SIGKILL)

@@ -19,6 +19,7 @@ PycontainerError
 │ ├ RateLimited                       asked to wait; carries retry_after_s
 │ └ TransferFailed                    broken connection, server error; carries is_temporary
 ├ LaunchError                         the container's first process could not be started
+├ HelperDied                          the helper process was killed in the middle of a request; ask again
 ├ ContainerFailed                     it started, and its exit code was not zero
 └ DeadlineExceeded(TimeoutError)      the time given was not enough
 
@@ -41,6 +42,7 @@ __all__ = [
     "ContainerFailed",
     "DeadlineExceeded",
     "DigestMismatch",
+    "HelperDied",
     "InUse",
     "IntegrityError",
     "InvalidImage",
@@ -95,7 +97,9 @@ class WrongState(Conflict):
     Attributes: verb, state, allowed (the states in which the verb works).
     """
 
-    def __init__(self, message: str, *, verb: str = "", state: str = "", allowed: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, message: str, *, verb: str = "", state: str = "", allowed: tuple[str, ...] = ()
+    ) -> None:
         super().__init__(message)
         self.verb = verb
         self.state = state
@@ -145,6 +149,11 @@ class KernelError(PycontainerError, OSError):
         self.errno = errno
         self.call = call
         self.path = path
+        self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # OSError keeps errno in C, where the instance dictionary does not see it.
+        return (type(self), (self.errno, self.call, self.path, self.hint))
 
     def __str__(self) -> str:
         return str(self.args[1])
@@ -221,6 +230,17 @@ class LaunchError(PycontainerError):
         self.step = step
         self.reason = reason
         self.exit_code = exit_code
+
+
+class HelperDied(PycontainerError):
+    """The helper process, or its child doing this job, was killed before it answered.
+
+    Asking again starts another one. Attributes: job.
+    """
+
+    def __init__(self, message: str, *, job: str = "") -> None:
+        super().__init__(message)
+        self.job = job
 
 
 class ContainerFailed(PycontainerError):

@@ -62,3 +62,19 @@ def openat2(dir_fd: int, path: bytes, flags: int, resolve: int, mode: int = 0) -
             if error.errno != errno.EAGAIN or attempt == 127:
                 raise
     raise AssertionError("unreachable")
+
+
+# prctl(2)
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NO_NEW_PRIVS = 38
+
+
+def prctl(option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 0) -> int:
+    """Operate on the calling thread or process. Source: prctl(2)."""
+    result = int(_libc.prctl(ctypes.c_int(option), *(ctypes.c_ulong(arg) for arg in (arg2, arg3, arg4, arg5))))
+    if result == -1:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return result

@@ -1,0 +1,277 @@
+"""The caller's side of the helper: start it, ask it, and never be harmed by it.
+
+The helper is started on first use with vfork semantics (subprocess), so neither the caller's threads
+nor its memory matter. It runs from a sealed memfd copy of the interpreter: a container process that
+gets hold of /proc/PID/exe cannot write to the host's file (CVE-2019-5736).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+from pycontainer import checkpoints, errors
+from pycontainer.launcher.protocol import Channel, rebuild_error
+
+__all__ = ["Helper", "Job"]
+
+SEND_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 30.0
+
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_MAIN = "import sys; sys.path.insert(0, {root!r}); from pycontainer.launcher.zygote import main; main({fd}, {pid})"
+
+_helpers: weakref.WeakSet[Helper] = weakref.WeakSet()
+
+
+class Job:
+    """One request being served by a child of the helper. Not thread-safe; close it."""
+
+    __slots__ = ("_channel", "name")
+
+    def __init__(self, name: str, sock: socket.socket) -> None:
+        self.name = name
+        self._channel = Channel(sock)
+
+    def fileno(self) -> int:
+        """The channel's descriptor, for poll(2)."""
+        return self._channel.fileno()
+
+    def receive(self, timeout_s: float | None = None) -> dict[str, Any] | None:
+        """The job's next message, None when it has ended. Raises DeadlineExceeded, or the job's error."""
+        message = self._channel.receive(timeout_s)
+        if message is not None and "error" in message:
+            raise rebuild_error(message["error"], self.name)
+        return message
+
+    def result(self, timeout_s: float | None = None) -> dict[str, Any]:
+        """Wait for the job's result. Raises DeadlineExceeded, the job's error, or HelperDied."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            message = self.receive(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            if message is None:
+                raise errors.HelperDied(f"the {self.name} job was killed before it answered", job=self.name)
+            if "result" in message:
+                result: dict[str, Any] = message["result"]
+                return result
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Send the job a message."""
+        self._channel.send(message)
+
+    def close(self) -> None:
+        """Close the channel; a plain job that has not finished ends at once."""
+        self._channel.close()
+
+    def __enter__(self) -> Job:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Helper:
+    """A helper process of this engine, started when first needed.
+
+    Thread-safe. In a forked child of the caller it starts a process of its own; if the process dies
+    it is started again by the next request.
+
+    python: the interpreter to run it with; default sys.executable.
+    """
+
+    def __init__(self, *, python: str | None = None) -> None:
+        self._python = python
+        self._forget()
+        _helpers.add(self)
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: Channel | None = None
+        self._closed = False
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the running helper, or None."""
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """Start the process now rather than with the first request. Raises Unsupported."""
+        with self._lock:
+            self._ensure_started()
+
+    def submit(self, job: str, params: dict[str, Any], fds: Sequence[int] = ()) -> Job:
+        """Begin a job; the descriptors are duplicated, the caller keeps its own.
+
+        Raises Unsupported when the helper cannot be started, DeadlineExceeded when it does not listen.
+        """
+        ours, theirs = socket.socketpair()
+        request = {"job": job, "params": params, "kill_at": checkpoints.armed()}
+        try:
+            with self._lock, theirs:
+                self._send(request, (theirs.fileno(), *fds))
+        except BaseException:
+            ours.close()
+            raise
+        return Job(job, ours)
+
+    def run(
+        self, job: str, params: dict[str, Any], fds: Sequence[int] = (), *, timeout_s: float | None = None
+    ) -> dict[str, Any]:
+        """Do a whole job and return its result."""
+        with self.submit(job, params, fds) as running:
+            return running.result(timeout_s)
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """End the process and wait for it; idempotent. Monitors of detached containers live on."""
+        with self._lock:
+            self._closed = True
+            self._stop(timeout_s)
+
+    def _send(self, request: dict[str, Any], fds: Sequence[int]) -> None:
+        self._ensure_started()
+        assert self._control is not None
+        try:
+            self._control.send(request, fds)
+        except TimeoutError as error:
+            self._stop(0.0)
+            raise errors.DeadlineExceeded(
+                "the helper process does not take requests", timeout_s=SEND_TIMEOUT_S
+            ) from error
+        except (BrokenPipeError, ConnectionResetError):
+            # It was killed since the last request; nothing was begun, so asking its successor is safe.
+            self._stop(0.0)
+            self._ensure_started()
+            self._control.send(request, fds)
+
+    def _ensure_started(self) -> None:
+        if self._closed:
+            raise errors.WrongState("the engine is closed", verb="use", state="closed", allowed=("open",))
+        if self._control is not None:
+            return
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                self._process, log_fd = _spawn(self._python or sys.executable, theirs.fileno())
+            except BaseException:
+                ours.close()
+                raise
+        ours.settimeout(SEND_TIMEOUT_S)
+        control = Channel(ours)
+        try:
+            ready = control.receive(START_TIMEOUT_S)
+        except errors.DeadlineExceeded:
+            ready = None
+        said = os.pread(log_fd, 4096, 0).decode(errors="replace").strip()
+        os.close(log_fd)
+        if ready is None:
+            control.close()
+            self._control = None
+            self._stop(0.0)
+            raise errors.Unsupported(
+                f"the helper process did not start: {said or 'no reason given'}",
+                "name a CPython interpreter with Engine(python=...)",
+            )
+        self._control = control
+
+    def _stop(self, timeout_s: float) -> None:
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if not _ended(process.pid, timeout_s):
+            process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+def _spawn(python: str, control_fd: int) -> tuple[subprocess.Popen[bytes], int]:
+    """Start the helper on control_fd; return it and a descriptor of what it writes to stderr."""
+    executable = os.path.realpath(python)
+    image_fd, environment = _sealed_copy(executable)
+    log_fd = os.memfd_create("pycontainer-helper-log", os.MFD_CLOEXEC)
+    # A caller without stdin may have got 0, 1 or 2 for these; the child's own stdio would replace them.
+    inherited = fcntl.fcntl(control_fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    try:
+        process = subprocess.Popen(
+            [
+                executable,
+                *("-I", "-S", "-B", "-X", "utf8", "-c"),
+                _MAIN.format(root=_ROOT, fd=inherited, pid=os.getpid()),
+            ],
+            executable=f"/proc/self/fd/{image_fd}",
+            env=environment,
+            pass_fds=(inherited, image_fd),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=log_fd,
+            start_new_session=True,
+        )
+    except OSError as error:
+        os.close(log_fd)
+        raise errors.Unsupported(
+            f"the helper process cannot be started from {executable}: {error.strerror}",
+            "name a CPython interpreter with Engine(python=...)",
+        ) from error
+    finally:
+        os.close(inherited)
+        os.close(image_fd)
+    return process, log_fd
+
+
+def _sealed_copy(executable: str) -> tuple[int, dict[str, str]]:
+    """A read-only copy of the interpreter in memory, and the environment it needs to find its library."""
+    with open(executable, "rb") as file:
+        content = file.read()
+    if not content.startswith(b"\x7fELF"):
+        raise errors.Unsupported(f"{executable} is not an interpreter binary", "use Engine(python=...)")
+    fd = os.memfd_create("pycontainer-helper", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    duplicate = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(fd)
+    with open(duplicate, "wb", closefd=False) as copy:
+        copy.write(content)
+    seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+    fcntl.fcntl(duplicate, fcntl.F_ADD_SEALS, seals)
+    # $ORIGIN means nothing in a memfd, so a library found through it has to be named (ld.so(8)).
+    library = os.path.join(os.path.dirname(os.path.dirname(executable)), "lib")
+    return duplicate, {"LD_LIBRARY_PATH": library} if b"$ORIGIN" in content else {}
+
+
+def _ended(pid: int, timeout_s: float) -> bool:
+    """Whether our child ends within the time."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        poller = select.poll()
+        poller.register(pidfd, select.POLLIN)
+        return bool(poller.poll(timeout_s * 1000))
+    finally:
+        os.close(pidfd)
+
+
+def _after_fork_in_child() -> None:
+    # The process and its socket belong to the parent: a child that used them would mix up its answers.
+    for helper in list(_helpers):
+        process, control, closed = helper._process, helper._control, helper._closed
+        helper._forget()
+        helper._closed = closed
+        if control is not None:
+            control.close()
+        if process is not None:
+            process.returncode = 0
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

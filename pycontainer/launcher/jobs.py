@@ -1,0 +1,19 @@
+"""What the helper can be asked to do.
+
+PLAIN jobs take (params, descriptors, report) and return their result; they end when the caller goes.
+LIVING jobs take (params, descriptors, channel) and decide themselves how long they live.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pycontainer.launcher.protocol import Channel
+
+Report = Callable[[dict[str, Any]], None]
+PlainJob = Callable[[dict[str, Any], list[int], Report], dict[str, Any]]
+LivingJob = Callable[[dict[str, Any], list[int], Channel], None]
+
+PLAIN: dict[str, PlainJob] = {}
+LIVING: dict[str, LivingJob] = {}
