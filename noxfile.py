@@ -1,0 +1,99 @@
+"""Sessions of the project; `nox -l` lists them, `nox` runs the quick ones.
+
+A session uses the environment nox runs in when that already has the tools (`--no-venv`), which is what
+the test command does; otherwise nox makes one per session.
+"""
+
+from __future__ import annotations
+
+import nox
+
+nox.options.sessions = ["lint", "types", "unit"]
+nox.options.reuse_existing_virtualenvs = True
+nox.options.error_on_external_run = False
+
+PATHS = ("pycontainer", "tests", "benchmarks", "examples", "noxfile.py", "docs/conf.py")
+
+
+def _install(session: nox.Session, extra: str) -> None:
+    """Install the package with one extra, unless nox was told to use the environment it runs in."""
+    if session.virtualenv.is_sandboxed:
+        session.install("-e", f".[{extra}]")
+
+
+def _pytest(session: nox.Session, *arguments: str) -> None:
+    _install(session, "test")
+    session.run("python", "-m", "pytest", *arguments, *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting."""
+    _install(session, "dev")
+    session.run("ruff", "check", *PATHS)
+    session.run("ruff", "format", "--check", *PATHS)
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types, strictly."""
+    _install(session, "dev")
+    session.run("mypy")
+
+
+@nox.session
+def unit(session: nox.Session) -> None:
+    """Run what needs no privilege, and the architecture tests."""
+    _pytest(session, "tests/unit", "tests/contracts", "-n", "2")
+
+
+@nox.session
+def integration(session: nox.Session) -> None:
+    """Run real containers; as root, one test at a time so that the leak oracle can blame one."""
+    _pytest(session, "tests/integration")
+
+
+@nox.session
+def compat(session: nox.Session) -> None:
+    """Compare with the tools that are installed."""
+    _pytest(session, "tests/compat")
+
+
+@nox.session(name="property")
+def properties(session: nox.Session) -> None:
+    """Check properties on generated inputs."""
+    _pytest(session, "tests/property", "-m", "not fuzz", "-n", "2")
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Feed mutated inputs to the parsers, for a bounded time."""
+    _pytest(session, "tests/property", "-m", "fuzz", "-n", "2")
+
+
+@nox.session
+def guest(session: nox.Session) -> None:
+    """Boot a virtual machine that has cgroup v2 only, and run containers in it."""
+    _pytest(session, "tests/guest")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure start, import, memory and removal beside the installed rivals; `-- pull` for one of them."""
+    _install(session, "test")
+    for name in session.posargs or ("imports", "start", "memory", "remove"):
+        session.run("python", "-m", f"benchmarks.{name}")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation; a warning is an error."""
+    _install(session, "docs")
+    session.run("python", "-m", "sphinx", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
+
+
+@nox.session
+def generate(session: nox.Session) -> None:
+    """Write the generated files, or with `-- --check` say whether they are current."""
+    _install(session, "test")
+    session.run("python", "-m", "pycontainer.options.derive", *session.posargs)
