@@ -78,3 +78,253 @@ def prctl(option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
     return result
+
+
+def inotify_init1(flags: int) -> int:
+    """A new inotify instance. Source: inotify_init(2)."""
+    fd = int(_libc.inotify_init1(ctypes.c_int(flags)))
+    if fd == -1:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return fd
+
+
+def inotify_add_watch(fd: int, path: bytes, events: int) -> int:
+    """Watch path for the given IN_* events. Source: inotify_add_watch(2)."""
+    watch = int(_libc.inotify_add_watch(ctypes.c_int(fd), ctypes.c_char_p(path), ctypes.c_uint32(events)))
+    if watch == -1:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), path)
+    return watch
+
+
+# System calls whose numbers differ: (x86-64, generic). Source: arch/x86/entry/syscalls/syscall_64.tbl;
+# include/uapi/asm-generic/unistd.h.
+def _number(x86_64: int, generic: int) -> int:
+    return x86_64 if IS_X86_64 else generic
+
+
+SYS_PIVOT_ROOT = _number(155, 41)
+SYS_KEYCTL = _number(250, 219)
+SYS_SECCOMP = _number(317, 277)
+SYS_PIDFD_SEND_SIGNAL = 424
+SYS_OPEN_TREE = 428
+SYS_MOVE_MOUNT = 429
+SYS_FSOPEN = 430
+SYS_FSCONFIG = 431
+SYS_FSMOUNT = 432
+SYS_CLONE3 = 435
+SYS_CLOSE_RANGE = 436
+SYS_MOUNT_SETATTR = 442
+
+
+class CloneArgs(ctypes.Structure):
+    """struct clone_args of clone3(2), CLONE_ARGS_SIZE_VER2 (88 bytes)."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_uint64)
+        for name in (
+            "flags",
+            "pidfd",
+            "child_tid",
+            "parent_tid",
+            "exit_signal",
+            "stack",
+            "stack_size",
+            "tls",
+            "set_tid",
+            "set_tid_size",
+            "cgroup",
+        )
+    )
+
+
+class MountAttr(ctypes.Structure):
+    """struct mount_attr of mount_setattr(2), MOUNT_ATTR_SIZE_VER0 (32 bytes)."""
+
+    _fields_ = tuple((name, ctypes.c_uint64) for name in ("attr_set", "attr_clr", "propagation", "userns_fd"))
+
+
+class Rlimit64(ctypes.Structure):
+    """struct rlimit64 of prlimit(2)."""
+
+    _fields_ = (("soft", ctypes.c_uint64), ("hard", ctypes.c_uint64))
+
+
+class CapHeader(ctypes.Structure):
+    """struct __user_cap_header_struct of capset(2)."""
+
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int32))
+
+
+class CapData(ctypes.Structure):
+    """struct __user_cap_data_struct of capset(2); version 3 uses two of them."""
+
+    _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
+
+
+class SockFprog(ctypes.Structure):
+    """struct sock_fprog of seccomp(2): count and address of eight-byte instructions."""
+
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+
+
+def _checked(result: int) -> int:
+    if result == -1:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return result
+
+
+def _path(path: bytes) -> ctypes.c_char_p:
+    # C would stop at the NUL and act on another path than the one that was checked.
+    if b"\0" in path:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
+    return ctypes.c_char_p(path)
+
+
+def clone3(flags: int, *, cgroup_fd: int = -1) -> tuple[int, int]:
+    """Fork with CLONE_PIDFD and the given CLONE_* flags; (0, -1) in the child, (pid, pidfd) in the parent.
+
+    The child has no after-fork work of Python's done: it may run straight-line code, then execve or _exit.
+    Needs a single-threaded process. cgroup_fd: a cgroup v2 directory to be born in (CLONE_INTO_CGROUP).
+    Source: clone(2).
+    """
+    pidfd = ctypes.c_int(-1)
+    args = CloneArgs(flags=flags | 0x1000, pidfd=ctypes.addressof(pidfd), exit_signal=17)
+    if cgroup_fd >= 0:
+        args.flags |= 0x200000000
+        args.cgroup = cgroup_fd
+    pid = raw(SYS_CLONE3, ctypes.byref(args), ctypes.c_size_t(ctypes.sizeof(args)))
+    return pid, pidfd.value
+
+
+def mount(source: bytes | None, target: bytes, fstype: bytes | None, flags: int, data: bytes | None) -> None:
+    """The classic mount(2); data is at most one page."""
+    texts = [None if text is None else _path(text) for text in (source, target, fstype)]
+    _checked(_libc.mount(*texts, ctypes.c_ulong(flags), None if data is None else ctypes.c_char_p(data)))
+
+
+def umount2(target: bytes, flags: int) -> None:
+    """Unmount. Source: umount(2)."""
+    _checked(_libc.umount2(_path(target), ctypes.c_int(flags)))
+
+
+def pivot_root(new_root: bytes, put_old: bytes) -> None:
+    """Make new_root this mount namespace's root. Source: pivot_root(2)."""
+    raw(SYS_PIVOT_ROOT, _path(new_root), _path(put_old))
+
+
+def fsopen(fstype: bytes) -> int:
+    """A context for a new file system. Source: fsopen(2)."""
+    return raw(SYS_FSOPEN, _path(fstype), ctypes.c_uint(1))
+
+
+def fsconfig(fs_fd: int, command: int, key: bytes | None, value: bytes | None, aux: int = 0) -> None:
+    """Configure, or create, the file system of a context. Source: fsconfig(2)."""
+    raw(
+        SYS_FSCONFIG,
+        ctypes.c_int(fs_fd),
+        ctypes.c_uint(command),
+        None if key is None else _path(key),
+        None if value is None else _path(value),
+        ctypes.c_int(aux),
+    )
+
+
+def fsmount(fs_fd: int, attributes: int) -> int:
+    """A detached mount of a created file system; it dies with its last descriptor. Source: fsmount(2)."""
+    return raw(SYS_FSMOUNT, ctypes.c_int(fs_fd), ctypes.c_uint(1), ctypes.c_uint(attributes))
+
+
+def open_tree(dir_fd: int, path: bytes, flags: int) -> int:
+    """A descriptor of a mounted tree, or with OPEN_TREE_CLONE of a detached copy. Source: open_tree(2)."""
+    return raw(SYS_OPEN_TREE, ctypes.c_int(dir_fd), _path(path), ctypes.c_uint(flags | os.O_CLOEXEC))
+
+
+def move_mount(from_fd: int, to_fd: int) -> None:
+    """Attach the mount from_fd stands for on what to_fd stands for. Source: move_mount(2)."""
+    # MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH: no path is resolved here.
+    raw(SYS_MOVE_MOUNT, ctypes.c_int(from_fd), _path(b""), ctypes.c_int(to_fd), _path(b""), ctypes.c_uint(0x44))
+
+
+def mount_setattr(fd: int, flags: int, *, set: int = 0, clear: int = 0, propagation: int = 0, userns_fd: int = 0) -> None:
+    """Change the attributes of the mount fd stands for. Source: mount_setattr(2)."""
+    attr = MountAttr(set, clear, propagation, userns_fd)
+    size = ctypes.c_size_t(ctypes.sizeof(attr))
+    raw(SYS_MOUNT_SETATTR, ctypes.c_int(fd), _path(b""), ctypes.c_uint(flags | AT_EMPTY_PATH), ctypes.byref(attr), size)
+
+
+def setns(fd: int, nstype: int) -> None:
+    """Enter the namespace, or those of the process a pidfd refers to. Source: setns(2)."""
+    _checked(_libc.setns(ctypes.c_int(fd), ctypes.c_int(nstype)))
+
+
+def unshare(flags: int) -> None:
+    """Leave shared namespaces for new ones. Source: unshare(2)."""
+    _checked(_libc.unshare(ctypes.c_int(flags)))
+
+
+def sethostname(name: bytes) -> None:
+    """Set the UTS namespace's host name. Source: sethostname(2)."""
+    _checked(_libc.sethostname(ctypes.c_char_p(name), ctypes.c_size_t(len(name))))
+
+
+def setdomainname(name: bytes) -> None:
+    """Set the UTS namespace's NIS domain name. Source: setdomainname(2)."""
+    _checked(_libc.setdomainname(ctypes.c_char_p(name), ctypes.c_size_t(len(name))))
+
+
+def capset(effective: int, permitted: int, inheritable: int) -> None:
+    """Set this process's capability sets from masks of 64 bits. Source: capset(2)."""
+    header = CapHeader(0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3
+    low, high = ((set_ & 0xFFFFFFFF for set_ in (effective, permitted, inheritable)), None)
+    data = (CapData * 2)(
+        CapData(*low), CapData(effective >> 32, permitted >> 32, inheritable >> 32) if high is None else high
+    )
+    _checked(_libc.capset(ctypes.byref(header), ctypes.byref(data)))
+
+
+def capget(pid: int = 0) -> tuple[int, int, int]:
+    """Effective, permitted and inheritable sets as masks of 64 bits. Source: capget(2)."""
+    header = CapHeader(0x20080522, pid)
+    data = (CapData * 2)()
+    _checked(_libc.capget(ctypes.byref(header), ctypes.byref(data)))
+    return tuple(  # type: ignore[return-value]
+        getattr(data[0], name) | getattr(data[1], name) << 32 for name in ("effective", "permitted", "inheritable")
+    )
+
+
+def prlimit(pid: int, resource: int, limit: tuple[int, int] | None = None) -> tuple[int, int]:
+    """Set the (soft, hard) limit of a process if given; return what it was before. Source: prlimit(2)."""
+    new = None if limit is None else ctypes.byref(Rlimit64(*limit))
+    old = Rlimit64()
+    _checked(_libc.prlimit64(ctypes.c_int(pid), ctypes.c_int(resource), new, ctypes.byref(old)))
+    return old.soft, old.hard
+
+
+def seccomp_load(program: bytes, flags: int) -> int:
+    """Install a filter of struct sock_filter instructions; the listener's descriptor with NEW_LISTENER.
+
+    Source: seccomp(2), SECCOMP_SET_MODE_FILTER.
+    """
+    if not program or len(program) % 8:
+        raise OSError(errno.EINVAL, "a filter is a whole number of eight-byte instructions")
+    code = ctypes.create_string_buffer(program, len(program))
+    fprog = SockFprog(len(program) // 8, ctypes.addressof(code))
+    return raw(SYS_SECCOMP, ctypes.c_uint(1), ctypes.c_uint(flags), ctypes.byref(fprog))
+
+
+def close_range(first: int, last: int, flags: int) -> None:
+    """Close, or with CLOSE_RANGE_CLOEXEC mark, all descriptors of the range. Source: close_range(2)."""
+    raw(SYS_CLOSE_RANGE, ctypes.c_uint(first), ctypes.c_uint(last), ctypes.c_uint(flags))
+
+
+def pidfd_send_signal(pidfd: int, signum: int) -> None:
+    """Signal exactly the process the descriptor refers to. Source: pidfd_send_signal(2)."""
+    raw(SYS_PIDFD_SEND_SIGNAL, ctypes.c_int(pidfd), ctypes.c_int(signum), None, ctypes.c_uint(0))
+
+
+def join_session_keyring(name: bytes) -> None:
+    """Leave the inherited session keyring for a new one. Source: keyctl_join_session_keyring(3)."""
+    raw(SYS_KEYCTL, ctypes.c_int(1), ctypes.c_char_p(name))

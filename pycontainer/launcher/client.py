@@ -29,7 +29,10 @@ SEND_TIMEOUT_S = 30.0
 START_TIMEOUT_S = 30.0
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-_MAIN = "import sys; sys.path.insert(0, {root!r}); from pycontainer.launcher.zygote import main; main({fd}, {pid})"
+_MAIN = (
+    "import sys; sys.path.insert(0, {root!r}); "
+    "from pycontainer.launcher.zygote import main; main({fd}, {pid})"
+)
 
 _helpers: weakref.WeakSet[Helper] = weakref.WeakSet()
 

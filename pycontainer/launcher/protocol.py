@@ -1,8 +1,8 @@
 """Messages between the caller, the helper and its jobs: JSON with a length before it, and descriptors.
 
 A message is a little-endian length, a count of descriptors (four bytes each) and ASCII JSON of that
-length. Descriptors travel with its first byte (SCM_RIGHTS, unix(7)) and arrive close-on-exec. Bytes that are not UTF-8 (paths)
-pass as surrogates, as os.fsdecode makes them.
+length. Descriptors travel with its first byte (SCM_RIGHTS, unix(7)) and arrive close-on-exec. Bytes
+that are not UTF-8 (paths) pass as surrogates, as os.fsdecode makes them.
 """
 
 from __future__ import annotations
@@ -136,12 +136,12 @@ def describe_error(error: BaseException, job: str) -> Message:
 
 def rebuild_error(described: Message, job: str) -> Exception:
     """The exception that describe_error wrote down; a RuntimeError when it was a bug of ours."""
-    kind = getattr(errors, described["kind"], None) if described["kind"] in errors.__all__ else None
-    if kind is None:
+    if described["kind"] not in errors.__all__:
         return RuntimeError(f"bug in the {job} job: {described['args'][0]}")
-    if issubclass(kind, errors.KernelError):
-        return kind(*described["args"])
+    if described["kind"] == "KernelError":
+        return errors.KernelError(*described["args"])
+    kind: type[errors.PycontainerError] = getattr(errors, described["kind"])
     rebuilt = kind.__new__(kind, *described["args"])
     rebuilt.args = tuple(described["args"])
     rebuilt.__dict__.update(described.get("state", {}))
-    return rebuilt  # type: ignore[no-any-return]
+    return rebuilt
