@@ -1,0 +1,48 @@
+"""Container options: each declared once in `run`, parsed and described by `derive`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pycontainer.options.derive import OPTIONS, dump_run_options, parse_run_options, reference_table
+    from pycontainer.options.field import OptionInfo
+    from pycontainer.options.run import RunOptions
+    from pycontainer.options.units import parse_cpus, parse_duration, parse_signal, parse_size
+
+__all__ = [
+    "OPTIONS",
+    "OptionInfo",
+    "RunOptions",
+    "dump_run_options",
+    "parse_cpus",
+    "parse_duration",
+    "parse_run_options",
+    "parse_signal",
+    "parse_size",
+    "reference_table",
+]
+
+_HOME = {
+    "OPTIONS": "derive",
+    "OptionInfo": "field",
+    "RunOptions": "run",
+    "dump_run_options": "derive",
+    "parse_cpus": "units",
+    "parse_duration": "units",
+    "parse_run_options": "derive",
+    "parse_signal": "units",
+    "parse_size": "units",
+    "reference_table": "derive",
+}
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,125 @@
+"""What follows from the declarations: parsing of keywords, their JSON, static types and the reference table.
+
+`python -m pycontainer.options.derive --write` renews `pycontainer/_generated.py`; `--check` fails when it
+is out of date, `--table` prints the reference table in Markdown.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from pycontainer.errors import InvalidOption
+from pycontainer.options.field import OptionInfo, info_of
+from pycontainer.options.run import RunOptions
+
+OPTIONS: Mapping[str, OptionInfo] = {item.name: info_of(item) for item in attrs.fields(RunOptions)}
+"""Every declared run option by keyword, in the order of the declarations."""
+
+_DEFAULTS: Mapping[str, object] = {item.name: item.default for item in attrs.fields(RunOptions)}
+
+
+def parse_run_options(**given: Any) -> RunOptions:
+    """Check keywords and values and make the options; None stands for "not asked".
+
+    Raises: TypeError for an unknown keyword, with the nearest known one; InvalidOption for a bad value,
+    naming the option, the value and what would be accepted.
+    """
+    parsed: dict[str, Any] = {}
+    for name, value in given.items():
+        info = OPTIONS.get(name)
+        if info is None:
+            raise TypeError(_unknown(name))
+        if value is None:
+            continue
+        try:
+            parsed[name] = info.kind.parse(value)
+        except (ValueError, TypeError) as problem:
+            raise InvalidOption(f"option {name}={_shown(value)}: {problem}") from None
+    return RunOptions(**parsed)
+
+
+def dump_run_options(options: RunOptions) -> dict[str, object]:
+    """The options that differ from the defaults, as JSON values that parse_run_options reads back."""
+    found = {}
+    for name, info in OPTIONS.items():
+        value = getattr(options, name)
+        if value is not None and value != _DEFAULTS[name]:
+            found[name] = info.kind.dump(value)
+    return found
+
+
+def _unknown(name: str) -> str:
+    import difflib  # 10 ms that only a mistake costs
+
+    nearest = difflib.get_close_matches(name, OPTIONS, n=1, cutoff=0.5)
+    if not nearest:
+        nearest = [known for known in OPTIONS if name in known or known in name][:1]
+    return f"unknown option {name!r}" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+_HEADER = '''"""Static types of the option keywords.
+
+Made by `python -m pycontainer.options.derive --write`; never edited by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Literal, TypedDict
+
+
+class RunKwargs(TypedDict, total=False):
+    """Keywords of run and create, `command` aside; pycontainer.options.run says what each does."""
+
+'''
+
+
+def generated_source() -> str:
+    """The text of `pycontainer/_generated.py`."""
+    lines = [
+        f"    {name}: {info.kind.accepts} | None\n" for name, info in OPTIONS.items() if name != "command"
+    ]
+    return _HEADER + "".join(lines)
+
+
+def reference_table() -> str:
+    """A Markdown table of every option: keyword, flag, unit, default, what it does."""
+    rows = ["| keyword | flag | unit | default | what it does |", "| --- | --- | --- | --- | --- |"]
+    for name, info in OPTIONS.items():
+        default = _DEFAULTS[name]
+        shown = "" if default is None else f"`{default}`"
+        doc = info.doc.replace("|", "\\|")
+        rows.append(f"| `{name}` | `{info.flag}` | {info.unit} | {shown} | {doc} |")
+    return "\n".join(rows) + "\n"
+
+
+def main(arguments: list[str]) -> int:
+    """Entry point of `python -m pycontainer.options.derive`; returns the exit code."""
+    target = Path(__file__).parent.parent / "_generated.py"
+    if arguments == ["--write"]:
+        target.write_text(generated_source())
+    elif arguments == ["--table"]:
+        sys.stdout.write(reference_table())
+    elif arguments == ["--check"]:
+        if target.read_text() != generated_source():
+            sys.stderr.write(f"{target} is out of date; run python -m pycontainer.options.derive --write\n")
+            return 1
+    else:
+        sys.stderr.write("usage: python -m pycontainer.options.derive --check | --write | --table\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

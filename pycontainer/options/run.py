@@ -1,0 +1,304 @@
+"""Every option of run and create, declared once.
+
+`command` and `image` are positional in the SDK; all else here is a keyword, a flag, a Docker API field.
+None (or False) means "not asked": the image's own value, or the engine's default, applies.
+"""
+
+# ruff: noqa: RUF009  (option() is attrs.field: evaluated once per class, as meant)
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from pycontainer.options import kinds
+from pycontainer.options.field import option
+from pycontainer.options.kinds import Kind, choice, integer, matching
+
+_CPU_LIST = r"\d{1,6}(-\d{1,6})?(,\d{1,6}(-\d{1,6})?)*"
+_HOST_NAME = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
+_NAMESPACE = choice("private", "host")
+_CPU_SET = matching(_CPU_LIST, 'give CPU or node numbers as "0-2,4"', "LIST")
+_NAME = matching(
+    r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}", "start with a letter or digit, then letters, digits, _ . -", "NAME"
+)
+_HOSTNAME = matching(
+    rf"(?=.{{1,63}}$){_HOST_NAME}", "give labels of letters, digits and hyphens, 63 in all at most", "NAME"
+)
+
+
+def _resource(flag: str, spec: str, kind: Kind, unit: str, doc: str, api: str) -> Any:
+    """A limit that a running container takes too."""
+    return option(
+        flag,
+        kind=kind,
+        spec=f"linux.resources.{spec}",
+        unit=unit,
+        doc=doc,
+        api=f"HostConfig.{api}",
+        update=True,
+    )
+
+
+@attrs.define(frozen=True, kw_only=True)
+class RunOptions:
+    """What a container is asked to be; made by `parse_run_options`, which checks every value."""
+
+    # What runs
+    command: tuple[str, ...] | None = option(
+        "COMMAND", kind=kinds.WORDS, spec="specgen:arguments", api="Cmd",
+        doc="Program and arguments, instead of the image's command.",
+    )  # fmt: skip
+    entrypoint: tuple[str, ...] | None = option(
+        "--entrypoint", kind=kinds.WORDS, spec="specgen:arguments", api="Entrypoint",
+        doc="Program put before the command; replaces the image's entrypoint and drops its command.",
+    )  # fmt: skip
+    env: dict[str, str | None] | None = option(
+        "--env", kind=kinds.ENVIRONMENT, spec="specgen:environment", api="Env",
+        doc="Environment variables, as a dict or KEY=VALUE lines; None removes the image's variable.",
+    )  # fmt: skip
+    workdir: str | None = option(
+        "--workdir", kind=kinds.PATH, spec="process.cwd", api="WorkingDir",
+        doc="Directory the program starts in, made when missing.",
+    )  # fmt: skip
+    user: str | None = option(
+        "--user", kind=kinds.TEXT, spec="specgen:user", api="User",
+        doc="User (and group) by name or number as name, uid, name:group or uid:gid.",
+    )  # fmt: skip
+    group_add: tuple[str, ...] | None = option(
+        "--group-add", kind=kinds.ID_OR_NAME_LIST, spec="specgen:user", api="HostConfig.GroupAdd",
+        doc="Further groups of the program, by name or number.",
+    )  # fmt: skip
+    init: bool = option(
+        "--init", kind=kinds.FLAG, spec="engine:init", api="HostConfig.Init", default=False,
+        doc="Run a small init as process 1 that forwards signals and reaps orphans.",
+    )  # fmt: skip
+    stop_signal: int | None = option(
+        "--stop-signal", kind=kinds.SIGNAL, spec="engine:stop", api="StopSignal", unit="signal",
+        doc="Signal that asks the program to stop; the image's own or SIGTERM otherwise.",
+    )  # fmt: skip
+    stop_timeout: float | None = option(
+        "--stop-timeout", kind=kinds.STOP_TIMEOUT, spec="engine:stop", api="StopTimeout", unit="seconds",
+        doc="Seconds to wait after the stop signal before SIGKILL; 10 by default, -1 waits for ever.",
+    )  # fmt: skip
+
+    # Names
+    name: str | None = option(
+        "--name", kind=_NAME, spec="engine:name", doc="Name of the container, unique in its store.",
+    )  # fmt: skip
+    hostname: str | None = option(
+        "--hostname", kind=_HOSTNAME, spec="hostname", api="Hostname",
+        doc="Host name inside; the first 12 digits of the container's id by default.",
+    )  # fmt: skip
+    domainname: str | None = option(
+        "--domainname", kind=_HOSTNAME, spec="domainname", api="Domainname",
+        doc="NIS domain name inside.",
+    )  # fmt: skip
+    labels: dict[str, str] | None = option(
+        "--label", kind=kinds.MAPPING, spec="engine:labels", api="Labels",
+        doc="Labels of the container, added to the image's.",
+    )  # fmt: skip
+    annotations: dict[str, str] | None = option(
+        "--annotation", kind=kinds.MAPPING, spec="annotations", api="HostConfig.Annotations",
+        doc="Annotations written into the runtime-spec.",
+    )  # fmt: skip
+
+    # The image and what is kept
+    platform: str | None = option(
+        "--platform", kind=kinds.TEXT, spec="engine:platform", api="platform",
+        doc="Platform of the image as os/architecture/variant; the host's by default.",
+    )  # fmt: skip
+    pull: str = option(
+        "--pull", kind=choice("missing", "always", "never"), spec="engine:pull", default="missing",
+        doc="When to ask the registry for the image.",
+    )  # fmt: skip
+    auto_remove: bool = option(
+        "--rm", kind=kinds.FLAG, spec="engine:remove", api="HostConfig.AutoRemove", default=False,
+        doc="Remove the container when it has ended.",
+    )  # fmt: skip
+    log_max_size: int | None = option(
+        "--log-max-size", kind=kinds.LOG_SIZE, spec="engine:log", unit="bytes",
+        doc="Size at which the log file is rotated.",
+    )  # fmt: skip
+    log_max_files: int | None = option(
+        "--log-max-files", kind=integer(1, 1000), spec="engine:log", unit="files",
+        doc="Rotated log files to keep, the current one counted.",
+    )  # fmt: skip
+
+    # Memory
+    memory: int | None = _resource(
+        "--memory", "memory.limit", kinds.SIZE, "bytes",
+        "Most memory the container may use; 6 MiB at least.", "Memory",
+    )  # fmt: skip
+    memory_reservation: int | None = _resource(
+        "--memory-reservation", "memory.reservation", kinds.SIZE, "bytes",
+        "Memory that is kept for the container when the host runs short.", "MemoryReservation",
+    )  # fmt: skip
+    memory_swap: int | None = _resource(
+        "--memory-swap", "memory.swap", kinds.SIZE_OR_MINUS_ONE, "bytes",
+        "Memory and swap together; twice the memory by default, equal to it for no swap, -1 lifts the limit.",
+        "MemorySwap",
+    )  # fmt: skip
+    memory_swappiness: int | None = _resource(
+        "--memory-swappiness", "memory.swappiness", integer(0, 100), "percent",
+        "How readily the container is swapped out; cgroup v1 only.", "MemorySwappiness",
+    )  # fmt: skip
+    oom_kill_disable: bool | None = _resource(
+        "--oom-kill-disable", "memory.disableOOMKiller", kinds.FLAG, "text",
+        "Let programs wait for memory instead of being killed; cgroup v1 only, with a memory limit.",
+        "OomKillDisable",
+    )  # fmt: skip
+    oom_score_adj: int | None = option(
+        "--oom-score-adj", kind=integer(-1000, 1000), spec="process.oomScoreAdj", unit="points",
+        api="HostConfig.OomScoreAdj", doc="How readily the host kills the container when memory runs out.",
+    )  # fmt: skip
+    shm_size: int | None = option(
+        "--shm-size", kind=kinds.SIZE, spec="specgen:shared_memory", unit="bytes", api="HostConfig.ShmSize",
+        doc="Size of /dev/shm; 64 MiB by default.",
+    )  # fmt: skip
+
+    # CPU, processes and I/O
+    cpus: float | None = option(
+        "--cpus", kind=kinds.CPUS, spec="specgen:cpu_resources", unit="CPUs", update=True,
+        api="HostConfig.NanoCpus", doc="CPUs the container may use, as 1.5; a quota in periods of 100 ms.",
+    )  # fmt: skip
+    cpu_shares: int | None = _resource(
+        "--cpu-shares", "cpu.shares", integer(0, 262144), "shares",
+        "Weight against other containers when the CPUs are busy; 1024 by default.", "CpuShares",
+    )  # fmt: skip
+    cpu_period: int | None = _resource(
+        "--cpu-period", "cpu.period", integer(1000, 1000000), "microseconds",
+        "Period of the CPU quota.", "CpuPeriod",
+    )  # fmt: skip
+    cpu_quota: int | None = _resource(
+        "--cpu-quota", "cpu.quota", integer(-1, 2**63 - 1), "microseconds",
+        "CPU time in each period; -1 lifts the limit.", "CpuQuota",
+    )  # fmt: skip
+    cpu_rt_period: int | None = _resource(
+        "--cpu-rt-period", "cpu.realtimePeriod", integer(1, 2**31 - 1), "microseconds",
+        "Period of the real-time quota; cgroup v1 only.", "CpuRealtimePeriod",
+    )  # fmt: skip
+    cpu_rt_runtime: int | None = _resource(
+        "--cpu-rt-runtime", "cpu.realtimeRuntime", integer(0, 2**31 - 1), "microseconds",
+        "Real-time CPU time in each period; cgroup v1 only.", "CpuRealtimeRuntime",
+    )  # fmt: skip
+    cpuset_cpus: str | None = _resource(
+        "--cpuset-cpus", "cpu.cpus", _CPU_SET, "text",
+        "CPUs the container may run on, as 0-2,4.", "CpusetCpus",
+    )  # fmt: skip
+    cpuset_mems: str | None = _resource(
+        "--cpuset-mems", "cpu.mems", _CPU_SET, "text",
+        "Memory nodes the container may use, as 0,1.", "CpusetMems",
+    )  # fmt: skip
+    pids_limit: int | None = _resource(
+        "--pids-limit", "pids.limit", integer(-1, 2**22), "processes",
+        "Most processes the container may hold at once; -1 lifts the limit.", "PidsLimit",
+    )  # fmt: skip
+    blkio_weight: int | None = _resource(
+        "--blkio-weight", "blockIO.weight", integer(10, 1000), "weight",
+        "Share of disk time against other containers.", "BlkioWeight",
+    )  # fmt: skip
+    blkio_weight_device: dict[str, int] | None = _resource(
+        "--blkio-weight-device", "blockIO.weightDevice", kinds.DEVICE_WEIGHTS, "weight",
+        "Share of disk time on one device.", "BlkioWeightDevice",
+    )  # fmt: skip
+    device_read_bps: dict[str, int] | None = _resource(
+        "--device-read-bps", "blockIO.throttleReadBpsDevice", kinds.DEVICE_RATES, "bytes per second",
+        "Most bytes per second read from a device.", "BlkioDeviceReadBps",
+    )  # fmt: skip
+    device_read_iops: dict[str, int] | None = _resource(
+        "--device-read-iops", "blockIO.throttleReadIOPSDevice", kinds.DEVICE_COUNTS, "operations per second",
+        "Most read operations per second on a device.", "BlkioDeviceReadIOps",
+    )  # fmt: skip
+    device_write_bps: dict[str, int] | None = _resource(
+        "--device-write-bps", "blockIO.throttleWriteBpsDevice", kinds.DEVICE_RATES, "bytes per second",
+        "Most bytes per second written to a device.", "BlkioDeviceWriteBps",
+    )  # fmt: skip
+    device_write_iops: dict[str, int] | None = _resource(
+        "--device-write-iops", "blockIO.throttleWriteIOPSDevice", kinds.DEVICE_COUNTS,
+        "operations per second", "Most write operations per second on a device.", "BlkioDeviceWriteIOps",
+    )  # fmt: skip
+    cgroup_parent: str | None = option(
+        "--cgroup-parent", kind=kinds.PATH, spec="specgen:cgroup_path", api="HostConfig.CgroupParent",
+        doc="Cgroup under which the container's own is made, from the hierarchy's root.",
+    )  # fmt: skip
+    cgroup_conf: dict[str, str] | None = option(
+        "--cgroup-conf", kind=kinds.MAPPING, spec="linux.resources.unified", update=True,
+        doc="Cgroup v2 files and what is written to them verbatim, as memory.high=64M.",
+    )  # fmt: skip
+    ulimits: dict[str, tuple[int, int]] | None = option(
+        "--ulimit", kind=kinds.ULIMITS, spec="process.rlimits", unit="the limit's own",
+        api="HostConfig.Ulimits", doc="Resource limits of every process, as nofile=1024:2048; -1 is unlimited.",
+    )  # fmt: skip
+
+    # Namespaces
+    network: str = option(
+        "--network", kind=choice("none", "host"), spec="specgen:namespaces", default="none",
+        api="HostConfig.NetworkMode", doc="Network of the container: none (loopback only) or the host's own.",
+    )  # fmt: skip
+    ipc: str = option(
+        "--ipc", kind=_NAMESPACE, spec="specgen:namespaces", api="HostConfig.IpcMode", default="private",
+        doc="System V IPC, message queues and /dev/shm: its own or the host's.",
+    )  # fmt: skip
+    pid: str = option(
+        "--pid", kind=_NAMESPACE, spec="specgen:namespaces", api="HostConfig.PidMode", default="private",
+        doc="Processes seen: its own or all of the host's.",
+    )  # fmt: skip
+    uts: str = option(
+        "--uts", kind=_NAMESPACE, spec="specgen:namespaces", api="HostConfig.UTSMode", default="private",
+        doc="Host name: its own or the host's.",
+    )  # fmt: skip
+    cgroupns: str | None = option(
+        "--cgroupns", kind=_NAMESPACE, spec="specgen:namespaces", api="HostConfig.CgroupnsMode",
+        doc="Cgroups seen: its own or the host's; its own by default.",
+    )  # fmt: skip
+    userns: str = option(
+        "--userns", kind=_NAMESPACE, spec="specgen:namespaces", api="HostConfig.UsernsMode", default="host",
+        doc="User ids: the host's, or a user namespace of its own mapped by uid_map and gid_map.",
+    )  # fmt: skip
+    uid_map: tuple[str, ...] | None = option(
+        "--uid-map", kind=kinds.ID_MAP, spec="linux.uidMappings",
+        doc="User ids of a private user namespace as container:host:count; every id to itself by default.",
+    )  # fmt: skip
+    gid_map: tuple[str, ...] | None = option(
+        "--gid-map", kind=kinds.ID_MAP, spec="linux.gidMappings",
+        doc="Group ids of a private user namespace as container:host:count; the user ids' map by default.",
+    )  # fmt: skip
+    time: str = option(
+        "--time", kind=_NAMESPACE, spec="specgen:namespaces", default="host",
+        doc="Monotonic and boot clocks: the host's or a time namespace of its own.",
+    )  # fmt: skip
+
+    # Security, files and devices
+    read_only: bool = option(
+        "--read-only", kind=kinds.FLAG, spec="root.readonly", api="HostConfig.ReadonlyRootfs", default=False,
+        doc="Mount the root file system read-only.",
+    )  # fmt: skip
+    tmpfs: dict[str, str] | None = option(
+        "--tmpfs", kind=kinds.TMPFS, spec="specgen:mounts", api="HostConfig.Tmpfs",
+        doc="Empty memory file systems by path, with mount options as size=64m,mode=1777.",
+    )  # fmt: skip
+    devices: tuple[str, ...] | None = option(
+        "--device", kind=kinds.LINES, spec="linux.devices", api="HostConfig.Devices",
+        doc="Host devices to give, as /dev/fuse or /dev/sdc:/dev/xvdc:rwm.",
+    )  # fmt: skip
+    sysctls: dict[str, str] | None = option(
+        "--sysctl", kind=kinds.MAPPING, spec="linux.sysctl", api="HostConfig.Sysctls",
+        doc="Kernel settings of the container's own namespaces, as net.ipv4.ip_forward=1.",
+    )  # fmt: skip
+    cap_add: tuple[str, ...] | None = option(
+        "--cap-add", kind=kinds.LINES, spec="specgen:capabilities", api="HostConfig.CapAdd",
+        doc="Capabilities beyond the default ones, with or without CAP_; ALL for every one.",
+    )  # fmt: skip
+    cap_drop: tuple[str, ...] | None = option(
+        "--cap-drop", kind=kinds.LINES, spec="specgen:capabilities", api="HostConfig.CapDrop",
+        doc="Default capabilities to take away; ALL for every one.",
+    )  # fmt: skip
+    security_opt: tuple[str, ...] | None = option(
+        "--security-opt", kind=kinds.LINES, spec="specgen:security", api="HostConfig.SecurityOpt",
+        doc="no-new-privileges[:true|false], seccomp=PATH|builtin|unconfined, systempaths=unconfined.",
+    )  # fmt: skip
+    privileged: bool = option(
+        "--privileged", kind=kinds.FLAG, spec="specgen:security", api="HostConfig.Privileged", default=False,
+        doc="Give every capability and device and lift the protections: as good as root on the host.",
+    )  # fmt: skip
