@@ -1,1 +1,86 @@
-"""A container engine that is a library: pull, build and run OCI images in process, with no daemon."""
+"""A container engine that is a library: pull, build and run OCI images in process, with no daemon.
+
+    import pycontainer as pc
+
+    result = pc.run("alpine:3.20", ["echo", "hi"])
+    print(result.text)
+
+Importing this package imports nothing else; each name below is loaded when it is first used (PEP 562).
+Errors are in `pycontainer.errors`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from pycontainer import errors as errors
+    from pycontainer.engine import Container as Container
+    from pycontainer.engine import Engine as Engine
+    from pycontainer.engine import EngineConfig as EngineConfig
+    from pycontainer.engine import Image as Image
+    from pycontainer.engine import LogLine as LogLine
+    from pycontainer.engine import Logs as Logs
+    from pycontainer.engine import RunResult as RunResult
+    from pycontainer.engine import Usage as Usage
+    from pycontainer.engine import run as run
+    from pycontainer.image import Progress as Progress
+    from pycontainer.oci import Platform as Platform
+    from pycontainer.registry import Credentials as Credentials
+    from pycontainer.registry import Registry as Registry
+    from pycontainer.registry import RegistryConfig as RegistryConfig
+
+_HOMES = {
+    "Container": "pycontainer.engine",
+    "Credentials": "pycontainer.registry",
+    "Engine": "pycontainer.engine",
+    "EngineConfig": "pycontainer.engine",
+    "Image": "pycontainer.engine",
+    "LogLine": "pycontainer.engine",
+    "Logs": "pycontainer.engine",
+    "Platform": "pycontainer.oci",
+    "Progress": "pycontainer.image",
+    "Registry": "pycontainer.registry",
+    "RegistryConfig": "pycontainer.registry",
+    "RunResult": "pycontainer.engine",
+    "Usage": "pycontainer.engine",
+    "errors": "pycontainer",
+    "run": "pycontainer.engine",
+}
+
+__all__ = [
+    "Container",
+    "Credentials",
+    "Engine",
+    "EngineConfig",
+    "Image",
+    "LogLine",
+    "Logs",
+    "Platform",
+    "Progress",
+    "Registry",
+    "RegistryConfig",
+    "RunResult",
+    "Usage",
+    "errors",
+    "run",
+]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    if name == "errors":
+        return importlib.import_module("pycontainer.errors")
+    found: object = getattr(importlib.import_module(home), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
