@@ -1,0 +1,51 @@
+"""The data of container images: names, digests, platforms, manifests, configurations. No I/O.
+
+Frozen models, and a strict codec between them and JSON.
+"""
+
+from pycontainer.oci import mediatype
+from pycontainer.oci.codec import (
+    CONFIG_LIMIT,
+    MANIFEST_HARD_LIMIT,
+    MANIFEST_LIMIT,
+    MAX_LAYERS,
+    decode_config,
+    decode_manifest,
+    encode,
+)
+from pycontainer.oci.descriptor import Descriptor
+from pycontainer.oci.digest import Digest, Hasher, chain_ids, parse_digest, sha256
+from pycontainer.oci.digest import split as split_digest
+from pycontainer.oci.imageconfig import ContainerConfig, Healthcheck, History, ImageConfig
+from pycontainer.oci.manifest import Index, Manifest
+from pycontainer.oci.platform import Platform, choose
+from pycontainer.oci.reference import DEFAULT_DOMAIN, DEFAULT_TAG, Reference
+
+__all__ = [
+    "CONFIG_LIMIT",
+    "DEFAULT_DOMAIN",
+    "DEFAULT_TAG",
+    "MANIFEST_HARD_LIMIT",
+    "MANIFEST_LIMIT",
+    "MAX_LAYERS",
+    "ContainerConfig",
+    "Descriptor",
+    "Digest",
+    "Hasher",
+    "Healthcheck",
+    "History",
+    "ImageConfig",
+    "Index",
+    "Manifest",
+    "Platform",
+    "Reference",
+    "chain_ids",
+    "choose",
+    "decode_config",
+    "decode_manifest",
+    "encode",
+    "mediatype",
+    "parse_digest",
+    "sha256",
+    "split_digest",
+]
