@@ -1,0 +1,208 @@
+"""One engine: a store, a helper process and a registry client, owned by the process that made it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextvars import ContextVar, Token
+from pathlib import Path
+from typing import TYPE_CHECKING, final
+
+import attrs
+
+from pycontainer.engine.config import EngineConfig
+from pycontainer.errors import DeadlineExceeded, PycontainerError, WrongState
+from pycontainer.launcher import Helper, Job
+
+if TYPE_CHECKING:
+    from pycontainer.engine.containers import Container
+    from pycontainer.registry import RegistryClient
+    from pycontainer.runtime import HostFacts
+    from pycontainer.store import Store
+
+__all__ = ["Engine", "current_engine"]
+
+_entered: ContextVar[Engine | None] = ContextVar("pycontainer_engine", default=None)
+_default: Engine | None = None
+_default_lock = threading.Lock()
+
+
+@final
+class Engine:
+    """A container engine over one directory. Several may live in one process, and many processes may
+    share a directory.
+
+    root: directory of the store; default as EngineConfig.from_environment() says.
+    python: interpreter of the helper process, where sys.executable is none.
+    registry: how registries are reached. progress: "auto", "plain" or "off".
+
+    As a context manager it is the engine that `run`, `Image` and `Container` use in that block (and in
+    the tasks started from it), and it is closed at the end. Nothing is started before it is needed.
+    Thread-safe.
+    """
+
+    def __init__(
+        self,
+        root: str | Path | None = None,
+        *,
+        python: str | None = None,
+        registry: object | None = None,
+        progress: str | None = None,
+    ) -> None:
+        given = {"python": python, "registry": registry, "progress": progress}
+        changes: dict[str, object] = {name: value for name, value in given.items() if value is not None}
+        if root is not None:
+            changes["root"] = Path(root).absolute()
+        self.config: EngineConfig = attrs.evolve(EngineConfig.from_environment(), **changes)  # type: ignore[arg-type]
+        self._lock = threading.RLock()
+        self._helper: Helper | None = None
+        self._store: Store | None = None
+        self._client: RegistryClient | None = None
+        self._host: HostFacts | None = None
+        self._owned: dict[str, Container] = {}
+        self._finishing: list[Job] = []
+        self._closed = False
+        self._tokens: list[Token[Engine | None]] = []
+
+    @property
+    def root(self) -> Path:
+        """Directory of the store."""
+        return self.config.root
+
+    @property
+    def helper(self) -> Helper:
+        """The client of this engine's helper process."""
+        with self._lock:
+            self._check_open()
+            if self._helper is None:
+                self._helper = Helper(python=self.config.python)
+            return self._helper
+
+    @property
+    def store(self) -> Store:
+        """The store, opened (and repaired) on first use."""
+        with self._lock:
+            self._check_open()
+            if self._store is None:
+                from pycontainer.store import Store
+
+                self._store = Store(self.config.root, self.helper)
+            return self._store
+
+    @property
+    def registries(self) -> RegistryClient:
+        """The client of registries."""
+        with self._lock:
+            self._check_open()
+            if self._client is None:
+                from pycontainer.registry import RegistryClient, RegistryConfig
+
+                self._client = RegistryClient(self.config.registry or RegistryConfig.from_environment())
+            return self._client
+
+    @property
+    def host(self) -> HostFacts:
+        """What this host can do, found out once."""
+        with self._lock:
+            if self._host is None:
+                from pycontainer.runtime import HostFacts
+
+                self._host = HostFacts.detect()
+            return self._host
+
+    def close(self, timeout_s: float = 30.0) -> None:
+        """Stop what this engine owns and end its helper; idempotent. Detached containers go on."""
+        with self._lock:
+            if self._closed:
+                return
+            owned = list(self._owned.values())
+        deadline = time.monotonic() + timeout_s
+        for container in owned:
+            container.remove(force=True)
+        self._await_finishing(deadline)
+        with self._lock:
+            self._closed = True
+            if self._client is not None:
+                self._client.close()
+            if self._store is not None:
+                self._store.close()
+            if self._helper is not None:
+                self._helper.close(max(0.1, deadline - time.monotonic()))
+
+    def own(self, container: Container) -> None:
+        """Remove the container when this engine closes."""
+        with self._lock:
+            self._owned[container.id] = container
+
+    def disown(self, container_id: str) -> None:
+        """The container is gone, or no longer this engine's."""
+        with self._lock:
+            self._owned.pop(container_id, None)
+
+    def finish_later(self, job: Job) -> None:
+        """Keep the channel of a monitor that still tidies up after its container's exit."""
+        with self._lock:
+            self._finishing = [other for other in self._finishing if not _has_ended(other)]
+            self._finishing.append(job)
+
+    def _await_finishing(self, deadline: float) -> None:
+        while self._finishing:
+            job = self._finishing.pop()
+            try:
+                while job.receive(max(0.0, deadline - time.monotonic())) is not None:
+                    pass
+            except PycontainerError:
+                # Out of time, or the tidying failed: the next process that opens the store repairs it.
+                pass
+            finally:
+                job.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise WrongState(
+                f"the engine on {self.root} is closed", verb="use", state="closed", allowed=("open",)
+            )
+
+    def __enter__(self) -> Engine:
+        self._check_open()
+        self._tokens.append(_entered.set(self))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _entered.reset(self._tokens.pop())
+        if not self._tokens:
+            self.close()
+
+    def __repr__(self) -> str:
+        return f"Engine(root={str(self.root)!r}{', closed' if self._closed else ''})"
+
+
+def _has_ended(job: Job) -> bool:
+    """Whether the monitor behind the channel is gone; closes the channel if so."""
+    try:
+        while job.receive(0) is not None:
+            pass
+    except DeadlineExceeded:
+        return False
+    except PycontainerError:
+        pass
+    job.close()
+    return True
+
+
+def current_engine() -> Engine:
+    """The engine of the innermost `with Engine(...)` block, else this process's default one.
+
+    The default engine is made on first use and closed when the interpreter ends.
+    """
+    global _default
+    entered = _entered.get()
+    if entered is not None:
+        return entered
+    with _default_lock:
+        if _default is None or _default._closed:
+            import atexit
+
+            _default = Engine()
+            atexit.register(_default.close)
+        return _default
