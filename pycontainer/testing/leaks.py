@@ -1,0 +1,310 @@
+"""The leak oracle: what this program holds of the host, so that a test can prove it gave everything back.
+
+Theory of operation. A snapshot lists facts as text, grouped by kind. Two snapshots differ by the facts
+that came and the facts that went; a test that cleans up leaves neither. By default only facts that can
+be laid at this program's door are listed (its own mount namespace, its descendants, processes and
+cgroups that hold something under the given paths), so that several test runs share a machine. With
+`is_global` the whole host counts: every network namespace, link, nft rule and engine cgroup.
+
+What goes away by itself does so a little later (a closing socket, a dying child, a cgroup whose last
+process is being reaped), so `assert_unchanged` looks again for a bounded time before it complains.
+
+Source of formats: proc_pid_mountinfo(5), proc_pid_stat(5), proc_pid_fd(5), cgroups(7).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+__all__ = ["Difference", "LeakError", "Snapshot"]
+
+CGROUP_ROOT = Path("/sys/fs/cgroup")
+_SETTLE_FIRST_S = 0.002
+_SETTLE_LONGEST_S = 0.1
+_NUMBERED = re.compile(r"^(socket|pipe|anon_inode|mnt|net|pid|user|ipc|uts|cgroup|time):\[?([a-z_]*)\d*\]?$")
+
+
+class LeakError(AssertionError):
+    """Something was left behind, or something was taken that was there before."""
+
+
+class Difference(NamedTuple):
+    """What changed between two snapshots, as lines that begin with the kind."""
+
+    appeared: tuple[str, ...]
+    vanished: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.appeared or self.vanished)
+
+    def __str__(self) -> str:
+        lines = [f"+ {fact}" for fact in self.appeared] + [f"- {fact}" for fact in self.vanished]
+        return "\n".join(lines)
+
+
+class Snapshot:
+    """What this program holds of the host at one moment."""
+
+    def __init__(self, facts: Mapping[str, Counter[str]], paths: tuple[str, ...], is_global: bool) -> None:
+        self.facts = facts
+        self.paths = paths
+        self.is_global = is_global
+
+    @classmethod
+    def take(cls, paths: Iterable[os.PathLike[str] | str] = (), *, is_global: bool = False) -> Snapshot:
+        """List what is held now.
+
+        paths: directories of this program (its stores, its temporary directory); processes and cgroups
+        that hold something below them count as this program's.
+        is_global: count the whole host; only where nothing else runs.
+        """
+        roots = tuple(os.path.realpath(path) for path in paths)
+        processes = _processes(roots, is_global=is_global)
+        facts: dict[str, Counter[str]] = {
+            "mount": Counter(_mounts()),
+            "process": Counter(processes.values()),
+            "thread": Counter(thread.name for thread in threading.enumerate()),
+            "task": Counter({"kernel tasks of this process": len(os.listdir("/proc/self/task"))}),
+            "fd": Counter(_descriptors()),
+            "cgroup": Counter(_cgroups(processes, roots, is_global=is_global)),
+            "file lock": Counter(_locks(roots)),
+        }
+        if is_global:
+            facts["network namespace"] = Counter(_network_namespaces())
+            facts["link"] = Counter(os.listdir("/sys/class/net"))
+            facts["nft"] = Counter(_nft_rules())
+        return cls(facts, roots, is_global)
+
+    def compare(self, later: Snapshot) -> Difference:
+        """Tell what appeared and vanished between this snapshot and a later one."""
+        appeared: list[str] = []
+        vanished: list[str] = []
+        for kind, before in self.facts.items():
+            after = later.facts.get(kind, Counter())
+            appeared += _lines(kind, after - before)
+            vanished += _lines(kind, before - after)
+        return Difference(tuple(appeared), tuple(vanished))
+
+    def settle(
+        self, timeout_s: float = 5.0, *, ignore: Callable[[str], bool] = lambda fact: False
+    ) -> Difference:
+        """Compare with now, again and again until nothing differs or the time is over.
+
+        ignore: told each line ("fd: /dev/null"); true leaves it out.
+        """
+        deadline = time.monotonic() + timeout_s
+        pause_s = _SETTLE_FIRST_S
+        while True:
+            found = self.compare(Snapshot.take(self.paths, is_global=self.is_global))
+            found = Difference(
+                tuple(fact for fact in found.appeared if not ignore(fact)),
+                tuple(fact for fact in found.vanished if not ignore(fact)),
+            )
+            if not found or time.monotonic() >= deadline:
+                return found
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 2, _SETTLE_LONGEST_S)
+
+    def assert_unchanged(
+        self, timeout_s: float = 5.0, *, ignore: Callable[[str], bool] = lambda fact: False
+    ) -> None:
+        """Raise LeakError with the difference if, after settling, the host is not as it was."""
+        found = self.settle(timeout_s, ignore=ignore)
+        if found:
+            raise LeakError(f"left behind (+) or taken away (-):\n{found}")
+
+
+def _lines(kind: str, counts: Counter[str]) -> list[str]:
+    return [
+        f"{kind}: {fact}" + (f" (x{count})" if count > 1 else "") for fact, count in sorted(counts.items())
+    ]
+
+
+def _mounts() -> list[str]:
+    """Mounts of this process's namespace: mount point, file system and where it comes from."""
+    found = []
+    for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
+        fields = line.split(" ")
+        kind, source = fields[fields.index("-") + 1 :][:2]
+        found.append(f"{fields[4]} ({kind} of {source})")
+    return found
+
+
+def _descriptors() -> list[str]:
+    """Open descriptors of this process by target; numbers of sockets, pipes and deleted files left out."""
+    found = []
+    with os.scandir("/proc/self/fd") as entries:
+        for entry in entries:
+            try:
+                target = os.readlink(entry.path)
+            except FileNotFoundError:
+                continue  # the descriptor this listing itself uses, or another thread's
+            if target.startswith("/proc/") and target.endswith("/fd"):
+                continue
+            match = _NUMBERED.match(target)
+            found.append(f"{match[1]} {match[2]}".strip() if match else target)
+    return found
+
+
+class _Process(NamedTuple):
+    pid: int
+    parent: int
+    state: str
+    name: str
+
+
+def _process_table() -> dict[int, _Process]:
+    table: dict[int, _Process] = {}
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        try:
+            text = Path(f"/proc/{entry}/stat").read_bytes().decode(errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        # The name stands in parentheses and may itself hold parentheses and spaces.
+        name = text[text.index("(") + 1 : text.rindex(")")]
+        state, parent = text[text.rindex(")") + 2 :].split(" ")[:2]
+        table[int(entry)] = _Process(int(entry), int(parent), state, name)
+    return table
+
+
+def _processes(roots: tuple[str, ...], *, is_global: bool) -> dict[int, str]:
+    """Processes of this program: pid -> description. Kernel threads never count."""
+    me = os.getpid()
+    table = _process_table()
+    found: dict[int, str] = {}
+    for process in table.values():
+        if process.pid in (me, 2) or process.parent == 2:
+            continue
+        is_ours = is_global or _descends(process.pid, me, table) or _holds(process.pid, roots)
+        if is_ours:
+            state = " zombie" if process.state == "Z" else ""
+            found[process.pid] = f"{process.pid} {process.name}{state}"
+    return found
+
+
+def _descends(pid: int, ancestor: int, table: Mapping[int, _Process]) -> bool:
+    while pid in table:
+        pid = table[pid].parent
+        if pid == ancestor:
+            return True
+    return False
+
+
+def _holds(pid: int, roots: tuple[str, ...]) -> bool:
+    """Whether a process outside our tree has something under our paths: cwd, root, a file or a mount."""
+    if not roots:
+        return False
+    base = f"/proc/{pid}"
+    links = [f"{base}/cwd", f"{base}/root"]
+    try:
+        links += [f"{base}/fd/{name}" for name in os.listdir(f"{base}/fd")]
+    except OSError:
+        pass  # gone, or not ours to look into
+    for link in links:
+        try:
+            target = os.readlink(link)
+        except OSError:
+            continue
+        if any(target == root or target.startswith(root + "/") for root in roots):
+            return True
+    try:
+        own = Path("/proc/self/ns/mnt").stat().st_ino
+        if Path(f"{base}/ns/mnt").stat().st_ino == own:
+            return False  # our own namespace's mounts say nothing about that process
+        text = Path(f"{base}/mountinfo").read_text(errors="surrogateescape")
+    except OSError:
+        return False
+    return any(f"upperdir={root}/" in text or f" {root}/" in text for root in roots)
+
+
+def _cgroups(processes: Mapping[int, str], roots: tuple[str, ...], *, is_global: bool) -> list[str]:
+    """Engine cgroups, in every hierarchy: those of our processes and stores, or with is_global all."""
+    ids = {entry for root in roots for entry in _container_ids(root)}
+    ours: set[str] = set()
+    for pid in processes:
+        try:
+            lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+        except OSError:
+            continue
+        ours |= {line.split(":", 2)[2] for line in lines}
+    found = []
+    for directory in engine_cgroups():
+        relative = directory.relative_to(CGROUP_ROOT)
+        if (
+            is_global
+            or relative.name in ids
+            or any(str(relative).endswith(path) for path in ours if path != "/")
+        ):
+            found.append(str(relative))
+    return found
+
+
+def engine_cgroups() -> list[Path]:
+    """Every cgroup directory below one named pycontainer, in all hierarchies."""
+    found: list[Path] = []
+    for base, names, _files in os.walk(CGROUP_ROOT):
+        is_inside = any(part.startswith("pycontainer") for part in Path(base).relative_to(CGROUP_ROOT).parts)
+        if is_inside:
+            found += [Path(base, name) for name in names]
+    return found
+
+
+def _container_ids(root: str) -> list[str]:
+    """Names of the container directories of every store at root or up to three levels below it."""
+    found: list[str] = []
+    for pattern in ("containers/*", "*/containers/*", "*/*/containers/*", "*/*/*/containers/*"):
+        found += [path.name for path in Path(root).glob(pattern)]
+    return found
+
+
+def _locks(roots: tuple[str, ...]) -> list[str]:
+    """Files under our paths that some process holds a lock on."""
+    if not roots:
+        return []
+    inodes: dict[str, str] = {}
+    for root in roots:
+        for base, _names, files in os.walk(root):
+            if os.path.basename(base) in ("fs", "upper", "work"):
+                _names.clear()  # contents of images and containers hold no locks of ours
+                continue
+            for name in files:
+                path = os.path.join(base, name)
+                try:
+                    status = os.lstat(path)
+                except OSError:
+                    continue
+                major, minor = os.major(status.st_dev), os.minor(status.st_dev)
+                inodes[f"{major:02x}:{minor:02x}:{status.st_ino}"] = path
+    found = []
+    for line in Path("/proc/locks").read_text().splitlines():
+        fields = line.split()
+        if "->" in fields:
+            continue  # a waiter, not a holder
+        if fields[5] in inodes:
+            found.append(f"{inodes[fields[5]]} ({fields[1].lower()}, {fields[3].lower()})")
+    return found
+
+
+def _network_namespaces() -> set[str]:
+    found = set()
+    for pid in _process_table():
+        try:
+            found.add(os.readlink(f"/proc/{pid}/ns/net"))
+        except OSError:
+            continue
+    return found
+
+
+def _nft_rules() -> list[str]:
+    from ..network import netlink_rules
+
+    return netlink_rules()
