@@ -1,0 +1,252 @@
+"""The embedded registry: an OCI distribution server inside this process, on loopback by default."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import ssl
+import tempfile
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+import attrs
+
+from pycontainer.errors import InvalidInput, NotFound
+from pycontainer.registry.server.auth import Gate
+from pycontainer.registry.server.connection import Connection
+from pycontainer.registry.server.faults import Fault
+from pycontainer.registry.server.handlers import Handlers
+from pycontainer.registry.server.limits import Limits
+from pycontainer.registry.server.listener import Listener
+from pycontainer.registry.server.service import RequestRecord, Service
+from pycontainer.registry.server.storage import Storage
+from pycontainer.registry.server.uploads import Uploads
+
+# Threads end within milliseconds once their sockets are shut down; only a dead disk takes longer.
+_CLOSE_TIMEOUT_S: Final = 5.0
+
+_BACKLOG: Final = 512
+
+
+@attrs.frozen
+class TlsFiles:
+    """PEM files for serving TLS. client_ca, when given, demands client certificates signed by it."""
+
+    certificate: Path = attrs.field(converter=Path)
+    key: Path = attrs.field(converter=Path)
+    client_ca: Path | None = attrs.field(default=None, converter=attrs.converters.optional(Path))
+
+    def context(self) -> ssl.SSLContext:
+        """A server context, TLS 1.2 and later. Raises: InvalidInput naming the files."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        try:
+            context.load_cert_chain(self.certificate, self.key)
+            if self.client_ca is not None:
+                context.load_verify_locations(self.client_ca)
+                context.verify_mode = ssl.CERT_REQUIRED
+        except OSError as error:  # ssl.SSLError is one
+            raise InvalidInput(f"cannot load {self.certificate} and {self.key}: {error}") from error
+        return context
+
+
+class _Running:
+    """Everything that must end with the server; knows no Registry, so that one can be collected."""
+
+    def __init__(self, storage: Storage, uploads: Uploads, temporary: Path | None) -> None:
+        self.pid = os.getpid()
+        self.storage = storage
+        self.uploads = uploads
+        self.temporary = temporary
+        self.listener: Listener | None = None
+        self.mutex = threading.Lock()
+        self.is_closed = False
+
+    def close(self) -> None:
+        """End the server. In a forked child only the child's copies of descriptors are closed."""
+        if self.pid != os.getpid():
+            self.forked()
+            return
+        with self.mutex:
+            if self.is_closed:
+                return
+            self.is_closed = True
+            try:
+                if self.listener is not None:
+                    self.listener.close(_CLOSE_TIMEOUT_S)
+            finally:
+                self.uploads.close()
+                self.storage.close()
+                if self.temporary is not None:
+                    shutil.rmtree(self.temporary, ignore_errors=True)
+
+    def forked(self) -> None:
+        """Let go of what a fork copied: the port and the directory belong to the parent alone."""
+        if not self.is_closed and self.pid != os.getpid():
+            self.is_closed = True
+            self.storage.close()
+            if self.listener is not None:
+                self.listener.abandon()
+
+
+_running: weakref.WeakSet[_Running] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for running in list(_running):
+        running.forked()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+class Registry:
+    """An OCI registry in this process. Usable as soon as it is constructed, until close().
+
+        with pc.Registry() as registry:
+            image.push(f"{registry.address}/app:1")
+
+    root: where content is kept across restarts; None keeps it in a temporary directory until close().
+    auth: user names and passwords; None lets everybody in. token_auth: demand bearer tokens, which the
+    server's own /token hands out. tls: serve https. port 0 picks a free one. faults: see inject().
+
+    Listening on another host than loopback shows the content to that network; give auth and tls then.
+    Raises: InUse when another server holds root; OSError when the address cannot be bound.
+    """
+
+    def __init__(
+        self,
+        root: Path | str | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        auth: Mapping[str, str] | None = None,
+        token_auth: bool = False,
+        tls: TlsFiles | None = None,
+        faults: Sequence[Fault] = (),
+        limits: Limits | None = None,
+    ) -> None:
+        limits = limits or Limits()
+        context = tls.context() if tls is not None else None
+        sock = _bound(host, port)
+        try:
+            temporary = Path(tempfile.mkdtemp(prefix="pycontainer-registry-")) if root is None else None
+            try:
+                storage = Storage(temporary or Path(str(root)).absolute(), durable=temporary is None)
+            except BaseException:
+                if temporary is not None:
+                    shutil.rmtree(temporary, ignore_errors=True)
+                raise
+        except BaseException:
+            sock.close()
+            raise
+        self._scheme = "http" if context is None else "https"
+        self._address = _address(sock)
+        uploads = Uploads(
+            storage,
+            limit_bytes=limits.blob_bytes,
+            count_max=limits.uploads,
+            idle_s=limits.upload_idle_s,
+        )
+        gate = Gate(auth, with_tokens=token_auth, scheme=self._scheme, address=self._address)
+        running = _Running(storage, uploads, temporary)
+        closing = threading.Event()
+        self._service = Service(Handlers(storage, uploads, gate, limits), gate, closing)
+        for fault in faults:
+            self._service.faults.plant(fault)
+        self._running = running
+        running.listener = Listener(
+            sock,
+            limits,
+            connect=lambda accepted: Connection(accepted, limits, context),
+            serve=self._service.serve,
+            sweep=uploads.expire,
+            closing=closing,
+        )
+        _running.add(running)
+        # Also runs when the program ends or the object is forgotten.
+        self._finalizer = weakref.finalize(self, running.close)
+
+    def __enter__(self) -> Registry:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Registry {self.url} at {self.root}>"
+
+    def close(self) -> None:
+        """Stop serving; end all connections and threads; remove a temporary root. Idempotent.
+
+        Takes at most five seconds, whatever clients do.
+        """
+        self._running.close()
+        self._finalizer.detach()
+
+    @property
+    def address(self) -> str:
+        """ "HOST:PORT", the form image references begin with."""
+        return self._address
+
+    @property
+    def url(self) -> str:
+        """The address with its scheme."""
+        return f"{self._scheme}://{self._address}"
+
+    @property
+    def root(self) -> Path:
+        """The directory the content is in."""
+        return self._running.storage.root
+
+    def repositories(self) -> list[str]:
+        """Names of the repositories, sorted."""
+        return self._running.storage.repositories()
+
+    def tags(self, repository: str) -> list[str]:
+        """Tags of a repository, sorted as the specification says. Raises: NotFound."""
+        tags = self._running.storage.tags(repository)
+        if tags is None:
+            raise NotFound(f"no repository {repository!r} in {self.url}; there are {self.repositories()}")
+        return tags
+
+    def inject(self, fault: Fault) -> None:
+        """Plant a fault; it applies to the next requests it fits."""
+        self._service.faults.plant(fault)
+
+    def clear_faults(self) -> None:
+        """Remove all planted faults."""
+        self._service.faults.clear()
+
+    @property
+    def requests(self) -> tuple[RequestRecord, ...]:
+        """What clients asked so far, oldest first; the last ten thousand."""
+        return tuple(self._service.log.copy())
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _name, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    sock = socket.socket(family, kind | socket.SOCK_CLOEXEC, protocol)
+    try:
+        # A restart on the same port must not wait for old connections in TIME_WAIT.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(_BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _address(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
