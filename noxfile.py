@@ -96,4 +96,4 @@ def docs(session: nox.Session) -> None:
 def generate(session: nox.Session) -> None:
     """Write the generated files, or with `-- --check` say whether they are current."""
     _install(session, "test")
-    session.run("python", "-m", "pycontainer.options.derive", *session.posargs)
+    session.run("python", "-m", "pycontainer.options.derive", *(session.posargs or ["--write"]))

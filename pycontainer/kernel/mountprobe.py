@@ -13,7 +13,7 @@ import stat
 import tempfile
 from collections.abc import Callable
 
-from . import syscalls
+from pycontainer.kernel import syscalls
 
 __all__ = ["report"]
 

@@ -21,12 +21,13 @@ import tempfile
 from collections.abc import Callable
 from typing import NamedTuple
 
-from . import syscalls
+from pycontainer.kernel import syscalls
 
 __all__ = ["CAPABILITIES", "NAMES", "Finding", "cgroup_mode", "check", "examine"]
 
 _PACKAGE_PARENT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _CHILD_TIMEOUT_S = 20.0
+MOUNTINFO = "/proc/self/mountinfo"
 _OLDEST_KERNEL = (5, 11)  # overlay mounts inside a user namespace
 
 
@@ -75,6 +76,11 @@ _CAPABILITY_WANTS = {
 }
 
 
+def _as_root(remedy: str) -> str:
+    """The remedy where being root was not what was missing."""
+    return remedy if os.geteuid() == 0 else "run as root"
+
+
 def _kernel(store: str) -> Finding:
     release = platform.release()
     version = tuple(int(part) for part in release.split("-")[0].split(".")[:2] if part.isdigit())
@@ -103,6 +109,8 @@ def _capabilities(store: str) -> Finding:
     needs = [f"CAP_{name}: {_CAPABILITY_NEEDS[name]}" for name in missing if name in _CAPABILITY_NEEDS]
     wants = [f"CAP_{name}: {_CAPABILITY_WANTS[name]}" for name in missing if name in _CAPABILITY_WANTS]
     detail = "all" if not missing else "without " + ", ".join(f"CAP_{name}" for name in missing)
+    if not effective:
+        detail, needs, wants = "none", ["an ordinary user: what needs root is refused"], []
     return Finding(
         "capabilities",
         not needs and not wants,
@@ -120,7 +128,7 @@ def cgroup_mode() -> tuple[str, tuple[str, ...]]:
     """
     legacy: list[str] = []
     unified = ""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
+    with open(MOUNTINFO, encoding="utf-8", errors="surrogateescape") as lines:
         for line in lines:
             fields = line.rstrip("\n").split(" ")
             kind, _source, options = fields[fields.index("-") + 1 :][:3]
@@ -148,7 +156,7 @@ def _cgroups(store: str) -> Finding:
         "cgroups",
         not missing,
         detail,
-        consequence=f"limits on {', '.join(missing)} are refused",
+        consequence=f"limits on {', '.join(missing)} are refused" if missing else "",
         remedy="mount cgroup2 on /sys/fs/cgroup, or delegate the controllers (systemd: Delegate=yes)",
     )
 
@@ -160,7 +168,7 @@ def _overlay(store: str) -> Finding:
         is_ok,
         detail,
         consequence="container root file systems cannot be assembled",
-        remedy="modprobe overlay; inside a container it takes CAP_SYS_ADMIN",
+        remedy=_as_root("modprobe overlay; inside a container it takes CAP_SYS_ADMIN"),
     )
 
 
@@ -235,7 +243,9 @@ def _mount_api(store: str) -> Finding:
         is_ok,
         detail,
         consequence="root file systems cannot be assembled detached, by descriptor",
-        remedy="Linux 5.12 or newer; inside a container, a seccomp profile that allows fsopen and fsmount",
+        remedy=_as_root(
+            "Linux 5.12 or newer; inside a container, a seccomp profile that allows fsopen and fsmount"
+        ),
     )
 
 
@@ -358,6 +368,17 @@ def _file_system_problems(base: str) -> list[str]:
     """What a snapshot needs and the file system of base lacks; makes a temporary directory there."""
     if not os.access(base, os.W_OK):
         return [f"{base} is not writable for user {os.geteuid()}"]
+    try:
+        problems = _trial_problems(base)
+    except OSError as error:
+        return [f"{base} cannot be written to ({error.strerror})"]
+    overlay = _isolated(base).get("overlay_on_store")
+    if overlay is not None and not overlay[0]:
+        problems.append(overlay[1])
+    return problems
+
+
+def _trial_problems(base: str) -> list[str]:
     problems = []
     with tempfile.TemporaryDirectory(prefix=".probe-", dir=base) as directory:
         path = os.path.join(directory, "file")
@@ -370,9 +391,6 @@ def _file_system_problems(base: str) -> list[str]:
             os.setxattr(path, name, b"y")
         except OSError as error:
             problems.append(f"no {name.split('.')[0]} extended attributes ({error.strerror})")
-    overlay = _isolated(base).get("overlay_on_store")
-    if overlay is not None and not overlay[0]:
-        problems.append(overlay[1])
     return problems
 
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .netlink import nft_finding as nft_finding
-    from .netlink import nft_rules as nft_rules
+    from pycontainer.network.netlink import nft_finding as nft_finding
+    from pycontainer.network.netlink import nft_rules as nft_rules
 
 __all__ = ["nft_finding", "nft_rules"]
 
 
 def __getattr__(name: str) -> object:
     if name in __all__:
-        from . import netlink
+        from pycontainer.network import netlink
 
         return getattr(netlink, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

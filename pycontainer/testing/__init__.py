@@ -10,9 +10,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import faults as faults
-    from . import killpoints as killpoints
-    from . import leaks as leaks
+    from pycontainer.testing import faults as faults
+    from pycontainer.testing import killpoints as killpoints
+    from pycontainer.testing import leaks as leaks
 
 __all__ = ["faults", "killpoints", "leaks"]
 

@@ -305,6 +305,6 @@ def _network_namespaces() -> set[str]:
 
 
 def _nft_rules() -> list[str]:
-    from ..network import netlink_rules
+    from pycontainer.network import nft_rules
 
-    return netlink_rules()
+    return nft_rules()
