@@ -64,10 +64,10 @@ class Model:
     def _fields(cls) -> tuple[tuple[str, str, type[Model] | None], ...]:
         table = cls.__dict__.get("_table")
         if table is None:
-            names = [item.name for item in attrs.fields(cls) if item.name != "extra"]
+            names = [item.name for item in attrs.fields(cls) if item.name != "extra"]  # type: ignore[arg-type]
             kinds = {name: globals()[kind] for name, kind in cls._nested.items()}
             table = cls._table = tuple((name, _key(name), kinds.get(name)) for name in names)
-        return table  # type: ignore[no-any-return]
+        return table
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object; attributes that are None or empty are left out."""

@@ -1,0 +1,1 @@
+"""Policy: what a container is allowed, as data for the launcher."""
