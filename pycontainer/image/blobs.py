@@ -11,7 +11,7 @@ from typing import BinaryIO, Protocol, runtime_checkable
 
 from pycontainer.oci import Descriptor, Digest
 
-__all__ = ["BlobSink", "BlobSource", "Ingest"]
+__all__ = ["BlobSink", "BlobSource", "BlobStore", "Ingest"]
 
 
 @runtime_checkable
@@ -87,3 +87,8 @@ class BlobSink(Protocol):
     def put(self, data: bytes) -> Digest:
         """Store a small document; does nothing if it is there."""
         ...
+
+
+@runtime_checkable
+class BlobStore(BlobSource, BlobSink, Protocol):
+    """A place that takes blobs and gives them back."""

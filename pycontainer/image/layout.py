@@ -1,0 +1,317 @@
+"""An OCI image layout: a directory with `oci-layout`, `index.json` and `blobs/<algorithm>/<hex>`.
+
+What is read may come from strangers: blobs are opened without following links, must be regular files,
+and everything that is interpreted is verified first. What is written appears whole or not at all.
+Source: OCI image-spec, image-layout.md.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import stat
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from attrs import evolve
+
+from pycontainer.errors import AlreadyExists, DeadlineExceeded, DigestMismatch, InvalidImage, NotFound
+from pycontainer.image.names import REF_NAME, names_annotations, names_of
+from pycontainer.image.view import ImageView
+from pycontainer.oci import (
+    Descriptor,
+    Digest,
+    Hasher,
+    Index,
+    Platform,
+    Reference,
+    choose,
+    decode_manifest,
+    encode,
+    mediatype,
+    parse_digest,
+    sha256,
+    split_digest,
+)
+
+__all__ = ["INDEX_FILE", "LAYOUT_FILE", "LAYOUT_MARK", "Layout", "check_layout_mark"]
+
+LAYOUT_FILE: Final = "oci-layout"
+INDEX_FILE: Final = "index.json"
+LAYOUT_MARK: Final = b'{"imageLayoutVersion":"1.0.0"}'
+INDEX_LIMIT = 16 << 20
+COPY_SIZE = 1 << 20
+_POLL_S = 0.02
+
+
+def check_layout_mark(data: bytes) -> None:
+    """Refuse an `oci-layout` file of another version than 1.
+
+    Raises: InvalidImage.
+    """
+    try:
+        version = json.loads(data).get("imageLayoutVersion")
+    except (ValueError, AttributeError, RecursionError):
+        version = None
+    if not isinstance(version, str) or not version.startswith("1."):
+        raise InvalidImage(f"{LAYOUT_FILE}: image layout version {str(version)[:80]!r} is not 1.0.0")
+
+
+class Layout:
+    """One layout directory: a source and a sink of blobs, and an index of named images.
+
+    Several threads and processes may use one at once.
+    """
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        """Open an existing layout.
+
+        Raises: NotFound, InvalidImage.
+        """
+        self.root = Path(root)
+        check_layout_mark(self._read_file(LAYOUT_FILE, 4096))
+
+    @classmethod
+    def create(cls, root: str | os.PathLike[str]) -> Layout:
+        """Make an empty layout at `root`, or open the one that is there.
+
+        Raises: AlreadyExists if there is something else.
+        """
+        path = Path(root)
+        path.mkdir(parents=True, exist_ok=True)
+        if not (path / LAYOUT_FILE).exists():
+            if any(path.iterdir()):
+                raise AlreadyExists(f"{path} is not empty and not an image layout; choose another directory")
+            (path / "blobs" / "sha256").mkdir(parents=True)
+            _replace(path / INDEX_FILE, encode(Index()))
+            _replace(path / LAYOUT_FILE, LAYOUT_MARK)
+        return cls(path)
+
+    @property
+    def index(self) -> Index:
+        """The index as it is on disk now."""
+        index = decode_manifest(
+            self._read_file(INDEX_FILE, INDEX_LIMIT), mediatype.OCI_INDEX, limit_bytes=INDEX_LIMIT
+        )
+        assert isinstance(index, Index)  # the media type says so
+        return index
+
+    def view(self, name: str | Reference | None = None, platform: Platform | None = None) -> ImageView:
+        """The image of that name (a reference, a `ref.name` annotation or a digest), or the only one.
+
+        Raises: NotFound listing the names there are.
+        """
+        entries = self.index.manifests
+        if name is not None:
+            entries = tuple(entry for entry in entries if _is_named(entry, name))
+        if not entries:
+            raise NotFound(f"{self.root} has no image {name or 'at all'}; there are: {self._names()}")
+        if len({entry.digest for entry in entries}) == 1:
+            return ImageView.load(self, entries[0], platform)
+        if len({names_of(entry) for entry in entries}) > 1:
+            raise NotFound(f"{self.root} holds {len(entries)} images; name one of: {self._names()}")
+        # One name, several manifests: an index per platform without an index document of its own.
+        return ImageView.load(self, choose(Index(manifests=entries), platform or Platform.host()), platform)
+
+    def add(self, view: ImageView, names: Iterable[Reference] = ()) -> None:
+        """Copy an image here and list it in the index, under each name; names move from older images."""
+        view.copy_to(self)
+        names = list(names)
+        with self._locked():
+            index = self.index
+            taken = {str(name) for name in names}
+            kept = [entry for entry in index.manifests if not taken & {str(name) for name in names_of(entry)}]
+            if not names:
+                kept = [entry for entry in kept if entry.digest != view.descriptor.digest]
+            entries = names_annotations(view.descriptor, names, full_ref_name=True)
+            updated = evolve(index, media_type=mediatype.OCI_INDEX, manifests=(*kept, *entries))
+            _replace(self.root / INDEX_FILE, encode(updated))
+
+    # BlobSource
+
+    def open(self, descriptor: Descriptor) -> BinaryIO:
+        """See BlobSource; a blob whose size differs from the descriptor's is refused at once."""
+        file = self._open_file(self._blob_path(descriptor.digest), f"blob {descriptor.digest}")
+        size = os.fstat(file.fileno()).st_size
+        if size != descriptor.size:
+            file.close()
+            raise DigestMismatch(f"{descriptor.size} bytes", f"{size} bytes", f"blob {descriptor.digest}")
+        return file
+
+    def read(self, descriptor: Descriptor, limit: int) -> bytes:
+        """See BlobSource."""
+        if descriptor.size > limit:
+            raise InvalidImage(
+                f"{descriptor.digest} of {descriptor.size} bytes is above the limit of {limit}"
+            )
+        with self.open(descriptor) as blob:
+            data = blob.read(descriptor.size + 1)
+        hasher = Hasher.like(descriptor.digest)
+        hasher.update(data)
+        hasher.check(descriptor.digest, descriptor.size, f"blob {descriptor.digest}")
+        return data
+
+    # BlobSink
+
+    def has(self, digest: Digest) -> bool:
+        """See BlobSink."""
+        return self._blob_path(digest).is_file()
+
+    @contextmanager
+    def ingest(
+        self, descriptor: Descriptor, *, timeout_s: float | None = None
+    ) -> Iterator[FileIngest | None]:
+        """See BlobSink."""
+        final = self._blob_path(descriptor.digest)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.root / f".ingest-{split_digest(descriptor.digest)[1]}"
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while not self.has(descriptor.digest):
+            fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+            with open(fd, "r+b", buffering=0) as file:
+                _lock(fd, deadline, descriptor.digest)
+                if _is_same_file(fd, partial):  # else its writer has committed or dropped it meanwhile
+                    yield FileIngest(file, partial, final, descriptor)
+                    return
+        yield None
+
+    def put(self, data: bytes) -> Digest:
+        """See BlobSink."""
+        digest = sha256(data)
+        if not self.has(digest):
+            _replace(self._blob_path(digest), data)
+        return digest
+
+    def _blob_path(self, digest: Digest) -> Path:
+        algorithm, digits = split_digest(parse_digest(digest))
+        return self.root / "blobs" / algorithm / digits
+
+    def _read_file(self, name: str, limit: int) -> bytes:
+        with self._open_file(self.root / name, name) as file:
+            data = file.read(limit + 1)
+        if len(data) > limit:
+            raise InvalidImage(f"{self.root / name} is above the limit of {limit} bytes")
+        return data
+
+    def _open_file(self, path: Path, what: str) -> BinaryIO:
+        try:
+            # O_NONBLOCK: a FIFO in place of the file must not block us.
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except FileNotFoundError:
+            raise NotFound(f"{what} is missing in image layout {self.root}") from None
+        except OSError as error:
+            raise InvalidImage(
+                f"{what} in image layout {self.root} cannot be read: {error.strerror}"
+            ) from error
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise InvalidImage(f"{what} in image layout {self.root} is not a regular file")
+        return open(fd, "rb")
+
+    def _names(self) -> str:
+        named = [str(name) for entry in self.index.manifests for name in names_of(entry)]
+        return ", ".join(named or [entry.digest for entry in self.index.manifests]) or "none"
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+
+class FileIngest:
+    """One blob being written into a file that is renamed when it is complete and verified."""
+
+    def __init__(self, file: BinaryIO, partial: Path, final: Path, descriptor: Descriptor) -> None:
+        self._file = file
+        self._partial = partial
+        self._final = final
+        self._descriptor = descriptor
+        self._hasher = Hasher.like(descriptor.digest)
+        while chunk := file.read(COPY_SIZE):
+            self._hasher.update(chunk)
+        if self.offset > descriptor.size:
+            self.restart()
+
+    @property
+    def offset(self) -> int:
+        """See Ingest."""
+        return self._hasher.size
+
+    def write(self, chunk: bytes | bytearray | memoryview) -> None:
+        """See Ingest."""
+        view = memoryview(chunk)
+        if self.offset + len(view) > self._descriptor.size:
+            self.restart()
+            raise DigestMismatch(f"{self._descriptor.size} bytes", "more", f"blob {self._descriptor.digest}")
+        self._hasher.update(view)
+        while view:
+            view = view[self._file.write(view) :]
+
+    def restart(self) -> None:
+        """See Ingest."""
+        self._file.seek(0)
+        self._file.truncate(0)
+        self._hasher = Hasher.like(self._descriptor.digest)
+
+    def commit(self) -> None:
+        """See Ingest."""
+        try:
+            self._hasher.check(
+                self._descriptor.digest, self._descriptor.size, f"blob {self._descriptor.digest}"
+            )
+        except DigestMismatch:
+            self._partial.unlink(missing_ok=True)
+            raise
+        os.fsync(self._file.fileno())
+        self._partial.rename(self._final)
+
+
+def _is_named(entry: Descriptor, name: str | Reference) -> bool:
+    if str(name) in (entry.digest, entry.annotations.get(REF_NAME)):
+        return True
+    return str(name) in {text for known in names_of(entry) for text in (str(known), known.familiar)}
+
+
+def _lock(fd: int, deadline: float | None, digest: Digest) -> None:
+    if deadline is None:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        return
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise DeadlineExceeded(f"another writer still holds blob {digest}") from None
+            time.sleep(_POLL_S)
+
+
+def _is_same_file(fd: int, path: Path) -> bool:
+    try:
+        named = os.stat(path, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    opened = os.fstat(fd)
+    return (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write a small file so that readers see the old content or the new, also after a crash."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
+    try:
+        with open(scratch, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.rename(path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,49 @@
+"""How a media's index names its images: annotations on descriptors, in several engines' habits.
+
+`org.opencontainers.image.ref.name` is a tag for Docker and skopeo, the whole reference for podman;
+`io.containerd.image.name` is the whole reference.
+Source: OCI image-spec, annotations.md; containerd, core/images/annotations.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from attrs import evolve
+
+from pycontainer.errors import BadReference
+from pycontainer.oci import DEFAULT_TAG, Descriptor, Reference
+
+__all__ = ["CONTAINERD_NAME", "REF_NAME", "names_annotations", "names_of"]
+
+CONTAINERD_NAME = "io.containerd.image.name"
+REF_NAME = "org.opencontainers.image.ref.name"
+
+
+def names_of(entry: Descriptor) -> tuple[Reference, ...]:
+    """The reference an index entry carries, if any; a tag alone names no repository."""
+    for key in (CONTAINERD_NAME, REF_NAME):
+        text = entry.annotations.get(key, "")
+        if "/" in text or ":" in text:
+            try:
+                return (Reference.parse(text),)
+            except BadReference:
+                continue
+    return ()
+
+
+def names_annotations(
+    entry: Descriptor, names: Iterable[Reference], *, full_ref_name: bool
+) -> list[Descriptor]:
+    """The entry once per name, annotated as containerd does; once without, if there is no name.
+
+    full_ref_name: the whole reference as ref.name too, as podman does, rather than the tag.
+    """
+    entries = []
+    for name in names:
+        annotations = {
+            CONTAINERD_NAME: str(name),
+            REF_NAME: str(name) if full_ref_name else name.tag or DEFAULT_TAG,
+        }
+        entries.append(evolve(entry, annotations={**entry.annotations, **annotations}))
+    return entries or [entry]

@@ -1,0 +1,190 @@
+"""A file tree to become a layer: entries by path, written in sorted order.
+
+Paths inside are bytes without a leading slash, as in the tar. Parents are made when they are missing.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
+
+from pycontainer.errors import InvalidInput
+from pycontainer.layers import Entry, TarWriter
+
+__all__ = ["Tree", "entry_of"]
+
+Content = bytes | Callable[[], BinaryIO] | None
+WHITEOUT_PREFIX = b".wh."
+MAX_STEPS = 4096  # components walked, of a path with all its links; PATH_MAX of them is absurd
+# Labels of the host's policy and of overlay mounts mean nothing elsewhere; security.capability does.
+_SKIPPED_XATTRS = (
+    b"trusted.overlay.",
+    b"user.overlay.",
+    b"security.selinux",
+    b"security.ima",
+    b"security.evm",
+)
+_KINDS = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "dir",
+    stat.S_IFLNK: "symlink",
+    stat.S_IFCHR: "char",
+    stat.S_IFBLK: "block",
+    stat.S_IFIFO: "fifo",
+}
+
+
+class Tree:
+    """Entries of a layer to be; adding a path again replaces it."""
+
+    def __init__(self) -> None:
+        self._members: dict[bytes, tuple[Entry, Content]] = {}
+
+    def __contains__(self, path: bytes) -> bool:
+        return path in self._members
+
+    def add(self, entry: Entry, content: Content = None) -> None:
+        """Put one entry, and a plain directory for every parent that is missing.
+
+        Raises: InvalidInput for a path that leaves the tree, or a name that means a whiteout.
+        """
+        _check_path(entry.name)
+        parent = entry.name.rpartition(b"/")[0]
+        missing = []
+        while parent and parent not in self._members:
+            missing.append(parent)
+            parent = parent.rpartition(b"/")[0]
+        if parent and self._members[parent][0].kind != "dir":
+            shown = os.fsdecode(entry.name)
+            raise InvalidInput(f"{shown}: its parent {os.fsdecode(parent)} is not a directory")
+        earlier = self._members.get(entry.name)
+        if earlier is not None and earlier[0].kind == "dir" != entry.kind and self._has_children(entry.name):
+            raise InvalidInput(f"{os.fsdecode(entry.name)}: it has files below it, so it must be a directory")
+        for directory in missing:
+            self._members[directory] = (Entry(directory, "dir", mode=0o755), None)
+        self._members[entry.name] = (entry, content)
+
+    def _has_children(self, path: bytes) -> bool:
+        return any(name.startswith(path + b"/") for name in self._members)
+
+    def resolve(self, path: bytes) -> bytes:
+        """The path with symbolic links of its parents followed, as far as they lead within the tree.
+
+        Raises: InvalidInput for links in a circle, and for a path that is not plain.
+        """
+        _check_path(path)
+        todo = path.split(b"/")[::-1]
+        at: list[bytes] = []
+        for _ in range(MAX_STEPS):
+            part = todo.pop()
+            if part == b"..":
+                at = at[:-1]
+            elif part not in (b"", b"."):
+                entry, _content = self._members.get(b"/".join([*at, part]), (None, None))
+                if entry is not None and entry.kind == "symlink" and todo:
+                    todo += entry.linkname.split(b"/")[::-1]
+                    at = [] if entry.linkname.startswith(b"/") else at
+                else:
+                    at.append(part)
+            if not todo:
+                return b"/".join(at)
+        raise InvalidInput(f"{os.fsdecode(path)}: its parents link in a circle")
+
+    def write(self, writer: TarWriter) -> None:
+        """Write all entries, parents before children, in an order that depends on nothing but the names."""
+        for _, (entry, content) in sorted(self._members.items(), key=lambda item: item[0].split(b"/")):
+            if callable(content):
+                with content() as file:
+                    writer.add(entry, file)
+            else:
+                writer.add(entry, content)
+
+    @classmethod
+    def from_directory(cls, root: str | os.PathLike[str]) -> Tree:
+        """All that is below a directory, hard links kept as such; sockets are left out.
+
+        Raises: OSError; InvalidInput as `add`.
+        """
+        tree = cls()
+        top = os.fsencode(root)
+        first_names: dict[tuple[int, int], bytes] = {}
+        for path, status in _walk(top):
+            name = os.path.relpath(path, top)
+            key = (status.st_dev, status.st_ino)
+            if not stat.S_ISDIR(status.st_mode) and status.st_nlink > 1:
+                if key in first_names:
+                    tree.add(_entry(name, "hardlink", status, first_names[key]))
+                    continue
+                first_names[key] = name
+            entry = entry_of(path, name, status)
+            if entry is not None:
+                tree.add(entry, opener(path) if entry.kind == "file" else None)
+        return tree
+
+
+def entry_of(path: bytes, name: bytes, status: os.stat_result) -> Entry | None:
+    """The entry for a file of the host under the name given, or None for a socket."""
+    kind = _KINDS.get(stat.S_IFMT(status.st_mode))
+    if kind is None:
+        return None
+    entry = _entry(name, kind, status)
+    if kind == "symlink":
+        entry.linkname = os.readlink(path)
+    elif kind == "file":
+        entry.size = status.st_size
+    elif kind in ("char", "block"):
+        entry.devmajor, entry.devminor = os.major(status.st_rdev), os.minor(status.st_rdev)
+    entry.xattrs = _xattrs(path)
+    return entry
+
+
+def opener(path: bytes) -> Callable[[], BinaryIO]:
+    """A function that opens a regular file, should it still be one when its turn comes."""
+
+    def open_file() -> BinaryIO:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise InvalidInput(
+                f"{os.fsdecode(path)} is no longer a regular file; it changed while it was read"
+            )
+        return open(fd, "rb", buffering=0)
+
+    return open_file
+
+
+def _walk(top: bytes) -> Iterator[tuple[bytes, os.stat_result]]:
+    """Everything below `top`, sorted by name, so that the first of hard links is always the same."""
+    with os.scandir(top) as scan:
+        children = sorted(scan, key=lambda child: child.name)
+    for child in children:
+        status = child.stat(follow_symlinks=False)
+        yield child.path, status
+        if stat.S_ISDIR(status.st_mode):
+            yield from _walk(child.path)
+
+
+def _entry(name: bytes, kind: str, status: os.stat_result, linkname: bytes = b"") -> Entry:
+    mode = stat.S_IMODE(status.st_mode)
+    entry = Entry(name, kind, mode, status.st_uid, status.st_gid, linkname=linkname)
+    entry.mtime_ns = status.st_mtime_ns
+    return entry
+
+
+def _xattrs(path: bytes) -> dict[bytes, bytes]:
+    try:
+        names = os.listxattr(path, follow_symlinks=False)
+    except OSError:  # a file system without attributes
+        return {}
+    kept = [name for name in names if not name.encode().startswith(_SKIPPED_XATTRS)]
+    return {name.encode(): os.getxattr(path, name, follow_symlinks=False) for name in sorted(kept)}
+
+
+def _check_path(path: bytes) -> None:
+    parts = path.split(b"/")
+    if any(part in (b"", b".", b"..") for part in parts):
+        raise InvalidInput(f"{os.fsdecode(path)!r} is not a plain path inside an image")
+    if any(part.startswith(WHITEOUT_PREFIX) for part in parts):
+        raise InvalidInput(f"{os.fsdecode(path)!r}: names that start with .wh. mean removed files in a layer")
