@@ -1,1 +1,50 @@
-"""Policy: what a container is allowed, as data for the launcher."""
+"""Policy: what a container is allowed and limited to, worked out as data for the launcher."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pycontainer.runtime import cgroups, lifecycle, seccomp
+    from pycontainer.runtime.hostfacts import HostFacts
+    from pycontainer.runtime.security import Security, security
+    from pycontainer.runtime.specgen import Identity, build_spec, identity, stop_signal
+    from pycontainer.runtime.validate import check_spec
+
+__all__ = [
+    "HostFacts",
+    "Identity",
+    "Security",
+    "build_spec",
+    "cgroups",
+    "check_spec",
+    "identity",
+    "lifecycle",
+    "seccomp",
+    "security",
+    "stop_signal",
+]
+
+_HOME = {
+    "HostFacts": "hostfacts",
+    "Identity": "specgen",
+    "Security": "security",
+    "build_spec": "specgen",
+    "check_spec": "validate",
+    "identity": "specgen",
+    "security": "security",
+    "stop_signal": "specgen",
+}
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    if name in ("cgroups", "lifecycle", "seccomp"):
+        return import_module(f"{__name__}.{name}")
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value

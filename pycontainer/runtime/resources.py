@@ -1,0 +1,140 @@
+"""Limits and devices: the options' numbers as linux.resources and linux.devices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pycontainer.errors import InvalidOption
+from pycontainer.oci import runtime as model
+from pycontainer.options import RunOptions
+from pycontainer.runtime import defaults
+from pycontainer.runtime.hostfacts import HostFacts
+
+CPU_PERIOD_US = 100_000  # what Docker's --cpus divides
+
+
+def linux_resources(options: RunOptions, host: HostFacts) -> model.Resources:
+    """Everything the cgroup carries: device rules always, limits where asked."""
+    return model.Resources(
+        devices=_device_rules(options, host),
+        memory=_memory(options),
+        cpu=cpu_resources(options),
+        pids=_pids(options),
+        block_io=_block_io(options, host),
+        unified=dict(options.cgroup_conf or {}),
+    )
+
+
+def _memory(options: RunOptions) -> model.Memory | None:
+    limit, swap = options.memory, options.memory_swap
+    if limit and swap is None:
+        swap = limit * 2  # Docker: as much swap as memory, when nothing is said
+    given = (limit, options.memory_reservation, swap, options.memory_swappiness, options.oom_kill_disable)
+    if all(value is None for value in given):
+        return None
+    return model.Memory(
+        limit=limit,
+        reservation=options.memory_reservation,
+        swap=swap,
+        swappiness=options.memory_swappiness,
+        disable_oom_killer=options.oom_kill_disable,
+    )
+
+
+def cpu_resources(options: RunOptions) -> model.Cpu | None:
+    """CPU limits; `cpus` is a quota in periods of 100 ms."""
+    quota, period = options.cpu_quota, options.cpu_period
+    if options.cpus is not None:
+        quota, period = max(1000, round(options.cpus * CPU_PERIOD_US)), CPU_PERIOD_US
+    made = model.Cpu(
+        shares=options.cpu_shares,
+        quota=quota,
+        period=period,
+        realtime_runtime=options.cpu_rt_runtime,
+        realtime_period=options.cpu_rt_period,
+        cpus=options.cpuset_cpus,
+        mems=options.cpuset_mems,
+    )
+    return made if made.to_dict() else None
+
+
+def _pids(options: RunOptions) -> model.Pids | None:
+    if options.pids_limit is None:
+        return None
+    # Docker takes 0 for "no limit" too.
+    return model.Pids(limit=options.pids_limit or -1)
+
+
+def _numbers(host: HostFacts, path: str) -> tuple[int, int]:
+    node = host.device(path)
+    if node.type != "b":
+        raise InvalidOption(f"device {path} is no block device; limits of disk traffic need one")
+    return node.major or 0, node.minor or 0
+
+
+def _throttles(rates: Mapping[str, int] | None, host: HostFacts) -> tuple[model.ThrottleDevice, ...]:
+    found = []
+    for path, rate in (rates or {}).items():
+        major, minor = _numbers(host, path)
+        found.append(model.ThrottleDevice(major=major, minor=minor, rate=rate))
+    return tuple(found)
+
+
+def _block_io(options: RunOptions, host: HostFacts) -> model.BlockIO | None:
+    weights = []
+    for path, weight in (options.blkio_weight_device or {}).items():
+        major, minor = _numbers(host, path)
+        weights.append(model.WeightDevice(major=major, minor=minor, weight=weight))
+    made = model.BlockIO(
+        weight=options.blkio_weight,
+        weight_device=tuple(weights),
+        throttle_read_bps_device=_throttles(options.device_read_bps, host),
+        throttle_write_bps_device=_throttles(options.device_write_bps, host),
+        throttle_read_iops_device=_throttles(options.device_read_iops, host),
+        throttle_write_iops_device=_throttles(options.device_write_iops, host),
+    )
+    return made if made.to_dict() else None
+
+
+def _split_device(text: str) -> tuple[str, str, str]:
+    """Read "/dev/sdc", "/dev/sdc:rwm", "/dev/sdc:/dev/xvdc" or "/dev/sdc:/dev/xvdc:rwm"."""
+    source, *rest = text.split(":")
+    access = rest.pop() if rest and not rest[-1].startswith("/") else "rwm"
+    target = rest.pop() if rest else source
+    is_path = source.startswith("/dev/") and target.startswith("/dev/") and ".." not in target.split("/")
+    if rest or not is_path or not access or set(access) - set("rwm"):
+        raise InvalidOption(
+            f"option devices={text!r}: give /dev/NAME, /dev/NAME:/dev/INSIDE or one with :rwm"
+        )
+    return source, target, access
+
+
+def device_nodes(options: RunOptions, host: HostFacts) -> tuple[model.Device, ...]:
+    """Nodes to make beyond the launcher's default ones: those asked for, or with privileged all."""
+    found = {device.path: device for device in host.all_devices()} if options.privileged else {}
+    for text in options.devices or ():
+        source, target, _ = _split_device(text)
+        node = host.device(source)
+        found[target] = model.Device(
+            type=node.type,
+            path=target,
+            major=node.major,
+            minor=node.minor,
+            file_mode=node.file_mode,
+            uid=node.uid,
+            gid=node.gid,
+        )
+    return tuple(found.values())
+
+
+def _device_rules(options: RunOptions, host: HostFacts) -> tuple[model.DeviceRule, ...]:
+    if options.privileged:
+        return defaults.ALL_DEVICES
+    found = list(defaults.DEVICE_RULES)
+    for text in options.devices or ():
+        source, _, access = _split_device(text)
+        node = host.device(source)
+        found.append(
+            model.DeviceRule(allow=True, type=node.type, major=node.major, minor=node.minor, access=access)
+        )
+    return tuple(found)

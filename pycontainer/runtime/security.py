@@ -1,0 +1,84 @@
+"""Capabilities, no_new_privs, system call filter, hidden paths: what privileged and security_opt decide."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pycontainer.errors import InvalidOption
+from pycontainer.kernel import caps
+from pycontainer.options import RunOptions
+from pycontainer.runtime import defaults
+from pycontainer.runtime.hostfacts import HostFacts
+
+_ALL = frozenset(f"CAP_{name}" for name in caps.NAMES)
+
+
+class Security(NamedTuple):
+    """The protections of one container."""
+
+    is_privileged: bool
+    no_new_privileges: bool
+    seccomp: str
+    """"builtin", "unconfined", or the path of a profile in Docker's JSON form."""
+    masked_paths: tuple[str, ...]
+    readonly_paths: tuple[str, ...]
+
+
+def security(options: RunOptions, host: HostFacts) -> Security:
+    """Read security_opt. no_new_privs is on unless privileged, or turned off by name.
+
+    Raises: InvalidOption for what is not known, with what is.
+    """
+    no_new_privileges = not options.privileged
+    seccomp = "unconfined" if options.privileged else "builtin"
+    is_unmasked = options.privileged
+    for text in options.security_opt or ():
+        name, _, value = text.replace(":", "=", 1).partition("=")
+        if name == "no-new-privileges" and value in ("", "true", "false"):
+            no_new_privileges = value != "false"
+        elif name == "seccomp" and value:
+            seccomp = value
+        elif name == "systempaths" and value == "unconfined":
+            is_unmasked = True
+        else:
+            raise InvalidOption(
+                f"option security_opt={text!r}: give no-new-privileges[:true|false], "
+                "seccomp=PATH, seccomp=builtin, seccomp=unconfined or systempaths=unconfined"
+            )
+    return Security(
+        is_privileged=options.privileged,
+        no_new_privileges=no_new_privileges,
+        seccomp=seccomp,
+        masked_paths=() if is_unmasked else (*defaults.MASKED_PATHS, *host.extra_masked_paths),
+        readonly_paths=() if is_unmasked else defaults.READONLY_PATHS,
+    )
+
+
+def capabilities(options: RunOptions, host: HostFacts) -> tuple[str, ...]:
+    """The capabilities to hold: Docker's 14, without cap_drop, with cap_add; every one when privileged.
+
+    What this process cannot pass on is left out of a whole set, and refused when asked for by name.
+    """
+    added, dropped = _names(options.cap_add, "cap_add"), _names(options.cap_drop, "cap_drop")
+    if options.privileged or "ALL" in added:
+        held = set(host.capabilities) - (set() if "ALL" in dropped else dropped)
+    else:
+        held = set() if "ALL" in dropped else set(defaults.CAPABILITIES) - dropped
+        held &= set(host.capabilities)
+    for name in sorted(added - {"ALL"}):
+        if name not in host.capabilities:
+            raise InvalidOption(f"option cap_add={name!r}: this host or process does not have it to give")
+        held.add(name)
+    return tuple(name for name in host.capabilities if name in held)
+
+
+def _names(given: tuple[str, ...] | None, option: str) -> set[str]:
+    found = set()
+    for text in given or ():
+        name = text.upper()
+        if name != "ALL":
+            name = "CAP_" + name.removeprefix("CAP_")
+            if name not in _ALL:
+                raise InvalidOption(f"option {option}={text!r}: no such capability; see capabilities(7)")
+        found.add(name)
+    return found

@@ -1,0 +1,308 @@
+"""Options and an image's configuration become a runtime-spec. Pure: looks at nothing but its arguments.
+
+Image configurations are hostile: what they say is checked here as an option would be, nothing in them
+names a path of the host, and their labels steer nothing (CVE-2026-53488).
+
+The launcher adds what every container has: the default device nodes and links, HOME, and the ids behind
+the user's name (see `identity`), which only the container's own files can tell.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pycontainer.errors import InvalidImage, InvalidOption
+from pycontainer.oci import ImageConfig
+from pycontainer.oci import runtime as model
+from pycontainer.options import RunOptions, parse_signal
+from pycontainer.runtime import defaults
+from pycontainer.runtime.hostfacts import HostFacts
+from pycontainer.runtime.resources import device_nodes, linux_resources
+from pycontainer.runtime.security import Security, capabilities, security
+from pycontainer.runtime.validate import check_options, check_spec, check_user
+
+_SIGTERM = 15
+_NUMBER = re.compile(r"\d{1,20}")
+# Docker opens these two in a private network; harmless there, and expected by images (moby#41030).
+_PRIVATE_NETWORK_SYSCTLS = {
+    "net.ipv4.ip_unprivileged_port_start": "0",
+    "net.ipv4.ping_group_range": "0 2147483647",
+}
+
+
+class Identity(NamedTuple):
+    """Who the program runs as, in words for the launcher to resolve inside the root file system."""
+
+    user: str | None
+    """Docker's form, name[:group]; None is the image's root."""
+    groups: tuple[str, ...]
+    """Further groups, by name or number."""
+
+
+def build_spec(
+    options: RunOptions,
+    image_config: ImageConfig,
+    host: HostFacts,
+    *,
+    container_id: str,
+    store_tag: str = "default",
+    hostname: str | None = None,
+    network_namespace: str | None = None,
+    rootfs: str = "rootfs",
+) -> model.Spec:
+    """The config.json of one container, checked.
+
+    Args: container_id (64 hex digits); store_tag (tells the stores of one host apart in cgroup paths);
+    hostname (instead of the first 12 digits of the id); network_namespace (one to join, by path).
+    Raises: InvalidOption naming the option; InvalidImage naming the field; Unsupported.
+    """
+    check_options(options, host)
+    rules = security(options, host)
+    is_private_user = options.userns == "private"
+    name = None if options.uts == "host" else options.hostname or hostname or container_id[:12]
+    spec = model.Spec(
+        process=_process(options, image_config, host, rules, name),
+        root=model.Root(path=rootfs, readonly=options.read_only or None),
+        hostname=name,
+        domainname=options.domainname,
+        mounts=mounts(options, rules),
+        annotations=dict(options.annotations or {}),
+        linux=model.Linux(
+            namespaces=namespaces(options, network_namespace),
+            uid_mappings=_id_map(options.uid_map) if is_private_user else (),
+            gid_mappings=_id_map(options.gid_map or options.uid_map) if is_private_user else (),
+            devices=device_nodes(options, host),
+            cgroups_path=cgroup_path(options, container_id, store_tag),
+            resources=linux_resources(options, host),
+            sysctl=_sysctls(options, network_namespace),
+            masked_paths=rules.masked_paths,
+            readonly_paths=rules.readonly_paths,
+        ),
+    )
+    check_spec(spec)
+    return spec
+
+
+def identity(options: RunOptions, image_config: ImageConfig) -> Identity:
+    """The user to run as, from the option or else from the image.
+
+    Raises: InvalidOption or InvalidImage for a user that no file could name.
+    """
+    if options.user is not None:
+        try:
+            check_user(options.user)
+        except ValueError as problem:
+            raise InvalidOption(f"option user={options.user!r}: {problem}") from None
+    elif image_config.config.user:
+        try:
+            check_user(image_config.config.user)
+        except ValueError as problem:
+            raise InvalidImage(
+                f"the image's user {image_config.config.user!r}: {problem}; pass user="
+            ) from None
+    return Identity(options.user or image_config.config.user or None, options.group_add or ())
+
+
+def stop_signal(options: RunOptions, image_config: ImageConfig) -> int:
+    """The signal that asks the program to stop: the option's, the image's, or SIGTERM."""
+    if options.stop_signal is not None:
+        return options.stop_signal
+    text = image_config.config.stop_signal
+    if not text:
+        return _SIGTERM
+    try:
+        return parse_signal(text)
+    except ValueError as problem:
+        raise InvalidImage(f"the image's stop signal {text[:40]!r}: {problem}; pass stop_signal=") from None
+
+
+def arguments(options: RunOptions, image_config: ImageConfig) -> tuple[str, ...]:
+    """Entrypoint and command, merged as Docker does.
+
+    An entrypoint option drops the image's command, and an empty one clears the image's entrypoint; a
+    command option replaces the image's command only.
+    """
+    image = image_config.config
+    if options.entrypoint is not None:
+        entrypoint, command = tuple(word for word in options.entrypoint if word), options.command or ()
+    else:
+        entrypoint = _image_words(image.entrypoint, "entrypoint")
+        command = _image_words(image.cmd, "command") if options.command is None else options.command
+    words = (*entrypoint, *command)
+    if not words:
+        raise InvalidOption("no command: the image names none; give a command or an entrypoint")
+    return words
+
+
+def _image_words(words: Sequence[str] | None, field: str) -> tuple[str, ...]:
+    for word in words or ():
+        if "\0" in word:
+            raise InvalidImage(f"the image's {field} holds a NUL byte; give a command and an entrypoint")
+    return tuple(words or ())
+
+
+def environment(options: RunOptions, image_config: ImageConfig, hostname: str | None) -> tuple[str, ...]:
+    """PATH and HOSTNAME, then the image's variables, then the option's; None takes one away."""
+    merged = {"PATH": defaults.PATH.partition("=")[2]}
+    if hostname:
+        merged["HOSTNAME"] = hostname
+    for line in image_config.config.env:
+        key, separator, value = line.partition("=")
+        if not key or not separator or "\0" in line:
+            raise InvalidImage(f"the image's environment line {line[:40]!r} is not KEY=VALUE")
+        merged[key] = value
+    for key, given in (options.env or {}).items():
+        if given is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = given
+    return tuple(f"{key}={value}" for key, value in merged.items())
+
+
+def workdir(options: RunOptions, image_config: ImageConfig) -> str:
+    """Where the program starts; an absolute path inside."""
+    if options.workdir is not None:
+        return options.workdir
+    given = image_config.config.working_dir or "/"
+    if not given.startswith("/") or "\0" in given:
+        raise InvalidImage(f"the image's working directory {given[:80]!r} is not absolute; pass workdir=")
+    return given
+
+
+def _process(
+    options: RunOptions, image_config: ImageConfig, host: HostFacts, rules: Security, hostname: str | None
+) -> model.Process:
+    held = capabilities(options, host)
+    return model.Process(
+        cwd=workdir(options, image_config),
+        args=arguments(options, image_config),
+        env=environment(options, image_config, hostname),
+        user=model.User(additional_gids=_numeric_groups(options)),
+        # Inheritable and ambient stay empty: files of the image must not gain from them (CVE-2022-24769).
+        capabilities=model.Capabilities(bounding=held, effective=held, permitted=held),
+        rlimits=tuple(
+            model.Rlimit(type=f"RLIMIT_{name.upper()}", soft=soft, hard=hard)
+            for name, (soft, hard) in (options.ulimits or {}).items()
+        ),
+        no_new_privileges=rules.no_new_privileges or None,
+        oom_score_adj=options.oom_score_adj,
+    )
+
+
+def _numeric_groups(options: RunOptions) -> tuple[int, ...]:
+    numbers = []
+    for group in options.group_add or ():
+        if _NUMBER.fullmatch(group):
+            if int(group) > 2**32 - 2:
+                raise InvalidOption(f"option group_add={group!r}: a group id is at most 4294967294")
+            numbers.append(int(group))
+    return tuple(numbers)
+
+
+def namespaces(options: RunOptions, network_namespace: str | None = None) -> tuple[model.Namespace, ...]:
+    """The namespaces to make or join.
+
+    The cgroup namespace is private on version 1 too, where Docker defaults to the host's: with it the
+    host's cgroup paths stay hidden and release_agent is out of reach (CVE-2022-0492).
+    """
+    wanted = ["mount"]
+    for kind, mode in (
+        ("pid", options.pid),
+        ("uts", options.uts),
+        ("ipc", options.ipc),
+        ("cgroup", options.cgroupns or "private"),
+        ("user", options.userns),
+        ("time", options.time),
+    ):
+        if mode == "private":
+            wanted.append(kind)
+    found = [model.Namespace(type=kind) for kind in wanted]
+    if network_namespace is not None:
+        found.append(model.Namespace(type="network", path=network_namespace))
+    elif options.network != "host":
+        found.append(model.Namespace(type="network"))
+    return tuple(found)
+
+
+def mounts(options: RunOptions, rules: Security) -> tuple[model.Mount, ...]:
+    """Docker's default mounts, then the tmpfs asked for, parents first."""
+    own_ipc = options.ipc == "private"
+    # A sysfs shows its mounter's network namespace, which a user namespace below it may not mount.
+    binds_sysfs = options.userns == "private" and options.network == "host"
+    found = [
+        defaults.PROC,
+        defaults.DEV,
+        defaults.DEVPTS,
+        defaults.host_bind("/sys", "ro", "nosuid", "noexec", "nodev")
+        if binds_sysfs
+        else defaults.sysfs(is_writable=rules.is_privileged),
+        defaults.cgroup(is_writable=rules.is_privileged),
+        defaults.MQUEUE if own_ipc else defaults.host_bind("/dev/mqueue"),
+        shared_memory(options),
+    ]
+    asked = options.tmpfs or {}
+    found = [mount for mount in found if mount.destination not in asked or mount.destination == "/proc"]
+    for path in sorted(asked, key=lambda path: path.count("/")):
+        given = tuple(word for word in asked[path].split(",") if word)
+        found.append(
+            model.Mount(
+                destination=path, type="tmpfs", source="tmpfs", options=(*_kept_defaults(given), *given)
+            )
+        )
+    return tuple(found)
+
+
+def _kept_defaults(given: tuple[str, ...]) -> tuple[str, ...]:
+    """The default flags that the caller did not turn into their opposite."""
+    return tuple(
+        flag for flag in defaults.TMPFS_OPTIONS if flag.removeprefix("no") not in given and flag not in given
+    )
+
+
+def shared_memory(options: RunOptions) -> model.Mount:
+    """/dev/shm: a tmpfs of its own, or the host's together with the host's IPC namespace."""
+    if options.ipc == "host":
+        return defaults.host_bind("/dev/shm")
+    return defaults.shm(defaults.SHM_BYTES if options.shm_size is None else options.shm_size)
+
+
+def cgroup_path(options: RunOptions, container_id: str, store_tag: str) -> str:
+    """Where the container's cgroup is, from the hierarchy's root."""
+    parent = options.cgroup_parent or f"/pycontainer/{store_tag}"
+    return f"{parent.rstrip('/')}/{container_id}"
+
+
+def _id_map(lines: tuple[str, ...] | None) -> tuple[model.IdMapping, ...]:
+    if not lines:
+        # Every id to itself: files keep their owners, and capabilities end at the namespace's border.
+        return (model.IdMapping(container_id=0, host_id=0, size=2**32 - 1),)
+    ranges = (map(int, line.split(":")) for line in lines)
+    return tuple(
+        model.IdMapping(container_id=first, host_id=outside, size=size) for first, outside, size in ranges
+    )
+
+
+def _sysctls(options: RunOptions, network_namespace: str | None) -> dict[str, str]:
+    owns_network = options.network != "host" and network_namespace is None
+    # A user namespace of its own may not name groups that it does not map.
+    chosen = dict(_PRIVATE_NETWORK_SYSCTLS) if owns_network and options.userns == "host" else {}
+    for key, value in (options.sysctls or {}).items():
+        chosen[key.replace("/", ".")] = value
+    return chosen
+
+
+__all__ = [
+    "Identity",
+    "arguments",
+    "build_spec",
+    "cgroup_path",
+    "environment",
+    "identity",
+    "mounts",
+    "namespaces",
+    "shared_memory",
+    "stop_signal",
+    "workdir",
+]

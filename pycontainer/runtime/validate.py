@@ -1,0 +1,203 @@
+"""Checks that see more than one value: options against each other and the host, and a finished spec.
+
+Each raises one sentence that names the option or the spec's field, the value and the remedy.
+"""
+
+from __future__ import annotations
+
+import re
+
+from pycontainer.errors import InvalidOption, Unsupported
+from pycontainer.oci import runtime as model
+from pycontainer.options import RunOptions
+from pycontainer.runtime import defaults
+from pycontainer.runtime.hostfacts import HostFacts
+
+MIN_MEMORY = 6 << 20  # below it the first program cannot even be loaded (moby: linuxMinMemory)
+MAX_ID = 2**32 - 2
+_SYSCTL = re.compile(r"[a-z][a-z0-9_-]*([./][A-Za-z0-9_-]+)+")
+_USER_NAME = re.compile(r"[^\s:\x00-\x1f\x7f]{1,256}")
+_NAMESPACES = frozenset({"mount", "pid", "uts", "ipc", "cgroup", "user", "time", "network"})
+_TMPFS_WORD = re.compile(
+    r"(size|nr_blocks|nr_inodes|mode|uid|gid|huge|mpol|inode64|noswap)(=[A-Za-z0-9%,:_/-]+)?"
+    r"|ro|rw|(no)?(suid|exec|dev|atime|diratime)|relatime|strictatime|sync|dirsync|tmpcopyup"
+)
+
+
+def check_options(options: RunOptions, host: HostFacts) -> None:
+    """Refuse options that contradict each other or ask for what the host does not have."""
+    _check_memory(options)
+    _check_cpu(options, host)
+    _check_names(options)
+    _check_sysctls(options)
+    for path, words in (options.tmpfs or {}).items():
+        for word in filter(None, words.split(",")):
+            if _TMPFS_WORD.fullmatch(word) is None:
+                raise InvalidOption(
+                    f"option tmpfs: {path} has {word!r}; give options as size=64m,mode=1777,noexec"
+                )
+        if path == "/" or path == "/proc" or path.startswith("/proc/"):
+            raise InvalidOption(f"option tmpfs: {path} belongs to the container itself; choose another place")
+    if options.userns == "host" and (options.uid_map or options.gid_map):
+        raise InvalidOption('option uid_map and gid_map need a user namespace; add userns="private"')
+    if options.log_max_files is not None and options.log_max_size is None and options.log_max_files > 1:
+        raise InvalidOption("option log_max_files has no meaning without log_max_size; give both")
+
+
+def _check_memory(options: RunOptions) -> None:
+    limit, swap, kept = options.memory, options.memory_swap, options.memory_reservation
+    if limit is not None and 0 < limit < MIN_MEMORY:
+        raise InvalidOption(f"option memory={limit}: give 6 MiB (6291456 bytes) or more")
+    if swap is not None and swap > 0:
+        if not limit:
+            raise InvalidOption(f"option memory_swap={swap}: it counts memory and swap; give memory too")
+        if swap < limit:
+            raise InvalidOption(f"option memory_swap={swap}: it counts memory too, so give {limit} or more")
+    if kept is not None and limit and kept > limit:
+        raise InvalidOption(f"option memory_reservation={kept}: it is above memory={limit}; give less")
+    if options.oom_kill_disable and not limit:
+        raise InvalidOption(
+            "option oom_kill_disable needs a memory limit, or the host itself could hang; give memory"
+        )
+
+
+def _check_cpu(options: RunOptions, host: HostFacts) -> None:
+    if options.cpus is not None:
+        if options.cpu_quota is not None or options.cpu_period is not None:
+            raise InvalidOption("option cpus sets cpu_quota and cpu_period; give one or the others")
+        if options.cpus > len(host.cpus):
+            raise InvalidOption(
+                f"option cpus={options.cpus}: this host has {len(host.cpus)}; give that or less"
+            )
+        if options.cpus < 0.01:
+            raise InvalidOption(f"option cpus={options.cpus}: the kernel's least is 0.01")
+    if options.cpu_quota is not None and 0 < options.cpu_quota < 1000:
+        raise InvalidOption(f"option cpu_quota={options.cpu_quota}: the kernel's least is 1000 microseconds")
+    if options.cpu_shares == 1:
+        raise InvalidOption("option cpu_shares=1: the kernel's least is 2")
+    if options.cpuset_cpus is not None:
+        for part in options.cpuset_cpus.split(","):
+            first, _, last = part.partition("-")
+            # By the ends: a range is never expanded before it is known to be small (CVE-2018-20699).
+            for end in {first, last or first}:
+                if int(end) not in host.cpus:
+                    raise InvalidOption(
+                        f"option cpuset_cpus={options.cpuset_cpus!r}: this host has no CPU {end}"
+                    )
+            if last and int(last) < int(first):
+                raise InvalidOption(f"option cpuset_cpus={options.cpuset_cpus!r}: {part} runs backwards")
+    runtime, period = options.cpu_rt_runtime, options.cpu_rt_period
+    if runtime and period and runtime > period:
+        raise InvalidOption(f"option cpu_rt_runtime={runtime}: it is above cpu_rt_period={period}")
+
+
+def _check_names(options: RunOptions) -> None:
+    if options.uts == "host" and (options.hostname or options.domainname):
+        raise InvalidOption(
+            'option hostname and domainname would rename the host with uts="host"; leave one out'
+        )
+
+
+def _check_sysctls(options: RunOptions) -> None:
+    for name, value in (options.sysctls or {}).items():
+        if _SYSCTL.fullmatch(name) is None or ".." in name:
+            raise InvalidOption(f"option sysctls: {name!r} is no name; give it as net.ipv4.ip_forward")
+        key = name.replace("/", ".")
+        # One value per write: a line break would smuggle a second one in (CVE-2022-0811).
+        if any(ord(letter) < 32 and letter != "\t" for letter in value):
+            raise InvalidOption(f"option sysctls: {name} has a control character in its value")
+        if key in defaults.IPC_SYSCTLS or key.startswith("fs.mqueue."):
+            if options.ipc == "host":
+                raise InvalidOption(
+                    f'option sysctls: {name} would change the host with ipc="host"; leave one out'
+                )
+        elif key.startswith("net."):
+            if options.network == "host":
+                raise InvalidOption(
+                    f'option sysctls: {name} would change the host with network="host"; leave one out'
+                )
+        else:
+            raise InvalidOption(
+                f"option sysctls: {name} belongs to the whole host; kernel.msg*, kernel.sem, kernel.shm*, "
+                "fs.mqueue.* and net.* belong to containers"
+            )
+
+
+def check_user(text: str) -> None:
+    """Check Docker's user string, name[:group]; digits are ids only. Raises ValueError with the remedy."""
+    user, separator, group = text.partition(":")
+    if separator and not group:
+        raise ValueError("the group after the colon is missing")
+    for part in (user, group) if separator else (user,):
+        if _USER_NAME.fullmatch(part) is None:
+            raise ValueError("give name, uid, name:group or uid:gid, without spaces or control characters")
+        if part.lstrip("+-").isdecimal():
+            # A number is never looked up as a name, nor cut to 32 bits (CVE-2024-40635, CVE-2026-46680).
+            if not part.isascii() or not part.isdigit() or int(part) > MAX_ID:
+                raise ValueError(f"the id {part} is not between 0 and {MAX_ID}")
+
+
+def check_spec(spec: model.Spec) -> None:
+    """Refuse a spec that the launcher could not carry out, whoever wrote it.
+
+    Raises: InvalidOption naming the field; Unsupported for a property that this engine does not act on.
+    """
+    process, linux = spec.process, spec.linux
+    if process is None or linux is None or spec.root is None:
+        raise InvalidOption(
+            "the spec has no process, root or linux part; a container of Linux needs all three"
+        )
+    if not process.args:
+        raise InvalidOption("process.args is empty; give a program")
+    _check_text("process.cwd", process.cwd)
+    if not process.cwd.startswith("/"):
+        raise InvalidOption(f"process.cwd {process.cwd!r} is not absolute")
+    for line in process.env:
+        if "\0" in line or "=" not in line[1:]:
+            raise InvalidOption(f"process.env has {line.partition('=')[0]!r}, which is not KEY=VALUE")
+    for word in process.args:
+        if "\0" in word:
+            raise InvalidOption(f"process.args has a NUL byte in {word[:40]!r}")
+    for limit in process.rlimits:
+        if limit.soft > limit.hard:
+            raise InvalidOption(
+                f"process.rlimits: {limit.type} has soft {limit.soft} above hard {limit.hard}"
+            )
+    for mount in spec.mounts:
+        _check_text("mounts.destination", mount.destination)
+        if not mount.destination.startswith("/") or ".." in mount.destination.split("/"):
+            raise InvalidOption(f"mounts.destination {mount.destination!r} is not a plain absolute path")
+    _check_linux(linux)
+    if spec.hostname is not None and len(spec.hostname.encode()) > 64:
+        raise InvalidOption(f"hostname {spec.hostname!r} is longer than the kernel's 64 bytes")
+
+
+def _check_linux(linux: model.Linux) -> None:
+    kinds = [namespace.type for namespace in linux.namespaces]
+    if unknown := set(kinds) - _NAMESPACES:
+        raise Unsupported(f"linux.namespaces has the unknown type {min(unknown)!r}", "remove it")
+    if len(set(kinds)) != len(kinds):
+        raise InvalidOption("linux.namespaces names a type twice; name each once")
+    if "mount" not in kinds:
+        raise InvalidOption(
+            "linux.namespaces lacks mount; a container without it would change the host's mounts"
+        )
+    if linux.uid_mappings and "user" not in kinds:
+        raise InvalidOption("linux.uidMappings needs a user namespace; add it to linux.namespaces")
+    for field, paths in (("maskedPaths", linux.masked_paths), ("readonlyPaths", linux.readonly_paths)):
+        for path in paths:
+            if not path.startswith("/"):
+                raise InvalidOption(f"linux.{field} has {path!r}, which is not absolute")
+    for device in linux.devices:
+        if device.type not in ("b", "c", "u", "p") or not device.path.startswith("/"):
+            raise InvalidOption(
+                f"linux.devices has {device.path!r} of type {device.type!r}; give b, c, u or p"
+            )
+    for key in linux.sysctl:
+        if _SYSCTL.fullmatch(key) is None:
+            raise InvalidOption(f"linux.sysctl has {key!r}, which is no name of a kernel setting")
+
+
+def _check_text(field: str, value: str) -> None:
+    if not value or "\0" in value:
+        raise InvalidOption(f"{field} is empty or has a NUL byte")
