@@ -1,0 +1,77 @@
+"""One directory of images, unpacked layers and containers, shared by many processes without a daemon.
+
+Names load their module on first use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pycontainer.store.content import ContentStore
+    from pycontainer.store.gc import Collected
+    from pycontainer.store.images import ImageTable
+    from pycontainer.store.ingest import Followed
+    from pycontainer.store.leases import Lease
+    from pycontainer.store.records import (
+        ContainerRecord,
+        ImageLayer,
+        ImageRecord,
+        LayerRecord,
+        Owner,
+        SnapshotKey,
+        Tag,
+    )
+    from pycontainer.store.removal import RemovedImage
+    from pycontainer.store.statedb import StateDB
+    from pycontainer.store.store import Store
+    from pycontainer.store.unpack import LayerToUnpack
+
+_HOMES = {
+    "Collected": "gc",
+    "ContainerRecord": "records",
+    "ContentStore": "content",
+    "Followed": "ingest",
+    "ImageLayer": "records",
+    "ImageRecord": "records",
+    "ImageTable": "images",
+    "LayerRecord": "records",
+    "LayerToUnpack": "unpack",
+    "Lease": "leases",
+    "Owner": "records",
+    "RemovedImage": "removal",
+    "SnapshotKey": "records",
+    "StateDB": "statedb",
+    "Store": "store",
+    "Tag": "records",
+}
+
+__all__ = [
+    "Collected",
+    "ContainerRecord",
+    "ContentStore",
+    "Followed",
+    "ImageLayer",
+    "ImageRecord",
+    "ImageTable",
+    "LayerRecord",
+    "LayerToUnpack",
+    "Lease",
+    "Owner",
+    "RemovedImage",
+    "SnapshotKey",
+    "StateDB",
+    "Store",
+    "Tag",
+]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,176 @@
+"""The connection to state.db: SQLite in WAL mode, shared by threads, processes and forked children.
+
+Every change is one short transaction. A commit is not synced (synchronous=NORMAL): after a power cut
+the last few are missing, whole, and what they named is garbage that the next opening collects.
+Source: sqlite.org/wal.html, sqlite.org/pragma.html.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pycontainer.errors import DeadlineExceeded, IntegrityError, KernelError, PycontainerError, Unsupported
+from pycontainer.store.locks import FileLock
+
+__all__ = ["SCHEMA_VERSION", "Database"]
+
+SCHEMA_VERSION = 1
+BUSY_TIMEOUT_S = 30.0
+
+# Pages of the log after which a commit also checkpoints. Large, because that commit pays for two fsyncs;
+# closing and collecting garbage checkpoint earlier, off the path of a starting container.
+_CHECKPOINT_PAGES = 4000
+
+_SCHEMA = """
+CREATE TABLE images (
+    id TEXT PRIMARY KEY, manifest_digest TEXT NOT NULL, target_digest TEXT NOT NULL, platform TEXT NOT NULL,
+    size INTEGER NOT NULL, created_at REAL NOT NULL, layers TEXT NOT NULL, blobs TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE tags (
+    name TEXT PRIMARY KEY, image_id TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE,
+    target_digest TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX tags_by_image ON tags(image_id);
+CREATE TABLE containers (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, image_id TEXT NOT NULL, image_ref TEXT NOT NULL,
+    created_at REAL NOT NULL, options TEXT NOT NULL, snapshots TEXT NOT NULL, auto_remove INTEGER NOT NULL,
+    owner_pid INTEGER, owner_start INTEGER, owner_boot TEXT
+);
+CREATE TABLE layers (
+    key TEXT PRIMARY KEY, diff_id TEXT NOT NULL, size INTEGER NOT NULL, entries INTEGER NOT NULL,
+    is_durable INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE durable_blobs (digest TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+# A forked child may neither use nor close its parent's connections (sqlite.org/howtocorrupt.html), and
+# finalising one would close it: they are kept here for ever.
+_inherited: list[sqlite3.Connection] = []
+
+
+class Database:
+    """One connection behind one lock; a forked child opens its own.
+
+    Raises: Unsupported if a newer version wrote the database; IntegrityError if it is none;
+    KernelError; DeadlineExceeded if another program kept it busy for half a minute.
+    """
+
+    def __init__(self, path: Path, creation_lock: Path) -> None:
+        self._path = path
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        _databases.add(self)
+        with self._lock, self._explained():
+            self._prepare(self._connected(), creation_lock)
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is None:
+            # The log and index files get the mode of the database.
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+            self._connection = sqlite3.connect(
+                self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            )
+            self._connection.execute("PRAGMA synchronous = NORMAL")
+            self._connection.execute("PRAGMA foreign_keys = ON")
+            self._connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        return self._connection
+
+    def _prepare(self, connection: sqlite3.Connection, creation_lock: Path) -> None:
+        version = _version(connection)
+        if version == 0:
+            # Two processes that turn WAL on at once would get "locked" without the busy timeout.
+            with FileLock(creation_lock).held(BUSY_TIMEOUT_S):
+                connection.execute("PRAGMA journal_mode = WAL")
+                version = _version(connection)
+                if version == 0:
+                    connection.executescript(
+                        f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+                    )
+                    return
+        if version > SCHEMA_VERSION:
+            raise Unsupported(
+                f"the store {self._path.parent} was written by a newer pycontainer (schema {version}; "
+                f"this one knows {SCHEMA_VERSION})",
+                "update pycontainer, or choose another store with PYCONTAINER_ROOT",
+            )
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """A write transaction: all of it or, on an exception, nothing. Re-entering joins the outer one."""
+        with self._lock, self._explained():
+            connection = self._connected()
+            if connection.in_transaction:
+                yield connection
+                return
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    def query(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Rows of one statement that only reads."""
+        with self._lock, self._explained():
+            return self._connected().execute(sql, values).fetchall()
+
+    def checkpoint(self) -> None:
+        """Move the log into the database, as far as other readers allow."""
+        with self._lock, self._explained():
+            self._connected().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+    def close(self) -> None:
+        """Close the connection; idempotent. Using the database again opens it again."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Say what SQLite's errors mean to the user."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            explained = _explain(error, self._path)
+            if explained is None:
+                raise
+            raise explained from error
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _explain(error: sqlite3.DatabaseError, path: Path) -> PycontainerError | None:
+    code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return DeadlineExceeded(f"another program kept {path} busy", timeout_s=BUSY_TIMEOUT_S)
+    if code == sqlite3.SQLITE_FULL:
+        return KernelError(28, "write", str(path), "free some space there, then repeat")
+    if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
+        return KernelError(13 if code != sqlite3.SQLITE_IOERR else 5, "open", str(path), str(error))
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return IntegrityError(f"{path} is damaged ({error}); move it away, and pull the images again")
+    return None
+
+
+def _forget_in_child() -> None:
+    for database in list(_databases):
+        database._lock = threading.RLock()
+        if database._connection is not None:
+            _inherited.append(database._connection)
+            database._connection = None
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

@@ -1,0 +1,127 @@
+"""Where things lie in the store's directory, made with modes that keep other users out.
+
+state.db                     names: images, tags, containers, layers
+content/blobs/sha256/<hex>   complete, verified blobs
+content/ingest/<hex>.*       blobs on their way: .partial (kept for resuming), .lock
+snapshots/<key>/fs           unpacked layers
+init-1/fs                    the layer of mount points above every image
+containers/<id>/             writable layer, status and log of one container
+locks/                       leases/<id>, layers/<key>, store
+trash/                       trees being deleted
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from pycontainer.errors import InvalidInput, KernelError, Unsupported
+
+__all__ = ["Layout"]
+
+# 0710: a process of the group may pass through to a path it was given, but nobody lists the store.
+ROOT_MODE = 0o710
+PRIVATE_MODE = 0o700
+
+
+class Layout:
+    """The paths of one store. `create` makes what is missing; everything else is arithmetic."""
+
+    __slots__ = (
+        "blobs",
+        "containers",
+        "content",
+        "database",
+        "ingest",
+        "layer_locks",
+        "leases",
+        "root",
+        "snapshots",
+        "store_lock",
+        "trash",
+    )
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.database = root / "state.db"
+        self.content = root / "content"
+        self.blobs = root / "content/blobs"
+        self.ingest = root / "content/ingest"
+        self.snapshots = root / "snapshots"
+        self.containers = root / "containers"
+        self.trash = root / "trash"
+        self.leases = root / "locks/leases"
+        self.layer_locks = root / "locks/layers"
+        self.store_lock = root / "locks/store"
+
+    def container(self, container_id: str) -> Path:
+        """Directory of one container."""
+        return self.containers / container_id
+
+    def create(self) -> None:
+        """Make the directories that are missing.
+
+        Raises: InvalidInput if others could write to the store or replace it; KernelError.
+        """
+        try:
+            if not self.root.exists():
+                # Parents get the caller's umask as with mkdir -p; only the store itself is restricted.
+                self.root.parent.mkdir(parents=True, exist_ok=True)
+                _make(self.root, ROOT_MODE)
+            self._refuse_unsafe()
+            for path in (
+                self.content,
+                self.blobs,
+                self.blobs / "sha256",
+                self.blobs / "sha512",
+                self.ingest,
+                self.snapshots,
+                self.containers,
+                self.trash,
+                self.root / "locks",
+                self.leases,
+                self.layer_locks,
+            ):
+                _make(path, PRIVATE_MODE)
+        except OSError as error:
+            if isinstance(error, KernelError):
+                raise
+            raise KernelError(
+                error.errno or 0,
+                "mkdir",
+                str(error.filename or self.root),
+                "choose another store with PYCONTAINER_ROOT",
+            ) from error
+
+    def _refuse_unsafe(self) -> None:
+        """Refuse a root that someone else owns or can write to: they could exchange what we verified."""
+        status = os.stat(self.root)
+        if not stat.S_ISDIR(status.st_mode):
+            raise InvalidInput(f"the store's root {self.root} is not a directory")
+        if status.st_uid != os.geteuid():
+            raise InvalidInput(
+                f"the store's root {self.root} belongs to user {status.st_uid}, not to user {os.geteuid()}; "
+                "choose another one with PYCONTAINER_ROOT"
+            )
+        if status.st_mode & 0o022:
+            mode = stat.S_IMODE(status.st_mode)
+            raise InvalidInput(
+                f"the store's root {self.root} is writable by others (mode {mode:04o}); "
+                f"chmod go-w {self.root}"
+            )
+        filesystem = os.statvfs(self.root)
+        if filesystem.f_flag & os.ST_RDONLY:
+            raise Unsupported(
+                f"the store's root {self.root} is on a read-only file system",
+                "choose another PYCONTAINER_ROOT",
+            )
+
+
+def _make(path: Path, mode: int) -> None:
+    try:
+        os.mkdir(path, mode)
+    except FileExistsError:
+        return
+    # The umask may have taken more away than we need.
+    os.chmod(path, mode)

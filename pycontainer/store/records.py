@@ -1,0 +1,104 @@
+"""What the database holds, as frozen values. Times are seconds since the epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NewType
+
+from attrs import Factory, frozen
+
+from pycontainer.oci import Digest
+
+__all__ = ["ContainerRecord", "ImageLayer", "ImageRecord", "LayerRecord", "Owner", "SnapshotKey", "Tag"]
+
+SnapshotKey = NewType("SnapshotKey", str)
+
+
+@frozen(kw_only=True)
+class ImageLayer:
+    """One layer of an image, bottom first in ImageRecord.layers.
+
+    digest: of the compressed blob; diff_id: of its tar; snapshot: "" while it is not unpacked.
+    """
+
+    digest: Digest
+    diff_id: Digest
+    snapshot: SnapshotKey = SnapshotKey("")
+
+
+@frozen(kw_only=True)
+class ImageRecord:
+    """An image in the store.
+
+    id: digest of its configuration, as in Docker. target_digest: what the registry calls it (the index
+    if there is one). size: bytes of its blobs. blobs: further digests to keep; those of the
+    configuration, the manifest, the target and the layers are kept anyway.
+    """
+
+    id: Digest
+    manifest_digest: Digest
+    target_digest: Digest
+    platform: str
+    size: int
+    created_at: float
+    layers: tuple[ImageLayer, ...] = ()
+    blobs: tuple[Digest, ...] = ()
+
+    @property
+    def snapshots(self) -> tuple[SnapshotKey, ...]:
+        """Keys of its unpacked layers, bottom first."""
+        return tuple(layer.snapshot for layer in self.layers if layer.snapshot)
+
+    @property
+    def digests(self) -> set[Digest]:
+        """Every blob this image needs."""
+        own = {self.id, self.manifest_digest, self.target_digest, *self.blobs}
+        return own | {layer.digest for layer in self.layers}
+
+
+@frozen(kw_only=True)
+class Tag:
+    """A full canonical name ("docker.io/library/alpine:3.20") and what it names."""
+
+    name: str
+    image_id: Digest
+    target_digest: Digest
+
+
+@frozen(kw_only=True)
+class Owner:
+    """The process whose end is the end of a container; pids repeat, start time and boot do not."""
+
+    pid: int
+    start: int
+    boot_id: str
+
+
+@frozen(kw_only=True)
+class ContainerRecord:
+    """A container as it was created; its state is in its directory's status file.
+
+    image_id: "" for a container without an image. snapshots: keys of its read-only layers, bottom
+    first. options: the run options as JSON values.
+    """
+
+    id: str
+    name: str
+    image_id: str
+    image_ref: str
+    created_at: float
+    options: Mapping[str, object] = Factory(dict)
+    snapshots: tuple[SnapshotKey, ...] = ()
+    auto_remove: bool = False
+    owner: Owner | None = None
+
+
+@frozen(kw_only=True)
+class LayerRecord:
+    """An unpacked layer. size: bytes of its files; is_durable: known to have reached the disk."""
+
+    key: SnapshotKey
+    diff_id: Digest
+    size: int
+    entries: int
+    is_durable: bool = False

@@ -1,0 +1,38 @@
+"""The store's database as typed tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pycontainer.store.containers import ContainerTable
+from pycontainer.store.database import Database
+from pycontainer.store.images import ImageTable
+from pycontainer.store.layers import LayerTable
+from pycontainer.store.layout import Layout
+
+__all__ = ["StateDB"]
+
+
+class StateDB:
+    """Attributes: images, containers, layers. Thread-safe and fork-safe."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._database = Database(layout.database, layout.store_lock)
+        self.images = ImageTable(self._database)
+        self.containers = ContainerTable(self._database)
+        self.layers = LayerTable(self._database)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Several calls of the tables as one transaction: all of them or none. Keep it short."""
+        with self._database.transaction():
+            yield
+
+    def checkpoint(self) -> None:
+        """Move the write-ahead log into the database."""
+        self._database.checkpoint()
+
+    def close(self) -> None:
+        """Close the connection; idempotent."""
+        self._database.close()
