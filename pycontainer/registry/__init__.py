@@ -1,0 +1,62 @@
+"""The registry client and the embedded registry.
+
+Names load on first use: the client brings httpx along, and nothing but a real transfer needs it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pycontainer.registry.client import RegistryClient
+    from pycontainer.registry.config import (
+        Credentials,
+        Limits,
+        Mirror,
+        Proxies,
+        RegistryConfig,
+        Retries,
+        Timeouts,
+    )
+    from pycontainer.registry.errors import NotInRegistry
+    from pycontainer.registry.resolve import Resolved
+
+__all__ = [
+    "Credentials",
+    "Limits",
+    "Mirror",
+    "NotInRegistry",
+    "Proxies",
+    "RegistryClient",
+    "RegistryConfig",
+    "Resolved",
+    "Retries",
+    "Timeouts",
+]
+
+_HOMES = {
+    "Credentials": "config",
+    "Limits": "config",
+    "Mirror": "config",
+    "NotInRegistry": "errors",
+    "Proxies": "config",
+    "RegistryClient": "client",
+    "RegistryConfig": "config",
+    "Resolved": "resolve",
+    "Retries": "config",
+    "Timeouts": "config",
+}
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

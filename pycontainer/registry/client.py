@@ -1,0 +1,173 @@
+"""The registry client: everything the engine asks of a registry.
+
+Thread-safe, synchronous, one per engine. Every byte that reaches a caller is verified; every error is
+one of pycontainer.errors, with credentials left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
+from typing import final
+
+import httpx
+
+from pycontainer.errors import InvalidInput
+from pycontainer.image.blobs import BlobSink, BlobSource
+from pycontainer.image.events import OnEvent, Progress
+from pycontainer.oci import Descriptor, Digest, Platform, Reference, parse_digest
+from pycontainer.registry import listing
+from pycontainer.registry.auth import Right
+from pycontainer.registry.config import RegistryConfig
+from pycontainer.registry.download import Download
+from pycontainer.registry.endpoints import upstream
+from pycontainer.registry.push import push
+from pycontainer.registry.redact import redact_url
+from pycontainer.registry.resolve import Resolved, Resolver
+from pycontainer.registry.session import Request, Session
+from pycontainer.registry.transfer import run_all
+
+__all__ = ["RegistryClient"]
+
+ANSWER_BYTES = 64 << 10
+
+
+@final
+class RegistryClient:
+    """Talks to registries as `config` says. `transport` replaces the network, for programs with their own."""
+
+    def __init__(
+        self, config: RegistryConfig | None = None, *, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        self.config = config or RegistryConfig()
+        self._session = Session(self.config, transport=transport)
+        self._resolver = Resolver(self._session)
+
+    def resolve(
+        self, reference: Reference, platform: Platform | None = None, on_event: OnEvent | None = None
+    ) -> Resolved:
+        """The image a reference names, for `platform` (None: this host's), with manifest and config.
+
+        Raises: RegistryError, NotFound (also where the platform is not offered), DigestMismatch,
+        InvalidImage.
+        """
+        if on_event is not None:
+            on_event(Progress(action="resolving", reference=reference.familiar))
+        found = self._resolver.resolve(reference, platform)
+        if on_event is not None:
+            on_event(
+                Progress(
+                    action="resolved",
+                    reference=reference.familiar,
+                    digest=found.descriptor.digest,
+                    message=str(found.reference),
+                )
+            )
+        return found
+
+    def describe(self, reference: Reference) -> Descriptor:
+        """The descriptor of what a reference names now; to see whether a tag has moved."""
+        return self._resolver.top(reference)[0]
+
+    def read(self, reference: Reference, descriptor: Descriptor, limit: int) -> bytes:
+        """A small blob of the reference's repository, verified, in memory.
+
+        Raises: RegistryError, DigestMismatch; InvalidImage if it is above `limit` bytes.
+        """
+        return self._resolver.blob(reference, descriptor, limit)
+
+    def fetch(
+        self, reference: Reference, descriptor: Descriptor, sink: BlobSink, on_event: OnEvent | None = None
+    ) -> None:
+        """Bring one blob into `sink`: resumed where an earlier attempt ended, from a mirror if one has it.
+
+        Returns at once if the sink has it, and waits where another thread or process is fetching it.
+        Raises: RegistryError; DigestMismatch if no server sent the right bytes.
+        """
+        Download(self._session, reference, descriptor, on_event).into(sink)
+
+    def fetch_all(
+        self,
+        reference: Reference,
+        descriptors: Iterable[Descriptor],
+        sink: BlobSink,
+        on_event: OnEvent | None = None,
+        on_blob: Callable[[Descriptor], None] | None = None,
+    ) -> None:
+        """Bring several blobs, config.limits.parallel_downloads at a time.
+
+        on_event is called from the transfers' threads; on_blob, with each blob that is complete, on the
+        caller's. The first error cancels the rest; what they have stays in the sink for the next time.
+        """
+        unique = {descriptor.digest: descriptor for descriptor in descriptors}
+        run_all(
+            unique.values(),
+            lambda descriptor: self.fetch(reference, descriptor, sink, on_event),
+            self.config.limits.parallel_downloads,
+            on_blob,
+        )
+
+    def push(
+        self,
+        reference: Reference,
+        source: BlobSource,
+        descriptor: Descriptor,
+        *,
+        on_event: OnEvent | None = None,
+        mount_from: Sequence[str] = (),
+    ) -> Digest:
+        """Push the manifest or index `descriptor` of `source` with all it needs; returns its digest.
+
+        mount_from: paths of repositories of the same registry which may have the blobs already.
+        Raises: RegistryError; NotFound if the source lacks a part.
+        """
+        return push(self._session, reference, source, descriptor, mount_from=mount_from, on_event=on_event)
+
+    def tags(self, reference: Reference) -> list[str]:
+        """All tags of the reference's repository."""
+        return listing.tags(self._session, reference)
+
+    def referrers(self, reference: Reference, digest: str, artifact_type: str = "") -> list[Descriptor]:
+        """What refers to `digest` (signatures, SBOMs …), of one artifact type if given."""
+        return listing.referrers(self._session, reference, parse_digest(digest), artifact_type)
+
+    def delete(self, reference: Reference) -> None:
+        """Delete a manifest (by digest, and with it all its tags) or one tag.
+
+        Raises: NotFound; RegistryError where the registry does not allow it. Some registries delete by
+        digest only.
+        """
+        request = Request(
+            action=f"delete {reference}",
+            method="DELETE",
+            path=f"{reference.path}/manifests/{reference.identifier}",
+            right=Right.to(reference.path, "pull,push,delete"),
+            accepts=frozenset({200, 202, 204}),
+        )
+        endpoint = upstream(reference.domain, reference.registry_host)
+        self._session.document(endpoint, request, ANSWER_BYTES)
+
+    def ping(self, host: str) -> str:
+        """Check that a registry answers, and that its credentials are good; returns its URL.
+
+        Raises: BadReference for a host outside the grammar; AuthDenied; RegistryError.
+        """
+        domain = Reference.parse(f"{host}/ping").domain
+        if domain != host.lower() and host != "index.docker.io":
+            raise InvalidInput(f"{host[:200]!r} is not a registry's host, such as ghcr.io or localhost:5000")
+        endpoint = upstream(domain)
+        request = Request(action=f"reach registry {domain}")
+        self._session.document(endpoint, request, ANSWER_BYTES)
+        return redact_url(self._session.known_url(endpoint, request)).removesuffix("/v2/")
+
+    def close(self) -> None:
+        """Close idle connections; the client can be used again and opens new ones."""
+        self._session.close()
+
+    def __enter__(self) -> RegistryClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

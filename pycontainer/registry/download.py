@@ -1,0 +1,213 @@
+"""One blob from a registry into a sink: mirrors, resume, retries, and no byte beyond its descriptor.
+
+The sink verifies size and digest when the blob is complete; what is checked here is that the server's
+answer can be the piece that was asked for, before any of it is written.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+
+import httpx
+
+from pycontainer.checkpoints import reached
+from pycontainer.errors import DigestMismatch, RegistryError, TransferFailed
+from pycontainer.image.blobs import BlobSink, Ingest
+from pycontainer.image.events import Action, OnEvent, Progress
+from pycontainer.oci import Descriptor, Reference, mediatype, parse_digest
+from pycontainer.registry import guard
+from pycontainer.registry.auth import Right
+from pycontainer.registry.body import read_body
+from pycontainer.registry.cancel import current
+from pycontainer.registry.endpoints import Endpoint
+from pycontainer.registry.errors import NotInRegistry
+from pycontainer.registry.retry import with_retries
+from pycontainer.registry.session import Request, Session
+
+__all__ = ["Download"]
+
+EVENT_GAP_S = 0.1  # a renderer draws no faster
+WORTHY_PROGRESS = 1 << 20  # an attempt that brought this much does not count as a failed one
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)")
+
+
+class Download:
+    """The transfer of one blob."""
+
+    def __init__(
+        self, session: Session, reference: Reference, descriptor: Descriptor, on_event: OnEvent | None
+    ) -> None:
+        parse_digest(descriptor.digest)  # it becomes part of a URL
+        self._session = session
+        self._reference = reference
+        self._descriptor = descriptor
+        self._on_event = on_event
+        self._next_event = 0.0
+
+    def into(self, sink: BlobSink) -> None:
+        """Bring the blob into `sink`, unless it is there; returns when it is verified.
+
+        Raises: RegistryError; DigestMismatch if no server had the right bytes.
+        """
+        if sink.has(self._descriptor.digest):
+            self._tell("exists", self._descriptor.size)
+            return
+        self._tell("waiting", 0)
+        with sink.ingest(self._descriptor) as ingest:
+            if ingest is None:
+                self._tell("exists", self._descriptor.size)
+                return
+            if self._descriptor.data is not None:
+                ingest.restart()
+                ingest.write(self._descriptor.data)
+                ingest.commit()
+            else:
+                self._session.anywhere(
+                    self._reference, lambda endpoint: self._from_endpoint(endpoint, ingest)
+                )
+        reached("pull.blob.committed")
+        self._tell("downloaded", self._descriptor.size)
+
+    def _from_endpoint(self, endpoint: Endpoint, ingest: Ingest) -> None:
+        """All of the blob from one server; a resumed piece that proves wrong is dropped once."""
+        was_resumed = ingest.offset > 0
+        try:
+            self._complete(endpoint, ingest)
+        except DigestMismatch:
+            ingest.restart()  # the next server must not build on these bytes
+            if not was_resumed:
+                raise
+            self._tell("retrying", 0, "what an earlier attempt left was damaged")
+            try:
+                self._complete(endpoint, ingest)
+            except DigestMismatch:
+                ingest.restart()
+                raise
+
+    def _complete(self, endpoint: Endpoint, ingest: Ingest) -> None:
+        size = self._descriptor.size
+        if ingest.offset > size:
+            ingest.restart()
+        while ingest.offset < size:
+            before = ingest.offset
+            try:
+                with_retries(
+                    lambda: self._once(endpoint, ingest),
+                    self._session.config.retries,
+                    current().wait,
+                    lambda error: self._tell("retrying", ingest.offset, str(error)),
+                )
+            except TransferFailed as error:
+                if not error.is_temporary or ingest.offset - before < WORTHY_PROGRESS:
+                    raise
+        self._tell("verifying", size)
+        ingest.commit()
+
+    def _once(self, endpoint: Endpoint, ingest: Ingest) -> None:
+        """Ask for what is missing, once, and write what comes."""
+        size, offset = self._descriptor.size, ingest.offset
+        request = Request(
+            action=f"get blob {self._descriptor.digest}",
+            path=f"{self._reference.path}/blobs/{self._descriptor.digest}",
+            headers={"Accept": "*/*", **({"Range": f"bytes={offset}-{size - 1}"} if offset else {})},
+            right=Right.to(self._reference.path, "pull"),
+            accepts=frozenset({200, 206, 416} if offset else {200}),
+        )
+        try:
+            with self._session.open(endpoint, request) as response:
+                if response.status_code == 416:
+                    ingest.restart()  # its blob is shorter than what we have of ours
+                    raise TransferFailed(f"cannot resume blob {self._descriptor.digest} at byte {offset}")
+                self._receive(response, ingest)
+        except NotInRegistry:
+            if not (
+                self._session.config.allow_foreign_urls and mediatype.is_foreign(self._descriptor.media_type)
+            ):
+                raise
+            self._from_foreign_urls(ingest)
+
+    def _receive(self, response: httpx.Response, ingest: Ingest) -> None:
+        """Write one answer's body, after checking that it is the piece we lack."""
+        end = self._piece_end(response, ingest)
+        for piece in read_body(response, self._session.config.timeouts):
+            current().check()
+            if ingest.offset + len(piece) > end:
+                raise self._mismatch(f"more than {end} bytes")
+            ingest.write(piece)
+            self._tell_rarely(ingest.offset)
+        if ingest.offset < end:
+            raise self._mismatch(f"{ingest.offset} bytes")
+
+    def _piece_end(self, response: httpx.Response, ingest: Ingest) -> int:
+        """The offset at which this answer ends; restarts the ingest for an answer with the whole blob."""
+        size = self._descriptor.size
+        announced = response.headers.get("content-length", "")
+        length = int(announced) if announced.isascii() and announced.isdigit() else None
+        if response.status_code == 200:
+            if ingest.offset:
+                ingest.restart()
+            start, end = 0, size
+        else:
+            start, end = self._parse_range(response.headers.get("content-range", ""), ingest.offset)
+        if length is not None and length != end - start:
+            raise self._mismatch(f"{start + length} bytes")
+        return end
+
+    def _parse_range(self, header: str, offset: int) -> tuple[int, int]:
+        match = _CONTENT_RANGE.fullmatch(header.strip())
+        if match:
+            start, last, total = int(match[1]), int(match[2]), match[3]
+            if start == offset <= last < self._descriptor.size and total in ("*", str(self._descriptor.size)):
+                return start, last + 1
+        raise RegistryError(
+            f"asked for blob {self._descriptor.digest} from byte {offset} of {self._descriptor.size}, "
+            f"the server sent {header[:80]!r}"
+        )
+
+    def _mismatch(self, actual: str) -> DigestMismatch:
+        return DigestMismatch(
+            f"{self._descriptor.size} bytes",
+            actual,
+            f"blob {self._descriptor.digest} of {self._reference.repository}",
+        )
+
+    def _from_foreign_urls(self, ingest: Ingest) -> None:
+        """A layer its publisher serves itself: without credentials, and from public addresses only."""
+        failure: RegistryError | None = None
+        for url in self._foreign_urls():
+            request = Request(action=f"get foreign layer {self._descriptor.digest}")
+            try:
+                with self._session.open_foreign(url, request) as response:
+                    self._receive(response, ingest)
+                return
+            except RegistryError as error:
+                failure = error
+        raise failure or NotInRegistry(
+            f"blob {self._descriptor.digest} is in no registry and has no https url"
+        )
+
+    def _foreign_urls(self) -> Iterator[httpx.URL]:
+        for text in self._descriptor.urls:
+            if text.startswith("https://"):
+                yield guard.next_url(httpx.URL("https://invalid."), text, "foreign layer url")
+
+    def _tell_rarely(self, done_bytes: int) -> None:
+        now = time.monotonic()
+        if now >= self._next_event:
+            self._next_event = now + EVENT_GAP_S
+            self._tell("downloading", done_bytes)
+
+    def _tell(self, action: Action, done_bytes: int, message: str = "") -> None:
+        if self._on_event is not None:
+            self._on_event(
+                Progress(
+                    action=action,
+                    reference=self._reference.familiar,
+                    digest=self._descriptor.digest,
+                    done_bytes=done_bytes,
+                    total_bytes=self._descriptor.size,
+                    message=message,
+                )
+            )

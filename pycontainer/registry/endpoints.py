@@ -1,0 +1,149 @@
+"""Which servers to ask for a repository, in which order, and over which scheme."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+import attrs
+
+from pycontainer.errors import InvalidOption
+from pycontainer.oci import DEFAULT_DOMAIN, Reference
+from pycontainer.registry import certs
+from pycontainer.registry.config import RegistryConfig
+from pycontainer.registry.redact import redact_url
+
+__all__ = ["Endpoint", "Scheme", "endpoints_for", "host_matches", "is_loopback", "schemes_for", "split_host"]
+
+
+@attrs.frozen(kw_only=True)
+class Endpoint:
+    """One server that may have the content of a registry.
+
+    host: host and port on the wire. domain: the registry it stands for. scheme: fixed, or None where
+    trial decides. path: prefix of every request path. account: the domain whose credentials it gets.
+    """
+
+    host: str
+    domain: str
+    scheme: str | None = None
+    path: str = ""
+    is_mirror: bool = False
+    resolves_tags: bool = True
+
+    @property
+    def account(self) -> str:
+        """The name under which credentials are looked up: a mirror never gets its upstream's."""
+        return self.host if self.is_mirror else self.domain
+
+
+@attrs.frozen
+class Scheme:
+    """How to speak to a host: `http` or `https`, and whether the certificate is checked."""
+
+    name: str
+    is_verified: bool = True
+
+
+def endpoints_for(reference: Reference, config: RegistryConfig) -> list[Endpoint]:
+    """Mirrors of the reference's registry in their order, then the registry itself."""
+    mirrors = [mirror for mirror in config.mirrors if mirror.registry == reference.domain]
+    found = []
+    for mirror in mirrors:
+        parts = urlsplit(mirror.url)
+        if not parts.hostname or parts.username is not None or parts.query or parts.fragment:
+            raise InvalidOption(f"mirror {redact_url(mirror.url)!r} must be scheme, host and path only")
+        found.append(
+            Endpoint(
+                host=parts.netloc,
+                domain=reference.domain,
+                scheme=parts.scheme,
+                path=parts.path.rstrip("/"),
+                is_mirror=True,
+                resolves_tags=mirror.resolves_tags,
+            )
+        )
+    return [*found, upstream(reference.domain, reference.registry_host)]
+
+
+def upstream(domain: str, host: str | None = None) -> Endpoint:
+    """The registry itself, without mirrors."""
+    if host is None:
+        host = "registry-1.docker.io" if domain == DEFAULT_DOMAIN else domain
+    return Endpoint(host=host, domain=domain)
+
+
+def schemes_for(endpoint: Endpoint, config: RegistryConfig) -> list[Scheme]:
+    """Schemes to try, in order. Only a host configured as insecure is ever tried with a second one."""
+    is_insecure = any(host_matches(endpoint.host, entry) for entry in config.insecure)
+    if endpoint.scheme is not None:
+        return [Scheme(endpoint.scheme, is_verified=not is_insecure)]
+    if is_insecure:
+        return [Scheme("https", is_verified=False), Scheme("http")]
+    if is_loopback(endpoint.host) and not _speaks_tls(endpoint.host, config):
+        return [Scheme("http")]
+    return [Scheme("https")]
+
+
+def _speaks_tls(host: str, config: RegistryConfig) -> bool:
+    if any(host_matches(host, entry) for entry in config.secure):
+        return True
+    return any(True for _ in certs.directories(host, config.certs_dirs))
+
+
+def split_host(host: str) -> tuple[str, int | None]:
+    """Name or address without brackets, and the port if one is given."""
+    parts = urlsplit(f"//{host}")
+    return (parts.hostname or "").rstrip("."), parts.port
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the host, with or without port, names this machine by its loopback."""
+    name, _ = split_host(host)
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    address = _address(name)
+    return address is not None and address.is_loopback
+
+
+def host_matches(host: str, pattern: str) -> bool:
+    """Whether a host is the one configured: exactly, without its port, or inside a network."""
+    name, port = split_host(host)
+    if "/" in pattern:
+        address = _address(name)
+        try:
+            return address is not None and address in ipaddress.ip_network(pattern, strict=False)
+        except ValueError:
+            raise InvalidOption(f"{pattern!r} is neither a host nor a network such as 10.0.0.0/8") from None
+    wanted, wanted_port = split_host(pattern.lower())
+    return name == wanted and wanted_port in (None, port)
+
+
+def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(name)
+    except ValueError:
+        return None
+
+
+def bypasses_proxy(host: str, scheme: str, bypass: Iterable[str]) -> bool:
+    """Whether a host is reached directly: loopback always is, and what NO_PROXY lists."""
+    if is_loopback(host):
+        return True
+    name, port = split_host(host)
+    port = port or (443 if scheme == "https" else 80)
+    return any(_bypass_matches(name, port, entry) for entry in bypass)
+
+
+def _bypass_matches(name: str, port: int, entry: str) -> bool:
+    if entry == "*":
+        return True
+    if "/" in entry:
+        return host_matches(name if ":" not in name else f"[{name}]", entry)
+    if entry.count(":") > 1 and not entry.startswith("["):
+        return name == entry.lower()  # an IPv6 address as it is
+    wanted, wanted_port = split_host(entry.lower().removeprefix("*").lstrip("."))
+    if wanted_port not in (None, port):
+        return False
+    return name == wanted or name.endswith(f".{wanted}")

@@ -1,0 +1,294 @@
+"""One blob into a registry: skipped where it is, mounted where it can be, else sent.
+
+A blob up to Limits.monolithic_upload_bytes goes in one PUT; a larger one in chunks, so that a broken
+connection costs one chunk. Source: distribution-spec, "Pushing blobs".
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import attrs
+import httpx
+
+from pycontainer.checkpoints import reached
+from pycontainer.errors import DigestMismatch, RegistryError
+from pycontainer.image.blobs import BlobSource
+from pycontainer.image.events import Action, OnEvent, Progress
+from pycontainer.oci import Descriptor, Reference
+from pycontainer.registry import guard
+from pycontainer.registry.auth import Right
+from pycontainer.registry.cancel import current
+from pycontainer.registry.endpoints import Endpoint, upstream
+from pycontainer.registry.errors import NotInRegistry
+from pycontainer.registry.retry import with_retries
+from pycontainer.registry.session import Request, Session
+
+__all__ = ["Upload"]
+
+PIECE_BYTES = 1 << 20
+EVENT_GAP_S = 0.1
+LARGEST_CHUNK = 1 << 30  # what a server may demand as the least size of a chunk
+_RANGE = re.compile(r"(?:bytes=)?0-(\d{1,19})")
+
+
+@attrs.define
+class _Upload:
+    """An open upload. url: where to go on. offset: bytes the registry has. least_chunk: its wish."""
+
+    url: httpx.URL
+    offset: int = 0
+    least_chunk: int = 0
+
+
+class Upload:
+    """The transfer of one blob to the reference's repository."""
+
+    def __init__(
+        self,
+        session: Session,
+        reference: Reference,
+        descriptor: Descriptor,
+        source: BlobSource,
+        *,
+        mount_from: Sequence[str] = (),
+        on_event: OnEvent | None = None,
+    ) -> None:
+        self._session = session
+        self._reference = reference
+        self._descriptor = descriptor
+        self._source = source
+        self._mount_from = [path for path in mount_from if path != reference.path]
+        self._on_event = on_event
+        self._endpoint: Endpoint = upstream(reference.domain, reference.registry_host)
+        self._right = Right.to(reference.path, "pull,push", mount_from=self._mount_from)
+        self._next_event = 0.0
+
+    def run(self) -> None:
+        """Make the registry have the blob.
+
+        Raises: RegistryError; DigestMismatch if the source has not the bytes it should.
+        """
+        if self._is_there():
+            self._tell("exists", self._descriptor.size)
+            return
+        policy, wait = self._session.config.retries, current().wait
+
+        def report(error: RegistryError) -> None:
+            self._tell("retrying", 0, str(error))
+
+        ready: list[_Upload] = []
+        for path in self._mount_from:
+            opened = with_retries(partial(self._begin, path), policy, wait, report)
+            if opened is None:
+                self._tell("mounted", self._descriptor.size)
+                return
+            # Not mounted: the registry opened an upload instead. The last such one is used.
+            self._abandon_all(ready)
+            ready.append(opened)
+        with_retries(lambda: self._send(ready.pop() if ready else self._begin()), policy, wait, report)
+        reached("push.blob.uploaded")
+        self._tell("uploaded", self._descriptor.size)
+
+    def _is_there(self) -> bool:
+        request = self._request(
+            "look for blob", "HEAD", path=f"{self._reference.path}/blobs/{self._descriptor.digest}"
+        )
+        try:
+            self._session.document(self._endpoint, request, 0)
+        except NotInRegistry:
+            return False
+        return True
+
+    def _begin(self, mount_path: str = "") -> _Upload | None:
+        """Open an upload; None if the blob was mounted instead."""
+        query = (("mount", self._descriptor.digest), ("from", mount_path)) if mount_path else ()
+        request = self._request(
+            "begin the upload of blob",
+            "POST",
+            path=f"{self._reference.path}/blobs/uploads/",
+            query=query,
+            content=b"",
+            accepts={201, 202} if mount_path else {202},
+        )
+        with self._session.open(self._endpoint, request) as response:
+            if response.status_code == 201:
+                return None
+            base = self._session.known_url(self._endpoint, request)
+            opened = _Upload(_location(base, response), least_chunk=_least_chunk(response))
+        reached("push.upload.begun")
+        return opened
+
+    def _send(self, opened: _Upload | None) -> None:
+        """One attempt at the whole blob; an upload that fails is given up with the registry too."""
+        assert opened is not None  # only a mount ends without an upload
+        try:
+            if self._descriptor.size <= self._session.config.limits.monolithic_upload_bytes:
+                self._finish(opened, self._descriptor.size)
+            else:
+                self._send_chunks(opened)
+                self._finish(opened, 0)
+        except BaseException:
+            self._abandon(opened)
+            raise
+
+    def _send_chunks(self, opened: _Upload) -> None:
+        limits = self._session.config.limits
+        length = max(limits.upload_chunk_bytes, opened.least_chunk)
+        while opened.offset < self._descriptor.size:
+            before = opened.offset
+            with_retries(
+                lambda: self._send_chunk(opened, length),
+                self._session.config.retries,
+                current().wait,
+                lambda error: self._after_broken_chunk(opened, error),
+            )
+            if opened.offset <= before:
+                raise RegistryError(f"{self._reference.repository}: the registry took nothing of a chunk")
+
+    def _after_broken_chunk(self, opened: _Upload, error: RegistryError) -> None:
+        self._tell("retrying", opened.offset, str(error))
+        self._learn_offset(opened)
+
+    def _send_chunk(self, opened: _Upload, length: int) -> None:
+        """PATCH the next chunk; the registry says how far it is then."""
+        start = opened.offset
+        end = min(start + length, self._descriptor.size)
+        request = self._request(
+            "upload a chunk of blob",
+            "PATCH",
+            url=opened.url,
+            headers={
+                "Content-Range": f"{start}-{end - 1}",
+                "Content-Length": str(end - start),
+                "Content-Type": "application/octet-stream",
+            },
+            content=lambda: self._pieces(start, end),
+            accepts={202, 416},
+        )
+        with self._session.open(self._endpoint, request) as response:
+            is_out_of_step = response.status_code == 416
+            if not is_out_of_step:
+                opened.url = _location(opened.url, response)
+                opened.offset = min(_received(response, end), end)
+        if is_out_of_step:
+            self._learn_offset(opened)
+            if opened.offset == start:
+                raise RegistryError(
+                    f"{self._reference.repository}: the registry refuses the chunk at {start}"
+                )
+
+    def _learn_offset(self, opened: _Upload) -> None:
+        """Ask the registry how much of the upload it has."""
+        request = self._request(
+            "get the status of the upload of blob", "GET", url=opened.url, accepts={204, 200}
+        )
+        with self._session.open(self._endpoint, request) as response:
+            opened.url = _location(opened.url, response)
+            opened.offset = min(_received(response, 0), self._descriptor.size)
+
+    def _finish(self, opened: _Upload, body_size: int) -> None:
+        """PUT the end of the upload: the whole blob, or nothing after its chunks."""
+        request = self._request(
+            "upload blob",
+            "PUT",
+            url=opened.url.copy_merge_params({"digest": self._descriptor.digest}),
+            headers={"Content-Length": str(body_size), "Content-Type": "application/octet-stream"},
+            content=(lambda: self._pieces(0, body_size)) if body_size else b"",
+            accepts={201, 204},
+        )
+        with self._session.open(self._endpoint, request):
+            pass
+
+    def _abandon_all(self, uploads: list[_Upload]) -> None:
+        while uploads:
+            self._abandon(uploads.pop())
+
+    def _abandon(self, opened: _Upload) -> None:
+        """Tell the registry that an upload is over; if it does not hear, its own time-out does it."""
+        request = self._request(
+            "cancel the upload of blob", "DELETE", url=opened.url, accepts={204, 202, 200}
+        )
+        try:
+            with self._session.open(self._endpoint, request):
+                pass
+        except RegistryError:
+            return
+
+    def _pieces(self, start: int, end: int) -> Iterator[bytes]:
+        """The blob's bytes from start to end, in pieces."""
+        with self._source.open(self._descriptor) as file:
+            if start:
+                file.seek(start)
+            position = start
+            while position < end:
+                current().check()
+                piece = file.read(min(PIECE_BYTES, end - position))
+                if not piece:
+                    raise DigestMismatch(
+                        f"{self._descriptor.size} bytes",
+                        f"{position} bytes",
+                        f"blob {self._descriptor.digest}",
+                    )
+                position += len(piece)
+                yield piece
+                self._tell_rarely(position)
+
+    def _request(
+        self,
+        verb: str,
+        method: str,
+        *,
+        accepts: set[int] | None = None,
+        **details: object,
+    ) -> Request:
+        return Request(
+            action=f"{verb} {self._descriptor.digest}",
+            method=method,
+            right=self._right,
+            accepts=frozenset(accepts or {200}),
+            **details,  # type: ignore[arg-type]  # Request's own fields, checked by attrs
+        )
+
+    def _tell_rarely(self, done_bytes: int) -> None:
+        now = time.monotonic()
+        if now >= self._next_event:
+            self._next_event = now + EVENT_GAP_S
+            self._tell("uploading", done_bytes)
+
+    def _tell(self, action: Action, done_bytes: int, message: str = "") -> None:
+        if self._on_event is not None:
+            self._on_event(
+                Progress(
+                    action=action,
+                    reference=self._reference.familiar,
+                    digest=self._descriptor.digest,
+                    done_bytes=done_bytes,
+                    total_bytes=self._descriptor.size,
+                    message=message,
+                )
+            )
+
+
+def _location(base: httpx.URL, response: httpx.Response) -> httpx.URL:
+    return guard.next_url(base, response.headers.get("location", ""), "upload location")
+
+
+def _least_chunk(response: httpx.Response) -> int:
+    text = response.headers.get("oci-chunk-min-length", "")
+    value = int(text) if text.isascii() and text.isdigit() and len(text) < 12 else 0
+    if value > LARGEST_CHUNK:
+        raise RegistryError(f"the registry wants chunks of at least {value} bytes")
+    return value
+
+
+def _received(response: httpx.Response, otherwise: int) -> int:
+    """Bytes the registry has, from its Range header: `0-N` means N+1; `0-0` may mean none or one."""
+    match = _RANGE.fullmatch(response.headers.get("range", "").strip())
+    if match is None:
+        return otherwise
+    last = int(match[1])
+    return last + 1 if last else 0
