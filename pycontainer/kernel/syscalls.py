@@ -57,7 +57,13 @@ def openat2(dir_fd: int, path: bytes, flags: int, resolve: int, mode: int = 0) -
     how = OpenHow(flags | os.O_CLOEXEC, mode, resolve)
     for attempt in range(128):
         try:
-            return raw(SYS_OPENAT2, ctypes.c_int(dir_fd), ctypes.c_char_p(path), ctypes.byref(how), ctypes.c_size_t(24))
+            return raw(
+                SYS_OPENAT2,
+                ctypes.c_int(dir_fd),
+                ctypes.c_char_p(path),
+                ctypes.byref(how),
+                ctypes.c_size_t(24),
+            )
         except OSError as error:
             if error.errno != errno.EAGAIN or attempt == 127:
                 raise
@@ -73,7 +79,9 @@ PR_SET_NO_NEW_PRIVS = 38
 
 def prctl(option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 0) -> int:
     """Operate on the calling thread or process. Source: prctl(2)."""
-    result = int(_libc.prctl(ctypes.c_int(option), *(ctypes.c_ulong(arg) for arg in (arg2, arg3, arg4, arg5))))
+    result = int(
+        _libc.prctl(ctypes.c_int(option), *(ctypes.c_ulong(arg) for arg in (arg2, arg3, arg4, arg5)))
+    )
     if result == -1:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
@@ -160,7 +168,11 @@ class CapHeader(ctypes.Structure):
 class CapData(ctypes.Structure):
     """struct __user_cap_data_struct of capset(2); version 3 uses two of them."""
 
-    _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
+    _fields_ = (
+        ("effective", ctypes.c_uint32),
+        ("permitted", ctypes.c_uint32),
+        ("inheritable", ctypes.c_uint32),
+    )
 
 
 class SockFprog(ctypes.Structure):
@@ -245,14 +257,30 @@ def open_tree(dir_fd: int, path: bytes, flags: int) -> int:
 def move_mount(from_fd: int, to_fd: int) -> None:
     """Attach the mount from_fd stands for on what to_fd stands for. Source: move_mount(2)."""
     # MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH: no path is resolved here.
-    raw(SYS_MOVE_MOUNT, ctypes.c_int(from_fd), _path(b""), ctypes.c_int(to_fd), _path(b""), ctypes.c_uint(0x44))
+    raw(
+        SYS_MOVE_MOUNT,
+        ctypes.c_int(from_fd),
+        _path(b""),
+        ctypes.c_int(to_fd),
+        _path(b""),
+        ctypes.c_uint(0x44),
+    )
 
 
-def mount_setattr(fd: int, flags: int, *, set: int = 0, clear: int = 0, propagation: int = 0, userns_fd: int = 0) -> None:
+def mount_setattr(
+    fd: int, flags: int, *, set: int = 0, clear: int = 0, propagation: int = 0, userns_fd: int = 0
+) -> None:
     """Change the attributes of the mount fd stands for. Source: mount_setattr(2)."""
     attr = MountAttr(set, clear, propagation, userns_fd)
     size = ctypes.c_size_t(ctypes.sizeof(attr))
-    raw(SYS_MOUNT_SETATTR, ctypes.c_int(fd), _path(b""), ctypes.c_uint(flags | AT_EMPTY_PATH), ctypes.byref(attr), size)
+    raw(
+        SYS_MOUNT_SETATTR,
+        ctypes.c_int(fd),
+        _path(b""),
+        ctypes.c_uint(flags | AT_EMPTY_PATH),
+        ctypes.byref(attr),
+        size,
+    )
 
 
 def setns(fd: int, nstype: int) -> None:
@@ -278,9 +306,9 @@ def setdomainname(name: bytes) -> None:
 def capset(effective: int, permitted: int, inheritable: int) -> None:
     """Set this process's capability sets from masks of 64 bits. Source: capset(2)."""
     header = CapHeader(0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3
-    low, high = ((set_ & 0xFFFFFFFF for set_ in (effective, permitted, inheritable)), None)
+    sets = (effective, permitted, inheritable)
     data = (CapData * 2)(
-        CapData(*low), CapData(effective >> 32, permitted >> 32, inheritable >> 32) if high is None else high
+        CapData(*(mask & 0xFFFFFFFF for mask in sets)), CapData(*(mask >> 32 for mask in sets))
     )
     _checked(_libc.capset(ctypes.byref(header), ctypes.byref(data)))
 
@@ -290,9 +318,11 @@ def capget(pid: int = 0) -> tuple[int, int, int]:
     header = CapHeader(0x20080522, pid)
     data = (CapData * 2)()
     _checked(_libc.capget(ctypes.byref(header), ctypes.byref(data)))
-    return tuple(  # type: ignore[return-value]
-        getattr(data[0], name) | getattr(data[1], name) << 32 for name in ("effective", "permitted", "inheritable")
+    effective, permitted, inheritable = (
+        getattr(data[0], name) | getattr(data[1], name) << 32
+        for name in ("effective", "permitted", "inheritable")
     )
+    return effective, permitted, inheritable
 
 
 def prlimit(pid: int, resource: int, limit: tuple[int, int] | None = None) -> tuple[int, int]:
@@ -328,3 +358,73 @@ def pidfd_send_signal(pidfd: int, signum: int) -> None:
 def join_session_keyring(name: bytes) -> None:
     """Leave the inherited session keyring for a new one. Source: keyctl_join_session_keyring(3)."""
     raw(SYS_KEYCTL, ctypes.c_int(1), ctypes.c_char_p(name))
+
+
+def trim_heap() -> None:
+    """Give the C heap's free pages back to the kernel. Source: malloc_trim(3); musl has none and needs none."""
+    trim = getattr(_libc, "malloc_trim", None)
+    if trim is not None:
+        trim(ctypes.c_size_t(0))
+
+
+# landlock(7); the numbers are shared by all architectures
+SYS_LANDLOCK_CREATE_RULESET = 444
+SYS_LANDLOCK_ADD_RULE = 445
+SYS_LANDLOCK_RESTRICT_SELF = 446
+LANDLOCK_RULE_PATH_BENEATH = 1
+
+
+class LandlockRulesetAttr(ctypes.Structure):
+    """struct landlock_ruleset_attr; how much of it is passed depends on the kernel's ABI version."""
+
+    _fields_ = (
+        ("handled_access_fs", ctypes.c_uint64),
+        ("handled_access_net", ctypes.c_uint64),
+        ("scoped", ctypes.c_uint64),
+    )
+
+
+class LandlockPathBeneathAttr(ctypes.Structure):
+    """struct landlock_path_beneath_attr, which is packed."""
+
+    _pack_ = 1
+    _layout_ = "ms"  # what _pack_ implies; Python 3.14 wants it said
+    _fields_ = (("allowed_access", ctypes.c_uint64), ("parent_fd", ctypes.c_int32))
+
+
+def landlock_abi() -> int:
+    """The kernel's Landlock ABI version; 0 without Landlock. Source: landlock_create_ruleset(2)."""
+    try:
+        return raw(SYS_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint(1))
+    except OSError as error:
+        if error.errno in (errno.ENOSYS, errno.EOPNOTSUPP):
+            return 0
+        raise
+
+
+def landlock_create_ruleset(fs: int, net: int, scoped: int, size: int) -> int:
+    """A descriptor of a ruleset that denies the given rights; size is that of the struct in this ABI."""
+    attr = LandlockRulesetAttr(fs, net, scoped)
+    return raw(SYS_LANDLOCK_CREATE_RULESET, ctypes.byref(attr), ctypes.c_size_t(size), ctypes.c_uint(0))
+
+
+def landlock_allow_beneath(ruleset: int, directory: int, access: int) -> None:
+    """Allow the rights for everything beneath the directory. Source: landlock_add_rule(2)."""
+    attr = LandlockPathBeneathAttr(access, directory)
+    raw(
+        SYS_LANDLOCK_ADD_RULE,
+        ctypes.c_int(ruleset),
+        ctypes.c_int(LANDLOCK_RULE_PATH_BENEATH),
+        ctypes.byref(attr),
+        ctypes.c_uint(0),
+    )
+
+
+def landlock_restrict_self(ruleset: int) -> None:
+    """Enforce the ruleset on this thread and its children for good; needs no_new_privs first."""
+    raw(SYS_LANDLOCK_RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint(0))
+
+
+def syncfs(fd: int) -> None:
+    """Write back the file system fd lies on; reports its write errors since Linux 5.8. Source: sync(2)."""
+    _checked(_libc.syncfs(ctypes.c_int(fd)))

@@ -1,0 +1,186 @@
+"""Mounts made, changed and attached through descriptors, so that no path can be swapped underneath.
+
+The new mount API builds a mount detached: nobody sees it before it is attached, and it dies with its
+last descriptor. mount_setattr(2) is newer (Linux 5.12); before it a bind remount does the same work.
+Source: fsopen(2), open_tree(2), move_mount(2), mount_setattr(2); include/uapi/linux/mount.h.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable
+
+from pycontainer.kernel import syscalls
+
+__all__ = [
+    "ATTR_ATIME_MASK",
+    "ATTR_NOATIME",
+    "ATTR_NODEV",
+    "ATTR_NODIRATIME",
+    "ATTR_NOEXEC",
+    "ATTR_NOSUID",
+    "ATTR_NOSYMFOLLOW",
+    "ATTR_RDONLY",
+    "ATTR_STRICTATIME",
+    "MS_PRIVATE",
+    "MS_REC",
+    "MS_SHARED",
+    "MS_SLAVE",
+    "MS_UNBINDABLE",
+    "attach",
+    "clone",
+    "create",
+    "overlay",
+    "overlay_classic",
+    "set_attributes",
+    "set_propagation",
+]
+
+MS_RDONLY = 1
+MS_REMOUNT = 32
+MS_BIND = 4096
+MS_REC = 16384
+MS_UNBINDABLE = 1 << 17
+MS_PRIVATE = 1 << 18
+MS_SLAVE = 1 << 19
+MS_SHARED = 1 << 20
+MS_NOSYMFOLLOW = 256
+MS_NOATIME = 1024
+MS_NODIRATIME = 2048
+MS_STRICTATIME = 1 << 24
+
+ATTR_RDONLY = 0x1
+ATTR_NOSUID = 0x2
+ATTR_NODEV = 0x4
+ATTR_NOEXEC = 0x8
+ATTR_ATIME_MASK = 0x70
+ATTR_NOATIME = 0x10
+ATTR_STRICTATIME = 0x20
+ATTR_NODIRATIME = 0x80
+ATTR_NOSYMFOLLOW = 0x200000
+
+MNT_DETACH = 2
+
+_SET_FLAG, _SET_STRING, _SET_FD, _CREATE = 0, 1, 5, 6
+_OPEN_TREE_CLONE = 1
+_AT_RECURSIVE = 0x8000
+_LOW_FLAGS = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC  # the same bits in both APIs
+
+
+def create(fstype: bytes, options: Iterable[tuple[bytes, bytes | None]] = (), attributes: int = 0) -> int:
+    """A detached mount of a new file system; options with None are flags. Raises OSError naming the option."""
+    fs = syscalls.fsopen(fstype)
+    key: bytes | None = None
+    try:
+        for key, value in options:
+            syscalls.fsconfig(fs, _SET_FLAG if value is None else _SET_STRING, key, value)
+        key = None
+        syscalls.fsconfig(fs, _CREATE, None, None)
+        return syscalls.fsmount(fs, attributes)
+    except OSError as error:
+        raise _explained(fs, error, key) from None
+    finally:
+        os.close(fs)
+
+
+def overlay(
+    lower: Iterable[int],
+    upper: int,
+    work: int,
+    options: Iterable[tuple[bytes, bytes | None]] = (),
+    attributes: int = 0,
+) -> int:
+    """A detached overlay of directory descriptors, top layer first. Needs Linux 6.5 (lowerdir+).
+
+    Given as descriptors the layers need no short names (fsconfig takes 256 bytes, mount(2) a page), and
+    the container reads no path of the host in its mountinfo.
+    Raises OSError(EINVAL or ENOSYS) where only overlay_classic works.
+    """
+    fs = syscalls.fsopen(b"overlay")
+    try:
+        for fd in lower:
+            syscalls.fsconfig(fs, _SET_STRING, b"lowerdir+", b"/proc/self/fd/%d" % fd)
+        syscalls.fsconfig(fs, _SET_STRING, b"upperdir", b"/proc/self/fd/%d" % upper)
+        syscalls.fsconfig(fs, _SET_STRING, b"workdir", b"/proc/self/fd/%d" % work)
+        for key, value in options:
+            syscalls.fsconfig(fs, _SET_FLAG if value is None else _SET_STRING, key, value)
+        syscalls.fsconfig(fs, _CREATE, None, None)
+        return syscalls.fsmount(fs, attributes)
+    except OSError as error:
+        raise _explained(fs, error, None) from None
+    finally:
+        os.close(fs)
+
+
+def overlay_classic(
+    lower: Iterable[int], upper: int, work: int, options: Iterable[bytes], target: bytes
+) -> None:
+    """Mount an overlay on target with mount(2); descriptors keep the names short for its one page."""
+    text = b"lowerdir=%s,upperdir=/proc/self/fd/%d,workdir=/proc/self/fd/%d" % (
+        b":".join(b"/proc/self/fd/%d" % fd for fd in lower),
+        upper,
+        work,
+    )
+    syscalls.mount(b"overlay", target, b"overlay", 0, b",".join((text, *options)))
+
+
+def _explained(fs: int, error: OSError, key: bytes | None) -> OSError:
+    """The same error with what the kernel wrote into the context's log (fsopen(2))."""
+    try:
+        said = os.read(fs, 512).strip()
+    except OSError:
+        said = b""
+    about = key or b""
+    reason = error.strerror or ""
+    if about or said:
+        reason += f" ({(about + (b': ' if about and said else b'') + said[2:]).decode(errors='replace')})"
+    return OSError(error.errno, reason)
+
+
+def clone(fd: int, *, recursive: bool = False, path: bytes = b"") -> int:
+    """A detached copy of the mount, or tree of mounts, at path beneath fd; a symbolic link is not followed."""
+    flags = _OPEN_TREE_CLONE | syscalls.AT_SYMLINK_NOFOLLOW
+    if not path:
+        flags |= syscalls.AT_EMPTY_PATH
+    return syscalls.open_tree(fd, path, flags | (_AT_RECURSIVE if recursive else 0))
+
+
+def attach(mount_fd: int, target_fd: int) -> None:
+    """Attach a detached mount on what target_fd stands for."""
+    syscalls.move_mount(mount_fd, target_fd)
+
+
+def set_attributes(fd: int, set_: int, clear: int = 0, *, recursive: bool = False) -> None:
+    """Set and clear ATTR_* of the mount fd stands for."""
+    try:
+        syscalls.mount_setattr(fd, _AT_RECURSIVE if recursive else 0, set=set_, clear=clear)
+    except OSError as error:
+        # Before Linux 5.12: remount, which knows no recursion and needs the whole set of flags.
+        if error.errno != errno.ENOSYS or recursive:
+            raise
+        _remount(fd, set_, clear)
+
+
+def _remount(fd: int, set_: int, clear: int) -> None:
+    now = os.fstatvfs(fd).f_flag
+    flags = (now & _LOW_FLAGS & ~clear) | (set_ & _LOW_FLAGS)
+    for attribute, flag in (
+        (ATTR_NOATIME, MS_NOATIME),
+        (ATTR_NODIRATIME, MS_NODIRATIME),
+        (ATTR_STRICTATIME, MS_STRICTATIME),
+        (ATTR_NOSYMFOLLOW, MS_NOSYMFOLLOW),
+    ):
+        if set_ & attribute:
+            flags |= flag
+    syscalls.mount(None, b"/proc/self/fd/%d" % fd, None, MS_REMOUNT | MS_BIND | flags, None)
+
+
+def set_propagation(fd: int, kind: int, *, recursive: bool = False) -> None:
+    """Make the mount MS_PRIVATE, MS_SLAVE, MS_SHARED or MS_UNBINDABLE."""
+    try:
+        syscalls.mount_setattr(fd, _AT_RECURSIVE if recursive else 0, propagation=kind)
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+        syscalls.mount(None, b"/proc/self/fd/%d" % fd, None, kind | (MS_REC if recursive else 0), None)

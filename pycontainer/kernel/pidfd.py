@@ -1,0 +1,48 @@
+"""Processes by descriptor, immune to process ids being used again. Source: pidfd_open(2), proc(5)."""
+
+from __future__ import annotations
+
+import os
+import select
+
+from pycontainer.kernel import syscalls
+
+__all__ = ["has_ended", "open_checked", "send_signal", "start_time"]
+
+
+def has_ended(pidfd: int) -> bool:
+    """Whether the process has terminated (it may still be a zombie)."""
+    poller = select.poll()
+    poller.register(pidfd, select.POLLIN)
+    return bool(poller.poll(0))
+
+
+def send_signal(pidfd: int, signum: int) -> bool:
+    """Signal the process; False when it has already ended."""
+    try:
+        syscalls.pidfd_send_signal(pidfd, signum)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def start_time(pid: int) -> int:
+    """When the process started, in clock ticks since boot: with its id, its identity until reboot."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        # The program's name may hold spaces and brackets; the fields count from the last bracket.
+        return int(file.read().rpartition(b")")[2].split()[19])
+
+
+def open_checked(pid: int, started: int) -> int | None:
+    """A pidfd of the process with this id and start time, or None when that one is gone."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    try:
+        if start_time(pid) == started:
+            return pidfd
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    os.close(pidfd)
+    return None

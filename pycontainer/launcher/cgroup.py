@@ -1,0 +1,213 @@
+"""Carries out a cgroup plan: makes, fills, reads, empties and removes directories. Holds no policy.
+
+Plan: {"dirs": [...], "writes": [[file, value, required], ...], "procs": [cgroup.procs files],
+"clone_into": directory or None, "reads": {name: file | [file, key] | [file, key, factor]},
+"kill": cgroup.kill file or None}. Works for versions 1 and 2 alike.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from pycontainer import errors
+
+Plan = Mapping[str, Any]
+
+_REMOVE_WAIT_S = 5.0
+
+
+def make(plan: Plan) -> None:
+    """Make the directories and set the limits. Raises LaunchError naming the file."""
+    for directory in plan.get("dirs") or ():
+        _make_directory(directory)
+    for file, value, required in plan.get("writes") or ():
+        try:
+            _write(file, value)
+        except OSError as error:
+            if required:
+                raise errors.LaunchError(
+                    f"the limit {value!r} cannot be set in {file}: {error.strerror}",
+                    step="cgroup",
+                    reason=str(error),
+                ) from error
+
+
+def _make_directory(path: str) -> None:
+    try:
+        os.mkdir(path, 0o755)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        # The parent is shared by all containers, and made by the first.
+        parent = os.path.dirname(path)
+        if parent == path:
+            raise
+        _make_directory(parent)
+        _make_directory(path)
+
+
+def _write(file: str, value: str) -> None:
+    fd = os.open(file, os.O_WRONLY)
+    try:
+        os.write(fd, value.encode())
+    finally:
+        os.close(fd)
+
+
+def enter(plan: Plan, pid: int) -> None:
+    """Move a process into the cgroups it was not born in. Raises LaunchError."""
+    for file in plan.get("procs") or ():
+        try:
+            _write(file, str(pid))
+        except OSError as error:
+            raise errors.LaunchError(
+                f"the process cannot be moved into {os.path.dirname(file)}: {error.strerror}",
+                step="cgroup",
+                reason=str(error),
+            ) from error
+
+
+def read(plan: Plan) -> dict[str, int]:
+    """The figures that can be read now; those the kernel does not have are left out."""
+    figures = {}
+    for name, source in (plan.get("reads") or {}).items():
+        value = _figure(*((source,) if isinstance(source, str) else source))
+        if value is not None:
+            figures[name] = value
+    return figures
+
+
+def _figure(file: str, key: str | None = None, factor: int = 1) -> int | None:
+    try:
+        fd = os.open(file, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        content = os.read(fd, 16384)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    for line in content.splitlines():
+        words = line.split()
+        if key is None or (words and words[0] == key.encode()):
+            return int(words[-1]) * factor if words and words[-1].isdigit() else None
+    return None
+
+
+def is_empty(plan: Plan) -> bool:
+    """Whether no process is left in the directories."""
+    return not _members(plan)
+
+
+def _members(plan: Plan) -> set[int]:
+    pids: set[int] = set()
+    for file in {f"{path}/cgroup.procs" for path in plan.get("dirs") or ()}:
+        try:
+            fd = os.open(file, os.O_RDONLY)
+        except OSError:
+            continue
+        try:
+            while chunk := os.read(fd, 65536):
+                pids.update(int(word) for word in chunk.split())
+        except OSError:
+            pass
+        finally:
+            os.close(fd)
+    return pids
+
+
+def kill_all(plan: Plan, timeout_s: float = 10.0) -> bool:
+    """End every process in the cgroups; True when none is left."""
+    deadline = time.monotonic() + timeout_s
+    file = plan.get("kill")
+    while True:
+        if file:
+            try:
+                _write(file, "1")
+            except OSError:
+                file = None
+        members = _members(plan)
+        if not members:
+            return True
+        if not file:
+            _kill(members)
+        _wait_for(members, deadline)
+        if time.monotonic() >= deadline:
+            return is_empty(plan)
+
+
+def _kill(pids: set[int]) -> None:
+    # A process that forks faster than we read is met again in the next round.
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+def _wait_for(pids: set[int], deadline: float) -> None:
+    """Wait until these have ended, by their pidfds; a zombie is still listed until reaped."""
+    poller = select.poll()
+    opened = []
+    for pid in list(pids)[:256]:
+        try:
+            opened.append(os.pidfd_open(pid))
+        except OSError:
+            continue
+        poller.register(opened[-1], select.POLLIN)
+    left = len(opened)
+    while left and time.monotonic() < deadline:
+        for fd, _ in poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            poller.unregister(fd)
+            left -= 1
+    for fd in opened:
+        os.close(fd)
+    while True:  # ours by the subreaper's right
+        try:
+            if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                return
+        except ChildProcessError:
+            return
+
+
+def remove(plan: Plan) -> list[str]:
+    """Remove the directories, deepest first; those that stay busy are returned."""
+    deadline = time.monotonic() + _REMOVE_WAIT_S
+    kept = []
+    for path in reversed(plan.get("dirs") or ()):
+        if not _remove_directory(path, deadline):
+            kept.append(path)
+    return kept
+
+
+def _remove_directory(path: str, deadline: float) -> bool:
+    pause = 0.0005
+    while True:
+        try:
+            os.rmdir(path)
+            return True
+        except FileNotFoundError:
+            return True
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() >= deadline:
+                return False
+            for name in _children(path):
+                _remove_directory(f"{path}/{name}", deadline)
+        # The kernel lets go of a dead process's cgroup a little after it was reaped, and tells nobody.
+        time.sleep(pause)
+        pause = min(pause * 2, 0.05)
+
+
+def _children(path: str) -> list[str]:
+    try:
+        with os.scandir(path) as entries:
+            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []

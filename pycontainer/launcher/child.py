@@ -1,0 +1,65 @@
+"""The container's first process, until it is the container's program.
+
+It runs the plan's steps and reports the first failure on a close-on-exec pipe: one record of (step,
+errno, exit code, text), then _exit. A single READY byte goes before the program is executed, so that the
+pipe's end means "running" after it and "killed" without it. Nothing here prints or traces.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import NamedTuple, NoReturn
+
+from pycontainer.launcher.plan import Step
+from pycontainer.launcher.steps.context import Context, Refused
+
+READY = b"x"
+_RECORD = struct.Struct("<HHB")
+_MAX_TEXT = 3000  # a pipe takes 4096 bytes in one piece (pipe(7), PIPE_BUF)
+
+
+class Failure(NamedTuple):
+    """Which step failed, and why."""
+
+    step: int
+    errno: int
+    exit_code: int
+    text: str
+
+
+def run(steps: tuple[Step, ...], context: Context) -> NoReturn:
+    """Carry out the steps; the last one executes the program."""
+    index = 0
+    try:
+        for index, step in enumerate(steps):
+            if index == len(steps) - 1:
+                os.write(context.error, READY)
+            step.function(context, *step.args)
+    except Refused as refused:
+        _report(context.error, index, 0, refused.exit_code, refused.message)
+    except OSError as error:
+        about = os.fsdecode(error.filename) + ": " if isinstance(error.filename, str | bytes) else ""
+        _report(context.error, index, error.errno or 0, 125, about + (error.strerror or ""))
+    except BaseException as error:  # the edge of the process: nobody above could tell
+        _report(context.error, index, 0, 125, f"{type(error).__name__}: {error}")
+    os._exit(125)
+
+
+def _report(fd: int, step: int, errno: int, exit_code: int, text: str) -> None:
+    try:
+        os.write(
+            fd, _RECORD.pack(step, errno, exit_code) + text.encode("utf-8", "surrogateescape")[:_MAX_TEXT]
+        )
+    except OSError:
+        pass  # the monitor is gone, and this process ends with it
+
+
+def parse(said: bytes) -> tuple[bool, Failure | None]:
+    """Whether the program was about to be executed, and the failure if one was reported."""
+    is_ready = said.startswith(READY)
+    record = said[1:] if is_ready else said
+    if len(record) < _RECORD.size:
+        return is_ready, None
+    step, number, exit_code = _RECORD.unpack_from(record)
+    return is_ready, Failure(step, number, exit_code, record[_RECORD.size :].decode("utf-8", "replace"))

@@ -1,0 +1,103 @@
+"""The option words of a mount, sorted by what they act on. Pure.
+
+Source: opencontainers/runtime-spec config.md, "Linux mount options"; mount(8).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from pycontainer.kernel import mounts
+
+_ATIME = mounts.ATTR_ATIME_MASK
+
+# word -> (attributes set, attributes cleared)
+_ATTRIBUTES: dict[str, tuple[int, int]] = {
+    "ro": (mounts.ATTR_RDONLY, 0),
+    "rw": (0, mounts.ATTR_RDONLY),
+    "nosuid": (mounts.ATTR_NOSUID, 0),
+    "suid": (0, mounts.ATTR_NOSUID),
+    "nodev": (mounts.ATTR_NODEV, 0),
+    "dev": (0, mounts.ATTR_NODEV),
+    "noexec": (mounts.ATTR_NOEXEC, 0),
+    "exec": (0, mounts.ATTR_NOEXEC),
+    "nosymfollow": (mounts.ATTR_NOSYMFOLLOW, 0),
+    "symfollow": (0, mounts.ATTR_NOSYMFOLLOW),
+    "nodiratime": (mounts.ATTR_NODIRATIME, 0),
+    "diratime": (0, mounts.ATTR_NODIRATIME),
+    "noatime": (mounts.ATTR_NOATIME, _ATIME),
+    "atime": (0, _ATIME),
+    "relatime": (0, _ATIME),
+    "norelatime": (0, _ATIME),
+    "strictatime": (mounts.ATTR_STRICTATIME, _ATIME),
+    "nostrictatime": (0, _ATIME),
+}
+
+_PROPAGATION = {
+    "private": mounts.MS_PRIVATE,
+    "slave": mounts.MS_SLAVE,
+    "shared": mounts.MS_SHARED,
+    "unbindable": mounts.MS_UNBINDABLE,
+}
+
+_IGNORED = frozenset({"defaults", "auto", "noauto", "user", "nouser", "_netdev", "async", "silent", "loud"})
+
+
+class MountOptions(NamedTuple):
+    """What the words say."""
+
+    is_bind: bool
+    is_recursive: bool
+    attributes: int
+    cleared: int
+    tree_attributes: int
+    tree_cleared: int
+    propagation: int
+    """MS_* or 0 when no word names one."""
+    propagates_recursively: bool
+    data: tuple[tuple[bytes, bytes | None], ...]
+    """What the file system itself is told."""
+
+
+def parse(words: Iterable[str]) -> MountOptions:
+    """Sort the words; the later of two that contradict wins, as in mount(8)."""
+    is_bind = is_recursive = propagates_recursively = False
+    here, tree = [0, 0], [0, 0]
+    propagation = 0
+    data: list[tuple[bytes, bytes | None]] = []
+    for word in words:
+        if word in ("bind", "rbind"):
+            is_bind, is_recursive = True, word == "rbind" or is_recursive
+        elif word in _ATTRIBUTES:
+            _apply(here, _ATTRIBUTES[word])
+        elif word[:1] == "r" and word[1:] in _ATTRIBUTES:
+            _apply(tree, _ATTRIBUTES[word[1:]])
+        elif word in _PROPAGATION:
+            propagation, propagates_recursively = _PROPAGATION[word], False
+        elif word[:1] == "r" and word[1:] in _PROPAGATION:
+            propagation, propagates_recursively = _PROPAGATION[word[1:]], True
+        elif word and word not in _IGNORED:
+            key, equals, value = word.partition("=")
+            data.append((_encode(key), _encode(value) if equals else None))
+    return MountOptions(
+        is_bind=is_bind,
+        is_recursive=is_recursive,
+        attributes=here[0],
+        cleared=here[1],
+        tree_attributes=tree[0],
+        tree_cleared=tree[1],
+        propagation=propagation,
+        propagates_recursively=propagates_recursively,
+        data=tuple(data),
+    )
+
+
+def _apply(flags: list[int], change: tuple[int, int]) -> None:
+    set_, clear = change
+    flags[0] = flags[0] & ~clear | set_
+    flags[1] = flags[1] & ~set_ | clear
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

@@ -1,0 +1,77 @@
+"""What the steps share, and how they refuse."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from pycontainer.kernel import mounts
+
+
+class Refused(Exception):
+    """A step will not go on: the message says what it met and what to do.
+
+    exit_code is Docker's: 125 the set-up failed, 126 not executable, 127 no such program.
+    """
+
+    def __init__(self, message: str, exit_code: int = 125) -> None:
+        super().__init__(message)
+        self.message = message
+        self.exit_code = exit_code
+
+
+class Context:
+    """Descriptors and facts handed from step to step, within one process."""
+
+    __slots__ = (
+        "dev",
+        "env",
+        "error",
+        "fds",
+        "go",
+        "groups",
+        "home",
+        "masks",
+        "monitor",
+        "proc",
+        "root",
+        "sources",
+        "uid",
+        "gid",
+    )
+
+    def __init__(self, *, monitor: int, go: int, error: int, fds: Mapping[str, int]) -> None:
+        self.monitor = monitor
+        """pidfd of the monitor."""
+        self.go = go
+        """Pipe on which the monitor writes one byte when ids and cgroups are set."""
+        self.error = error
+        """Close-on-exec pipe for the one report of a failure."""
+        self.fds = fds
+        """stdin, stdout, stderr, and what the caller named."""
+        self.sources: list[int] = []
+        """Detached copies of the trees to bind, in plan order."""
+        self.root = -1
+        self.dev = -1
+        self.proc = -1
+        self.masks = -1
+        self.uid = 0
+        self.gid = 0
+        self.groups: tuple[int, ...] = (0,)
+        self.home = b"/"
+        self.env: dict[bytes, bytes] = {}
+
+    def procfs(self) -> int:
+        """A procfs of this container's own; detached unless the plan mounts one."""
+        if self.proc < 0:
+            self.proc = mounts.create(b"proc")
+        return self.proc
+
+    def wait_go(self) -> None:
+        """Block until the monitor has done its part; end at once when it died."""
+        if self.go < 0:
+            return
+        if os.read(self.go, 1) != b"g":
+            os._exit(1)
+        os.close(self.go)
+        self.go = -1

@@ -1,0 +1,85 @@
+"""Becoming the user: ids from the container's files, then groups, gid, uid and capabilities."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from pycontainer.kernel import caps, syscalls
+from pycontainer.launcher import identity
+from pycontainer.launcher.steps.context import Context, Refused
+
+_PR_SET_KEEPCAPS = 8
+_PR_SET_SECUREBITS = 28
+
+
+def resolve(context: Context, user: bytes, extra_groups: tuple[bytes, ...]) -> None:
+    """Work out Docker's user string from /etc/passwd and /etc/group of the root we are in."""
+    try:
+        found = identity.resolve(user, extra_groups, _read(b"/etc/passwd"), _read(b"/etc/group"))
+    except identity.UnknownIdentity as error:
+        raise Refused(str(error)) from None
+    context.uid, context.gid, context.groups, context.home = found
+
+
+def use_ids(context: Context, uid: int, gid: int, additional: tuple[int, ...]) -> None:
+    """Use ids as given; only the home directory is looked up."""
+    context.uid, context.gid = uid, gid
+    context.groups = tuple(dict.fromkeys((gid, *additional)))
+    if b"HOME" not in context.env:
+        context.home = identity.home_of(uid, _read(b"/etc/passwd"))
+
+
+def _read(path: bytes) -> bytes:
+    """A regular file of the image, read with bounds; b"" if there is none (CVE-2024-9676)."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+    try:
+        fd = syscalls.openat2(-1, path, flags, syscalls.RESOLVE_NO_MAGICLINKS)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return b""
+        raise Refused(f"{os.fsdecode(path)} of the image cannot be read: {error.strerror}") from None
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise Refused(f"{os.fsdecode(path)} of the image is not a regular file")
+        if found.st_size > identity.MAX_FILE_BYTES:
+            raise Refused(f"{os.fsdecode(path)} of the image is larger than {identity.MAX_FILE_BYTES} bytes")
+        return _read_all(fd)
+    finally:
+        os.close(fd)
+
+
+def _read_all(fd: int) -> bytes:
+    chunks = []
+    left = identity.MAX_FILE_BYTES
+    while left > 0 and (chunk := os.read(fd, min(left, 1 << 16))):
+        chunks.append(chunk)
+        left -= len(chunk)
+    return b"".join(chunks)
+
+
+def own_output(context: Context) -> None:
+    """Give the output pipes to the user, who may open /dev/stdout again."""
+    if context.uid:
+        for fd in (1, 2):
+            if stat.S_ISFIFO(os.fstat(fd).st_mode):
+                os.fchown(fd, context.uid, -1)
+
+
+def become(
+    context: Context, bounding: int, effective: int, permitted: int, inheritable: int, ambient: int
+) -> None:
+    """Take on groups, gid, uid and exactly these capability sets."""
+    caps.restrict_bounding(bounding)
+    if context.uid:
+        syscalls.prctl(_PR_SET_KEEPCAPS, 1)
+    os.setgroups(context.groups)
+    os.setresgid(context.gid, context.gid, context.gid)
+    os.setresuid(context.uid, context.uid, context.uid)
+    caps.set_process(effective, permitted, inheritable)
+    if ambient:
+        caps.raise_ambient(ambient)
+    if context.uid:
+        syscalls.prctl(_PR_SET_KEEPCAPS, 0)

@@ -1,0 +1,167 @@
+"""Everything mounted inside the root, each on a descriptor that was resolved once."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from pycontainer.kernel import mounts, syscalls
+from pycontainer.launcher.steps import inroot
+from pycontainer.launcher.steps.context import Context, Refused
+
+_CLONE_RECURSIVE = 0x8001  # OPEN_TREE_CLONE | AT_RECURSIVE
+
+
+def open_sources(context: Context, sources: tuple[tuple[bytes, bool], ...]) -> None:
+    """Take detached copies of the host's trees to bind, (path, recursive) each.
+
+    Before the namespace is cut off: a copy taken now still belongs to the host's peer group, which is
+    what slave and shared propagation mean (mount_namespaces(7)).
+    """
+    for path, recursive in sources:
+        flags = _CLONE_RECURSIVE if recursive else _CLONE_RECURSIVE & 1
+        try:
+            context.sources.append(syscalls.open_tree(syscalls.AT_FDCWD, path, flags))
+        except OSError as error:
+            raise Refused(f"cannot bind {os.fsdecode(path)}: {error.strerror}") from None
+
+
+def mount_bind(
+    context: Context,
+    index: int,
+    path: bytes,
+    attributes: tuple[int, int, int, int],
+    propagation: tuple[int, bool],
+    may_cover_proc: bool,
+) -> None:
+    """Attach a copy on path. attributes: set, clear, and the same for the whole tree."""
+    tree = context.sources[index]
+    is_directory = stat.S_ISDIR(os.fstat(tree).st_mode)
+    spot = inroot.target(context.root, path, is_directory=is_directory)
+    try:
+        _refuse_proc(context, spot, path, may_cover_proc)
+        set_, clear, tree_set, tree_clear = attributes
+        if tree_set or tree_clear:
+            mounts.set_attributes(tree, tree_set, tree_clear, recursive=True)
+        if set_ or clear:
+            mounts.set_attributes(tree, set_, clear)
+        mounts.set_propagation(tree, propagation[0], recursive=propagation[1])
+        mounts.attach(tree, spot)
+    finally:
+        os.close(spot)
+        os.close(tree)
+
+
+def mount_filesystem(
+    context: Context,
+    fstype: bytes,
+    path: bytes,
+    options: tuple[tuple[bytes, bytes | None], ...],
+    attributes: int,
+    propagation: int,
+) -> None:
+    """Mount a new file system on path; the kernel's own ones never on a link."""
+    is_ours = fstype in (b"proc", b"sysfs", b"cgroup2", b"devpts", b"mqueue") or path == b"/dev"
+    spot = inroot.target(context.root, path, is_directory=True, strict=is_ours)
+    try:
+        if fstype != b"proc":
+            _refuse_proc(context, spot, path, False)
+        made = mounts.create(fstype, options, attributes)
+        mounts.attach(made, spot)
+    finally:
+        os.close(spot)
+    if propagation not in (0, mounts.MS_PRIVATE):
+        mounts.set_propagation(made, propagation)
+    if path == b"/proc":
+        context.proc = made
+    elif path == b"/dev":
+        context.dev = made
+    else:
+        os.close(made)
+
+
+def _refuse_proc(context: Context, spot: int, path: bytes, may_cover: bool) -> None:
+    # A mount over /proc lets an image answer for the kernel, and hides where labels are written
+    # (CVE-2019-16884); through a link of the image it is no better.
+    if context.proc >= 0 and os.fstat(spot).st_dev == os.fstat(context.proc).st_dev and not may_cover:
+        raise Refused(f"{os.fsdecode(path)} lies in /proc, where nothing may be mounted; mount it elsewhere")
+
+
+def mount_cgroups(
+    context: Context, path: bytes, controllers: tuple[tuple[bytes, bytes], ...], attributes: int
+) -> None:
+    """Show cgroups version 1 as Docker does: a directory per controller on a small tmpfs.
+
+    controllers: (name, the container's directory on the host). With a private cgroup namespace each
+    shows as the root, without one as the directory that it is.
+    """
+    spot = inroot.target(context.root, path, is_directory=True, strict=True)
+    top = mounts.create(b"tmpfs", ((b"mode", b"755"), (b"size", b"65536")), attributes & ~mounts.ATTR_RDONLY)
+    mounts.attach(top, spot)
+    os.close(spot)
+    for name, source in controllers:
+        tree = syscalls.open_tree(syscalls.AT_FDCWD, source, 1)
+        mounts.set_attributes(tree, attributes)
+        mounts.set_propagation(tree, mounts.MS_PRIVATE)
+        first, *others = name.split(b",")
+        os.mkdir(name, 0o755, dir_fd=top)
+        inner = os.open(name, os.O_PATH | os.O_DIRECTORY, dir_fd=top)
+        mounts.attach(tree, inner)
+        os.close(inner)
+        os.close(tree)
+        for alias in (first, *others) if others else ():
+            os.symlink(name, alias, dir_fd=top)
+    if attributes & mounts.ATTR_RDONLY:
+        mounts.set_attributes(top, mounts.ATTR_RDONLY)
+    os.close(top)
+
+
+def mask(context: Context, paths: tuple[bytes, ...]) -> None:
+    """Hide paths behind an empty, read-only file or directory of our own (never the host's /dev/null)."""
+    for path in paths:
+        spot = _present(context, path)
+        if spot is None:
+            continue
+        if context.masks < 0:
+            context.masks = _empty_tree()
+        kind = b"directory" if stat.S_ISDIR(os.fstat(spot).st_mode) else b"file"
+        cover = mounts.clone(context.masks, path=kind)
+        mounts.attach(cover, spot)
+        os.close(cover)
+        os.close(spot)
+
+
+def _empty_tree() -> int:
+    attributes = mounts.ATTR_NOSUID | mounts.ATTR_NODEV | mounts.ATTR_NOEXEC
+    made = mounts.create(b"tmpfs", ((b"mode", b"755"), (b"size", b"4096"), (b"nr_inodes", b"4")), attributes)
+    os.mkdir(b"directory", 0o555, dir_fd=made)
+    os.close(os.open(b"file", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o444, dir_fd=made))
+    mounts.set_attributes(made, mounts.ATTR_RDONLY)
+    return made
+
+
+def freeze(context: Context, paths: tuple[bytes, ...]) -> None:
+    """Make paths read-only by a bind of each onto itself."""
+    for path in paths:
+        spot = _present(context, path)
+        if spot is None:
+            continue
+        tree = mounts.clone(spot, recursive=True)
+        mounts.set_attributes(tree, mounts.ATTR_RDONLY, recursive=True)
+        mounts.attach(tree, spot)
+        os.close(tree)
+        os.close(spot)
+
+
+def _present(context: Context, path: bytes) -> int | None:
+    try:
+        return inroot.locate(context.root, path, strict=True)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return None  # other kernels have other files
+        if error.errno == errno.ELOOP:
+            raise Refused(
+                f"{os.fsdecode(path)} is reached through a symbolic link and cannot be protected"
+            ) from None
+        raise

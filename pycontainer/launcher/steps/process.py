@@ -1,0 +1,172 @@
+"""The last steps: working directory, environment, descriptors, and execve."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import stat
+
+from pycontainer.kernel import pidfd, syscalls
+from pycontainer.launcher import initproc
+from pycontainer.launcher.steps import inroot
+from pycontainer.launcher.steps.context import Context, Refused
+
+DEFAULT_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_CLOSE_RANGE_CLOEXEC = 4
+_SIGNALS = tuple(sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}))
+
+
+def settle(context: Context) -> None:
+    """Tie this process to the monitor's life, hide it, and give it its streams and a session."""
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+    die_with_monitor(context)
+    os.setsid()
+    os.umask(0)
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if name in context.fds:
+            os.dup2(context.fds[name], number)
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def die_with_monitor(context: Context) -> None:
+    """Have the kernel kill this process when the monitor dies; again after ids change (prctl(2))."""
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if pidfd.has_ended(context.monitor):
+        os._exit(1)
+
+
+def become_root(context: Context) -> None:
+    """Take id 0 of a new user namespace, whose maps are written by now."""
+    context.wait_go()
+    os.setgroups(())
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+    die_with_monitor(context)
+
+
+def enter_directory(context: Context, path: bytes) -> None:
+    """Change to the working directory, made if missing, and prove that it lies in the root.
+
+    A directory descriptor of the host kept open would let "/proc/self/fd/N" lead out (CVE-2024-21626):
+    links of that kind are not followed, and getcwd(2) must know the way from the root.
+    """
+    root = os.open(b"/", os.O_PATH | os.O_DIRECTORY)
+    try:
+        spot = inroot.directory(root, path)
+        os.fchdir(spot)
+        os.close(spot)
+    except OSError as error:
+        raise Refused(f"working directory {os.fsdecode(path)}: {error.strerror}") from None
+    finally:
+        os.close(root)
+    check_directory(context)
+
+
+def check_directory(context: Context) -> None:
+    """Refuse to run where the root cannot be seen from."""
+    try:
+        inside = os.getcwdb().startswith(b"/")
+    except OSError:
+        inside = False
+    if not inside:
+        raise Refused("the working directory is outside the container's root")
+
+
+def prepare_exec(context: Context, umask: int) -> None:
+    """Set what execve keeps: umask, environment, and nothing open but the three streams."""
+    os.umask(umask)
+    if b"HOME" not in context.env:
+        context.env[b"HOME"] = context.home
+    syscalls.close_range(3, 0xFFFFFFFF, _CLOSE_RANGE_CLOEXEC)
+
+
+def execute(context: Context, args: tuple[bytes, ...]) -> None:
+    """Become the program. Raises Refused with Docker's words and exit code."""
+    program = args[0]
+    if b"/" in program:
+        _exec(program, args, context.env)
+    problem: Refused | None = None
+    for place in context.env.get(b"PATH", DEFAULT_PATH).split(b":"):
+        if not place.startswith(b"/"):
+            continue  # a program of the working directory is run by path only
+        try:
+            _exec(place + b"/" + program, args, context.env)
+        except Refused as refused:
+            if refused.exit_code == 126 and problem is None:
+                problem = refused
+            elif _is_missing_interpreter(refused):
+                raise
+    raise problem or Refused(f'exec: "{os.fsdecode(program)}": executable file not found in $PATH', 127)
+
+
+def supervise(context: Context, args: tuple[bytes, ...]) -> None:
+    """Be a small init: run the program as a child, reap, forward signals, end as it ends."""
+    initproc.run(lambda: execute(context, args), context.error)
+
+
+def _is_missing_interpreter(refused: Refused) -> bool:
+    return "interpreter" in refused.message
+
+
+def _exec(path: bytes, args: tuple[bytes, ...], env: dict[bytes, bytes]) -> None:
+    shown = os.fsdecode(path)
+    try:
+        os.execve(path, args, env)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            interpreter = _interpreter(path)
+            if interpreter:
+                raise Refused(
+                    f'exec: "{shown}": no such file or directory: its interpreter '
+                    f"{os.fsdecode(interpreter)} is not in the image",
+                    127,
+                ) from None
+            raise Refused(f'exec: "{shown}": stat {shown}: no such file or directory', 127) from None
+        if error.errno == errno.EACCES and _is_directory(path):
+            raise Refused(f'exec: "{shown}": is a directory', 126) from None
+        if error.errno == errno.E2BIG:
+            raise Refused(f'exec: "{shown}": argument list too long', 126) from None
+        raise Refused(f'exec: "{shown}": {(error.strerror or "").lower()}', 126) from None
+
+
+def _is_directory(path: bytes) -> bool:
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
+def _interpreter(path: bytes) -> bytes:
+    """What a present file needs and the kernel did not find: the program of "#!", or an ELF loader."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError:
+        return b""
+    try:
+        head = os.read(fd, 4096) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+    except OSError:
+        head = b""
+    finally:
+        os.close(fd)
+    if head.startswith(b"#!"):
+        words = head[2:].split(b"\n", 1)[0].split()
+        return words[0] if words else b""
+    return _elf_loader(head)
+
+
+def _elf_loader(head: bytes) -> bytes:
+    """The path in the PT_INTERP segment of a 64-bit little-endian ELF head. Source: elf(5)."""
+    if head[:6] != b"\x7fELF\x02\x01" or len(head) < 64:
+        return b""
+    start = int.from_bytes(head[32:40], "little")
+    size = int.from_bytes(head[54:56], "little")
+    for index in range(int.from_bytes(head[56:58], "little")):
+        entry = head[start + index * size : start + (index + 1) * size]
+        if entry[:4] == b"\x03\0\0\0":
+            offset = int.from_bytes(entry[8:16], "little")
+            return head[offset : offset + int.from_bytes(entry[32:40], "little")].rstrip(b"\0")
+    return b""

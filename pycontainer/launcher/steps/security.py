@@ -1,0 +1,85 @@
+"""What confines the program besides its ids: limits, labels, kernel settings, seccomp."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from pycontainer.kernel import syscalls
+from pycontainer.launcher.steps.context import Context, Refused
+
+_IN_PROCFS = syscalls.RESOLVE_NO_XDEV | syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS
+
+
+def _write(context: Context, path: bytes, value: bytes) -> None:
+    """Write through our own procfs, where no mount and no link can redirect it (CVE-2025-52881)."""
+    fd = syscalls.openat2(context.procfs(), path, os.O_WRONLY, _IN_PROCFS)
+    try:
+        os.write(fd, value)
+    finally:
+        os.close(fd)
+
+
+def set_sysctls(context: Context, settings: tuple[tuple[bytes, bytes, bytes], ...]) -> None:
+    """Set kernel parameters of the container's own namespaces: (name, path under /proc, value) each."""
+    for name, path, value in settings:
+        try:
+            _write(context, path, value)
+        except OSError as error:
+            raise Refused(f"sysctl {os.fsdecode(name)}={os.fsdecode(value)}: {error.strerror}") from None
+
+
+def set_limits(context: Context, limits: tuple[tuple[str, int, int, int], ...]) -> None:
+    """Set resource limits: (name, number, soft, hard) each."""
+    for name, number, soft, hard in limits:
+        try:
+            syscalls.prlimit(0, number, (soft, hard))
+        except OSError as error:
+            now = syscalls.prlimit(0, number)[1]
+            if error.errno == errno.EPERM and hard > now:
+                raise Refused(
+                    f"ulimit {name}: the hard limit cannot be raised from {now} to {hard} without CAP_SYS_RESOURCE; "
+                    f"ask for at most {now}"
+                ) from None
+            raise Refused(f"ulimit {name}={soft}:{hard}: {error.strerror}") from None
+
+
+def set_oom_score(context: Context, score: int) -> None:
+    """Set how readily the kernel kills the program when memory is short."""
+    try:
+        _write(context, b"%d/oom_score_adj" % os.getpid(), b"%d" % score)
+    except OSError as error:
+        if error.errno != errno.EACCES:
+            raise Refused(f"oom_score_adj {score}: {error.strerror}") from None
+        raise Refused(
+            f"oom_score_adj {score}: lowering it needs CAP_SYS_RESOURCE; ask for a higher value"
+        ) from None
+
+
+def set_label(context: Context, attribute: bytes, label: bytes) -> None:
+    """Have the next execve take on a label of the security module (AppArmor, SELinux)."""
+    try:
+        _write(context, b"%d/attr/%s" % (os.getpid(), attribute), label)
+    except OSError as error:
+        raise Refused(
+            f"security label {os.fsdecode(label)}: {error.strerror}; is the module enabled?"
+        ) from None
+
+
+def join_keyring(context: Context, name: bytes) -> None:
+    """Leave the caller's session keyring; kernels without keys have none to leave."""
+    try:
+        syscalls.join_session_keyring(name)
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+
+
+def forbid_new_privileges(context: Context) -> None:
+    """Make execve grant nothing: no set-user-ID, no file capabilities."""
+    syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
+
+
+def load_filter(context: Context, program: bytes, flags: int) -> None:
+    """Install the seccomp filter; what follows must live with it."""
+    syscalls.seccomp_load(program, flags)
