@@ -1,0 +1,39 @@
+"""Each third-party library is imported in its named places only; a new one is a new line here."""
+
+from __future__ import annotations
+
+import tomllib
+
+from tests.support.source import ROOT, all_imports, is_stdlib
+
+PLACES = {
+    "attrs": ("oci", "options", "image", "registry", "store", "runtime", "network", "engine"),
+    "backports": ("layers.codecs",),
+    "cachetools": ("registry", "runtime"),
+    "certifi": ("registry",),
+    "click": ("cli",),
+    "cryptography": (),  # the tests make certificates with it
+    "httpx": ("registry",),
+    "IPython": ("engine.progress",),
+    "ipywidgets": ("engine.progress",),
+    "isal": ("layers.codecs", "image"),
+    "pyroute2": ("network.netlink",),
+    "rich": ("cli", "engine.progress"),
+}
+
+
+def test_third_party_libraries_stay_in_their_places() -> None:
+    wrong = []
+    for found in all_imports():
+        if found.top in {"pycontainer", "_typeshed"} or is_stdlib(found.top):
+            continue
+        places = [f"pycontainer.{place}" for place in PLACES.get(found.top, ())]
+        if not any(found.importer == place or found.importer.startswith(f"{place}.") for place in places):
+            wrong.append(str(found))
+    assert wrong == []
+
+
+def test_every_dependency_is_imported_somewhere() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {line.split(">")[0].split(".")[0] for line in project["dependencies"]}
+    assert declared - {found.top for found in all_imports()} == set()

@@ -1,0 +1,46 @@
+"""Every error class is drawn in the tree, documented, exported and survives pickling with its data."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+import re
+
+import pytest
+
+from pycontainer import errors
+from tests.support.source import ROOT
+
+CLASSES = [
+    value for value in vars(errors).values() if inspect.isclass(value) and value.__module__ == errors.__name__
+]
+EXAMPLES: dict[str, errors.PycontainerError] = {
+    "ContainerFailed": errors.ContainerFailed("it failed", exit_code=3, stdout=b"a", stderr=b"b"),
+    "DeadlineExceeded": errors.DeadlineExceeded("too late", timeout_s=1.5),
+    "DigestMismatch": errors.DigestMismatch("sha256:a", "sha256:b", "layer"),
+    "KernelError": errors.KernelError(2, "mount", "/proc", "make it"),
+    "LaunchError": errors.LaunchError("no such program", step="exec", reason="x", exit_code=127),
+    "RateLimited": errors.RateLimited("slow down", retry_after_s=3.0, status=429, url="http://r"),
+    "TransferFailed": errors.TransferFailed("broke off", is_temporary=False, status=500),
+    "Unsupported": errors.Unsupported("overlay is missing", "modprobe overlay"),
+    "WrongState": errors.WrongState("is running", verb="remove", state="running", allowed=("exited",)),
+}
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+def test_an_error_is_drawn_documented_and_exported(kind: type) -> None:
+    assert issubclass(kind, errors.PycontainerError)
+    assert kind.__name__ in errors.__all__
+    assert inspect.getdoc(kind)
+    assert re.search(rf"\b{kind.__name__}\b", errors.__doc__ or "")
+    assert kind.__name__ in (ROOT / "docs/reference/errors.md").read_text()
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+def test_an_error_survives_pickling(kind: type[errors.PycontainerError]) -> None:
+    error = EXAMPLES.get(kind.__name__) or kind("what happened")
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is kind
+    assert str(again) == str(error)
+    assert again.args == error.args
+    assert vars(again) == vars(error)

@@ -1,0 +1,71 @@
+"""Imports go downwards only, and into another package through its front door only."""
+
+from __future__ import annotations
+
+from tests.support.source import PACKAGE, Import, all_imports, is_stdlib, modules
+
+LEVELS = (
+    {"errors", "checkpoints"},
+    {"kernel"},
+    {"layers"},
+    {"launcher"},
+    {"oci", "options", "_generated"},
+    {"image"},
+    {"registry", "store", "runtime", "network"},
+    {"engine"},
+    {""},
+    {"cli", "testing"},
+    {"__main__"},
+)
+HELPER_SIDE = {"errors", "checkpoints", "kernel", "layers", "launcher"}
+# The seam to the kernel has no single front door: each of its modules is one (mounts, capabilities ...).
+# The helper's two halves are entered by the module that runs: the client here, the jobs there.
+DOORS = {"pycontainer.launcher.client", "pycontainer.layers.jobs", "pycontainer.layers.codecs"}
+
+
+def _part(dotted: str) -> str:
+    return (dotted.split(".") + [""])[1]
+
+
+def _level(part: str) -> int:
+    return next(index for index, parts in enumerate(LEVELS) if part in parts)
+
+
+def _targets(found: Import) -> list[str]:
+    """What is imported, as parts; `from pycontainer import oci` names its parts in the list of names."""
+    if found.target == "pycontainer":
+        known = {path.stem for path in PACKAGE.iterdir()}
+        return [name for name in found.names if name in known] if found.names else [""]
+    return [_part(found.target)] if found.top == "pycontainer" else []
+
+
+def test_every_module_has_a_level() -> None:
+    parts = {path.relative_to(PACKAGE).with_suffix("").parts[0] for path in modules()} - {"__init__"}
+    assert parts <= set().union(*LEVELS)
+
+
+def test_imports_go_downwards() -> None:
+    wrong = []
+    for found in all_imports():
+        mine = _part(found.importer)
+        wrong += [str(found) for part in _targets(found) if part != mine and _level(part) >= _level(mine)]
+    assert wrong == []
+
+
+def test_other_packages_are_entered_by_the_front_door() -> None:
+    wrong = []
+    for found in all_imports():
+        is_inner = found.top == "pycontainer" and found.target.count(".") > 1 and found.target not in DOORS
+        if is_inner and _part(found.target) not in {_part(found.importer), "kernel"}:
+            wrong.append(str(found))
+    assert wrong == []
+
+
+def test_the_helper_side_imports_the_standard_library_only() -> None:
+    wrong = []
+    for found in all_imports():
+        is_codec = found.importer == "pycontainer.layers.codecs" and found.top in {"isal", "backports"}
+        if _part(found.importer) in HELPER_SIDE and not is_codec:
+            if found.top != "pycontainer" and not is_stdlib(found.top):
+                wrong.append(str(found))
+    assert wrong == []
