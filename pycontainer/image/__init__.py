@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pycontainer.image.archive import Archive, ArchivedImage
+    from pycontainer.image.archivewriter import NamedImage, write_docker_archive, write_oci_archive
     from pycontainer.image.blobs import BlobSink, BlobSource, BlobStore, Ingest
     from pycontainer.image.events import Action, OnEvent, Progress
     from pycontainer.image.layout import Layout
@@ -22,10 +24,13 @@ if TYPE_CHECKING:
         from_host,
         from_tar,
     )
+    from pycontainer.image.validate import Problem, validate_image
     from pycontainer.image.view import ImageView, copy_blob
 
 __all__ = [
     "Action",
+    "Archive",
+    "ArchivedImage",
     "BlobSink",
     "BlobSource",
     "BlobStore",
@@ -34,7 +39,9 @@ __all__ = [
     "ImageView",
     "Ingest",
     "Layout",
+    "NamedImage",
     "OnEvent",
+    "Problem",
     "Progress",
     "Symlink",
     "assemble",
@@ -43,9 +50,14 @@ __all__ = [
     "from_files",
     "from_host",
     "from_tar",
+    "validate_image",
+    "write_docker_archive",
+    "write_oci_archive",
 ]
 
 _MODULES = {
+    "archive": ("Archive", "ArchivedImage"),
+    "archivewriter": ("NamedImage", "write_docker_archive", "write_oci_archive"),
     "blobs": ("BlobSink", "BlobSource", "BlobStore", "Ingest"),
     "events": ("Action", "OnEvent", "Progress"),
     "layout": ("Layout",),
@@ -59,6 +71,7 @@ _MODULES = {
         "from_host",
         "from_tar",
     ),
+    "validate": ("Problem", "validate_image"),
     "view": ("ImageView", "copy_blob"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

@@ -3,7 +3,7 @@
 Frozen models, and a strict codec between them and JSON.
 """
 
-from pycontainer.oci import mediatype
+from pycontainer.oci import jsontext, mediatype
 from pycontainer.oci.codec import (
     CONFIG_LIMIT,
     MANIFEST_HARD_LIMIT,
@@ -44,6 +44,7 @@ __all__ = [
     "decode_config",
     "decode_manifest",
     "encode",
+    "jsontext",
     "mediatype",
     "parse_digest",
     "sha256",

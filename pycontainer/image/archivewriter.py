@@ -1,0 +1,197 @@
+"""Write images into one tar, as oci-archive or docker-archive.
+
+The oci-archive keeps every blob and digest as it is. The docker-archive has uncompressed layers, since
+older engines take no others, and both descriptions Docker 25 and later writes: `manifest.json` and an image
+layout. The same images give the same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from pycontainer.image.archive import MANIFEST_FILE, REPOSITORIES_FILE
+from pycontainer.image.layout import INDEX_FILE, LAYOUT_FILE, LAYOUT_MARK
+from pycontainer.image.names import names_annotations
+from pycontainer.image.view import ImageView
+from pycontainer.layers import Entry, TarWriter
+from pycontainer.layers.codecs import detect, open_decoder
+from pycontainer.oci import (
+    Descriptor,
+    Digest,
+    Hasher,
+    Index,
+    Manifest,
+    Reference,
+    encode,
+    jsontext,
+    mediatype,
+    split_digest,
+)
+
+__all__ = ["NamedImage", "write_docker_archive", "write_oci_archive"]
+
+NamedImage = tuple[ImageView, Sequence[Reference]]
+COPY_SIZE = 1 << 20
+SPOOL_SIZE = 16 << 20
+
+
+def write_oci_archive(out: str | os.PathLike[str] | BinaryIO, images: Iterable[NamedImage]) -> None:
+    """Write an image layout as a tar; a path appears only when it is complete.
+
+    Raises: DigestMismatch, NotFound if a source's blob is damaged or missing; OSError.
+    """
+    _write_to(out, lambda file: _write_oci(file, images))
+
+
+def write_docker_archive(out: str | os.PathLike[str] | BinaryIO, images: Iterable[NamedImage]) -> None:
+    """Write what `docker load` of every version reads; a path appears only when it is complete.
+
+    Raises: DigestMismatch, NotFound if a source's blob is damaged or missing; OSError.
+    """
+    _write_to(out, lambda file: _write_docker(file, images))
+
+
+def _write_to(out: str | os.PathLike[str] | BinaryIO, write: Callable[[BinaryIO], None]) -> None:
+    if not isinstance(out, (str, os.PathLike)):
+        write(out)
+        return
+    path = Path(out)
+    fd, scratch = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with open(fd, "wb") as file:
+            write(file)
+            os.fchmod(fd, 0o666 & ~_umask())
+        os.rename(scratch, path)
+    except BaseException:
+        os.unlink(scratch)
+        raise
+
+
+def _umask() -> int:
+    """This process's umask, read without changing it even for a moment (umask(2) would)."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+        for line in status:
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    return 0o022
+
+
+def _write_oci(file: BinaryIO, images: Iterable[NamedImage]) -> None:
+    out = _BlobWriter(file)
+    entries: list[Descriptor] = []
+    for view, names in images:
+        for blob in view.blobs:
+            with view.open_blob(blob) as content:
+                out.add_blob(blob.digest, blob.size, content)
+        out.add_blob(view.descriptor.digest, view.descriptor.size, BytesIO(view.manifest_bytes))
+        entries += names_annotations(view.descriptor, names, full_ref_name=True)
+    out.add_file(INDEX_FILE, encode(Index(manifests=tuple(entries))))
+    out.close()
+
+
+def _write_docker(file: BinaryIO, images: Iterable[NamedImage]) -> None:
+    out = _BlobWriter(file)
+    entries: list[Descriptor] = []
+    listed: list[dict[str, object]] = []
+    repositories: dict[str, dict[str, str]] = {}
+    sizes: dict[Digest, int] = {}
+    for view, names in images:
+        for layer, diff_id in zip(view.layers, view.diff_ids, strict=True):
+            if diff_id not in sizes:
+                sizes[diff_id] = _add_plain_layer(out, view, layer, diff_id)
+        config = Descriptor.of(view.config_bytes, mediatype.OCI_CONFIG)
+        out.add_blob(config.digest, config.size, BytesIO(view.config_bytes))
+        layers = [_plain(diff_id, sizes[diff_id]) for diff_id in view.diff_ids]
+        manifest = encode(Manifest(config=config, layers=tuple(layers)))
+        target = Descriptor.of(manifest, mediatype.OCI_MANIFEST)
+        out.add_blob(target.digest, target.size, BytesIO(manifest))
+        tagged = [name for name in names if name.tag]
+        entries += names_annotations(target, tagged, full_ref_name=False)
+        listed.append(
+            {
+                "Config": _blob_name(config.digest),
+                "RepoTags": [f"{name.familiar_repository}:{name.tag}" for name in tagged] or None,
+                "Layers": [_blob_name(diff_id) for diff_id in view.diff_ids],
+            }
+        )
+        for name in tagged if view.diff_ids else ():
+            tags = repositories.setdefault(name.familiar_repository, {})
+            tags[name.tag or ""] = split_digest(view.diff_ids[-1])[1]
+    out.add_file(INDEX_FILE, encode(Index(manifests=tuple(entries))))
+    out.add_file(MANIFEST_FILE, jsontext.dump(listed))
+    if repositories:
+        out.add_file(REPOSITORIES_FILE, jsontext.dump(repositories))
+    out.close()
+
+
+def _add_plain_layer(out: _BlobWriter, view: ImageView, layer: Descriptor, diff_id: Digest) -> int:
+    """Add a layer uncompressed; returns its size, which a compressed one tells only at its end."""
+    with view.open_blob(layer) as blob:
+        head = blob.read(6)
+        kind = detect(head)
+        with cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=SPOOL_SIZE)) as spool:
+            decoder = open_decoder(kind, blob, head=head)
+            size = 0
+            while chunk := decoder.read(COPY_SIZE):
+                size += spool.write(chunk)
+            spool.seek(0)
+            out.add_blob(diff_id, size, spool)
+    return size
+
+
+def _plain(diff_id: Digest, size: int) -> Descriptor:
+    return Descriptor(media_type=mediatype.OCI_LAYER, digest=diff_id, size=size)
+
+
+def _blob_name(digest: Digest) -> str:
+    return "blobs/{}/{}".format(*split_digest(digest))
+
+
+class _BlobWriter:
+    """The tar of an image layout; every blob once, and verified as it is written."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._tar = TarWriter(file)
+        self._written: set[str] = set()
+        self.add_file(LAYOUT_FILE, LAYOUT_MARK)
+        self._add_directory("blobs")
+
+    def add_file(self, name: str, data: bytes) -> None:
+        self._tar.add(Entry(name.encode(), size=len(data)), data)
+
+    def add_blob(self, digest: Digest, size: int, content: BinaryIO) -> None:
+        """Raises: DigestMismatch after the fact, when the archive is spoilt."""
+        name = _blob_name(digest)
+        if name in self._written:
+            return
+        self._add_directory(name.rpartition("/")[0])
+        hashed = _Hashing(content, Hasher.like(digest))
+        self._tar.add(Entry(name.encode(), size=size), hashed)
+        hashed.hasher.check(digest, size, f"blob {digest}")
+        self._written.add(name)
+
+    def close(self) -> None:
+        self._tar.close()
+
+    def _add_directory(self, name: str) -> None:
+        if name not in self._written:
+            self._tar.add(Entry(name.encode(), "dir", 0o755))
+            self._written.add(name)
+
+
+class _Hashing:
+    """Content that is hashed while the tar takes it."""
+
+    def __init__(self, content: BinaryIO, hasher: Hasher) -> None:
+        self._content = content
+        self.hasher = hasher
+
+    def read(self, size: int) -> bytes:
+        data = self._content.read(size)
+        self.hasher.update(data)
+        return data
