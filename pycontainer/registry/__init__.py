@@ -21,18 +21,54 @@ if TYPE_CHECKING:
     )
     from pycontainer.registry.errors import NotInRegistry
     from pycontainer.registry.resolve import Resolved
+    from pycontainer.registry.server import (
+        Answer,
+        Corrupt,
+        Drop,
+        DropUpload,
+        Endless,
+        Fault,
+        Hang,
+        Headers,
+        IgnoreRange,
+        Redirect,
+        Registry,
+        RequestRecord,
+        Silence,
+        Slow,
+        Status,
+        TlsFiles,
+        Truncate,
+    )
 
 __all__ = [
+    "Answer",
+    "Corrupt",
     "Credentials",
+    "Drop",
+    "DropUpload",
+    "Endless",
+    "Fault",
+    "Hang",
+    "Headers",
+    "IgnoreRange",
     "Limits",
     "Mirror",
     "NotInRegistry",
     "Proxies",
+    "Redirect",
+    "Registry",
     "RegistryClient",
     "RegistryConfig",
+    "RequestRecord",
     "Resolved",
     "Retries",
+    "Silence",
+    "Slow",
+    "Status",
     "Timeouts",
+    "TlsFiles",
+    "Truncate",
 ]
 
 _HOMES = {
@@ -47,6 +83,28 @@ _HOMES = {
     "Retries": "config",
     "Timeouts": "config",
 }
+_HOMES |= dict.fromkeys(
+    [
+        "Answer",
+        "Corrupt",
+        "Drop",
+        "DropUpload",
+        "Endless",
+        "Fault",
+        "Hang",
+        "Headers",
+        "IgnoreRange",
+        "Redirect",
+        "Registry",
+        "RequestRecord",
+        "Silence",
+        "Slow",
+        "Status",
+        "TlsFiles",
+        "Truncate",
+    ],
+    "server",
+)
 
 
 def __getattr__(name: str) -> object:

@@ -1,9 +1,9 @@
 """Reading a blob's body fast.
 
 httpx hands a body out in pieces of 64 KiB, each copied four times on its way through h11. For a body of
-known length the rest can be read from the socket itself, in large pieces into one buffer: measured on
-loopback, a third of the processor time. The connection cannot be used again after that, which a large
-blob pays back many times over. Everything else goes the ordinary way.
+known length the rest can be read from the socket itself, in large pieces into one buffer. Measured for
+335 MB on loopback, without the digest: 0.07 s of processor time against 0.25 s. The connection cannot be
+used again after that, which a large blob pays back many times over. Everything else goes the ordinary way.
 """
 
 from __future__ import annotations

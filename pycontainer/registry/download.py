@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import httpx
 
-from pycontainer.checkpoints import reached
-from pycontainer.errors import DigestMismatch, RegistryError, TransferFailed
+from pycontainer.errors import DeadlineExceeded, DigestMismatch, RegistryError, TransferFailed
 from pycontainer.image.blobs import BlobSink, Ingest
 from pycontainer.image.events import Action, OnEvent, Progress
 from pycontainer.oci import Descriptor, Reference, mediatype, parse_digest
@@ -28,6 +28,7 @@ from pycontainer.registry.session import Request, Session
 
 __all__ = ["Download"]
 
+LOOK_S = 0.5  # how often a wait for another writer looks whether it was cancelled
 EVENT_GAP_S = 0.1  # a renderer draws no faster
 WORTHY_PROGRESS = 1 << 20  # an attempt that brought this much does not count as a failed one
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)")
@@ -55,36 +56,52 @@ class Download:
             self._tell("exists", self._descriptor.size)
             return
         self._tell("waiting", 0)
-        with sink.ingest(self._descriptor) as ingest:
-            if ingest is None:
-                self._tell("exists", self._descriptor.size)
-                return
-            if self._descriptor.data is not None:
-                ingest.restart()
-                ingest.write(self._descriptor.data)
-                ingest.commit()
-            else:
-                self._session.anywhere(
-                    self._reference, lambda endpoint: self._from_endpoint(endpoint, ingest)
-                )
-        reached("pull.blob.committed")
-        self._tell("downloaded", self._descriptor.size)
+        if self._descriptor.data is not None:
+            is_new = self._take_inline(self._descriptor.data, sink)
+        else:
+            is_new = self._session.anywhere(
+                self._reference, lambda endpoint: self._from_endpoint(endpoint, sink)
+            )
+        self._tell("downloaded" if is_new else "exists", self._descriptor.size)
 
-    def _from_endpoint(self, endpoint: Endpoint, ingest: Ingest) -> None:
-        """All of the blob from one server; a resumed piece that proves wrong is dropped once."""
-        was_resumed = ingest.offset > 0
-        try:
-            self._complete(endpoint, ingest)
-        except DigestMismatch:
-            ingest.restart()  # the next server must not build on these bytes
-            if not was_resumed:
-                raise
-            self._tell("retrying", 0, "what an earlier attempt left was damaged")
-            try:
-                self._complete(endpoint, ingest)
-            except DigestMismatch:
+    def _take_inline(self, data: bytes, sink: BlobSink) -> bool:
+        with self._ingest(sink) as ingest:
+            if ingest is not None:
                 ingest.restart()
-                raise
+                ingest.write(data)
+                ingest.commit()
+        return ingest is not None
+
+    def _from_endpoint(self, endpoint: Endpoint, sink: BlobSink) -> bool:
+        """All of the blob from one server, once more if what it was resumed from proves wrong.
+
+        False if another writer brought it meanwhile.
+        """
+        for is_last in (False, True):
+            with self._ingest(sink) as ingest:
+                if ingest is None:
+                    return False
+                was_resumed = ingest.offset > 0
+                try:
+                    self._complete(endpoint, ingest)
+                    return True
+                except DigestMismatch:
+                    if is_last or not was_resumed:
+                        raise
+            self._tell("retrying", 0, "what an earlier attempt left was damaged")
+        raise AssertionError("the last attempt returns or raises")
+
+    @contextmanager
+    def _ingest(self, sink: BlobSink) -> Iterator[Ingest | None]:
+        """The sink's ingest; the wait for another writer ends when this transfer is cancelled."""
+        with ExitStack() as stack:
+            while True:
+                try:
+                    ingest = stack.enter_context(sink.ingest(self._descriptor, timeout_s=LOOK_S))
+                    break
+                except DeadlineExceeded:
+                    current().check()
+            yield ingest
 
     def _complete(self, endpoint: Endpoint, ingest: Ingest) -> None:
         size = self._descriptor.size
@@ -134,11 +151,11 @@ class Download:
         for piece in read_body(response, self._session.config.timeouts):
             current().check()
             if ingest.offset + len(piece) > end:
-                raise self._mismatch(f"more than {end} bytes")
+                raise self._mismatch(ingest, f"more than {end} bytes")
             ingest.write(piece)
             self._tell_rarely(ingest.offset)
         if ingest.offset < end:
-            raise self._mismatch(f"{ingest.offset} bytes")
+            raise self._mismatch(ingest, f"{ingest.offset} bytes")
 
     def _piece_end(self, response: httpx.Response, ingest: Ingest) -> int:
         """The offset at which this answer ends; restarts the ingest for an answer with the whole blob."""
@@ -152,7 +169,7 @@ class Download:
         else:
             start, end = self._parse_range(response.headers.get("content-range", ""), ingest.offset)
         if length is not None and length != end - start:
-            raise self._mismatch(f"{start + length} bytes")
+            raise self._mismatch(ingest, f"{start + length} bytes")
         return end
 
     def _parse_range(self, header: str, offset: int) -> tuple[int, int]:
@@ -166,7 +183,9 @@ class Download:
             f"the server sent {header[:80]!r}"
         )
 
-    def _mismatch(self, actual: str) -> DigestMismatch:
+    def _mismatch(self, ingest: Ingest, actual: str) -> DigestMismatch:
+        """The error for a body of another size; what came of it must not be built on."""
+        ingest.restart()
         return DigestMismatch(
             f"{self._descriptor.size} bytes",
             actual,
