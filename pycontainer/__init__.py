@@ -11,10 +11,10 @@ Errors are in `pycontainer.errors`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 __version__ = "0.1.0"
 
+# Type checkers take this name for true; importing typing would cost more than all the rest here.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pycontainer import errors as errors
     from pycontainer.engine import Container as Container

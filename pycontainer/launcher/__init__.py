@@ -1,5 +1,23 @@
-"""The helper process, its jobs, and the caller's client of it. Standard library only."""
+"""The helper process, its jobs, and the caller's client of it. Standard library only.
 
-from pycontainer.launcher.client import Helper, Job
+Names load on first use, so that the helper does not import the caller's side.
+"""
 
-__all__ = ["Helper", "Job"]
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pycontainer.launcher import status as status
+    from pycontainer.launcher.client import Helper, Job
+
+__all__ = ["Helper", "Job", "status"]
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    if name in ("Helper", "Job"):
+        return getattr(import_module("pycontainer.launcher.client"), name)
+    if name == "status":
+        return import_module("pycontainer.launcher.status")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from pycontainer.launcher import monitor, trees
 from pycontainer.launcher.protocol import Channel
+from pycontainer.layers.jobs import JOBS
 
 Report = Callable[[dict[str, Any]], None]
 PlainJob = Callable[[dict[str, Any], list[int], Report], dict[str, Any]]
 LivingJob = Callable[[dict[str, Any], list[int], Channel], None]
 
-PLAIN: dict[str, PlainJob] = {}
-LIVING: dict[str, LivingJob] = {}
+PLAIN: dict[str, PlainJob] = {**JOBS, "remove_tree": trees.remove_tree, "syncfs": trees.syncfs}
+LIVING: dict[str, LivingJob] = {"launch": monitor.launch}

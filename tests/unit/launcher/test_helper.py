@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -51,9 +52,14 @@ def test_a_job_does_its_work_in_another_process(helper: Helper, tmp_path: Path) 
 
 
 def test_a_kernel_error_of_a_job_keeps_its_errno_and_type(helper: Helper, tmp_path: Path) -> None:
-    with pytest.raises(errors.KernelError) as caught:
-        helper.run("syncfs", {}, [], timeout_s=20)
-    assert caught.value.errno
+    (tmp_path / "file").write_text("not a directory")
+    fd = os.open(tmp_path / "file", os.O_RDONLY)
+    try:
+        with pytest.raises(errors.KernelError) as caught:
+            helper.run("remove_tree", {"name": "x"}, [fd], timeout_s=20)
+    finally:
+        os.close(fd)
+    assert caught.value.errno == errno.ENOTDIR
 
 
 def test_an_unknown_job_is_reported_as_our_bug_and_not_as_the_users_error(helper: Helper) -> None:
