@@ -19,7 +19,7 @@ from pycontainer.registry.server.faults import (
     Status,
     Truncate,
 )
-from pycontainer.registry.server.limits import Limits
+from pycontainer.registry.server.limits import ServerLimits
 from pycontainer.registry.server.registry import Registry, TlsFiles
 from pycontainer.registry.server.service import RequestRecord
 
@@ -33,7 +33,7 @@ __all__ = [
     "Hang",
     "Headers",
     "IgnoreRange",
-    "Limits",
+    "ServerLimits",
     "Redirect",
     "Registry",
     "RequestRecord",

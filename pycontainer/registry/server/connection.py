@@ -27,7 +27,7 @@ from typing import Any, Final
 import attrs
 import h11
 
-from pycontainer.registry.server.limits import Limits
+from pycontainer.registry.server.limits import ServerLimits
 from pycontainer.registry.server.messages import FileSpan, Request, Response, Stream
 
 _RECEIVE_BYTES: Final = 256 << 10
@@ -81,7 +81,7 @@ class Shaping:
 class Connection:
     """Serves one socket from one thread at a time; abort() may be called from any."""
 
-    def __init__(self, sock: socket.socket, limits: Limits, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, sock: socket.socket, limits: ServerLimits, tls: ssl.SSLContext | None) -> None:
         self._limits = limits
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.head_bytes)
         sock.setblocking(False)
@@ -191,8 +191,11 @@ class Connection:
             if event is not h11.NEED_DATA:
                 return event
             self._answer_expectation()
+            received = self._receive(deadline)
+            if not received and self._h11.their_state is h11.SEND_BODY:
+                raise PeerGone("the connection ended inside a request body")
             try:
-                self._h11.receive_data(self._receive(deadline))
+                self._h11.receive_data(received)
             except h11.RemoteProtocolError as error:
                 raise BadRequest(error.error_status_hint, str(error)) from error
 
@@ -209,10 +212,8 @@ class Connection:
             if isinstance(event, h11.Data):
                 pace.moved(len(event.data))
                 yield bytes(event.data)
-            elif isinstance(event, h11.EndOfMessage):
-                return
             else:
-                raise PeerGone("the connection ended inside a request body")
+                return  # h11.EndOfMessage: nothing else can follow a request head
 
     def _receive(self, deadline: float) -> bytes:
         while True:
@@ -366,7 +367,7 @@ class _Sent:
 class _Pace:
     """The deadline of a body: so long at the start, and more with every byte that moves."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: ServerLimits) -> None:
         self.deadline = time.monotonic() + limits.stall_s
         self._stall_s = limits.stall_s
         self._rate = limits.rate_bytes_s

@@ -82,6 +82,8 @@ def _parse(data: bytes) -> dict[str, Any]:
 
 def _media_type(tree: dict[str, Any], content_type: str | None) -> str:
     inner = tree.get("mediaType")
+    if inner is not None and not isinstance(inner, str):
+        raise _invalid(f"mediaType {str(inner)[:100]!r} is not text")
     outer = (content_type or "").partition(";")[0].strip().lower() or None
     if inner is not None and outer is not None and inner != outer:
         raise _invalid(f"mediaType is {inner!r} but Content-Type is {outer!r}")
@@ -92,7 +94,7 @@ def _media_type(tree: dict[str, Any], content_type: str | None) -> str:
         raise _invalid("both an index and a manifest")
     if (media_type in _INDEXES) != ("manifests" in tree) and media_type != OCI_ARTIFACT:
         raise _invalid(f"the fields do not fit media type {media_type!r}")
-    return str(media_type)
+    return media_type
 
 
 def _artifact_type(tree: dict[str, Any], media_type: str) -> str | None:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from pycontainer.registry.server import documents, grammar
 from pycontainer.registry.server.auth import Gate
-from pycontainer.registry.server.limits import Limits
+from pycontainer.registry.server.limits import ServerLimits
 from pycontainer.registry.server.messages import FileSpan, Request, Response
 from pycontainer.registry.server.refusals import Refusal
 from pycontainer.registry.server.routes import METHODS, Route
@@ -30,7 +30,7 @@ _REFERRERS_BYTES: Final = 4 << 20
 class Handlers:
     """One method an endpoint; handle() picks it."""
 
-    def __init__(self, storage: Storage, uploads: Uploads, gate: Gate, limits: Limits) -> None:
+    def __init__(self, storage: Storage, uploads: Uploads, gate: Gate, limits: ServerLimits) -> None:
         self.storage = storage
         self._uploads = uploads
         self._gate = gate

@@ -6,7 +6,7 @@ import attrs
 
 
 @attrs.frozen(kw_only=True)
-class Limits:
+class ServerLimits:
     """Bounds in bytes, seconds and counts; the defaults suit a developer's machine and its tests.
 
     manifest_bytes: largest manifest (distribution-spec asks for at least 4 MiB).

@@ -21,7 +21,7 @@ from typing import Final
 
 from pycontainer.errors import DeadlineExceeded
 from pycontainer.registry.server.connection import Connection
-from pycontainer.registry.server.limits import Limits
+from pycontainer.registry.server.limits import ServerLimits
 
 # A client in the middle of a pull sends its next request within this time; parking it would cost more.
 _MOMENT_S: Final = 0.05
@@ -43,7 +43,7 @@ class Listener:
     def __init__(
         self,
         sock: socket.socket,
-        limits: Limits,
+        limits: ServerLimits,
         connect: Callable[[socket.socket], Connection],
         serve: Callable[[Connection], bool],
         sweep: Callable[[], None],

@@ -21,7 +21,7 @@ from pycontainer.registry.server.auth import Gate
 from pycontainer.registry.server.connection import Connection
 from pycontainer.registry.server.faults import Fault
 from pycontainer.registry.server.handlers import Handlers
-from pycontainer.registry.server.limits import Limits
+from pycontainer.registry.server.limits import ServerLimits
 from pycontainer.registry.server.listener import Listener
 from pycontainer.registry.server.service import RequestRecord, Service
 from pycontainer.registry.server.storage import Storage
@@ -129,9 +129,9 @@ class Registry:
         token_auth: bool = False,
         tls: TlsFiles | None = None,
         faults: Sequence[Fault] = (),
-        limits: Limits | None = None,
+        limits: ServerLimits | None = None,
     ) -> None:
-        limits = limits or Limits()
+        limits = limits or ServerLimits()
         context = tls.context() if tls is not None else None
         sock = _bound(host, port)
         try:

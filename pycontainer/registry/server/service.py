@@ -108,7 +108,7 @@ class Service:
             return False
         try:
             response = self._response(_spoilt(request, action), action)
-        except PeerGone:
+        except (PeerGone, BadRequest):
             self._record(request, 0)
             if isinstance(action, faults.DropUpload):
                 connection.close(reset=True)
