@@ -58,9 +58,7 @@ def attach_device_program(cgroup_fd: int, program_fd: int, *, replaces: int = -1
     of a program attached before, the exchange is atomic. Needs CAP_NET_ADMIN or CAP_SYS_ADMIN.
     """
     flags = _ALLOW_MULTI | (_REPLACE if replaces >= 0 else 0)
-    attributes = struct.pack(
-        "=IIIII", cgroup_fd, program_fd, _ATTACH_CGROUP_DEVICE, flags, replaces if replaces >= 0 else 0
-    )
+    attributes = struct.pack("=IIIII", cgroup_fd, program_fd, _ATTACH_CGROUP_DEVICE, flags, max(replaces, 0))
     _bpf(_PROG_ATTACH, attributes)
 
 

@@ -1,6 +1,22 @@
 """Control groups: which the host has, what a container's limits become, and how they are used afterwards."""
 
+from pycontainer.runtime.cgroups.actions import apply, freeze, join, kill, pids, remove, thaw, usage, write
 from pycontainer.runtime.cgroups.detect import CgroupLayout, detect
-from pycontainer.runtime.cgroups.plan import CgroupPlan, plan
+from pycontainer.runtime.cgroups.plan import CgroupPlan, Freeze, plan
 
-__all__ = ["CgroupLayout", "CgroupPlan", "detect", "plan"]
+__all__ = [
+    "CgroupLayout",
+    "CgroupPlan",
+    "Freeze",
+    "apply",
+    "detect",
+    "freeze",
+    "join",
+    "kill",
+    "pids",
+    "plan",
+    "remove",
+    "thaw",
+    "usage",
+    "write",
+]
