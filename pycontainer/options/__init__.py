@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from pycontainer.options.derive import OPTIONS, dump_run_options, parse_run_options, reference_table
     from pycontainer.options.field import OptionInfo
     from pycontainer.options.run import RunOptions
-    from pycontainer.options.units import parse_cpus, parse_duration, parse_signal, parse_size
+    from pycontainer.options.units import parse_cpus, parse_duration, parse_seconds, parse_signal, parse_size
 
 __all__ = [
     "OPTIONS",
@@ -18,6 +18,7 @@ __all__ = [
     "parse_cpus",
     "parse_duration",
     "parse_run_options",
+    "parse_seconds",
     "parse_signal",
     "parse_size",
     "reference_table",
@@ -31,6 +32,7 @@ _HOME = {
     "parse_cpus": "units",
     "parse_duration": "units",
     "parse_run_options": "derive",
+    "parse_seconds": "units",
     "parse_signal": "units",
     "parse_size": "units",
     "reference_table": "derive",

@@ -39,7 +39,9 @@ def parse_run_options(**given: Any) -> RunOptions:
         try:
             parsed[name] = info.kind.parse(value)
         except (ValueError, TypeError) as problem:
-            raise InvalidOption(f"option {name}={_shown(value)}: {problem}") from None
+            # Environments hold secrets, which must not reach logs through an error.
+            shown = "..." if name == "env" else _shown(value)
+            raise InvalidOption(f"option {name}={shown}: {problem}") from None
     return RunOptions(**parsed)
 
 

@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from pycontainer.options.units import MAX_BYTES, parse_cpus, parse_duration, parse_signal, parse_size
+from pycontainer.options.units import MAX_BYTES, parse_cpus, parse_seconds, parse_signal, parse_size
 
 
 class Kind(NamedTuple):
@@ -241,10 +241,7 @@ def _log_size(value: object) -> int:
 
 
 def _stop_timeout(value: object) -> float:
-    seconds = parse_duration(value)
-    if seconds < 0 and seconds != -1:
-        raise ValueError("give seconds from 0, or -1 to wait for ever")
-    return seconds
+    return parse_seconds(value, minus_one=True)
 
 
 def _id_map(value: object) -> tuple[str, ...]:

@@ -56,6 +56,14 @@ def parse_duration(value: object) -> float:
     return seconds
 
 
+def parse_seconds(value: object, *, minus_one: bool = False) -> float:
+    """Read a time to wait in seconds, 0 or more; with minus_one, -1 is accepted and means for ever."""
+    seconds = parse_duration(value)
+    if seconds < 0 and not (minus_one and seconds == -1):
+        raise ValueError("give seconds from 0" + (", or -1 to wait for ever" if minus_one else ""))
+    return seconds
+
+
 def _duration_text(text: str) -> float:
     try:
         return float(text)

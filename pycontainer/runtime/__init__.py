@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pycontainer.runtime import cgroups, lifecycle, seccomp
     from pycontainer.runtime.hostfacts import HostFacts
-    from pycontainer.runtime.security import Security, security
+    from pycontainer.runtime.lifecycle import after
+    from pycontainer.runtime.resources import plan_cgroups
+    from pycontainer.runtime.security import Security, seccomp_program, security
     from pycontainer.runtime.specgen import Identity, build_spec, identity, stop_signal
     from pycontainer.runtime.validate import check_spec
 
@@ -15,12 +17,15 @@ __all__ = [
     "HostFacts",
     "Identity",
     "Security",
+    "after",
     "build_spec",
     "cgroups",
     "check_spec",
     "identity",
     "lifecycle",
+    "plan_cgroups",
     "seccomp",
+    "seccomp_program",
     "security",
     "stop_signal",
 ]
@@ -29,9 +34,12 @@ _HOME = {
     "HostFacts": "hostfacts",
     "Identity": "specgen",
     "Security": "security",
+    "after": "lifecycle",
     "build_spec": "specgen",
     "check_spec": "validate",
     "identity": "specgen",
+    "plan_cgroups": "resources",
+    "seccomp_program": "security",
     "security": "security",
     "stop_signal": "specgen",
 }

@@ -8,6 +8,7 @@ from pycontainer.errors import InvalidOption
 from pycontainer.oci import runtime as model
 from pycontainer.options import RunOptions
 from pycontainer.runtime import defaults
+from pycontainer.runtime.cgroups import CgroupPlan, plan
 from pycontainer.runtime.hostfacts import HostFacts
 
 CPU_PERIOD_US = 100_000  # what Docker's --cpus divides
@@ -23,6 +24,14 @@ def linux_resources(options: RunOptions, host: HostFacts) -> model.Resources:
         block_io=_block_io(options, host),
         unified=dict(options.cgroup_conf or {}),
     )
+
+
+def plan_cgroups(spec: model.Spec, host: HostFacts) -> CgroupPlan:
+    """What the monitor does to the host's cgroups for a spec. Raises: InvalidOption, Unsupported."""
+    linux = spec.linux
+    if linux is None or linux.cgroups_path is None:
+        raise InvalidOption("linux.cgroupsPath is missing; name the container's cgroup")
+    return plan(linux.resources or {}, linux.cgroups_path, host.cgroups)
 
 
 def _memory(options: RunOptions) -> model.Memory | None:

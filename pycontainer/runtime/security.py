@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
-from pycontainer.errors import InvalidOption
+from pycontainer.errors import InvalidOption, Unsupported
 from pycontainer.kernel import caps
+from pycontainer.oci import runtime as model
 from pycontainer.options import RunOptions
-from pycontainer.runtime import defaults
+from pycontainer.runtime import defaults, seccomp
 from pycontainer.runtime.hostfacts import HostFacts
 
 _ALL = frozenset(f"CAP_{name}" for name in caps.NAMES)
@@ -52,6 +54,27 @@ def security(options: RunOptions, host: HostFacts) -> Security:
         masked_paths=() if is_unmasked else (*defaults.MASKED_PATHS, *host.extra_masked_paths),
         readonly_paths=() if is_unmasked else defaults.READONLY_PATHS,
     )
+
+
+def seccomp_program(
+    options: RunOptions, spec: model.Spec, host: HostFacts, *, cache_directory: Path | None = None
+) -> bytes | None:
+    """The system call filter of a container as BPF; None where none is wanted.
+
+    Raises: InvalidOption for a profile that cannot be read; Unsupported where the kernel has no filters.
+    """
+    chosen = security(options, host).seccomp
+    if chosen == "unconfined":
+        return None
+    if not host.seccomp:
+        raise Unsupported(
+            "this kernel has no system call filters",
+            "enable CONFIG_SECCOMP_FILTER, or pass seccomp=unconfined",
+        )
+    profile = seccomp.default_profile() if chosen == "builtin" else seccomp.load(chosen)
+    held = spec.process.capabilities if spec.process is not None else None
+    bounding = held.bounding if held is not None else ()
+    return seccomp.compile(profile, bounding, host.architecture, host.kernel, cache_directory=cache_directory)
 
 
 def capabilities(options: RunOptions, host: HostFacts) -> tuple[str, ...]:

@@ -9,6 +9,8 @@ On 32-bit x86 socketcall hides the family behind a pointer, where no filter sees
 
 from __future__ import annotations
 
+import functools
+
 from pycontainer.runtime.seccomp.profile import ArgTest, Profile, Rule, allow
 
 _ENOSYS = 38
@@ -103,6 +105,7 @@ _FAMILIES = (
 _PERSONALITIES = (0x0, 0x8, 0x20000, 0x20008, 0xFFFFFFFF)
 
 
+@functools.cache
 def default_profile() -> Profile:
     """The policy of every container that does not name another."""
     free = " ".join((_FILES, _EVENTS, _PROCESSES, _MEMORY, _IPC, _SOCKETS, _TIME_AND_SYSTEM))
