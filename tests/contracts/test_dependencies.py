@@ -13,6 +13,8 @@ PLACES = {
     "certifi": ("registry",),
     "click": ("cli",),
     "cryptography": (),  # the tests make certificates with it
+    "h11": ("registry.server",),
+    "httpcore": ("registry",),
     "httpx": ("registry",),
     "IPython": ("engine.progress",),
     "ipywidgets": ("engine.progress",),

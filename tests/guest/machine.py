@@ -1,0 +1,214 @@
+"""A virtual machine with cgroup v2 only, made from what is at hand: Debian's kernel, this interpreter.
+
+The disk holds this Python with its libraries at their own paths, the package under test, busybox and one
+image; the initial RAM disk loads the disk driver and hands over. Nothing of the host is shared with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+from tests.support import images
+
+META_PACKAGE = "linux-image-cloud-amd64"
+MODULES = ("virtio_pci", "virtio_blk", "overlay")
+LIBRARIES = (
+    "anyio attr attrs backports cachetools certifi click h11 httpcore httpx idna isal markdown_it mdurl "
+    "pygments pyroute2 rich typing_extensions.py"
+).split()
+NOT_NEEDED = ("test", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3", "site-packages")
+VERDICT = "VERDICT "
+BOOT_LIMIT_S = 240.0
+
+_INITRAMFS_INIT = """\
+#!/bin/busybox sh
+/bin/busybox mkdir -p /proc /sys /dev /root
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t devtmpfs dev /dev
+for module in {modules}; do /bin/busybox insmod /modules/$module.ko; done
+for turn in 1 2 3 4 5 6 7 8 9; do [ -b /dev/vda ] && break; /bin/busybox sleep 1; done
+/bin/busybox mount -t ext4 /dev/vda /root
+/bin/busybox umount /proc
+exec /bin/busybox switch_root /root /guest/init
+"""
+_DISK_INIT = """\
+#!/bin/busybox sh
+export PATH=/bin:/usr/bin:/sbin PYTHONPATH=/guest/libraries:/guest/repository PYTHONDONTWRITEBYTECODE=1
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+mkdir -p /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts
+mount -t tmpfs tmpfs /dev/shm
+mount -t tmpfs tmpfs /tmp
+mount -t tmpfs tmpfs /run
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+ip link set lo up
+echo 3 > /proc/sys/kernel/printk
+{python} /guest/repository/tests/guest/inside.py
+poweroff -f
+"""
+
+
+def _run(*command: str | os.PathLike[str], cwd: Path | None = None) -> str:
+    return subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True, timeout=120).stdout
+
+
+def fetch_kernel(cache: Path) -> tuple[Path, Path]:
+    """Debian's cloud kernel, unpacked below cache: its image and its directory of modules."""
+    dependencies = _run("apt-cache", "depends", META_PACKAGE)
+    match = re.search(r"Depends: (linux-image-\S+)", dependencies)
+    if match is None:
+        raise FileNotFoundError(f"apt knows no {META_PACKAGE}: apt-get update")
+    release = match[1].removeprefix("linux-image-").removesuffix("-unsigned")
+    target = cache / release
+    if not target.is_dir():
+        cache.mkdir(parents=True, exist_ok=True)
+        _run("apt-get", "download", "-qq", match[1], cwd=cache)
+        (package,) = cache.glob(f"{match[1]}_*.deb")
+        partial = cache / f"{release}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        _run("dpkg-deb", "-x", package, partial)
+        package.unlink()
+        partial.rename(target)
+    (image,) = (target / "boot").glob("vmlinuz-*")
+    (modules,) = [path for path in (target / "lib/modules").iterdir() if path.is_dir()]
+    return image, modules
+
+
+def _ordered_modules(directory: Path) -> dict[str, Path]:
+    """The wanted modules after those they depend on; what is built into the kernel has no file."""
+    files = {path.name.split(".")[0].replace("-", "_"): path for path in directory.rglob("*.ko")}
+    ordered: dict[str, Path] = {}
+
+    def add(name: str) -> None:
+        path = files.get(name.replace("-", "_"))
+        if path is None or name in ordered:
+            return
+        found = re.search(rb"\0depends=([^\0]*)\0", path.read_bytes())
+        for needed in found[1].decode().split(",") if found else []:
+            add(needed)
+        ordered[name] = path
+
+    for name in MODULES:
+        add(name)
+    return ordered
+
+
+def make_initramfs(work: Path, modules: Path) -> Path:
+    """A cpio archive with busybox and the modules it takes to reach the disk."""
+    tree = work / "initramfs"
+    (tree / "modules").mkdir(parents=True)
+    (tree / "bin").mkdir()
+    busybox = images.busybox_path()
+    assert busybox is not None
+    shutil.copy2(busybox, tree / "bin/busybox")
+    ordered = _ordered_modules(modules)
+    for name, path in ordered.items():
+        shutil.copy2(path, tree / "modules" / f"{name}.ko")
+    (tree / "init").write_text(_INITRAMFS_INIT.format(modules=" ".join(ordered)))
+    (tree / "init").chmod(0o755)
+    archive = work / "initramfs.cpio"
+    names = "\n".join(str(path.relative_to(tree)) for path in sorted(tree.rglob("*")))
+    with archive.open("wb") as stream:
+        command = [busybox, "cpio", "-o", "-H", "newc"]
+        subprocess.run(
+            command, cwd=tree, input=names.encode(), stdout=stream, check=True, stderr=subprocess.DEVNULL
+        )
+    return archive
+
+
+def _copy(source: Path, tree: Path) -> None:
+    """Copy a file or directory to its own path below tree."""
+    target = tree / source.relative_to("/")
+    if target.exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns(*NOT_NEEDED, "config-*"))
+    else:
+        shutil.copy2(source, target)
+
+
+def _shared_libraries(objects: list[Path]) -> set[Path]:
+    found: set[Path] = set()
+    for line in _run("ldd", *objects).splitlines():
+        match = re.search(r"(?:=> )?(/\S+) \(0x", line)
+        if match:
+            found.add(Path(match[1]))
+    return found
+
+
+def _install_python(tree: Path) -> Path:
+    """Copy this interpreter, its standard library and what they load; return its path."""
+    python = Path(sys.base_prefix) / "bin" / f"python{sysconfig.get_python_version()}"
+    python = python.resolve()
+    standard = Path(sysconfig.get_path("stdlib", vars={"installed_base": sys.base_prefix}))
+    _copy(python, tree)
+    _copy(standard, tree)
+    libraries = tree / "guest/libraries"
+    libraries.mkdir(parents=True)
+    installed = Path(sysconfig.get_path("purelib"))
+    for name in LIBRARIES:
+        source = installed / name
+        if source.is_dir():
+            shutil.copytree(source, libraries / name)
+        elif source.exists():
+            shutil.copy2(source, libraries)
+    objects = [python, *standard.rglob("*.so"), *(installed / "isal").rglob("*.so")]
+    for path in _shared_libraries(objects):
+        _copy(path, tree)
+    return python
+
+
+def make_disk(work: Path) -> Path:
+    """An ext4 image with Python, the package, busybox and the image to run."""
+    tree = images.busybox_rootfs(work / "tree")
+    python = _install_python(tree)
+    repository = Path(__file__).resolve().parent.parent.parent
+    for name in ("pycontainer", "tests"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(repository / name, tree / "guest/repository" / name, ignore=ignored)
+    rootfs = images.busybox_rootfs(work / "rootfs")
+    images.oci_layout(tree / "guest/layout", [images.tar_of(rootfs)])
+    for name in ("run", "sbin", "var/lib"):
+        (tree / name).mkdir(parents=True, exist_ok=True)
+    (tree / "guest/init").write_text(_DISK_INIT.format(python=python))
+    (tree / "guest/init").chmod(0o755)
+    disk = work / "disk.img"
+    with disk.open("wb") as stream:
+        stream.truncate(1 << 30)
+    _run("mkfs.ext4", "-q", "-F", "-d", tree, disk)
+    return disk
+
+
+def boot(work: Path, cache: Path) -> tuple[dict[str, Any], str]:
+    """Boot the machine and return its verdict and everything it said.
+
+    Raises: subprocess.TimeoutExpired after BOOT_LIMIT_S, AssertionError if it gave no verdict.
+    """
+    image, modules = fetch_kernel(cache)
+    initramfs, disk = make_initramfs(work, modules), make_disk(work)
+    command = [
+        "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "1536", "-smp", "2",
+        "-nographic", "-no-reboot", "-nic", "none", "-kernel", image, "-initrd", initramfs,
+        "-append", "console=ttyS0 quiet panic=-1 cgroup_no_v1=all mitigations=off",
+        "-drive", f"file={disk},if=virtio,format=raw,cache=unsafe",
+    ]  # fmt: skip
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, timeout=BOOT_LIMIT_S, check=False
+    )
+    said = done.stdout.decode(errors="replace") + done.stderr.decode(errors="replace")
+    for line in said.splitlines():
+        if line.startswith(VERDICT):
+            verdict: dict[str, Any] = json.loads(line.removeprefix(VERDICT))
+            return verdict, said
+    raise AssertionError(f"the machine gave no verdict:\n{said[-8000:]}")
