@@ -4,7 +4,32 @@ Everything here runs in the helper's children, so it needs the standard library 
 it are imported when a layer asks for them.
 """
 
-from pycontainer.layers.entry import Entry
+from pycontainer.layers.apply import Applied, Applier
+from pycontainer.layers.codecs import HEAD_SIZE, Decoder, detect, open_decoder
+from pycontainer.layers.entry import KINDS, Entry
+from pycontainer.layers.jobs import JOBS
+from pycontainer.layers.limits import Limits
+from pycontainer.layers.pipeline import COMPLETE, BlobReader, Inflater
+from pycontainer.layers.stacked import StackedApplier
+from pycontainer.layers.tarreader import FileBlocks, TarReader
 from pycontainer.layers.tarwriter import TarWriter
 
-__all__ = ["Entry", "TarWriter"]
+__all__ = [
+    "COMPLETE",
+    "HEAD_SIZE",
+    "JOBS",
+    "KINDS",
+    "Applied",
+    "Applier",
+    "BlobReader",
+    "Decoder",
+    "Entry",
+    "FileBlocks",
+    "Inflater",
+    "Limits",
+    "StackedApplier",
+    "TarReader",
+    "TarWriter",
+    "detect",
+    "open_decoder",
+]

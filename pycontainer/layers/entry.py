@@ -77,4 +77,5 @@ class Entry:
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"Entry({self.name!r}, {self.kind!r}, mode={self.mode:#o}, uid={self.uid}, gid={self.gid}, size={self.size})"
+        owner = f"uid={self.uid}, gid={self.gid}"
+        return f"Entry({self.name!r}, {self.kind!r}, mode={self.mode:#o}, {owner}, size={self.size})"
