@@ -1,7 +1,7 @@
 """One client's connection: bytes to requests, responses to bytes.
 
-h11 parses and frames. It comes with httpx, refuses what request smuggling lives on (two lengths, a length
-beside chunked, folded headers, bare CR), and hands a file through to sendfile(2) in the place of body
+h11 parses and frames. It comes with httpx, refuses what request smuggling lives on (two lengths, spaces
+before a colon, control characters), and hands a file through to sendfile(2) in the place of body
 bytes. http.server was the alternative: no chunked bodies, a lenient e-mail header parser, and a thread for
 every silent client.
 
@@ -151,11 +151,16 @@ class Connection:
         event = self._next_event(deadline)
         if not isinstance(event, h11.Request):
             return None
+        if event.http_version not in (b"1.0", b"1.1"):
+            raise BadRequest(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
         self._is_head = event.method == b"HEAD"
         headers: dict[str, str] = {}
         for raw_name, raw_value in event.headers:
             name, value = raw_name.decode("ascii"), raw_value.decode("latin-1")
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        if "content-length" in headers and "transfer-encoding" in headers:
+            # Legal to prefer chunked, but a proxy in front may have believed the length (RFC 9112, 6.1).
+            raise BadRequest(400, "both Content-Length and Transfer-Encoding")
         target = event.target.decode("ascii")
         if not target.startswith("/"):  # absolute form, as sent to proxies (RFC 9112 section 3.2.2)
             target = "/" + target.partition("://")[2].partition("/")[2]

@@ -140,7 +140,7 @@ class Storage:
             repository.blobs.add(digest)
             self._links[digest] += 1
         for digest, link in self._present(repository.path / "_manifests"):
-            repository.manifests[digest] = link.read_text()
+            repository.manifests[digest] = link.read_bytes().decode("ascii", "replace")
             self._links[digest] += 1
             content = self._blob_path(digest).read_bytes()
             try:
@@ -148,7 +148,7 @@ class Storage:
             except Refusal:
                 continue  # Written by a release with other rules; it can be pulled, it refers to nothing.
         for tag in (repository.path / "_tags").iterdir():
-            digest = tag.read_text()
+            digest = tag.read_bytes().decode("ascii", "replace")
             if digest in repository.manifests and grammar.is_tag(tag.name):
                 repository.tags[tag.name] = digest
             else:

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pycontainer.registry.server import ServerLimits, Registry
+from pycontainer.registry.server import Registry, ServerLimits
 from tests.unit.registry_server.support import begin, code, connect, push_blob, sha256, until
 
 CONTENT = bytes(range(256)) * 40

@@ -17,7 +17,8 @@ def test_repository_names_of_the_grammar_are_accepted(name: str) -> None:
     "name",
     [
         "", ".", "..", "/", "a/", "/a", "a//b", "a/../b", "../a", "A", "a/B", "_blobs", "a/_tags", ".hidden",
-        "a/.git", "a b", "a\n", "a\0", "a..b", "a._b", "a___b", "-a", "a-", "ä", "a%2fb", "a\\b", "a:b", "a" * 256,
+        "a/.git", "a b",
+        "a\n", "a\0", "a..b", "a._b", "a___b", "-a", "a-", "ä", "a%2fb", "a\\b", "a:b", "a" * 256,
     ],
 )  # fmt: skip
 def test_repository_names_outside_the_grammar_are_refused(name: str) -> None:
