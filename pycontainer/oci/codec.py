@@ -165,13 +165,11 @@ def _descriptor(fields: Fields) -> Descriptor:
     # It may end up in an HTTP header.
     if not media_type or len(media_type) > 255 or not all("!" <= letter <= "~" for letter in media_type):
         raise fields.fail("mediaType", "a media type", media_type or None)
-    if not fields.has("size"):
-        raise fields.fail("size", "a size in bytes", None)
     platform = fields.nested("platform")
     descriptor = Descriptor(
         media_type=media_type,
         digest=fields.digest("digest"),
-        size=fields.integer("size", minimum=0),
+        size=fields.size("size"),
         urls=fields.texts("urls"),
         annotations=fields.text_map("annotations"),
         data=fields.base64("data"),

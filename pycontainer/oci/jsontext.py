@@ -157,13 +157,20 @@ class Fields:
             raise self.fail(key, "true or false", value)
         return value
 
-    def integer(self, key: str, *, minimum: int = -_INT64_MAX) -> int:
+    def integer(self, key: str) -> int:
         """An integer of 64 bits; 0 if absent."""
         value = self.take(key)
         if value is None:
             return 0
-        if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= _INT64_MAX:
-            raise self.fail(key, f"an integer of at least {max(minimum, -_INT64_MAX)}", value)
+        if not isinstance(value, int) or isinstance(value, bool) or abs(value) > _INT64_MAX:
+            raise self.fail(key, "an integer of 64 bits", value)
+        return value
+
+    def size(self, key: str) -> int:
+        """A required size in bytes."""
+        value = self.take(key)
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _INT64_MAX:
+            raise self.fail(key, "a size in bytes", value)
         return value
 
     def digest(self, key: str) -> Digest:
