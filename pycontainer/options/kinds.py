@@ -62,7 +62,7 @@ def integer(low: int, high: int) -> Kind:
     """Whole numbers between two bounds, both included."""
 
     def parse(value: object) -> int:
-        if isinstance(value, str) and re.fullmatch(r"-?\d{1,20}", value):
+        if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,20}", value):
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int):
             raise ValueError("give a whole number")
@@ -87,7 +87,7 @@ def choice(*names: str) -> Kind:
 
 def matching(pattern: str, remedy: str, metavar: str) -> Kind:
     """Text that matches a whole regular expression."""
-    compiled = re.compile(pattern)
+    compiled = re.compile(pattern, re.ASCII)
 
     def parse(value: object) -> str:
         text = _line(value)
@@ -247,7 +247,7 @@ def _stop_timeout(value: object) -> float:
 def _id_map(value: object) -> tuple[str, ...]:
     lines = _lines(value)
     for line in lines:
-        if re.fullmatch(r"\d{1,10}:\d{1,10}:\d{1,10}", line) is None:
+        if re.fullmatch(r"[0-9]{1,10}(:[0-9]{1,10}){2}", line) is None:
             raise ValueError('give "container:host:count" as "0:100000:65536"')
         first, outside, count = map(int, line.split(":"))
         if not count or max(first, outside) + count > 2**32 - 1:

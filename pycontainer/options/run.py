@@ -228,7 +228,7 @@ class RunOptions:
     )  # fmt: skip
     ulimits: dict[str, tuple[int, int]] | None = option(
         "--ulimit", kind=kinds.ULIMITS, spec="process.rlimits", unit="the limit's own",
-        api="HostConfig.Ulimits", doc="Resource limits of the processes, as nofile=1024:2048; -1 is unlimited.",
+        api="HostConfig.Ulimits", doc="Resource limits of processes, as nofile=1024:2048; -1 is unlimited.",
     )  # fmt: skip
 
     # Namespaces

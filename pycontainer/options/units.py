@@ -6,17 +6,18 @@ option's name and adds it.
 
 from __future__ import annotations
 
+import math
 import re
 import signal
 from datetime import timedelta
 
 # Docker's spelling: one letter or the letter with "b", always powers of 1024 (go-units RAMInBytes).
-_SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?) ?(?P<unit>[kmgtp]?)(?:i?b)?", re.IGNORECASE)
+_SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?) ?(?P<unit>[kmgtp]?)(?:i?b)?", re.IGNORECASE | re.ASCII)
 _SIZE_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
-_DURATION_PART = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>ms|us|ns|s|m|h|d)")
+_DURATION_PART = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>ms|us|ns|s|m|h|d)", re.ASCII)
 _DURATION_UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 MAX_BYTES = 2**63 - 1  # the kernel's page counters and the runtime-spec's int64
-_RT_SIGNAL = re.compile(r"RTM(?P<base>IN|AX)(?P<offset>[+-]\d{1,2})?")
+_RT_SIGNAL = re.compile(r"RTM(?P<base>IN|AX)(?P<offset>[+-]\d{1,2})?", re.ASCII)
 
 
 def parse_size(value: object) -> int:
@@ -51,7 +52,7 @@ def parse_duration(value: object) -> float:
         seconds = _duration_text(value.strip())
     else:
         raise ValueError('give seconds, a timedelta, or text as "1.5s"')
-    if seconds != seconds or abs(seconds) > 1e9:  # not a number, or more than 30 years
+    if math.isnan(seconds) or abs(seconds) > 1e9:  # 30 years
         raise ValueError("a duration is a finite number of seconds")
     return seconds
 
@@ -66,7 +67,7 @@ def parse_seconds(value: object, *, minus_one: bool = False) -> float:
 
 def _duration_text(text: str) -> float:
     try:
-        return float(text)
+        return float(text) if text.isascii() else math.nan
     except ValueError:
         pass
     total, position = 0.0, 0
@@ -85,7 +86,7 @@ def parse_cpus(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError("give a number of CPUs as 1.5")
     try:
-        cpus = float(value)
+        cpus = float(value) if str(value).isascii() else math.nan
     except ValueError:
         raise ValueError("give a number of CPUs as 1.5") from None
     if not 0 < cpus < 1e6:

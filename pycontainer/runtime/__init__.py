@@ -9,14 +9,13 @@ if TYPE_CHECKING:
     from pycontainer.runtime.hostfacts import HostFacts
     from pycontainer.runtime.lifecycle import after
     from pycontainer.runtime.resources import plan_cgroups
-    from pycontainer.runtime.security import Security, seccomp_program, security
+    from pycontainer.runtime.security import seccomp_program
     from pycontainer.runtime.specgen import Identity, build_spec, identity, stop_signal
     from pycontainer.runtime.validate import check_spec
 
 __all__ = [
     "HostFacts",
     "Identity",
-    "Security",
     "after",
     "build_spec",
     "cgroups",
@@ -26,21 +25,18 @@ __all__ = [
     "plan_cgroups",
     "seccomp",
     "seccomp_program",
-    "security",
     "stop_signal",
 ]
 
 _HOME = {
     "HostFacts": "hostfacts",
     "Identity": "specgen",
-    "Security": "security",
     "after": "lifecycle",
     "build_spec": "specgen",
     "check_spec": "validate",
     "identity": "specgen",
     "plan_cgroups": "resources",
     "seccomp_program": "security",
-    "security": "security",
     "stop_signal": "specgen",
 }
 

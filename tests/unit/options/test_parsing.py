@@ -1,0 +1,172 @@
+"""Keywords become checked options, and options survive being stored as JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from pycontainer.errors import InvalidOption
+from pycontainer.options import OPTIONS, RunOptions, dump_run_options, parse_run_options
+
+ACCEPTED: list[tuple[str, Any, Any]] = [
+    ("command", ["echo", "a b"], ("echo", "a b")),
+    ("command", "echo 'a b'", ("echo", "a b")),
+    ("entrypoint", "", ()),
+    ("env", {"A": "1", "N": 2, "GONE": None}, {"A": "1", "N": "2", "GONE": None}),
+    ("env", ["A=1=2", "GONE", "EMPTY="], {"A": "1=2", "GONE": None, "EMPTY": ""}),
+    ("workdir", "/srv", "/srv"),
+    ("user", "web:staff", "web:staff"),
+    ("group_add", ["audio", 44], ("audio", "44")),
+    ("labels", {"a": "b", "c": ""}, {"a": "b", "c": ""}),
+    ("labels", ["a=b", "flag"], {"a": "b", "flag": ""}),
+    ("annotations", {"k": "v"}, {"k": "v"}),
+    ("name", "box-1", "box-1"),
+    ("hostname", "box.example", "box.example"),
+    ("domainname", "example.org", "example.org"),
+    ("init", True, True),
+    ("stop_signal", "SIGINT", 2),
+    ("stop_timeout", "1m", 60.0),
+    ("platform", "linux/arm64", "linux/arm64"),
+    ("pull", "always", "always"),
+    ("auto_remove", True, True),
+    ("log_max_size", "10m", 10 << 20),
+    ("log_max_files", 3, 3),
+    ("memory", "64m", 64 << 20),
+    ("memory_swap", -1, -1),
+    ("memory_reservation", "32m", 32 << 20),
+    ("memory_swappiness", 10, 10),
+    ("oom_kill_disable", True, True),
+    ("oom_score_adj", -500, -500),
+    ("shm_size", "16m", 16 << 20),
+    ("cpus", "1.5", 1.5),
+    ("cpu_shares", 512, 512),
+    ("cpu_period", 50000, 50000),
+    ("cpu_quota", -1, -1),
+    ("cpu_rt_period", 1000000, 1000000),
+    ("cpu_rt_runtime", 900000, 900000),
+    ("cpuset_cpus", "0-2,4", "0-2,4"),
+    ("cpuset_mems", "0", "0"),
+    ("pids_limit", "64", 64),
+    ("blkio_weight", 300, 300),
+    ("blkio_weight_device", {"/dev/sda": 200}, {"/dev/sda": 200}),
+    ("device_read_bps", ["/dev/sda:1m"], {"/dev/sda": 1 << 20}),
+    ("device_write_bps", {"/dev/sda": "2m"}, {"/dev/sda": 2 << 20}),
+    ("device_read_iops", {"/dev/sda": 100}, {"/dev/sda": 100}),
+    ("device_write_iops", "/dev/sda:7", {"/dev/sda": 7}),
+    ("cgroup_parent", "/jobs", "/jobs"),
+    ("cgroup_conf", {"memory.high": "32M"}, {"memory.high": "32M"}),
+    ("ulimits", {"nofile": 1024, "core": (0, -1)}, {"nofile": (1024, 1024), "core": (0, 2**64 - 1)}),
+    ("ulimits", "nofile=10:20", {"nofile": (10, 20)}),
+    ("network", "host", "host"),
+    ("ipc", "host", "host"),
+    ("pid", "host", "host"),
+    ("uts", "host", "host"),
+    ("cgroupns", "host", "host"),
+    ("userns", "private", "private"),
+    ("uid_map", "0:100000:65536", ("0:100000:65536",)),
+    ("gid_map", ["0:100000:65536"], ("0:100000:65536",)),
+    ("time", "private", "private"),
+    ("read_only", True, True),
+    ("tmpfs", ["/run:size=1m", "/tmp"], {"/run": "size=1m", "/tmp": ""}),
+    ("tmpfs", "/run", {"/run": ""}),
+    ("devices", ["/dev/fuse"], ("/dev/fuse",)),
+    ("sysctls", {"net.core.somaxconn": 512}, {"net.core.somaxconn": "512"}),
+    ("cap_add", "NET_ADMIN", ("NET_ADMIN",)),
+    ("cap_drop", ["ALL"], ("ALL",)),
+    ("security_opt", ["seccomp=unconfined"], ("seccomp=unconfined",)),
+    ("privileged", True, True),
+]
+
+
+def test_the_table_below_speaks_of_every_option() -> None:
+    assert {name for name, _, _ in ACCEPTED} == set(OPTIONS)
+
+
+@pytest.mark.parametrize(("name", "given", "kept"), ACCEPTED)
+def test_a_value_is_read_and_survives_json(name: str, given: Any, kept: Any) -> None:
+    options = parse_run_options(**{name: given})
+    assert getattr(options, name) == kept
+    stored = json.loads(json.dumps(dump_run_options(options)))
+    assert parse_run_options(**stored) == options
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("command", 3),
+        ("command", ["a\0b"]),
+        ("env", {"A=B": "1"}),
+        ("env", {"": "1"}),
+        ("env", {"A": "x\0"}),
+        ("env", "A=1"),
+        ("env", {"A": True}),
+        ("workdir", "srv"),
+        ("user", ""),
+        ("user", "a\nb"),
+        ("name", "-box"),
+        ("name", "a" * 129),
+        ("hostname", "-a"),
+        ("hostname", "a" * 64),
+        ("hostname", "a\n"),
+        ("init", "yes"),
+        ("stop_timeout", -2),
+        ("stop_signal", "SIGX"),
+        ("pull", "sometimes"),
+        ("log_max_size", 10),
+        ("log_max_files", 0),
+        ("memory", "-1"),
+        ("memory", "lots"),
+        ("memory_swappiness", 101),
+        ("oom_score_adj", -1001),
+        ("cpus", 0),
+        ("cpu_shares", 262145),
+        ("cpuset_cpus", "0-"),
+        ("cpuset_cpus", "0-99999999"),
+        ("cpuset_cpus", "0\n"),
+        ("pids_limit", -2),
+        ("blkio_weight", 5),
+        ("device_read_bps", {"sda": 1}),
+        ("device_read_bps", {"/dev/sda": -1}),
+        ("ulimits", {"files": 1}),
+        ("ulimits", {"nofile": (2, 1)}),
+        ("ulimits", {"nofile": -2}),
+        ("ulimits", {"nofile": "1:2:3"}),
+        ("network", "bridge"),
+        ("uid_map", "0:0"),
+        ("uid_map", "0:4294967290:10"),
+        ("tmpfs", {"run": ""}),
+        ("sysctls", {"net.core.somaxconn": None}),
+        ("privileged", 1),
+    ],
+)
+def test_a_bad_value_names_the_option_and_the_value(name: str, given: Any) -> None:
+    with pytest.raises(InvalidOption) as caught:
+        parse_run_options(**{name: given})
+    assert str(caught.value).startswith(f"option {name}=")
+
+
+def test_none_means_not_asked() -> None:
+    assert parse_run_options(memory=None, env=None) == RunOptions()
+    assert dump_run_options(RunOptions()) == {}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [("memry", "memory"), ("pid_limit", "pids_limit"), ("environment", "env"), ("cap", "cap_add")],
+)
+def test_an_unknown_keyword_suggests_the_nearest(wrong: str, right: str) -> None:
+    with pytest.raises(TypeError, match=f"unknown option '{wrong}'; did you mean '{right}'"):
+        parse_run_options(**{wrong: 1})
+
+
+def test_a_keyword_like_nothing_known_is_a_plain_error() -> None:
+    with pytest.raises(TypeError, match=r"^unknown option 'xyzzy'$"):
+        parse_run_options(xyzzy=1)
+
+
+def test_an_error_about_the_environment_does_not_tell_its_values() -> None:
+    with pytest.raises(InvalidOption) as caught:
+        parse_run_options(env={"TOKEN": "secret", "": "x"})
+    assert "secret" not in str(caught.value)
