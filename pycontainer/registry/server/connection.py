@@ -28,10 +28,10 @@ import attrs
 import h11
 
 from pycontainer.registry.server.limits import ServerLimits
-from pycontainer.registry.server.messages import FileSpan, Request, Response, Stream
+from pycontainer.registry.server.messages import FileSpan, Request, Response
+from pycontainer.registry.server.shaping import Shaping, blocks, shaped
 
 _RECEIVE_BYTES: Final = 256 << 10
-_SEND_BYTES: Final = 1 << 20
 _SENDFILE_BYTES: Final = 16 << 20
 
 # Smaller body pieces travel in one packet with the head; bigger ones are not worth the copy.
@@ -56,26 +56,6 @@ class BadRequest(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
-
-
-@attrs.frozen(kw_only=True)
-class Shaping:
-    """How a response is spoilt on its way out (faults); the defaults spoil nothing.
-
-    stop_after: send so many body bytes, then close. reset: close with a reset. flip_at: invert the bits
-    of that body byte. bytes_per_s: pace. endless: repeat the body for ever, chunked.
-    """
-
-    stop_after: int | None = None
-    reset: bool = False
-    flip_at: int | None = None
-    bytes_per_s: float | None = None
-    endless: bool = False
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether the body may go out by sendfile."""
-        return self.flip_at is None and self.bytes_per_s is None and not self.endless
 
 
 class Connection:
@@ -307,7 +287,7 @@ class Connection:
             self._send(head, pace, more=left > 0)
             self._send_file(attrs.evolve(body, length=left), pace)
         else:
-            for block in _shaped(_blocks(body, shaping), left, shaping):
+            for block in shaped(blocks(body, shaping), left, shaping):
                 framed = self._h11.send(h11.Data(data=block)) or b"" if shaping.endless else block
                 self._send(head + framed if len(block) < _JOIN_BYTES else head, pace)
                 if len(block) >= _JOIN_BYTES:
@@ -403,38 +383,3 @@ class IncomingBody:
             if len(content) > limit_bytes:
                 return None
         return bytes(content)
-
-
-def _blocks(body: bytes | FileSpan | Stream, shaping: Shaping) -> Iterator[bytes]:
-    """The body in pieces of a size that suits the pace."""
-    size = (
-        _SEND_BYTES if shaping.bytes_per_s is None else max(1, min(64 << 10, int(shaping.bytes_per_s / 20)))
-    )
-    if isinstance(body, Stream):
-        yield from body.chunks
-    elif isinstance(body, FileSpan):
-        offset, end = body.offset, body.offset + body.length
-        while offset < end and (block := os.pread(body.fd, min(size, end - offset), offset)):
-            yield block
-            offset += len(block)
-    else:
-        while True:
-            yield from (body[start : start + size] for start in range(0, len(body), size))
-            if not shaping.endless or not body:
-                return
-
-
-def _shaped(blocks: Iterator[bytes], left: int, shaping: Shaping) -> Iterator[bytes]:
-    """Cut the blocks off after so many bytes and spoil the byte that is to be spoilt."""
-    offset = 0
-    for block in blocks:
-        if not shaping.endless:
-            block = block[: left - offset]
-        at = -1 if shaping.flip_at is None else shaping.flip_at - offset
-        if 0 <= at < len(block):
-            block = block[:at] + bytes([block[at] ^ 0xFF]) + block[at + 1 :]
-        offset += len(block)
-        if block:
-            yield block
-        if offset >= left and not shaping.endless:
-            return

@@ -16,8 +16,8 @@ from typing import Final
 import attrs
 
 from pycontainer.errors import InvalidInput
-from pycontainer.registry.server.connection import Shaping
 from pycontainer.registry.server.messages import Response
+from pycontainer.registry.server.shaping import Shaping
 
 
 @attrs.frozen
