@@ -69,7 +69,10 @@ _LOW_FLAGS = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC  # the same bi
 
 
 def create(fstype: bytes, options: Iterable[tuple[bytes, bytes | None]] = (), attributes: int = 0) -> int:
-    """A detached mount of a new file system; options with None are flags. Raises OSError naming the option."""
+    """A detached mount of a new file system; options with None are flags.
+
+    Raises OSError naming the option.
+    """
     fs = syscalls.fsopen(fstype)
     key: bytes | None = None
     try:
@@ -139,7 +142,7 @@ def _explained(fs: int, error: OSError, key: bytes | None) -> OSError:
 
 
 def clone(fd: int, *, recursive: bool = False, path: bytes = b"") -> int:
-    """A detached copy of the mount, or tree of mounts, at path beneath fd; a symbolic link is not followed."""
+    """A detached copy of the mount, or tree of mounts, at path beneath fd; a link is not followed."""
     flags = _OPEN_TREE_CLONE | syscalls.AT_SYMLINK_NOFOLLOW
     if not path:
         flags |= syscalls.AT_EMPTY_PATH

@@ -361,7 +361,7 @@ def join_session_keyring(name: bytes) -> None:
 
 
 def trim_heap() -> None:
-    """Give the C heap's free pages back to the kernel. Source: malloc_trim(3); musl has none and needs none."""
+    """Give the C heap's free pages back to the kernel; musl needs it not. Source: malloc_trim(3)."""
     trim = getattr(_libc, "malloc_trim", None)
     if trim is not None:
         trim(ctypes.c_size_t(0))
@@ -428,3 +428,58 @@ def landlock_restrict_self(ruleset: int) -> None:
 def syncfs(fd: int) -> None:
     """Write back the file system fd lies on; reports its write errors since Linux 5.8. Source: sync(2)."""
     _checked(_libc.syncfs(ctypes.c_int(fd)))
+
+
+def kernel_version() -> tuple[int, int]:
+    """Major and minor version of the running kernel."""
+    major, minor = os.uname().release.split("-")[0].split(".")[:2]
+    return int(major), int(minor)
+
+
+# bpf(2)
+SYS_BPF = _number(321, 280)
+BPF_PROG_TYPE_CGROUP_DEVICE = 15
+BPF_CGROUP_DEVICE = 6
+
+
+class BpfProgLoad(ctypes.Structure):
+    """The head of union bpf_attr for BPF_PROG_LOAD (48 bytes)."""
+
+    _fields_ = (
+        ("prog_type", ctypes.c_uint32),
+        ("insn_cnt", ctypes.c_uint32),
+        ("insns", ctypes.c_uint64),
+        ("license", ctypes.c_uint64),
+        ("log_level", ctypes.c_uint32),
+        ("log_size", ctypes.c_uint32),
+        ("log_buf", ctypes.c_uint64),
+        ("kern_version", ctypes.c_uint32),
+        ("prog_flags", ctypes.c_uint32),
+    )
+
+
+class BpfProgAttach(ctypes.Structure):
+    """The head of union bpf_attr for BPF_PROG_ATTACH (16 bytes)."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_uint32) for name in ("target_fd", "attach_bpf_fd", "attach_type", "attach_flags")
+    )
+
+
+def bpf_load(program_type: int, program: bytes) -> int:
+    """Load a program of eight-byte instructions; its descriptor. Source: bpf(2), BPF_PROG_LOAD."""
+    code = ctypes.create_string_buffer(program, len(program))
+    licence = ctypes.create_string_buffer(b"Apache-2.0")
+    attr = BpfProgLoad(
+        prog_type=program_type,
+        insn_cnt=len(program) // 8,
+        insns=ctypes.addressof(code),
+        license=ctypes.addressof(licence),
+    )
+    return raw(SYS_BPF, ctypes.c_int(5), ctypes.byref(attr), ctypes.c_uint(ctypes.sizeof(attr)))
+
+
+def bpf_attach(program_fd: int, cgroup_fd: int, kind: int) -> None:
+    """Attach a program to a cgroup, beside what is there (BPF_F_ALLOW_MULTI). Source: bpf(2)."""
+    attr = BpfProgAttach(cgroup_fd, program_fd, kind, 2)
+    raw(SYS_BPF, ctypes.c_int(8), ctypes.byref(attr), ctypes.c_uint(ctypes.sizeof(attr)))

@@ -1,12 +1,12 @@
 """Carries out a cgroup plan: makes, fills, reads, empties and removes directories. Holds no policy.
 
-Plan: {"dirs": [...], "writes": [[file, value, required], ...], "procs": [cgroup.procs files],
-"clone_into": directory or None, "reads": {name: file | [file, key] | [file, key, factor]},
-"kill": cgroup.kill file or None}. Works for versions 1 and 2 alike.
+The plan's fields are described in `pycontainer.runtime.cgroups.plan.CgroupPlan`; versions 1, 2 and hybrid
+hosts all come out as directories, files and values.
 """
 
 from __future__ import annotations
 
+import binascii
 import errno
 import os
 import select
@@ -16,26 +16,64 @@ from collections.abc import Mapping
 from typing import Any
 
 from pycontainer import errors
+from pycontainer.kernel import syscalls
 
 Plan = Mapping[str, Any]
 
 _REMOVE_WAIT_S = 5.0
+_MAKE_ATTEMPTS = 10
 
 
 def make(plan: Plan) -> None:
     """Make the directories and set the limits. Raises LaunchError naming the file."""
+    for attempt in range(_MAKE_ATTEMPTS):
+        try:
+            _make_once(plan)
+            break
+        except FileNotFoundError as error:
+            # The last container of a parent directory takes it away, perhaps just now.
+            if attempt == _MAKE_ATTEMPTS - 1:
+                raise _refused(os.fsdecode(error.filename or ""), "a directory", error) from error
+    program = plan.get("device_bpf_b64")
+    if program:
+        _attach_device_rules(plan["clone_into"], binascii.a2b_base64(program))
+
+
+def _make_once(plan: Plan) -> None:
     for directory in plan.get("dirs") or ():
         _make_directory(directory)
-    for file, value, required in plan.get("writes") or ():
+    for file, value, is_required in plan.get("writes") or ():
         try:
             _write(file, value)
+        except FileNotFoundError as error:
+            if not os.path.exists(os.path.dirname(file)):
+                raise
+            if is_required:
+                raise _refused(file, value, error) from error
         except OSError as error:
-            if required:
-                raise errors.LaunchError(
-                    f"the limit {value!r} cannot be set in {file}: {error.strerror}",
-                    step="cgroup",
-                    reason=str(error),
-                ) from error
+            if is_required:
+                raise _refused(file, value, error) from error
+
+
+def _refused(file: str, value: str, error: OSError) -> errors.LaunchError:
+    return errors.LaunchError(
+        f"cgroup: {value!r} cannot be set in {file}: {error.strerror}", step="cgroup", reason=str(error)
+    )
+
+
+def _attach_device_rules(directory: str, program: bytes) -> None:
+    """Version 2 knows no device files: a program decides on each access (BPF_PROG_TYPE_CGROUP_DEVICE)."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        loaded = syscalls.bpf_load(syscalls.BPF_PROG_TYPE_CGROUP_DEVICE, program)
+        try:
+            syscalls.bpf_attach(loaded, fd, syscalls.BPF_CGROUP_DEVICE)
+        finally:
+            os.close(loaded)
+    except OSError as error:
+        raise _refused(directory, "device rules", error) from error
+    finally:
+        os.close(fd)
 
 
 def _make_directory(path: str) -> None:
@@ -108,7 +146,7 @@ def is_empty(plan: Plan) -> bool:
 
 def _members(plan: Plan) -> set[int]:
     pids: set[int] = set()
-    for file in {f"{path}/cgroup.procs" for path in plan.get("dirs") or ()}:
+    for file in {f"{path}/cgroup.procs" for path in plan.get("own") or ()}:
         try:
             fd = os.open(file, os.O_RDONLY)
         except OSError:
@@ -178,12 +216,16 @@ def _wait_for(pids: set[int], deadline: float) -> None:
 
 
 def remove(plan: Plan) -> list[str]:
-    """Remove the directories, deepest first; those that stay busy are returned."""
+    """Remove the container's own directories, with any below; those that stay busy are returned."""
     deadline = time.monotonic() + _REMOVE_WAIT_S
-    kept = []
-    for path in reversed(plan.get("dirs") or ()):
-        if not _remove_directory(path, deadline):
-            kept.append(path)
+    own = plan.get("own") or ()
+    kept = [path for path in own if not _remove_directory(path, deadline)]
+    for parent in reversed(plan.get("dirs") or ()):
+        if parent not in own:
+            try:
+                os.rmdir(parent)
+            except OSError:
+                pass  # other containers are in it
     return kept
 
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import os
 import struct
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
-from pycontainer.launcher.plan import Step
+from pycontainer.launcher import plan
 from pycontainer.launcher.steps.context import Context, Refused
 
 READY = b"x"
+PLANNING = 0xFFFF
+"""Instead of a step: the specification could not be planned, which planning again will explain."""
+
 _RECORD = struct.Struct("<HHB")
 _MAX_TEXT = 3000  # a pipe takes 4096 bytes in one piece (pipe(7), PIPE_BUF)
 
@@ -28,10 +31,12 @@ class Failure(NamedTuple):
     text: str
 
 
-def run(steps: tuple[Step, ...], context: Context) -> NoReturn:
-    """Carry out the steps; the last one executes the program."""
-    index = 0
+def run(params: dict[str, Any], seccomp: bytes, context: Context) -> NoReturn:
+    """Plan the steps and carry them out; the last one executes the program."""
+    index = PLANNING
     try:
+        steps = plan.plan(params["spec"], params, seccomp=seccomp)
+        context.env = plan.environment(params["spec"])
         for index, step in enumerate(steps):
             if index == len(steps) - 1:
                 os.write(context.error, READY)

@@ -27,7 +27,8 @@ from pycontainer.checkpoints import reached
 from pycontainer.kernel import namespaces, pidfd, syscalls
 from pycontainer.launcher import cgroup, child, logs, plan, status, trees
 from pycontainer.launcher.protocol import Channel, describe_error
-from pycontainer.launcher.steps.context import Context
+from pycontainer.launcher.steps import mounts, rootfs
+from pycontainer.launcher.steps.context import Context, Refused
 
 __all__ = ["CHECKPOINTS", "launch"]
 
@@ -93,12 +94,12 @@ class _Monitor:
         self.buffer = bytearray(logs.CHUNK)
         self.outputs: dict[int, _Output] = {}
         self.poller = select.poll()
-        self.fields: dict[str, Any] = {"state": "created", "id": params["id"], "boot_id": status.BOOT_ID}
+        self.fields: dict[str, Any] = {"id": params["id"], "boot_id": status.BOOT_ID}
         self.pid = -1
         self.pidfd = -1
         self.report = -1
         self.said = b""
-        self.mounts = -1
+        self.mount_namespace = -1
         self.has_own_pids = True
         self.code = -1
 
@@ -107,24 +108,32 @@ class _Monitor:
     def start(self) -> None:
         """Clone the process and wait until it executes the program. Raises LaunchError and others."""
         syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
-        # A child that holds 0 to 2 must still be told from these by number; and the helper ignores it.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        me = os.getpid()
-        self.fields.update(monitor_pid=me, monitor_start=pidfd.start_time(me), created_at_ns=time.time_ns())
-        status.write(self.directory, self.fields)
-        planned = plan.plan(self.params["spec"], self.params, seccomp=self._seccomp())
-        self.has_own_pids = planned.has_own_pids
+        outline = plan.outline(self.params["spec"], self.params)
+        self.has_own_pids = outline.has_own_pids
         cgroup.make(self.cgroup)
         reached("start.cgroup.made")
-        self._clone(planned)
-        self._await_exec(planned)
-        self.fields.update(state="running", started_at_ns=time.time_ns())
+        self._clone(outline)
+        self._prepare_running()
+        self._await_exec()
         reached("start.process.executed")
-        status.write(self.directory, self.fields)
+        status.replace(self.directory)
         reached("start.status.written")
         self._send({"event": "started", "pid": self.pid, "pid_start": self.fields["pid_start"]})
         if not self.is_owned:
             self._close_channel()
+
+    def _prepare_running(self) -> None:
+        """Use the time in which the clone sets itself up for what will be needed when it is done."""
+        me = os.getpid()
+        self.fields.update(
+            state="running",
+            monitor_pid=me,
+            monitor_start=pidfd.start_time(me),
+            started_at_ns=time.time_ns(),
+        )
+        status.prepare(self.directory, self.fields)
+        syscalls.trim_heap()
 
     def _seccomp(self) -> bytes:
         if "seccomp" in self.fds:
@@ -132,42 +141,33 @@ class _Monitor:
                 return file.read()
         return binascii.a2b_base64(self.params.get("seccomp_b64") or "")
 
-    def _clone(self, planned: plan.Plan) -> None:
+    def _clone(self, outline: plan.Outline) -> None:
         """Clone the first process into its namespaces and give it what only its parent can."""
         me = os.pidfd_open(os.getpid())
-        streams = {"stdin": self.fds["stdin"]} if "stdin" in self.fds else {}
-        if not streams:
-            streams["stdin"] = os.open("/dev/null", os.O_RDONLY)
-        writers = []
+        given = self._open_root()
+        given["stdin"] = self.fds.pop("stdin") if "stdin" in self.fds else os.open("/dev/null", os.O_RDONLY)
         for name, number in (("stdout", logs.STDOUT), ("stderr", logs.STDERR)):
-            reader, writer = os.pipe2(os.O_CLOEXEC)
+            reader, given[name] = os.pipe2(os.O_CLOEXEC)
             os.set_blocking(reader, False)
             self.outputs[reader] = _Output(reader, number)
-            streams[name] = writer
-            writers.append(writer)
         self.report, report = os.pipe2(os.O_CLOEXEC)
         go, self_go = os.pipe2(os.O_CLOEXEC)
-        for key, kind, path in planned.joined:
-            streams[key] = os.open(path, os.O_RDONLY)
-            if kind == namespaces.NEWPID:
-                namespaces.enter(streams[key], kind)  # for the children only (setns(2))
-        self._offset_clocks(planned)
+        trees = self._open_trees(outline)
+        self._open_namespaces(outline, given)
+        seccomp = self._seccomp()
         born_in = -1
         if self.cgroup.get("clone_into"):
             born_in = os.open(self.cgroup["clone_into"], os.O_RDONLY | os.O_DIRECTORY)
-        self.pid, self.pidfd = syscalls.clone3(planned.clone_flags, cgroup_fd=born_in)
+        self.pid, self.pidfd = syscalls.clone3(outline.clone_flags, cgroup_fd=born_in)
         if self.pid == 0:
             os.close(self_go)  # else our own copy would keep the monitor's death from being seen
-            context = Context(monitor=me, go=go, error=report, fds=streams)
-            context.env = planned.env
-            child.run(planned.steps, context)
-        for fd in (me, go, report, *streams.values(), *((born_in,) if born_in >= 0 else ())):
+            child.run(self.params, seccomp, Context(monitor=me, go=go, error=report, fds=given, trees=trees))
+        for fd in (me, go, report, *given.values(), *trees, *((born_in,) if born_in >= 0 else ())):
             os.close(fd)
-        self.fds = {name: fd for name, fd in self.fds.items() if name != "stdin"}
         reached("start.init.cloned")
         self._hold_mounts()
         try:
-            self._map_ids(planned)
+            self._map_ids(outline)
             cgroup.enter(self.cgroup, self.pid)
             os.write(self_go, b"g")
         except BrokenPipeError:
@@ -176,17 +176,46 @@ class _Monitor:
             os.close(self_go)
         self.fields.update(pid=self.pid, pid_start=pidfd.start_time(self.pid))
 
-    def _offset_clocks(self, planned: plan.Plan) -> None:
-        if not planned.time_offsets:
-            return
-        # Only before the first process is in it can a time namespace be set (time_namespaces(7)).
-        namespaces.leave(namespaces.NEWTIME)
-        with open("/proc/self/timens_offsets", "wb", buffering=0) as file:
-            for line in planned.time_offsets:
-                file.write(line)
+    def _open_root(self) -> dict[str, int]:
+        layers = plan.overlay(self.params)
+        try:
+            if layers is None:
+                return {"root": rootfs.copy_directory(os.fsencode(self.params["rootfs"]["dir"]))}
+            root = rootfs.assemble(*layers)
+        except OSError as error:
+            raise errors.LaunchError(
+                f"rootfs: the container's file system cannot be mounted: {error.strerror}",
+                step="rootfs",
+                reason=str(error),
+            ) from error
+        return {} if root is None else {"root": root}
 
-    def _map_ids(self, planned: plan.Plan) -> None:
-        for name, content in (("uid_map", planned.uid_map), ("gid_map", planned.gid_map)):
+    def _open_trees(self, outline: plan.Outline) -> list[int]:
+        try:
+            return mounts.copy_trees(outline.trees)
+        except Refused as refused:
+            raise errors.LaunchError(refused.message, step="mounts", reason=refused.message) from None
+
+    def _open_namespaces(self, outline: plan.Outline, given: dict[str, int]) -> None:
+        for key, kind, path in outline.joined:
+            try:
+                given[key] = os.open(path, os.O_RDONLY)
+                if kind == namespaces.NEWPID:
+                    namespaces.enter(given[key], kind)  # for the children only (setns(2))
+            except OSError as error:
+                raise errors.LaunchError(
+                    f"the namespace {path} cannot be joined: {error.strerror}",
+                    step="namespaces",
+                    reason=str(error),
+                ) from error
+        if outline.time_offsets:
+            # Only before the first process is in it can a time namespace be set (time_namespaces(7)).
+            namespaces.leave(namespaces.NEWTIME)
+            with open("/proc/self/timens_offsets", "wb", buffering=0) as file:
+                file.write(b"".join(outline.time_offsets))
+
+    def _map_ids(self, outline: plan.Outline) -> None:
+        for name, content in (("uid_map", outline.uid_map), ("gid_map", outline.gid_map)):
             if not content:
                 continue
             try:
@@ -201,11 +230,11 @@ class _Monitor:
 
     def _hold_mounts(self) -> None:
         try:
-            self.mounts = os.open(f"/proc/{self.pid}/ns/mnt", os.O_RDONLY)
+            self.mount_namespace = os.open(f"/proc/{self.pid}/ns/mnt", os.O_RDONLY)
         except OSError:
-            self.mounts = -1  # only the time of the take-down is lost
+            self.mount_namespace = -1  # only the time of the take-down is lost
 
-    def _await_exec(self, planned: plan.Plan) -> None:
+    def _await_exec(self) -> None:
         """Read the report to its end while the output is pumped. Raises LaunchError."""
         for fd in self.outputs:
             self.poller.register(fd, _READ)
@@ -215,9 +244,21 @@ class _Monitor:
             self._serve_ready(None)
         is_ready, failure = child.parse(self.said)
         if failure is not None:
-            raise _launch_error(planned, failure)
+            raise self._failed(failure)
         if not is_ready:
             raise self._killed_early()
+
+    def _failed(self, failure: child.Failure) -> Exception:
+        """What the child reported, as the error that the caller gets."""
+        spec = self.params["spec"]
+        try:
+            steps = plan.plan(spec, self.params)
+        except errors.InvalidInput as error:
+            return error
+        step = steps[failure.step].name if failure.step < len(steps) else "plan"
+        reason = failure.text or os.strerror(failure.errno)
+        message = reason if failure.exit_code != 125 else f"{step}: {reason}"
+        return errors.LaunchError(message, step=step, reason=reason, exit_code=failure.exit_code)
 
     def _killed_early(self) -> errors.LaunchError:
         _, wait_status, _ = os.wait4(self.pid, 0)
@@ -240,10 +281,7 @@ class _Monitor:
         described = describe_error(error, "launch")
         code = error.exit_code if isinstance(error, errors.LaunchError) else 125
         self.fields.update(state="exited", exit_code=code, error=str(error), finished_at_ns=time.time_ns())
-        try:
-            status.write(self.directory, self.fields)
-        except OSError:
-            pass  # the disk is full or the directory gone; the message still says what happened
+        self._write_status()
         self._release()
         self._send({"error": described})
         self._remove_files()
@@ -259,7 +297,6 @@ class _Monitor:
     def watch(self) -> None:
         """Serve until the first process has ended."""
         self.poller.register(self.pidfd, _READ)
-        syscalls.trim_heap()
         while not self._serve_ready(None):
             pass
         reached("stop.exit.seen")
@@ -376,10 +413,8 @@ class _Monitor:
             finished_at_ns=time.time_ns(),
             log_lost_bytes=self.log.lost_bytes,
         )
-        try:
-            status.write(self.directory, self.fields)
-        except OSError:
-            pass  # the disk is full or the directory gone; the message still says what happened
+        if not self.params.get("auto_remove"):
+            self._write_status()
         reached("stop.status.written")
         is_whole = self._send_exited(code, was_oom, figures)
         self._release()
@@ -406,6 +441,13 @@ class _Monitor:
         self._send(message)
         return is_whole
 
+    def _write_status(self) -> None:
+        try:
+            status.prepare(self.directory, self.fields)
+            status.replace(self.directory)
+        except OSError:
+            pass  # the disk is full or the directory gone; the message still says what happened
+
     def _drain(self) -> None:
         """Take what is still in the pipes; every writer is dead by now."""
         for output in self.outputs.values():
@@ -414,9 +456,9 @@ class _Monitor:
 
     def _release(self) -> None:
         """Let go of what the kernel holds for the container."""
-        if self.mounts >= 0:
-            os.close(self.mounts)
-            self.mounts = -1
+        if self.mount_namespace >= 0:
+            os.close(self.mount_namespace)
+            self.mount_namespace = -1
         if self.cgroup:
             if cgroup.remove(self.cgroup) and cgroup.kill_all(self.cgroup):
                 cgroup.remove(self.cgroup)
@@ -440,14 +482,3 @@ class _Monitor:
         parent_fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
         trees.remove(parent_fd, name)
         reached("remove.files.removed")
-
-
-def _launch_error(planned: plan.Plan, failure: child.Failure) -> errors.LaunchError:
-    step = planned.steps[failure.step].name
-    reason = failure.text or os.strerror(failure.errno)
-    return errors.LaunchError(
-        reason if failure.exit_code != 125 else f"{step}: {reason}",
-        step=step,
-        reason=reason,
-        exit_code=failure.exit_code,
-    )

@@ -19,9 +19,8 @@ from pycontainer.kernel import caps, mounts, namespaces
 from pycontainer.launcher import mountoptions
 from pycontainer.launcher.steps import devices, identity, process, rootfs, security, settings
 from pycontainer.launcher.steps import mounts as mount_steps
-from pycontainer.launcher.steps.context import Context
 
-__all__ = ["Plan", "Step", "plan"]
+__all__ = ["Outline", "Overlay", "Step", "environment", "outline", "overlay", "plan"]
 
 Json = Mapping[str, Any]
 
@@ -34,20 +33,39 @@ class Step(NamedTuple):
     args: tuple[Any, ...] = ()
 
 
-class Plan(NamedTuple):
-    """What the monitor clones, and what the clone then does."""
+class Overlay(NamedTuple):
+    """Directories, top layer first, and options of an overlay mount."""
 
-    clone_flags: int
+    lower: tuple[bytes, ...]
+    upper: bytes
+    work: bytes
+    options: tuple[tuple[bytes, bytes | None], ...]
+
+
+class Outline(NamedTuple):
+    """What the monitor must know before it clones; the rest is the clone's own business."""
+
+    new: int
+    """Namespaces to make, as CLONE_NEW* flags."""
     joined: tuple[tuple[str, int, str], ...]
     """Namespaces to enter: (descriptor's name, kind, path)."""
     time_offsets: tuple[bytes, ...]
     """Lines for timens_offsets of a new time namespace."""
     uid_map: bytes
     gid_map: bytes
-    steps: tuple[Step, ...]
-    env: dict[bytes, bytes]
-    has_own_pids: bool
-    """Whether the kernel ends every process of the container with its first."""
+    trees: tuple[tuple[bytes, bool], ...]
+    """Trees of the host to bind: (path, recursive), in the order of the mounts."""
+
+    @property
+    def clone_flags(self) -> int:
+        """The namespaces a clone can be born in: the cgroup one is entered once the process is in its
+        cgroup, and a time namespace is set up first, for children."""
+        return self.new & ~(namespaces.NEWCGROUP | namespaces.NEWTIME)
+
+    @property
+    def has_own_pids(self) -> bool:
+        """Whether the kernel ends every process of the container with its first."""
+        return bool(self.new & namespaces.NEWPID)
 
 
 DEFAULT_NODES = (("null", 3), ("zero", 5), ("full", 7), ("random", 8), ("urandom", 9))
@@ -81,16 +99,32 @@ _LIMITS = (
 """By number, the same on x86-64 and arm64 (asm-generic/resource.h)."""
 
 
-def plan(spec: Json, params: Json, *, seccomp: bytes = b"") -> Plan:
-    """Work out the launch of this specification. Raises InvalidInput naming what cannot be done."""
+def outline(spec: Json, params: Json) -> Outline:
+    """What to clone for this specification. Raises InvalidInput naming what cannot be done."""
     linux = spec.get("linux") or {}
     new, joined = _namespaces(linux.get("namespaces") or ())
     has_users = bool(new & namespaces.NEWUSER)
-    env = _environment(spec["process"].get("env") or ())
+    return Outline(
+        new=new,
+        joined=joined,
+        time_offsets=_time_offsets(linux),
+        uid_map=_id_map(linux.get("uidMappings") or ()) if has_users else b"",
+        gid_map=_id_map(linux.get("gidMappings") or ()) if has_users else b"",
+        trees=tuple(
+            (_bytes(entry["source"]), options.is_recursive)
+            for entry, options in _wanted_mounts(spec, params)
+            if options.is_bind
+        ),
+    )
+
+
+def plan(spec: Json, params: Json, *, seccomp: bytes = b"") -> tuple[Step, ...]:
+    """Work out the steps to this container. Raises InvalidInput naming what cannot be done."""
+    new, joined = _namespaces((spec.get("linux") or {}).get("namespaces") or ())
     steps = [Step("process", process.settle)]
     if joined:
         steps.append(Step("namespaces", settings.join, (tuple((key, kind) for key, kind, _ in joined),)))
-    if has_users:
+    if new & namespaces.NEWUSER:
         steps.append(Step("user namespace", process.become_root))
     steps += _file_system(spec, params, new)
     steps += _settings(spec, new)
@@ -98,18 +132,19 @@ def plan(spec: Json, params: Json, *, seccomp: bytes = b"") -> Plan:
     steps.append(Step("cgroup", settings.wait_go))
     steps.append(Step("pivot", rootfs.pivot))
     steps += _identity(spec["process"], params)
-    steps += _confinement(spec, params, env, seccomp)
-    return Plan(
-        # The cgroup namespace is entered when the process is in its cgroup; a time namespace is for children.
-        clone_flags=new & ~(namespaces.NEWCGROUP | namespaces.NEWTIME),
-        joined=joined,
-        time_offsets=_time_offsets(linux),
-        uid_map=_id_map(linux.get("uidMappings") or ()) if has_users else b"",
-        gid_map=_id_map(linux.get("gidMappings") or ()) if has_users else b"",
-        steps=tuple(steps),
-        env=env,
-        has_own_pids=bool(new & namespaces.NEWPID),
-    )
+    steps += _confinement(spec, params, seccomp)
+    return tuple(steps)
+
+
+def overlay(params: Json) -> Overlay | None:
+    """The root's layers, or None when it is a plain directory."""
+    described = params["rootfs"].get("overlay")
+    if described is None:
+        return None
+    options: list[tuple[bytes, bytes | None]] = [(b"source", b"overlay")]
+    options += [(_bytes(flag), None) for flag in ("volatile", "userxattr") if described.get(flag)]
+    lower = tuple(_bytes(path) for path in described["lower"])
+    return Overlay(lower, _bytes(described["upper"]), _bytes(described["work"]), tuple(options))
 
 
 def _bytes(text: str) -> bytes:
@@ -141,9 +176,10 @@ def _namespaces(wanted: Sequence[Json]) -> tuple[int, tuple[tuple[str, int, str]
     return new, tuple(joined[kind] for kind in namespaces.FLAGS.values() if kind in joined)
 
 
-def _environment(entries: Sequence[str]) -> dict[bytes, bytes]:
+def environment(spec: Json) -> dict[bytes, bytes]:
+    """The program's variables. Raises InvalidInput."""
     env = {}
-    for entry in entries:
+    for entry in spec["process"].get("env") or ():
         name, equals, value = _bytes(entry).partition(b"=")
         if not name or not equals:
             raise errors.InvalidInput(f"environment entry {entry!r} is not of the form NAME=value")
@@ -167,12 +203,12 @@ def _id_map(entries: Sequence[Json]) -> bytes:
 
 def _file_system(spec: Json, params: Json, new: int) -> list[Step]:
     """Everything that is mounted or made under the root, masks last."""
-    binds: list[tuple[bytes, bool]] = []
-    attached = _mounts(spec, params, new, binds)
-    steps = [Step("mounts", mount_steps.open_sources, (tuple(binds),))] if binds else []
-    steps.append(Step("mounts", rootfs.isolate_mounts))
-    steps.append(_rootfs(params))
-    steps += attached
+    layers = overlay(params)
+    steps = [Step("mounts", rootfs.isolate_mounts)]
+    # A kernel that cannot assemble it detached (before 6.5) has it mounted in place.
+    fallback = layers if layers is not None else Overlay((), b"", b"", ())
+    steps.append(Step("rootfs", rootfs.attach_root, (*fallback, _bytes(params["container_dir"]))))
+    steps += _mounts(spec, params, new)
     linux = spec.get("linux") or {}
     masked = tuple(_bytes(_absolute(path, "masked path")) for path in linux.get("maskedPaths") or ())
     frozen = tuple(_bytes(_absolute(path, "read-only path")) for path in linux.get("readonlyPaths") or ())
@@ -185,23 +221,7 @@ def _file_system(spec: Json, params: Json, new: int) -> list[Step]:
     return steps
 
 
-def _rootfs(params: Json) -> Step:
-    place = _bytes(params["container_dir"])
-    source = params["rootfs"]
-    if "overlay" not in source:
-        return Step("rootfs", rootfs.bind_directory, (_bytes(source["dir"]), place))
-    overlay = source["overlay"]
-    options: list[tuple[bytes, bytes | None]] = [(b"source", b"overlay")]
-    if overlay.get("volatile"):
-        options.append((b"volatile", None))
-    if overlay.get("userxattr"):
-        options.append((b"userxattr", None))
-    lower = tuple(_bytes(path) for path in overlay["lower"])
-    args = (lower, _bytes(overlay["upper"]), _bytes(overlay["work"]), tuple(options), place)
-    return Step("rootfs", rootfs.mount_overlay, args)
-
-
-def _mounts(spec: Json, params: Json, new: int, binds: list[tuple[bytes, bool]]) -> list[Step]:
+def _wanted_mounts(spec: Json, params: Json) -> list[tuple[Json, mountoptions.MountOptions]]:
     wanted = list(spec.get("mounts") or ())
     taken = {entry["destination"] for entry in wanted}
     wanted += [
@@ -209,15 +229,25 @@ def _mounts(spec: Json, params: Json, new: int, binds: list[tuple[bytes, bool]])
         for path, source in (params.get("files") or {}).items()
         if path not in taken
     ]
+    found = []
+    for entry in wanted:
+        words = entry.get("options") or ()
+        found.append((entry, mountoptions.parse((*words, "bind") if entry.get("type") == "bind" else words)))
+    return found
+
+
+def _mounts(spec: Json, params: Json, new: int) -> list[Step]:
     steps: list[Step] = []
     nodes = _nodes(spec, new)
     in_cgroups = not new & namespaces.NEWCGROUP
-    for entry in wanted:
+    count = 0
+    for entry, options in _wanted_mounts(spec, params):
         destination = _absolute(entry["destination"], "mount destination")
         if entry.get("type") in ("cgroup", "cgroup2") and not in_cgroups:
             steps.append(Step("cgroup namespace", settings.enter_cgroup_namespace))
             in_cgroups = True
-        steps.append(_mount(entry, destination, params, binds))
+        steps.append(_mount(entry, options, destination, params, count))
+        count += options.is_bind
         if destination == "/dev" and nodes:
             steps += nodes
             nodes = []
@@ -226,29 +256,27 @@ def _mounts(spec: Json, params: Json, new: int, binds: list[tuple[bytes, bool]])
     return steps + nodes
 
 
-def _mount(entry: Json, destination: str, params: Json, binds: list[tuple[bytes, bool]]) -> Step:
-    options = mountoptions.parse(entry.get("options") or ())
-    fstype = entry.get("type") or ("bind" if options.is_bind else "")
+def _mount(
+    entry: Json, options: mountoptions.MountOptions, destination: str, params: Json, index: int
+) -> Step:
+    fstype = entry.get("type") or ""
     name = f"mount {destination}"
     if destination == "/":
-        raise errors.InvalidInput(
-            "nothing can be mounted over the container's root; choose a directory below it"
-        )
+        raise errors.InvalidInput("nothing can be mounted over the container's root; choose a directory")
     if destination == "/proc" or destination.startswith("/proc/"):
         if not (destination == "/proc" and fstype == "proc") and destination not in _PROC_FILES:
             raise errors.InvalidInput(
-                f"cannot mount on {destination}: /proc belongs to the kernel; mount elsewhere"
+                f"cannot mount on {destination}: /proc is the kernel's; mount elsewhere"
             )
     path = _bytes(destination)
-    if fstype == "bind" or options.is_bind:
-        binds.append((_bytes(entry["source"]), options.is_recursive))
+    if options.is_bind:
         attributes = (options.attributes, options.cleared, options.tree_attributes, options.tree_cleared)
         propagation = (
             options.propagation or mounts.MS_PRIVATE,
             options.propagates_recursively or not options.propagation,
         )
-        may_cover = destination in _PROC_FILES
-        return Step(name, mount_steps.mount_bind, (len(binds) - 1, path, attributes, propagation, may_cover))
+        is_proc_file = destination in _PROC_FILES
+        return Step(name, mount_steps.mount_bind, (index, path, attributes, propagation, is_proc_file))
     if fstype in ("cgroup", "cgroup2"):
         return _cgroup_mount(name, path, options, params)
     if not fstype:
@@ -265,22 +293,12 @@ def _mount(entry: Json, destination: str, params: Json, binds: list[tuple[bytes,
 
 def _cgroup_mount(name: str, path: bytes, options: mountoptions.MountOptions, params: Json) -> Step:
     """Version 2 is one file system of its own; version 1 a directory for each controller."""
-    controllers = _controllers((params.get("cgroup") or {}).get("procs") or ())
-    if not controllers:
+    view = (params.get("cgroup") or {}).get("view") or ()
+    if not view:
         args = (b"cgroup2", path, options.data, options.attributes, options.propagation)
         return Step(name, mount_steps.mount_filesystem, args)
+    controllers = tuple((_bytes(hierarchy), _bytes(directory)) for hierarchy, directory in view)
     return Step(name, mount_steps.mount_cgroups, (path, controllers, options.attributes))
-
-
-def _controllers(procs: Sequence[str]) -> tuple[tuple[bytes, bytes], ...]:
-    """(hierarchy's name, the container's directory in it), from the cgroup.procs files of version 1."""
-    found = []
-    for file in procs:
-        directory = posixpath.dirname(file)
-        hierarchy = directory.removeprefix("/sys/fs/cgroup/").partition("/")[0]
-        if file.startswith("/sys/fs/cgroup/"):
-            found.append((_bytes(hierarchy), _bytes(directory)))
-    return tuple(sorted(found))
 
 
 def _nodes(spec: Json, new: int) -> list[Step]:
@@ -345,14 +363,17 @@ def _sysctl(item: tuple[str, str]) -> tuple[bytes, bytes, bytes]:
 
 def _identity(described: Json, params: Json) -> list[Step]:
     user = described.get("user") or {}
-    extra = tuple(_bytes(name) for name in params.get("group_add") or ())
-    if params.get("user") is not None:
-        return [Step("user", identity.resolve, (_bytes(params["user"]), extra))]
+    extra = tuple(_bytes(name) for name in params.get("groups") or ())
+    text = params.get("user")
+    if text is None and extra:
+        text = f"{user.get('uid', 0)}:{user.get('gid', 0)}"
+    if text is not None:
+        return [Step("user", identity.resolve, (_bytes(text), extra))]
     ids = (user.get("uid", 0), user.get("gid", 0), tuple(user.get("additionalGids") or ()))
     return [Step("user", identity.use_ids, ids)]
 
 
-def _confinement(spec: Json, params: Json, env: Mapping[bytes, bytes], seccomp: bytes) -> list[Step]:
+def _confinement(spec: Json, params: Json, seccomp: bytes) -> list[Step]:
     described = spec["process"]
     steps = []
     limits = tuple(map(_limit, described.get("rlimits") or ()))

@@ -1,8 +1,8 @@
 """The one small file in which a monitor says how its container is. Replaced whole, never edited.
 
-Fields: state ("created", "running", "exited"), id, boot_id, monitor_pid, monitor_start, pid, pid_start,
-created_at_ns, started_at_ns, finished_at_ns, exit_code (128+n after signal n), signal, oom_killed,
-usage, error, log_lost_bytes. Start times are clock ticks since boot: with boot_id and pid they tell
+Before the first start there is none. Fields: state ("running", "exited"), id, boot_id, monitor_pid,
+monitor_start, pid, pid_start, started_at_ns, finished_at_ns, exit_code (128+n after signal n), signal,
+oom_killed, usage, error, log_lost_bytes. Start times are clock ticks since boot: with boot_id and pid they tell
 whether the process named here is still that one.
 """
 
@@ -14,23 +14,25 @@ from collections.abc import Mapping
 from typing import Any
 
 NAME = "status.json"
-_TEMPORARY = ".status.json.new"
+_NEW = ".status.json.new"
 
 # Read once, when the helper starts: every monitor is forked from it.
 with open("/proc/sys/kernel/random/boot_id") as _file:
     BOOT_ID = _file.read().strip()
 
 
-def write(directory_fd: int, fields: Mapping[str, Any]) -> None:
-    """Put the fields in place of what was there; readers see the old or the new file."""
-    fd = os.open(
-        _TEMPORARY, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600, dir_fd=directory_fd
-    )
+def prepare(directory_fd: int, fields: Mapping[str, Any]) -> None:
+    """Write the fields beside the file, to be shown by replace."""
+    fd = os.open(_NEW, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600, dir_fd=directory_fd)
     try:
         os.write(fd, json.dumps(fields, separators=(",", ":")).encode("ascii"))
     finally:
         os.close(fd)
-    os.rename(_TEMPORARY, NAME, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
+
+
+def replace(directory_fd: int) -> None:
+    """Show what was prepared: readers see the old file or the new one."""
+    os.rename(_NEW, NAME, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
 
 
 def read(directory: str | int) -> dict[str, Any] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pycontainer.kernel import mounts
 
@@ -28,6 +28,7 @@ class Context:
         "env",
         "error",
         "fds",
+        "gid",
         "go",
         "groups",
         "home",
@@ -35,12 +36,13 @@ class Context:
         "monitor",
         "proc",
         "root",
-        "sources",
+        "trees",
         "uid",
-        "gid",
     )
 
-    def __init__(self, *, monitor: int, go: int, error: int, fds: Mapping[str, int]) -> None:
+    def __init__(
+        self, *, monitor: int, go: int, error: int, fds: Mapping[str, int], trees: Sequence[int] = ()
+    ) -> None:
         self.monitor = monitor
         """pidfd of the monitor."""
         self.go = go
@@ -48,8 +50,8 @@ class Context:
         self.error = error
         """Close-on-exec pipe for the one report of a failure."""
         self.fds = fds
-        """stdin, stdout, stderr, and what the caller named."""
-        self.sources: list[int] = []
+        """stdin, stdout, stderr, root (a detached mount), and namespaces to join."""
+        self.trees = trees
         """Detached copies of the trees to bind, in plan order."""
         self.root = -1
         self.dev = -1

@@ -13,18 +13,20 @@ from pycontainer.launcher.steps.context import Context, Refused
 _CLONE_RECURSIVE = 0x8001  # OPEN_TREE_CLONE | AT_RECURSIVE
 
 
-def open_sources(context: Context, sources: tuple[tuple[bytes, bool], ...]) -> None:
-    """Take detached copies of the host's trees to bind, (path, recursive) each.
+def copy_trees(sources: tuple[tuple[bytes, bool], ...]) -> list[int]:
+    """Detached copies of the host's trees to bind, (path, recursive) each. Raises Refused.
 
-    Before the namespace is cut off: a copy taken now still belongs to the host's peer group, which is
-    what slave and shared propagation mean (mount_namespaces(7)).
+    The monitor takes them, from where the caller sees its files; a copy taken there also still belongs
+    to the host's peer group, which is what slave and shared propagation mean (mount_namespaces(7)).
     """
+    copies = []
     for path, recursive in sources:
         flags = _CLONE_RECURSIVE if recursive else _CLONE_RECURSIVE & 1
         try:
-            context.sources.append(syscalls.open_tree(syscalls.AT_FDCWD, path, flags))
+            copies.append(syscalls.open_tree(syscalls.AT_FDCWD, path, flags))
         except OSError as error:
             raise Refused(f"cannot bind {os.fsdecode(path)}: {error.strerror}") from None
+    return copies
 
 
 def mount_bind(
@@ -36,7 +38,7 @@ def mount_bind(
     may_cover_proc: bool,
 ) -> None:
     """Attach a copy on path. attributes: set, clear, and the same for the whole tree."""
-    tree = context.sources[index]
+    tree = context.trees[index]
     is_directory = stat.S_ISDIR(os.fstat(tree).st_mode)
     spot = inroot.target(context.root, path, is_directory=is_directory)
     try:

@@ -9,6 +9,8 @@ from pycontainer.kernel import mounts, syscalls
 from pycontainer.launcher.steps.context import Context
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
+Options = tuple[tuple[bytes, bytes | None], ...]
+
 _NO_SUCH_API = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
 
 
@@ -17,41 +19,51 @@ def isolate_mounts(context: Context) -> None:
     syscalls.mount(None, b"/", None, mounts.MS_PRIVATE | mounts.MS_REC, None)
 
 
-def mount_overlay(
-    context: Context,
-    lower: tuple[bytes, ...],
-    upper: bytes,
-    work: bytes,
-    options: tuple[tuple[bytes, bytes | None], ...],
-    place: bytes,
-) -> None:
-    """Mount the image's layers under the container's own upper directory, and attach it on place."""
-    fds = [os.open(path, _DIRECTORY) for path in (*lower, upper, work)]
+def assemble(layers: tuple[bytes, ...], upper: bytes, work: bytes, options: Options) -> int | None:
+    """The overlay of these directories as a detached mount; None where the kernel can only mount in place.
+
+    The monitor does this, outside of any namespace of the container: a user namespace could not use the
+    layers' trusted.* attributes.
+    """
+    fds = [os.open(path, _DIRECTORY) for path in (*layers, upper, work)]
     try:
-        context.root = mounts.overlay(fds[:-2], fds[-2], fds[-1], options)
-        attach(context, place)
+        return mounts.overlay(fds[:-2], fds[-2], fds[-1], options)
     except OSError as error:
-        if error.errno not in _NO_SUCH_API:
+        if error.errno not in _NO_SUCH_API or syscalls.kernel_version() >= (6, 5):
             raise
-        # Linux before 6.5 has no lowerdir+: mount in place, with names short enough for one page.
-        classic = [key if value is None else key + b"=" + value for key, value in options if key != b"source"]
-        mounts.overlay_classic(fds[:-2], fds[-2], fds[-1], classic, place)
-        context.root = os.open(place, _DIRECTORY)
+        return None
     finally:
         for fd in fds:
             os.close(fd)
 
 
-def bind_directory(context: Context, source: bytes, place: bytes) -> None:
-    """Use a directory of the host, with what is mounted below it, as the root."""
-    context.root = syscalls.open_tree(syscalls.AT_FDCWD, source, 0x8001)  # OPEN_TREE_CLONE | AT_RECURSIVE
-    mounts.set_propagation(context.root, mounts.MS_PRIVATE, recursive=True)
-    attach(context, place)
+def copy_directory(source: bytes) -> int:
+    """A directory of the host, with what is mounted below it, as a detached mount to be the root."""
+    root = syscalls.open_tree(syscalls.AT_FDCWD, source, 0x8001)  # OPEN_TREE_CLONE | AT_RECURSIVE
+    mounts.set_propagation(root, mounts.MS_PRIVATE, recursive=True)
+    return root
 
 
-def attach(context: Context, place: bytes) -> None:
-    """Hang the root into this namespace, where the pivot needs it."""
-    spot = os.open(place, _DIRECTORY)
+def attach_root(
+    context: Context,
+    layers: tuple[bytes, ...],
+    upper: bytes,
+    work: bytes,
+    options: Options,
+    place: bytes,
+) -> None:
+    """Hang the root into this namespace, where the pivot needs it; on place nobody else sees it."""
+    if "root" not in context.fds:
+        # Linux before 6.5 has no lowerdir+: mount in place, with names short enough for one page.
+        fds = [os.open(path, _DIRECTORY) for path in (*layers, upper, work)]
+        classic = [key if value is None else key + b"=" + value for key, value in options if key != b"source"]
+        mounts.overlay_classic(fds[:-2], fds[-2], fds[-1], classic, place)
+        for fd in fds:
+            os.close(fd)
+        context.root = os.open(place, _DIRECTORY)
+        return
+    context.root = context.fds["root"]
+    spot = os.open(b"/", _DIRECTORY)
     try:
         mounts.attach(context.root, spot)
     finally:

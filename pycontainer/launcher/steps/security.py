@@ -38,8 +38,8 @@ def set_limits(context: Context, limits: tuple[tuple[str, int, int, int], ...]) 
             now = syscalls.prlimit(0, number)[1]
             if error.errno == errno.EPERM and hard > now:
                 raise Refused(
-                    f"ulimit {name}: the hard limit cannot be raised from {now} to {hard} without CAP_SYS_RESOURCE; "
-                    f"ask for at most {now}"
+                    f"ulimit {name}: the hard limit cannot be raised from {now} to {hard} "
+                    f"without CAP_SYS_RESOURCE; ask for at most {now}"
                 ) from None
             raise Refused(f"ulimit {name}={soft}:{hard}: {error.strerror}") from None
 
