@@ -40,7 +40,9 @@ def members() -> Iterator[str]:
             for name in sorted(files):
                 path = f"{directory}/{name}"
                 found = os.lstat(path)
-                if wants_big != (found.st_size >= BIG_FILE) or (size >= SIZE if wants_big else len(seen) >= ENTRIES - 1500):
+                if wants_big != (found.st_size >= BIG_FILE) or (
+                    size >= SIZE if wants_big else len(seen) >= ENTRIES - 1500
+                ):
                     continue
                 for parent in reversed(Path(path).parents):
                     if str(parent) not in seen and str(parent) != "/":
@@ -56,12 +58,9 @@ def make_layer(directory: Path) -> tuple[Path, Path]:
     plain, packed = directory / "layer.tar", directory / "layer.tar.gz"
     names = directory / "names"
     names.write_bytes(b"\0".join(os.fsencode(path[1:]) for path in members()))
-    subprocess.run(
-        ["tar", "-C", "/", "--format=posix", "--pax-option=delete=atime,delete=ctime", "--no-recursion", "--null",
-         "-T", names, "-cf", plain],
-        check=True,
-        stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    command = ["tar", "-C", "/", "--format=posix", "--pax-option=delete=atime,delete=ctime"]
+    command += ["--no-recursion", "--null", "-T", str(names), "-cf", str(plain)]
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
     with packed.open("wb") as out:
         subprocess.run(["gzip", "-6", "-c", plain], check=True, stdout=out)
     return plain, packed
@@ -97,7 +96,9 @@ def main() -> None:
     """Make the layer, run the rounds, print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--directory", default="/var/tmp", help="where to unpack; its file system is what is measured")
+    parser.add_argument(
+        "--directory", default="/var/tmp", help="where to unpack; its file system is what is measured"
+    )
     parser.add_argument("--layer", type=Path, help="an uncompressed tar to use instead; .gz beside it")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.directory, prefix="unpack-") as name:
@@ -127,7 +128,8 @@ def report(times: dict[str, list[float]], plain: Path, packed: Path) -> None:
     """Medians, and how many times ours each takes."""
     with tarfile.open(plain) as tar:
         entries = sum(1 for _ in tar)
-    print(f"{entries} entries, {plain.stat().st_size / 1e6:.0f} MB, {packed.stat().st_size / 1e6:.0f} MB compressed")
+    sizes = f"{plain.stat().st_size / 1e6:.0f} MB, {packed.stat().st_size / 1e6:.0f} MB compressed"
+    print(f"{entries} entries, {sizes}")
     base = statistics.median(next(iter(times.values())))
     for label, values in times.items():
         median = statistics.median(values)

@@ -6,6 +6,7 @@ it are imported when a layer asks for them.
 
 from pycontainer.layers.apply import Applied, Applier
 from pycontainer.layers.codecs import HEAD_SIZE, Decoder, detect, open_decoder
+from pycontainer.layers.diff import Differ, HashedOutput
 from pycontainer.layers.entry import KINDS, Entry
 from pycontainer.layers.jobs import JOBS
 from pycontainer.layers.limits import Limits
@@ -23,8 +24,10 @@ __all__ = [
     "Applier",
     "BlobReader",
     "Decoder",
+    "Differ",
     "Entry",
     "FileBlocks",
+    "HashedOutput",
     "Inflater",
     "Limits",
     "StackedApplier",

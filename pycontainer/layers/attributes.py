@@ -8,7 +8,7 @@ import os
 from pycontainer.errors import InvalidImage
 from pycontainer.layers.entry import Entry
 
-__all__ = ["clamp_time", "set_xattr", "set_xattrs"]
+__all__ = ["clamp_time", "is_kept", "set_xattr", "set_xattrs"]
 
 _FIRST_SECOND = -(1 << 31)  # ext4 keeps 1901..2446, xfs and btrfs more
 _LAST_SECOND = (1 << 34) - 1
@@ -22,6 +22,13 @@ def clamp_time(mtime_ns: int) -> int:
     return max(_FIRST_SECOND * _SECOND, min(mtime_ns, _LAST_SECOND * _SECOND))
 
 
+def is_kept(name: bytes) -> bool:
+    """Whether an extended attribute belongs in a layer: neither overlayfs's nor a security module's label."""
+    if name.startswith((b"trusted.overlay.", b"user.overlay.")):
+        return False
+    return not name.startswith(b"security.") or name == _FILE_CAPABILITIES
+
+
 def set_xattrs(target: int | bytes, entry: Entry) -> None:
     """Set the entry's extended attributes on a descriptor or, not following a link, on a path.
 
@@ -30,9 +37,7 @@ def set_xattrs(target: int | bytes, entry: Entry) -> None:
     Raises: InvalidImage for a value beyond the kernel's 64 KiB; OSError.
     """
     for name, value in entry.xattrs.items():
-        if name.startswith((b"trusted.overlay.", b"user.overlay.")):
-            continue
-        if name.startswith(b"security.") and name != _FILE_CAPABILITIES:
+        if not is_kept(name):
             continue
         if len(value) > _MAX_VALUE:
             raise InvalidImage(

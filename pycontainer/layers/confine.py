@@ -19,11 +19,12 @@ _FS_RIGHTS = ((1, (1 << 13) - 1), (2, 1 << 13), (3, 1 << 14), (5, 1 << 15))
 _NET_RIGHTS = (4, 0b11)  # bind and connect of TCP
 _SCOPES = (6, 0b11)  # abstract unix sockets and signals, for the one that has no child to end
 _EXECUTE = 1
+_READ = 0b1100  # files and directories
 _ATTR_SIZES = ((6, 24), (4, 16), (1, 8))
 _FIRST_USEFUL_ABI = 2  # version 1 forbids every hard link between directories
 
 
-def confine(directory: int | None) -> bool:
+def confine(directory: int | None, *, is_writable: bool = True) -> bool:
     """Give up new privileges, and all of the file system but the tree beneath `directory`, for good.
 
     Returns whether the kernel has Landlock, of version 2 or later; without it only the first is done, and
@@ -42,7 +43,7 @@ def confine(directory: int | None) -> bool:
     )
     try:
         if directory is not None:
-            syscalls.landlock_allow_beneath(ruleset, directory, rights & ~_EXECUTE)
+            syscalls.landlock_allow_beneath(ruleset, directory, rights & ~_EXECUTE if is_writable else _READ)
         syscalls.landlock_restrict_self(ruleset)
     finally:
         os.close(ruleset)

@@ -17,10 +17,12 @@ from pycontainer.errors import InvalidInput
 from pycontainer.kernel import mounts, namespaces
 from pycontainer.layers.apply import Applied, Applier
 from pycontainer.layers.confine import confine
+from pycontainer.layers.diff import Differ, HashedOutput
 from pycontainer.layers.limits import Limits
 from pycontainer.layers.pipeline import Inflater
 from pycontainer.layers.stacked import StackedApplier
 from pycontainer.layers.tarreader import TarReader
+from pycontainer.layers.tarwriter import TarWriter
 
 __all__ = ["JOBS"]
 
@@ -81,6 +83,25 @@ def unpack_stacked(params: dict[str, Any], fds: list[int], report: Report) -> di
         return result
 
 
+def diff(params: dict[str, Any], fds: list[int], report: Report) -> dict[str, Any]:
+    """Write an upper directory as a layer's tar; fds: the directory, where the tar goes.
+
+    params: limits (depth and path_bytes count). Returns: diff_id, tar_size.
+    Raises: InvalidInput, Unsupported, KernelError naming the path.
+    """
+    if len(fds) != 2:
+        raise InvalidInput(f"diff takes a directory and an output, not {len(fds)} descriptors")
+    root, output = fds
+    confine(root, is_writable=False)
+    out = HashedOutput(output)
+    writer = TarWriter(out)
+    Differ(root, writer, Limits.from_params(params.get("limits") or {})).run()
+    writer.close()
+    out.flush()
+    checkpoints.reached("diff.tar.written")
+    return {"diff_id": out.digest, "tar_size": writer.size}
+
+
 def _inflater(params: Mapping[str, Any], limits: Limits, blob: int, progress: int | None) -> Inflater:
     # Forked before this process confines itself: it has its own, narrower confinement, and imports first.
     return Inflater(blob, progress, limits, tuple(params.get("codec_path") or ()))
@@ -134,4 +155,5 @@ def _is_host_root() -> bool:
 JOBS: dict[str, Callable[[dict[str, Any], list[int], Report], dict[str, Any]]] = {
     "unpack": unpack,
     "unpack_stacked": unpack_stacked,
+    "diff": diff,
 }

@@ -1,0 +1,282 @@
+"""The other direction: the upper directory of an overlay as a layer's tar.
+
+Overlay form turns back into the specification's: a character device 0:0 becomes `.wh.NAME`, an opaque
+directory gets `.wh..wh..opq`. Every directory comes before what is in it, names sorted as bytes, so equal
+trees give equal bytes; the tar lists all parents and links only into itself, hence is self-contained.
+Source: OCI image-spec layer.md; kernel Documentation/filesystems/overlayfs.rst.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from typing import Any
+
+from pycontainer.errors import InvalidInput, KernelError, Unsupported
+from pycontainer.layers.attributes import is_kept
+from pycontainer.layers.entry import Entry
+from pycontainer.layers.limits import Limits
+from pycontainer.layers.tarwriter import TarWriter
+
+__all__ = ["Differ", "HashedOutput"]
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# Nonblocking: a FIFO swapped in must not stop this process.
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_WHITEOUT = b".wh."
+_OPAQUE = b".wh..wh..opq"
+_PREFIXES = (b"trusted.overlay.", b"user.overlay.")
+_SMALLEST_HOLE = 1 << 16  # below, a map costs more than the zeros
+_KINDS = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "dir",
+    stat.S_IFLNK: "symlink",
+    stat.S_IFCHR: "char",
+    stat.S_IFBLK: "block",
+    stat.S_IFIFO: "fifo",
+}
+
+
+class HashedOutput:
+    """Writes to a descriptor in big pieces and takes the SHA-256 of it all."""
+
+    _SIZE = 1 << 20
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._hasher: Any = hashlib.sha256()
+        self._parts: list[bytes] = []
+        self._pending = 0
+
+    def write(self, data: bytes) -> None:
+        """Take these bytes; they reach the descriptor at the latest with `flush`."""
+        self._parts.append(data)
+        self._pending += len(data)
+        if self._pending >= self._SIZE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is pending."""
+        data = memoryview(b"".join(self._parts))
+        self._parts.clear()
+        self._pending = 0
+        self._hasher.update(data)
+        while data:
+            data = data[os.write(self._fd, data) :]
+
+    @property
+    def digest(self) -> str:
+        """Of everything flushed."""
+        return f"sha256:{self._hasher.hexdigest()}"
+
+
+class _Extents:
+    """The data of a file's extents, one after another."""
+
+    def __init__(self, fd: int, extents: list[tuple[int, int]]) -> None:
+        self._fd = fd
+        self._extents = extents[::-1]
+
+    def read(self, size: int) -> bytes:
+        """At most `size` bytes of the next extent."""
+        if not self._extents:
+            return b""
+        offset, length = self._extents.pop()
+        data = os.pread(self._fd, min(size, length), offset)
+        if len(data) < length and data:
+            self._extents.append((offset + len(data), length - len(data)))
+        return data
+
+
+class Differ:
+    """Writes one upper directory as a tar."""
+
+    def __init__(self, root: int, writer: TarWriter, limits: Limits) -> None:
+        self._root = root
+        self._writer = writer
+        self._limits = limits
+        self._links: dict[tuple[int, int], bytes] = {}
+
+    def run(self) -> None:
+        """Write all entries, the root's own first, without the end mark.
+
+        Raises: InvalidInput for what no layer can hold; Unsupported for an upper directory that needs the
+        layers below it to be read; KernelError naming the path.
+        """
+        path = b"."
+        self._writer.add(self._entry(b".", os.fstat(self._root), self._directory_xattrs(self._root, b".")))
+        stack = [(b"", os.dup(self._root), self._names(self._root))]
+        try:
+            while stack:
+                above, fd, names = stack[-1]
+                if not names:
+                    os.close(stack.pop()[1])
+                    continue
+                base = names.pop()
+                path = above + b"/" + base if above else base
+                if (below := self._add(fd, base, path)) >= 0:
+                    stack.append((path, below, self._names(below)))
+                    self._check_depth(stack, path)
+        except KernelError:
+            raise
+        except OSError as error:
+            raise KernelError(error.errno or 0, "diff", os.fsdecode(path)) from error
+        finally:
+            for _, fd, _ in stack:
+                os.close(fd)
+
+    def _check_depth(self, stack: list[Any], path: bytes) -> None:
+        if len(stack) > self._limits.depth or len(path) > self._limits.path_bytes:
+            raise InvalidInput(
+                f"{path[:128]!r}…: {len(stack)} directories deep; a layer may have {self._limits.depth}"
+            )
+
+    def _names(self, fd: int) -> list[bytes]:
+        """What is in a directory, last first."""
+        return sorted(map(os.fsencode, os.listdir(fd)), reverse=True)
+
+    def _add(self, fd: int, base: bytes, path: bytes) -> int:
+        """Write one entry; a descriptor if it is a directory to go into, else -1."""
+        found = os.stat(base, dir_fd=fd, follow_symlinks=False)
+        kind = _KINDS.get(stat.S_IFMT(found.st_mode))
+        if kind is None:
+            return -1  # a socket means nothing without its process, and tar has no type for it
+        if kind == "char" and found.st_rdev == 0:
+            self._writer.add(_mark(path, _WHITEOUT + base))
+            return -1
+        if base.startswith(_WHITEOUT):
+            raise InvalidInput(
+                f"{os.fsdecode(path)}: in a layer, a name that begins with '.wh.' deletes files"
+            )
+        if kind == "dir":
+            return self._add_directory(fd, base, path)
+        raw = self._xattrs(b"/proc/self/fd/%d/%s" % (fd, base), path)
+        if kind == "file" and _overlay(raw, b"whiteout") is not None:
+            self._writer.add(_mark(path, _WHITEOUT + base))
+            return -1
+        if found.st_nlink > 1 and self._add_link(found, path):
+            return -1
+        entry = self._entry(path, found, raw)
+        if kind == "symlink":
+            entry.linkname = os.readlink(base, dir_fd=fd)
+        if kind == "file":
+            self._add_file(fd, base, entry)
+        else:
+            self._writer.add(entry)
+        return -1
+
+    def _add_link(self, found: os.stat_result, path: bytes) -> bool:
+        """Write a hard link if another name of the file was written before."""
+        key = (found.st_dev, found.st_ino)
+        first = self._links.setdefault(key, path)
+        if first == path:
+            return False
+        self._writer.add(
+            Entry(
+                path,
+                "hardlink",
+                stat.S_IMODE(found.st_mode),
+                found.st_uid,
+                found.st_gid,
+                mtime_ns=found.st_mtime_ns,
+                linkname=first,
+            )
+        )
+        return True
+
+    def _add_directory(self, fd: int, base: bytes, path: bytes) -> int:
+        below = os.open(base, _DIRECTORY, dir_fd=fd)
+        try:
+            raw = self._directory_xattrs(below, path)
+            self._writer.add(self._entry(path, os.fstat(below), raw))
+            if _overlay(raw, b"opaque") == b"y":
+                self._writer.add(_mark(path + b"/" + base, _OPAQUE))
+        except BaseException:
+            os.close(below)
+            raise
+        return below
+
+    def _directory_xattrs(self, fd: int, path: bytes) -> dict[bytes, bytes]:
+        raw = self._xattrs(fd, path)
+        if _overlay(raw, b"redirect") is not None:
+            raise Unsupported(
+                f"{os.fsdecode(path)}: a directory renamed by overlayfs",
+                "mount with redirect_dir=off, then copy it",
+            )
+        return raw
+
+    def _xattrs(self, target: int | bytes, path: bytes) -> dict[bytes, bytes]:
+        """All extended attributes, overlayfs's own included."""
+        is_path = not isinstance(target, int)
+        try:
+            names = os.listxattr(target, follow_symlinks=not is_path)
+        except OSError as error:
+            if error.errno != errno.ENOTSUP:
+                raise
+            return {}
+        raw = {os.fsencode(name): os.getxattr(target, name, follow_symlinks=not is_path) for name in names}
+        if raw and _overlay(raw, b"metacopy") is not None:
+            raise Unsupported(
+                f"{os.fsdecode(path)}: a file copied up without its content", "mount with metacopy=off"
+            )
+        return raw
+
+    def _entry(self, path: bytes, found: os.stat_result, raw: dict[bytes, bytes]) -> Entry:
+        kind = _KINDS[stat.S_IFMT(found.st_mode)]
+        entry = Entry(
+            path,
+            kind,
+            stat.S_IMODE(found.st_mode),
+            found.st_uid,
+            found.st_gid,
+            found.st_size if kind == "file" else 0,
+            found.st_mtime_ns,
+            xattrs={name: value for name, value in raw.items() if is_kept(name)},
+        )
+        if kind in ("char", "block"):
+            entry.devmajor, entry.devminor = os.major(found.st_rdev), os.minor(found.st_rdev)
+        return entry
+
+    def _add_file(self, directory: int, base: bytes, entry: Entry) -> None:
+        fd = os.open(base, _FILE, dir_fd=directory)
+        try:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode):
+                raise InvalidInput(f"{os.fsdecode(entry.name)}: changed its type while it was read")
+            entry.size = found.st_size
+            if found.st_size - found.st_blocks * 512 >= _SMALLEST_HOLE:
+                entry.sparse = _data_extents(fd, found.st_size)
+            extents = [(0, entry.size)] if entry.sparse is None else entry.sparse
+            self._writer.add(entry, _Extents(fd, list(extents)))
+        finally:
+            os.close(fd)
+
+
+def _mark(path: bytes, base: bytes) -> Entry:
+    """An empty file beside `path` that says something about the layers below."""
+    above = path.rpartition(b"/")[0]
+    return Entry(above + b"/" + base if above else base, "file", 0)
+
+
+def _overlay(raw: dict[bytes, bytes], name: bytes) -> bytes | None:
+    """An attribute of overlayfs, as root or in a user namespace."""
+    return next((raw[prefix + name] for prefix in _PREFIXES if prefix + name in raw), None)
+
+
+def _data_extents(fd: int, size: int) -> list[tuple[int, int]]:
+    """Where a file has data (lseek(2), SEEK_DATA)."""
+    extents = []
+    offset = 0
+    while offset < size:
+        try:
+            start = os.lseek(fd, offset, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # a hole to the end
+                raise
+            break
+        end = min(os.lseek(fd, start, os.SEEK_HOLE), size)
+        extents.append((start, end - start))
+        offset = end
+    return extents
