@@ -31,11 +31,8 @@ def parse_size(value: object) -> int:
         match = _SIZE.fullmatch(text)
         if match is None:
             raise ValueError('give bytes as a whole number, or text as "512m"')
-        value = (
-            int(float(match["number"]) * 1024 ** _SIZE_POWERS[match["unit"].lower()])
-            if "." in match["number"]
-            else int(match["number"]) * 1024 ** _SIZE_POWERS[match["unit"].lower()]
-        )
+        number, factor = match["number"], 1024 ** _SIZE_POWERS[match["unit"].lower()]
+        value = int(float(number) * factor) if "." in number else int(number[:20]) * factor
     if not -1 <= value <= MAX_BYTES:
         raise ValueError(f"a size is between 0 and {MAX_BYTES} bytes")
     return value

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pycontainer.runtime import cgroups, lifecycle, seccomp
     from pycontainer.runtime.hostfacts import HostFacts
-    from pycontainer.runtime.lifecycle import after
+    from pycontainer.runtime.lifecycle import State, after
     from pycontainer.runtime.resources import plan_cgroups
     from pycontainer.runtime.security import seccomp_program
     from pycontainer.runtime.specgen import Identity, build_spec, identity, stop_signal
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "HostFacts",
     "Identity",
+    "State",
     "after",
     "build_spec",
     "cgroups",
@@ -31,6 +32,7 @@ __all__ = [
 _HOME = {
     "HostFacts": "hostfacts",
     "Identity": "specgen",
+    "State": "lifecycle",
     "after": "lifecycle",
     "build_spec": "specgen",
     "check_spec": "validate",

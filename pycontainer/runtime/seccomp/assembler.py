@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import struct
 
+from pycontainer.errors import InvalidOption
+
 LOAD = 0x20  # A = 32-bit word at an offset of seccomp_data
 AND = 0x54
 JUMP = 0x05
@@ -68,10 +70,14 @@ class Assembler:
             self._jump(then)
 
     def program(self, start: int) -> bytes:
-        """The instructions as struct sock_filter, in the order of running."""
+        """The instructions as struct sock_filter, in the order of running.
+
+        Raises: InvalidOption when the kernel would not take that many.
+        """
         self._follow(start)
         if len(self._reversed) > MAX_INSTRUCTIONS:
-            raise ValueError(
-                f"the filter has {len(self._reversed)} instructions; the kernel takes {MAX_INSTRUCTIONS}"
+            raise InvalidOption(
+                f"the seccomp profile compiles to {len(self._reversed)} instructions, and the kernel takes "
+                f"{MAX_INSTRUCTIONS}; use fewer rules with argument tests"
             )
         return b"".join(struct.pack("=HBBI", *instruction) for instruction in reversed(self._reversed))

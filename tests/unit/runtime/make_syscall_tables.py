@@ -19,9 +19,22 @@ X86 = "/usr/include/x86_64-linux-gnu/asm"
 SOURCES = {
     "x86_64": ["/usr/include", "/usr/include/x86_64-linux-gnu", "-include", f"{X86}/unistd_64.h"],
     "x86": ["/usr/include", "/usr/include/x86_64-linux-gnu", "-include", f"{X86}/unistd_32.h"],
-    "x32": ["/usr/include", "/usr/include/x86_64-linux-gnu", "-D__X32_SYSCALL_BIT=0", "-include", f"{X86}/unistd_x32.h"],
+    "x32": [
+        "/usr/include",
+        "/usr/include/x86_64-linux-gnu",
+        "-D__X32_SYSCALL_BIT=0",
+        "-include",
+        f"{X86}/unistd_x32.h",
+    ],
     "aarch64": ["/usr/aarch64-linux-gnu/include", "", "-include", "asm/unistd.h"],
-    "arm": ["/usr/arm-linux-gnueabihf/include", "", "-D__ARM_EABI__", "-U__x86_64__", "-include", "asm/unistd.h"],
+    "arm": [
+        "/usr/arm-linux-gnueabihf/include",
+        "",
+        "-D__ARM_EABI__",
+        "-U__x86_64__",
+        "-include",
+        "asm/unistd.h",
+    ],
 }
 LATER = {
     "cachestat": 451,
@@ -50,12 +63,23 @@ OWN = {"x86_64": {"uretprobe": 335, "uprobe": 336}}
 
 def table(architecture: str) -> dict[str, int]:
     first, second, *options = SOURCES[architecture]
-    command = ["cpp", "-dM", "-nostdinc", "-I", first, *(["-I", second] if second else []), *options, "/dev/null"]
+    command = [
+        "cpp",
+        "-dM",
+        "-nostdinc",
+        "-I",
+        first,
+        *(["-I", second] if second else []),
+        *options,
+        "/dev/null",
+    ]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     macros = dict(re.findall(r"^#define (\w+) (.+)$", output, re.MULTILINE))
 
     def value(text: str) -> int:
-        return eval(re.sub(r"\b[A-Za-z_]\w*", lambda match: str(value(macros[match[0]])), text.replace("UL", "")))
+        return eval(
+            re.sub(r"\b[A-Za-z_]\w*", lambda match: str(value(macros[match[0]])), text.replace("UL", ""))
+        )
 
     found = {}
     for name, text in macros.items():
