@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -103,6 +104,8 @@ def diff(params: dict[str, Any], fds: list[int], report: Report) -> dict[str, An
 
 
 def _inflater(params: Mapping[str, Any], limits: Limits, blob: int, progress: int | None) -> Inflater:
+    # A decompressor that was killed is an error to report, not a reason to die of its pipe.
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     # Forked before this process confines itself: it has its own, narrower confinement, and imports first.
     return Inflater(blob, progress, limits, tuple(params.get("codec_path") or ()))
 
