@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pycontainer.image.archive import Archive, ArchivedImage
+    from pycontainer.image.archive import Archive, ArchivedImage, images_in_layout
     from pycontainer.image.archivewriter import NamedImage, write_docker_archive, write_oci_archive
     from pycontainer.image.blobs import BlobSink, BlobSource, BlobStore, Ingest
     from pycontainer.image.events import Action, OnEvent, Progress
@@ -50,13 +50,14 @@ __all__ = [
     "from_files",
     "from_host",
     "from_tar",
+    "images_in_layout",
     "validate_image",
     "write_docker_archive",
     "write_oci_archive",
 ]
 
 _MODULES = {
-    "archive": ("Archive", "ArchivedImage"),
+    "archive": ("Archive", "ArchivedImage", "images_in_layout"),
     "archivewriter": ("NamedImage", "write_docker_archive", "write_oci_archive"),
     "blobs": ("BlobSink", "BlobSource", "BlobStore", "Ingest"),
     "events": ("Action", "OnEvent", "Progress"),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from io import BytesIO
 from types import TracebackType
 from typing import BinaryIO, Literal
@@ -19,12 +19,12 @@ from typing import BinaryIO, Literal
 from attrs import evolve, frozen
 
 from pycontainer.errors import BadReference, DigestMismatch, InvalidImage, NotFound
-from pycontainer.image.layout import INDEX_FILE, INDEX_LIMIT, LAYOUT_FILE, check_layout_mark
-from pycontainer.image.members import HEAD, Member, Members
+from pycontainer.image.blobs import BlobSource
+from pycontainer.image.layout import INDEX_FILE, INDEX_LIMIT, LAYOUT_FILE, Layout, check_layout_mark
+from pycontainer.image.members import Member, Members
 from pycontainer.image.names import names_of
 from pycontainer.image.view import MAX_INDEX_NESTING, ImageView
-from pycontainer.layers.codecs import detect, open_decoder
-from pycontainer.layers.limits import Limits
+from pycontainer.layers import HEAD_SIZE, Limits, detect, open_decoder
 from pycontainer.oci import (
     CONFIG_LIMIT,
     MANIFEST_LIMIT,
@@ -46,7 +46,7 @@ from pycontainer.oci import (
     split_digest,
 )
 
-__all__ = ["Archive", "ArchivedImage"]
+__all__ = ["Archive", "ArchivedImage", "images_in_layout"]
 
 MANIFEST_FILE = "manifest.json"
 REPOSITORIES_FILE = "repositories"
@@ -184,32 +184,7 @@ class Archive:
             self._members.read(INDEX_FILE, INDEX_LIMIT), mediatype.OCI_INDEX, limit_bytes=INDEX_LIMIT
         )
         assert isinstance(index, Index)  # the media type says so
-        if len(index.manifests) > MAX_IMAGES:
-            raise InvalidImage(f"archive lists {len(index.manifests)} images; at most {MAX_IMAGES} are read")
-        found = []
-        for names, target in _targets(index.manifests, platform):
-            view = self._oci_view(target, platform)
-            if view is not None:
-                found.append(ArchivedImage(names=names, view=view))
-        if not found:
-            raise InvalidImage(f"archive holds no container image among {len(index.manifests)} entries")
-        return found
-
-    def _oci_view(self, target: Descriptor, platform: Platform) -> ImageView | None:
-        """The image of a descriptor, or None if that is an artifact of another kind."""
-        for _ in range(MAX_INDEX_NESTING):
-            data = self.read(target, MANIFEST_LIMIT)
-            document = decode_manifest(data, target.media_type)
-            if isinstance(document, Manifest):
-                if not mediatype.is_config(document.config.media_type):
-                    return None
-                return ImageView(data, self.read(document.config, CONFIG_LIMIT), self)
-            # Docker saves the whole index with the blobs of some platforms only.
-            present = tuple(entry for entry in document.manifests if self._has(entry.digest))
-            if not present:
-                raise NotFound(f"archive lacks every image that index {target.digest} lists")
-            target = choose(evolve(document, manifests=present), platform)
-        raise InvalidImage(f"indexes nest deeper than {MAX_INDEX_NESTING} levels at {target.digest}")
+        return _images_of(index, self, self._has, platform)
 
     # Docker's manifest.json
 
@@ -255,7 +230,7 @@ class Archive:
         """The blob of a layer; a compressed one is read once, to know its digests."""
         member = self._members.find(name)
         with self._members.open(member) as blob:
-            head = blob.read(HEAD)
+            head = blob.read(HEAD_SIZE)
         kind = detect(head)
         if kind not in _LAYER_TYPES:
             raise InvalidImage(
@@ -297,6 +272,48 @@ class _Hashed:
         data = self._blob.read(size)
         self._hasher.update(data)
         return data
+
+
+def images_in_layout(layout: Layout, platform: Platform | None = None) -> list[ArchivedImage]:
+    """All images of a layout directory, one platform of each (default: this host's), as Archive.images.
+
+    Raises: InvalidImage, DigestMismatch; NotFound if an image lacks the platform or a blob.
+    """
+    return _merged(_images_of(layout.index, layout, layout.has, platform or Platform.host()))
+
+
+def _images_of(
+    index: Index, source: BlobSource, has: Callable[[Digest], bool], platform: Platform
+) -> list[ArchivedImage]:
+    if len(index.manifests) > MAX_IMAGES:
+        raise InvalidImage(f"the index lists {len(index.manifests)} images; at most {MAX_IMAGES} are read")
+    found = []
+    for names, target in _targets(index.manifests, platform):
+        view = _view_of(target, source, has, platform)
+        if view is not None:
+            found.append(ArchivedImage(names=names, view=view))
+    if not found:
+        raise InvalidImage(f"no container image among the {len(index.manifests)} entries of the index")
+    return found
+
+
+def _view_of(
+    target: Descriptor, source: BlobSource, has: Callable[[Digest], bool], platform: Platform
+) -> ImageView | None:
+    """The image of a descriptor, or None if that is an artifact of another kind."""
+    for _ in range(MAX_INDEX_NESTING):
+        data = source.read(target, MANIFEST_LIMIT)
+        document = decode_manifest(data, target.media_type)
+        if isinstance(document, Manifest):
+            if not mediatype.is_config(document.config.media_type):
+                return None
+            return ImageView(data, source.read(document.config, CONFIG_LIMIT), source)
+        # Docker saves the whole index with the blobs of some platforms only.
+        present = tuple(entry for entry in document.manifests if has(entry.digest))
+        if not present:
+            raise NotFound(f"every image that index {target.digest} lists is missing")
+        target = choose(evolve(document, manifests=present), platform)
+    raise InvalidImage(f"indexes nest deeper than {MAX_INDEX_NESTING} levels at {target.digest}")
 
 
 def _parse_names(texts: Iterable[str]) -> tuple[Reference, ...]:

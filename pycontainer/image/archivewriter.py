@@ -18,8 +18,7 @@ from pycontainer.image.archive import MANIFEST_FILE, REPOSITORIES_FILE
 from pycontainer.image.layout import INDEX_FILE, LAYOUT_FILE, LAYOUT_MARK
 from pycontainer.image.names import names_annotations
 from pycontainer.image.view import ImageView
-from pycontainer.layers import Entry, TarWriter
-from pycontainer.layers.codecs import detect, open_decoder
+from pycontainer.layers import HEAD_SIZE, Entry, TarWriter, detect, open_decoder
 from pycontainer.oci import (
     Descriptor,
     Digest,
@@ -132,7 +131,7 @@ def _write_docker(file: BinaryIO, images: Iterable[NamedImage]) -> None:
 def _add_plain_layer(out: _BlobWriter, view: ImageView, layer: Descriptor, diff_id: Digest) -> int:
     """Add a layer uncompressed; returns its size, which a compressed one tells only at its end."""
     with view.open_blob(layer) as blob:
-        head = blob.read(6)
+        head = blob.read(HEAD_SIZE)
         kind = detect(head)
         with cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=SPOOL_SIZE)) as spool:
             decoder = open_decoder(kind, blob, head=head)

@@ -15,15 +15,11 @@ from typing import BinaryIO, cast
 from attrs import frozen
 
 from pycontainer.errors import InvalidImage, NotFound
-from pycontainer.layers import Entry
-from pycontainer.layers.codecs import detect, open_decoder
-from pycontainer.layers.limits import Limits
-from pycontainer.layers.tarreader import FileBlocks, TarReader
+from pycontainer.layers import HEAD_SIZE, Entry, FileBlocks, Limits, TarReader, detect, open_decoder
 
 __all__ = ["ARCHIVE_LIMITS", "Member", "Members"]
 
 BLOCK = 512
-HEAD = 6  # what codecs.detect needs
 MAX_LINKS = 8
 # Deflate stays below 1032; a layer of zeros in zstd may honestly go further, a bomb goes much further.
 ARCHIVE_LIMITS = Limits(entries=200_000, ratio=2000, path_bytes=1024)
@@ -59,11 +55,11 @@ class Members:
         """
         limits = limits or ARCHIVE_LIMITS
         if not isinstance(source, (str, os.PathLike)):
-            return cls._spooled(source, source.read(HEAD), limits, scratch_dir)
+            return cls._spooled(source, source.read(HEAD_SIZE), limits, scratch_dir)
         file = open(source, "rb")  # noqa: SIM115  kept open for reading by offset
         try:
             is_file = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
-            head = file.read(HEAD)
+            head = file.read(HEAD_SIZE)
             if is_file and detect(head) == "plain":
                 file.seek(0)
                 return cls(file, *_index(TarReader(FileBlocks(file), limits), limits))

@@ -20,10 +20,16 @@ from pycontainer.image.blobs import BlobStore
 from pycontainer.image.layerwriter import Compression, LayerWriter, WrittenLayer
 from pycontainer.image.tree import Tree, entry_of, opener
 from pycontainer.image.view import ImageView
-from pycontainer.layers import Entry, TarWriter
-from pycontainer.layers.codecs import detect, open_decoder
-from pycontainer.layers.limits import Limits
-from pycontainer.layers.tarreader import FileBlocks, TarReader
+from pycontainer.layers import (
+    HEAD_SIZE,
+    Entry,
+    FileBlocks,
+    Limits,
+    TarReader,
+    TarWriter,
+    detect,
+    open_decoder,
+)
 from pycontainer.oci import (
     ContainerConfig,
     Descriptor,
@@ -152,7 +158,7 @@ def from_tar(
                 blobs, file, config=config, platform=platform, compression=compression, limits=limits
             )
     source = BytesIO(tar) if isinstance(tar, bytes) else tar
-    head = source.read(6)
+    head = source.read(HEAD_SIZE)
     decoder = open_decoder(detect(head), source, limits, head)
     with LayerWriter(compression) as writer:
         reader = TarReader(_Tee(FileBlocks(decoder), writer), limits)

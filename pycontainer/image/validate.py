@@ -13,7 +13,7 @@ from attrs import frozen
 from pycontainer.errors import PycontainerError
 from pycontainer.image.blobs import BlobSource
 from pycontainer.image.view import MAX_INDEX_NESTING
-from pycontainer.layers.codecs import detect, open_decoder
+from pycontainer.layers import HEAD_SIZE, detect, open_decoder
 from pycontainer.oci import (
     CONFIG_LIMIT,
     MANIFEST_LIMIT,
@@ -33,7 +33,6 @@ from pycontainer.oci import (
 __all__ = ["Problem", "validate_image"]
 
 COPY_SIZE = 1 << 20
-HEAD = 6  # what codecs.detect needs
 
 
 @frozen
@@ -111,7 +110,7 @@ def _layer(source: BlobSource, layer: Descriptor, diff_id: Digest | None) -> Ite
     hasher = Hasher.like(layer.digest)
     with source.open(layer) as blob:
         hashed = _Hashed(blob, hasher)
-        head = hashed.read(HEAD)
+        head = hashed.read(HEAD_SIZE)
         kind = detect(head)
         stated = mediatype.compression_of(layer.media_type)
         if stated is not None and stated != kind:
