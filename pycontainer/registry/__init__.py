@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pycontainer.registry.cancel import Cancellation
     from pycontainer.registry.client import RegistryClient
     from pycontainer.registry.config import (
         Credentials,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answer",
+    "Cancellation",
     "Corrupt",
     "Credentials",
     "Drop",
@@ -72,6 +74,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Cancellation": "cancel",
     "Credentials": "config",
     "Limits": "config",
     "Mirror": "config",

@@ -18,6 +18,7 @@ from pycontainer.image.events import OnEvent, Progress
 from pycontainer.oci import Descriptor, Digest, Platform, Reference, parse_digest
 from pycontainer.registry import listing
 from pycontainer.registry.auth import Right
+from pycontainer.registry.cancel import Cancellation
 from pycontainer.registry.config import RegistryConfig
 from pycontainer.registry.download import Download
 from pycontainer.registry.endpoints import upstream
@@ -93,11 +94,13 @@ class RegistryClient:
         sink: BlobSink,
         on_event: OnEvent | None = None,
         on_blob: Callable[[Descriptor], None] | None = None,
+        cancellation: Cancellation | None = None,
     ) -> None:
         """Bring several blobs, config.limits.parallel_downloads at a time.
 
         on_event is called from the transfers' threads; on_blob, with each blob that is complete, on the
-        caller's. The first error cancels the rest; what they have stays in the sink for the next time.
+        caller's. The first error cancels the rest, as does `cancellation` from another thread; what they
+        have stays in the sink for the next time.
         """
         unique = {descriptor.digest: descriptor for descriptor in descriptors}
         run_all(
@@ -105,6 +108,7 @@ class RegistryClient:
             lambda descriptor: self.fetch(reference, descriptor, sink, on_event),
             self.config.limits.parallel_downloads,
             on_blob,
+            cancellation,
         )
 
     def push(

@@ -99,6 +99,8 @@ def next_url(base: httpx.URL, location: str, what: str) -> httpx.URL:
         raise RegistryError(f"{what} of {redact_url(base)} is neither http nor https: {redact_url(url)}")
     if base.scheme == "https" and url.scheme == "http":
         raise RegistryError(f"{what} of {redact_url(base)} leaves https for {redact_url(url)}")
+    if url.port is not None and not 0 < url.port < 65536:
+        raise RegistryError(f"{what} of {redact_url(base)} has no valid port: {redact_url(url)}")
     if url.userinfo:
         raise RegistryError(f"{what} of {redact_url(base)} carries user info: {redact_url(url)}")
     return url

@@ -313,7 +313,13 @@ class Session:
         if zone is not Zone.ANY:
             guard.check_literal(url, zone)
         with transport_errors(request.action, redact_url(url)):
-            return self._wires.transport(url, zone).handle_request(outgoing)
+            response = self._wires.transport(url, zone).handle_request(outgoing)
+        if response.is_stream_consumed:
+            # A given transport may answer with a body in memory, which httpx counts as read.
+            return httpx.Response(
+                response.status_code, headers=response.headers, stream=httpx.ByteStream(response.content)
+            )
+        return response
 
     def _refusal(self, request: Request, answer: _Answer) -> RegistryError:
         body = b""

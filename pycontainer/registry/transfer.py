@@ -14,9 +14,13 @@ T = TypeVar("T")
 
 
 def run_all(
-    items: Iterable[T], work: Callable[[T], None], workers: int, on_done: Callable[[T], None] | None = None
+    items: Iterable[T],
+    work: Callable[[T], None],
+    workers: int,
+    on_done: Callable[[T], None] | None = None,
+    group: Cancellation | None = None,
 ) -> None:
-    """Call `work` for every item on up to `workers` threads.
+    """Call `work` for every item on up to `workers` threads; whoever has `group` can cancel them.
 
     `on_done` is called on the caller's thread, in the order of completion. If anything raises, there or
     in a worker or here (KeyboardInterrupt), the other transfers are cancelled and waited for, and the
@@ -25,7 +29,7 @@ def run_all(
     todo = list(items)
     if not todo:
         return
-    group = Cancellation()
+    group = group or Cancellation()
 
     def in_group(item: T) -> None:
         with group.entered():
