@@ -140,12 +140,17 @@ class ContentStore:
                     self._announce(digest, None)
 
     def follow(
-        self, digest: Digest, *, stop: Callable[[], bool] = lambda: False, timeout_s: float | None = None
+        self,
+        digest: Digest,
+        *,
+        accept_growing: bool = True,
+        stop: Callable[[], bool] = lambda: False,
+        timeout_s: float | None = None,
     ) -> Followed | None:
         """The blob for an unpack job, growing or complete; waits until there is something to follow.
 
-        A blob that this process is writing is followed from its first byte; one that another process
-        is writing is given when it is complete. None when `stop` says so.
+        A blob that this process is writing is followed from its first byte, if that is accepted; one
+        that another process is writing is given when it is complete. None when `stop` says so.
         Raises: DeadlineExceeded after timeout_s.
         """
         target = self.path(digest)
@@ -153,7 +158,7 @@ class ContentStore:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while not stop():
             with self._changed:
-                ingest = self._growing.get(digest)
+                ingest = self._growing.get(digest) if accept_growing else None
                 followed = ingest.growth.follow() if ingest is not None else None
                 if followed is not None:
                     return followed
@@ -163,14 +168,6 @@ class ContentStore:
             if deadline is not None and time.monotonic() > deadline:
                 raise DeadlineExceeded(f"{digest} did not arrive within {timeout_s:g} s", timeout_s=timeout_s)
         return None
-
-    def wait(self, digest: Digest, *, stop: Callable[[], bool], timeout_s: float | None = None) -> bool:
-        """Wait until the blob grows here or is complete; False when `stop` said so."""
-        followed = self.follow(digest, stop=stop, timeout_s=timeout_s)
-        if followed is None:
-            return False
-        followed.close()
-        return True
 
     def digests(self) -> Iterator[Digest]:
         """Every complete blob."""

@@ -6,7 +6,7 @@ content/ingest/<hex>.*       blobs on their way: .partial (kept for resuming), .
 snapshots/<key>/fs           unpacked layers
 init-1/fs                    the layer of mount points above every image
 containers/<id>/             writable layer, status and log of one container
-locks/                       leases/<id>, layers/<key>, store
+locks/                       leases/<id>, layers/<key>, containers/<id>, store
 trash/                       trees being deleted
 """
 
@@ -30,6 +30,7 @@ class Layout:
 
     __slots__ = (
         "blobs",
+        "container_locks",
         "containers",
         "content",
         "database",
@@ -53,6 +54,7 @@ class Layout:
         self.trash = root / "trash"
         self.leases = root / "locks/leases"
         self.layer_locks = root / "locks/layers"
+        self.container_locks = root / "locks/containers"
         self.store_lock = root / "locks/store"
 
     def container(self, container_id: str) -> Path:
@@ -82,6 +84,7 @@ class Layout:
                 self.root / "locks",
                 self.leases,
                 self.layer_locks,
+                self.container_locks,
             ):
                 _make(path, PRIVATE_MODE)
         except OSError as error:

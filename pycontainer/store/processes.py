@@ -1,0 +1,42 @@
+"""Who a process is, beyond its number: pids repeat, but not with the same start time in the same boot."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+
+from pycontainer.kernel import pidfd
+from pycontainer.launcher import status
+from pycontainer.store.records import Owner
+
+__all__ = ["boot_id", "lives", "this_process"]
+
+
+def boot_id() -> str:
+    """The id of this boot of the kernel."""
+    return status.BOOT_ID
+
+
+def this_process() -> Owner:
+    """The identity of the calling process."""
+    return _identity(os.getpid())
+
+
+@lru_cache(maxsize=1)
+def _identity(pid: int) -> Owner:
+    # Keyed by pid, so that a forked child finds out its own.
+    return Owner(pid=pid, start=pidfd.start_time(pid), boot_id=boot_id())
+
+
+def lives(boot: object, pid: object, start: object) -> bool:
+    """Whether the process with this identity is still running; values as read from a file."""
+    if boot != boot_id() or not isinstance(pid, int) or not isinstance(start, int) or pid <= 0:
+        return False
+    opened = pidfd.open_checked(pid, start)
+    if opened is None:
+        return False
+    try:
+        # A zombie has died already, only its parent does not know yet.
+        return not pidfd.has_ended(opened)
+    finally:
+        os.close(opened)

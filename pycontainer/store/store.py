@@ -1,0 +1,154 @@
+"""The store as a whole: one directory, shared by many processes without a daemon."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from attrs import evolve
+
+from pycontainer.errors import DeadlineExceeded
+from pycontainer.image import OnEvent
+from pycontainer.launcher import Helper
+from pycontainer.store.content import ContentStore
+from pycontainer.store.durability import Durability
+from pycontainer.store.gc import STALE_INGEST_S, Collected, Collector
+from pycontainer.store.layout import Layout
+from pycontainer.store.leases import Lease, Leases
+from pycontainer.store.locks import FileLock
+from pycontainer.store.records import ImageRecord, SnapshotKey
+from pycontainer.store.removal import RemovedImage, find_image, forget_image
+from pycontainer.store.repair import Repaired, Repairer
+from pycontainer.store.snapshots import OverlaySnapshotter, Snapshotter
+from pycontainer.store.snapshots.initlayer import make_init_layer
+from pycontainer.store.statedb import StateDB
+from pycontainer.store.trash import Trash
+from pycontainer.store.unpack import LayerToUnpack, Unpacker
+
+__all__ = ["Store"]
+
+# Holders keep the store's lock for milliseconds; one that was stopped must not keep others from opening.
+_REPAIR_WAIT_S = 5.0
+
+
+class Store:
+    """Images, unpacked layers and containers below one directory. Thread-safe; survives a fork.
+
+    Attributes: root; content (blobs); snapshots (unpacked layers); state (images, containers, layers);
+    leases; init_layer (the read-only layer of mount points that lies above every image); repaired
+    (what opening found to put right).
+    Raises: InvalidInput if others could write to the directory; Unsupported if a newer version wrote
+    it; KernelError.
+    """
+
+    def __init__(self, root: Path, helper: Helper) -> None:
+        self.root = root
+        self._layout = Layout(root)
+        self._layout.create()
+        self.state = StateDB(self._layout)
+        self.leases = Leases(self._layout)
+        self.content = ContentStore(self._layout, self.leases.touch)
+        self._trash = Trash(self._layout, helper)
+        self.snapshots: Snapshotter = OverlaySnapshotter(self._layout.snapshots, self._trash.remove)
+        self.init_layer = make_init_layer(root, self._layout.store_lock)
+        parts = (self._layout, self.state, self.content, self.snapshots)
+        self._unpacker = Unpacker(*parts, helper)
+        self._durability = Durability(*parts, helper)
+        self._collector = Collector(*parts, self.leases, self._trash)
+        self._repairer = Repairer(*parts, self.leases, self._trash, self._collector)
+        self.repaired = self.repair()
+
+    def repair(self) -> Repaired:
+        """Put right what crashes left; done at opening, and harmless at any time."""
+        lock = FileLock(self._layout.store_lock)
+        try:
+            lock.acquire(_REPAIR_WAIT_S)
+        except DeadlineExceeded:
+            # Its holder was stopped in the middle; whoever opens the store after that repairs it.
+            return Repaired()
+        try:
+            return self._repairer.repair()
+        finally:
+            lock.release()
+
+    # Images
+
+    def lease(self, purpose: str) -> AbstractContextManager[Lease]:
+        """Protect what a block names, and every blob this process touches in it, from collection."""
+        return self.leases.hold(purpose)
+
+    def unpack(
+        self,
+        layers: Sequence[LayerToUnpack],
+        *,
+        lease: Lease,
+        on_event: OnEvent | None = None,
+        follow: bool = False,
+        stop: threading.Event | None = None,
+    ) -> list[SnapshotKey]:
+        """The keys of the layers, bottom first, unpacking what is missing; see Unpacker.unpack."""
+        return self._unpacker.unpack(layers, lease=lease, on_event=on_event, follow=follow, stop=stop)
+
+    def find_image(self, text: str) -> ImageRecord:
+        """The image meant by a full id, a name, or a unique prefix of an id.
+
+        Raises: NotFound; InvalidInput if several ids begin so.
+        """
+        return find_image(self.state.images, text)[0]
+
+    def is_unpacked(self, image: ImageRecord) -> bool:
+        """Whether a container can be made from the image at once."""
+        return all(layer.snapshot and self.snapshots.has(layer.snapshot) for layer in image.layers)
+
+    def remove_image(
+        self, text: str, *, names: Sequence[str] | None = None, force: bool = False
+    ) -> RemovedImage:
+        """Drop names of an image, or with the last one the image and all that only it needed.
+
+        names: full canonical ones; without them, the name that `text` is, or all of them if it is an id.
+        Raises: NotFound; InUse naming the containers, unless forced.
+        """
+        removed = forget_image(self.state, text, names=names, force=force)
+        if removed.deleted is None:
+            return removed
+        return evolve(removed, freed_bytes=self.collect_garbage().bytes)
+
+    def lower_dirs(self, keys: Sequence[SnapshotKey]) -> list[Path]:
+        """Directories of layers for an overlay mount, top first, without the init layer. Raises: NotFound."""
+        return self.snapshots.lower_dirs(keys)
+
+    def sync_later(self) -> None:
+        """Write everything stored so far to disk in the background, and remember that it is there."""
+        self._durability.settle()
+
+    def sync(self) -> None:
+        """Write everything stored so far to disk, and wait for it."""
+        self._durability.settle(wait=True)
+
+    # Containers
+
+    @contextmanager
+    def container_lock(self, container_id: str, timeout_s: float | None = None) -> Iterator[None]:
+        """Let one thread of one process at a time change a container's state.
+
+        Raises: DeadlineExceeded after timeout_s.
+        """
+        with FileLock(self._layout.container_locks / container_id).held(timeout_s, remove=True):
+            yield
+
+    # Housekeeping
+
+    def collect_garbage(self, *, stale_ingest_s: float = STALE_INGEST_S) -> Collected:
+        """Delete what no image, container or live lease needs; see Collector.collect."""
+        return self._collector.collect(stale_ingest_s=stale_ingest_s)
+
+    def remove_tree(self, path: Path) -> None:
+        """Take a tree below the root out of sight at once, then delete it. Missing is done."""
+        self._trash.remove(path)
+
+    def close(self) -> None:
+        """Close the database and stop background work; idempotent."""
+        self._durability.close()
+        self.state.close()
