@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks import harness, peers
 
-BASE_PACKAGES = "build-essential,ca-certificates,git,python3-dev"
+BASE_PACKAGES = "ca-certificates,git,python3-dev"
 PYTHON_LAYERS = (("numpy", "scipy"), ("pandas", "scikit-learn"), ("matplotlib", "sympy", "networkx"))
 DEFAULT_DIRECTORY = "/var/tmp/pycontainer-bench-image"
 

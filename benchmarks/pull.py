@@ -1,6 +1,7 @@
 """Pull and unpack a large image from a loopback registry into an empty store, beside docker and podman.
 
-    python -m benchmarks.pull [--rounds 3] [--directory /var/tmp/pycontainer-bench-image] [--rivals docker,podman]
+    python -m benchmarks.pull [--rounds 3] [--directory /var/tmp/pycontainer-bench-image]
+        [--rivals docker,podman]
 
 Each round: every rival pulls once, then drops the image. Our time is that of a whole fresh program,
 interpreter and imports included, until the image could be run; docker's and podman's is that of their
