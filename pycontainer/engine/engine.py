@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import threading
 import time
 from contextvars import ContextVar, Token
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, final
 
 import attrs
+from cachetools import LRUCache
 
 from pycontainer.engine.config import EngineConfig
 from pycontainer.errors import DeadlineExceeded, PycontainerError, WrongState
@@ -16,9 +19,12 @@ from pycontainer.launcher import Helper, Job
 
 if TYPE_CHECKING:
     from pycontainer.engine.containers import Container
+    from pycontainer.image import ImageView
+    from pycontainer.oci.runtime import Spec
+    from pycontainer.options import RunOptions
     from pycontainer.registry import RegistryClient
     from pycontainer.runtime import HostFacts
-    from pycontainer.store import Store
+    from pycontainer.store import ImageRecord, Store
 
 __all__ = ["Engine", "current_engine"]
 
@@ -61,6 +67,8 @@ class Engine:
         self._host: HostFacts | None = None
         self._owned: dict[str, Container] = {}
         self._finishing: list[Job] = []
+        self._views: LRUCache[str, ImageView] = LRUCache(256)
+        self._filters: dict[bytes, int] = {}
         self._closed = False
         self._tokens: list[Token[Engine | None]] = []
 
@@ -97,7 +105,9 @@ class Engine:
             if self._client is None:
                 from pycontainer.registry import RegistryClient, RegistryConfig
 
-                self._client = RegistryClient(self.config.registry or RegistryConfig.from_environment())
+                self._client = RegistryClient(
+                    self.config.registry or RegistryConfig.from_environment(os.environ)
+                )
             return self._client
 
     @property
@@ -109,6 +119,43 @@ class Engine:
 
                 self._host = HostFacts.detect()
             return self._host
+
+    @property
+    def store_tag(self) -> str:
+        """What tells this store's cgroups from those of another one on the same host."""
+        return hashlib.sha256(os.fsencode(os.path.realpath(self.root))).hexdigest()[:12]
+
+    def image_view(self, record: ImageRecord) -> ImageView:
+        """The documents of an image in this store, kept in memory."""
+        with self._lock:
+            view = self._views.get(record.manifest_digest)
+        if view is None:
+            view = self._load_view(record)
+            with self._lock:
+                self._views[record.manifest_digest] = view
+        return view
+
+    def _load_view(self, record: ImageRecord) -> ImageView:
+        from pycontainer.image import ImageView
+        from pycontainer.oci import Descriptor
+
+        content = self.store.content
+        size = content.size(record.manifest_digest)
+        return ImageView.load(content, Descriptor(digest=record.manifest_digest, size=size, media_type=""))
+
+    def seccomp_filter(self, options: RunOptions, spec: Spec) -> int | None:
+        """A descriptor of the compiled system call filter, which the engine keeps; None for no filter."""
+        from pycontainer.runtime import seccomp_program
+
+        program = seccomp_program(options, spec, self.host)
+        if program is None:
+            return None
+        with self._lock:
+            fd = self._filters.get(program)
+            if fd is None:
+                fd = self._filters[program] = os.memfd_create("pycontainer-seccomp", os.MFD_CLOEXEC)
+                os.write(fd, program)
+            return fd
 
     def close(self, timeout_s: float = 30.0) -> None:
         """Stop what this engine owns and end its helper; idempotent. Detached containers go on."""
@@ -128,6 +175,8 @@ class Engine:
                 self._store.close()
             if self._helper is not None:
                 self._helper.close(max(0.1, deadline - time.monotonic()))
+            while self._filters:
+                os.close(self._filters.popitem()[1])
 
     def own(self, container: Container) -> None:
         """Remove the container when this engine closes."""
@@ -188,6 +237,24 @@ def _has_ended(job: Job) -> bool:
         pass
     job.close()
     return True
+
+
+_by_root: dict[Path, Engine] = {}
+
+
+def engine_on(root: Path) -> Engine:
+    """The current engine if it works on this directory, else this process's one for it."""
+    current = current_engine()
+    if current.root == root:
+        return current
+    with _default_lock:
+        engine = _by_root.get(root)
+        if engine is None or engine._closed:
+            import atexit
+
+            engine = _by_root[root] = Engine(root)
+            atexit.register(engine.close)
+        return engine
 
 
 def current_engine() -> Engine:

@@ -16,7 +16,7 @@ import struct
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -28,7 +28,7 @@ from pycontainer.kernel import inotify
 __all__ = ["LogLine", "Logs"]
 
 _HEADER = struct.Struct("<BBHIQ")
-_PARTIAL = 1
+_Piece = tuple[int, int, bytes]  # stream, nanoseconds since the epoch, content
 _STREAMS: dict[int, Literal["stdout", "stderr"]] = {1: "stdout", 2: "stderr"}
 
 
@@ -83,23 +83,17 @@ class Logs:
     def __iter__(self) -> Iterator[LogLine]:
         if self.tail is not None and self.tail < 0:
             raise InvalidOption(f"tail={self.tail} is negative")
-        since, until = _nanoseconds(self.since, "since"), _nanoseconds(self.until, "until")
-        for stream, flags, at_ns, content in self._records():
-            wanted = self.stdout if stream == 1 else self.stderr
-            if not wanted or (since is not None and at_ns < since):
-                continue
-            if until is not None and at_ns > until:
-                return
+        for stream, at_ns, content in self._pieces():
             yield LogLine(
                 stream=_STREAMS[stream],
-                at=datetime.fromtimestamp(at_ns / 1e9, timezone.utc),
+                at=datetime.fromtimestamp(at_ns / 1e9, UTC),
                 content=content,
-                is_partial=bool(flags & _PARTIAL),
+                is_partial=not content.endswith(b"\n"),
             )
 
     def read(self) -> bytes:
         """All of it as bytes, both streams in the order they came."""
-        return b"".join(line.content for line in self)
+        return b"".join(content for _, _, content in self._pieces())
 
     def text(self, *, timestamps: bool = False) -> str:
         """All of it as text; with timestamps each line begins with its RFC 3339 time."""
@@ -110,24 +104,35 @@ class Logs:
             for line in self
         )
 
-    def _records(self) -> Iterator[tuple[int, int, int, bytes]]:
+    def _pieces(self) -> Iterator[_Piece]:
+        """Lines and unfinished ends of lines, selected and in order."""
+        since, until = _nanoseconds(self.since, "since"), _nanoseconds(self.until, "until")
+        for piece in self._all_pieces():
+            if since is not None and piece[1] < since:
+                continue
+            if until is not None and piece[1] > until:
+                return
+            yield piece
+
+    def _all_pieces(self) -> Iterator[_Piece]:
+        if self.tail is not None and self.tail < 0:
+            raise InvalidOption(f"tail={self.tail} is negative")
         reader = _Reader(self._directory)
         try:
             if self.tail is not None:
-                yield from _last_lines(self._selected(reader.available()), self.tail)
-            if self.follow:
-                yield from self._follow(reader)
-            else:
-                yield from reader.available()
+                yield from _last_lines(self._lines(reader.available()), self.tail)
+            yield from self._lines(self._follow(reader) if self.follow else reader.available())
         finally:
             reader.close()
 
-    def _selected(
-        self, records: Iterator[tuple[int, int, int, bytes]]
-    ) -> Iterator[tuple[int, int, int, bytes]]:
-        return (record for record in records if (self.stdout if record[0] == 1 else self.stderr))
+    def _lines(self, records: Iterator[_Piece]) -> Iterator[_Piece]:
+        """Records hold what one read returned, often many lines: split them."""
+        for stream, at_ns, content in records:
+            if self.stdout if stream == 1 else self.stderr:
+                for line in _split(content):
+                    yield stream, at_ns, line
 
-    def _follow(self, reader: _Reader) -> Iterator[tuple[int, int, int, bytes]]:
+    def _follow(self, reader: _Reader) -> Iterator[_Piece]:
         deadline = None if self.timeout_s is None else time.monotonic() + self.timeout_s
         monitor = self._monitor()
         with inotify.Watch(os.fsencode(self._directory)) as watch:
@@ -159,20 +164,25 @@ def _is_ready(fd: int) -> bool:
     return bool(poller.poll(0))
 
 
-def _last_lines(
-    records: Iterator[tuple[int, int, int, bytes]], count: int
-) -> Iterator[tuple[int, int, int, bytes]]:
-    """The records of the last `count` lines; a line may be several partial records."""
-    lines: deque[list[tuple[int, int, int, bytes]]] = deque(maxlen=count)
-    open_lines: dict[int, list[tuple[int, int, int, bytes]]] = {}
-    for record in records:
-        line = open_lines.pop(record[0], None)
+def _split(content: bytes) -> list[bytes]:
+    """Lines with their ends; what follows the last line feed stands alone."""
+    lines = [line + b"\n" for line in content.split(b"\n")]
+    last = lines.pop()[:-1]
+    return [*lines, last] if last else lines
+
+
+def _last_lines(pieces: Iterator[_Piece], count: int) -> Iterator[_Piece]:
+    """The pieces of the last `count` lines; a line may be several pieces."""
+    lines: deque[list[_Piece]] = deque(maxlen=count)
+    open_lines: dict[int, list[_Piece]] = {}
+    for piece in pieces:
+        line = open_lines.pop(piece[0], None)
         if line is None:
             line = []
             lines.append(line)
-        line.append(record)
-        if record[1] & _PARTIAL:
-            open_lines[record[0]] = line
+        line.append(piece)
+        if not piece[2].endswith(b"\n"):
+            open_lines[piece[0]] = line
     for line in lines:
         yield from line
 
@@ -185,7 +195,7 @@ class _Reader:
         self._files: list[BinaryIO] = []  # the one being read, then newer ones
         self._partial = b""
 
-    def available(self) -> Iterator[tuple[int, int, int, bytes]]:
+    def available(self) -> Iterator[_Piece]:
         """Every record that is complete by now."""
         while True:
             if not self._files:
@@ -215,7 +225,7 @@ class _Reader:
         found: dict[tuple[int, int], BinaryIO] = {}
         for name in ("log", *(f"log.{number}" for number in range(1, 10000))):
             try:
-                file = open(self._directory / name, "rb")
+                file = open(self._directory / name, "rb")  # noqa: SIM115  (kept open)
             except FileNotFoundError:
                 if name == "log":
                     continue  # between the rename and the new file
@@ -231,15 +241,15 @@ class _Reader:
                 break
         return list(reversed(found.values()))
 
-    def _complete_records(self) -> Iterator[tuple[int, int, int, bytes]]:
+    def _complete_records(self) -> Iterator[_Piece]:
         while chunk := self._files[0].read(1 << 20):
             block = self._partial + chunk
             offset = 0
             while offset + _HEADER.size <= len(block):
-                stream, flags, _, length, at_ns = _HEADER.unpack_from(block, offset)
+                stream, _, _, length, at_ns = _HEADER.unpack_from(block, offset)
                 end = offset + _HEADER.size + length
                 if end > len(block):
                     break
-                yield stream, flags, at_ns, block[offset + _HEADER.size : end]
+                yield stream, at_ns, block[offset + _HEADER.size : end]
                 offset = end
             self._partial = block[offset:]

@@ -1,16 +1,11 @@
-"""Names for containers whose caller gives none, and the grammar of those who do."""
+"""Ids, and names for containers whose caller gives none."""
 
 from __future__ import annotations
 
-import re
 import secrets
 
-from pycontainer.errors import InvalidOption
+__all__ = ["new_id", "random_name"]
 
-__all__ = ["check_name", "new_id", "random_name"]
-
-# Docker's grammar (moby, daemon/names): at least two characters.
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _LEFT = (
     "agile amber bold brave bright calm clever crisp daring eager fair fleet gentle glad golden happy "
     "humble jolly keen kind lively lucid merry mighty nimble noble patient proud quick quiet rapid sharp "
@@ -32,11 +27,3 @@ def random_name(*, with_number: bool = False) -> str:
     """Two words that are easy to say; with a number when the plain pairs are taken."""
     pair = f"{secrets.choice(_LEFT)}_{secrets.choice(_RIGHT)}"
     return f"{pair}_{secrets.randbelow(1000000)}" if with_number else pair
-
-
-def check_name(name: str) -> str:
-    """Return the name without a leading slash, or raise InvalidOption."""
-    plain = name.removeprefix("/")
-    if not _NAME.fullmatch(plain):
-        raise InvalidOption(f"container name {name!r} is not of the form [a-zA-Z0-9][a-zA-Z0-9_.-]+")
-    return plain

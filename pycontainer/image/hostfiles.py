@@ -163,7 +163,7 @@ def _elf_interpreter(path: bytes) -> bytes | None:
                 if kind == _PT_INTERP:
                     file.seek(offset)
                     return file.read(min(size, 4096)).split(b"\0", 1)[0]
-        except (struct.error, IndexError, OSError) as error:
+        except (struct.error, IndexError, ValueError, OSError) as error:
             raise InvalidInput(f"{os.fsdecode(path)} is a broken ELF file: {error}") from error
     return None
 

@@ -128,6 +128,7 @@ def plan(spec: Json, params: Json, *, seccomp: bytes = b"") -> tuple[Step, ...]:
         steps.append(Step("user namespace", process.become_root))
     steps += _file_system(spec, params, new)
     steps += _settings(spec, new)
+    steps += _hidden(spec)
     # Nothing of the image is touched, and nothing runs, outside the container's cgroups.
     steps.append(Step("cgroup", settings.wait_go))
     steps.append(Step("pivot", rootfs.pivot))
@@ -202,13 +203,19 @@ def _id_map(entries: Sequence[Json]) -> bytes:
 
 
 def _file_system(spec: Json, params: Json, new: int) -> list[Step]:
-    """Everything that is mounted or made under the root, masks last."""
+    """Everything that is mounted or made under the root."""
     layers = overlay(params)
     steps = [Step("mounts", rootfs.isolate_mounts)]
     # A kernel that cannot assemble it detached (before 6.5) has it mounted in place.
     fallback = layers if layers is not None else Overlay((), b"", b"", ())
     steps.append(Step("rootfs", rootfs.attach_root, (*fallback, _bytes(params["container_dir"]))))
     steps += _mounts(spec, params, new)
+    return steps
+
+
+def _hidden(spec: Json) -> list[Step]:
+    """Masks and read-only paths: after every mount, and after /proc/sys was written."""
+    steps = []
     linux = spec.get("linux") or {}
     masked = tuple(_bytes(_absolute(path, "masked path")) for path in linux.get("maskedPaths") or ())
     frozen = tuple(_bytes(_absolute(path, "read-only path")) for path in linux.get("readonlyPaths") or ())
@@ -238,7 +245,7 @@ def _wanted_mounts(spec: Json, params: Json) -> list[tuple[Json, mountoptions.Mo
 
 def _mounts(spec: Json, params: Json, new: int) -> list[Step]:
     steps: list[Step] = []
-    nodes = _nodes(spec, new)
+    nodes = _nodes(spec, params, new)
     in_cgroups = not new & namespaces.NEWCGROUP
     count = 0
     for entry, options in _wanted_mounts(spec, params):
@@ -301,7 +308,7 @@ def _cgroup_mount(name: str, path: bytes, options: mountoptions.MountOptions, pa
     return Step(name, mount_steps.mount_cgroups, (path, controllers, options.attributes))
 
 
-def _nodes(spec: Json, new: int) -> list[Step]:
+def _nodes(spec: Json, params: Json, new: int) -> list[Step]:
     by_bind = bool(new & namespaces.NEWUSER)
     nodes = {
         f"/dev/{name}": devices.Node(_bytes(f"/dev/{name}"), stat.S_IFCHR | 0o666, os.makedev(1, minor), 0, 0)
@@ -311,11 +318,13 @@ def _nodes(spec: Json, new: int) -> list[Step]:
     for entry in (spec.get("linux") or {}).get("devices") or ():
         path = _absolute(entry["path"], "device")
         nodes[path] = _node(path, entry)
-    return [
+    steps = [
         Step("devices", devices.make_nodes, (tuple(nodes.values()), by_bind)),
         Step("devices", devices.make_links, (_LINKS,)),
-        Step("devices", devices.use_null),
     ]
+    if "stdin" not in (params.get("fd_names") or ()):
+        steps.append(Step("devices", devices.use_null))
+    return steps
 
 
 def _node(path: str, entry: Json) -> devices.Node:

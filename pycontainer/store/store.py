@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from attrs import evolve
 
+from pycontainer.checkpoints import reached
 from pycontainer.errors import DeadlineExceeded
 from pycontainer.image import OnEvent
 from pycontainer.launcher import Helper
@@ -17,8 +19,8 @@ from pycontainer.store.durability import Durability
 from pycontainer.store.gc import STALE_INGEST_S, Collected, Collector
 from pycontainer.store.layout import Layout
 from pycontainer.store.leases import Lease, Leases
-from pycontainer.store.locks import FileLock
-from pycontainer.store.records import ImageRecord, SnapshotKey
+from pycontainer.store.locks import FileLock, shared
+from pycontainer.store.records import ContainerRecord, ImageRecord, SnapshotKey
 from pycontainer.store.removal import RemovedImage, find_image, forget_image
 from pycontainer.store.repair import Repaired, Repairer
 from pycontainer.store.snapshots import OverlaySnapshotter, Snapshotter
@@ -27,7 +29,9 @@ from pycontainer.store.statedb import StateDB
 from pycontainer.store.trash import Trash
 from pycontainer.store.unpack import LayerToUnpack, Unpacker
 
-__all__ = ["Store"]
+__all__ = ["KILL_POINTS", "Store"]
+
+KILL_POINTS = ("create.container.prepared",)  # the directory is there, the row is not
 
 # Holders keep the store's lock for milliseconds; one that was stopped must not keep others from opening.
 _REPAIR_WAIT_S = 5.0
@@ -128,6 +132,45 @@ class Store:
         self._durability.settle(wait=True)
 
     # Containers
+
+    def container_dir(self, container_id: str) -> Path:
+        """Directory of a container: upper, work, status and log."""
+        return self._layout.container(container_id)
+
+    def add_container(self, record: ContainerRecord) -> Path:
+        """Make a container's directory with an empty writable layer, and record it under its name.
+
+        Raises: AlreadyExists if the name is taken; NotFound if the image was removed meanwhile.
+        """
+        directory = self._layout.container(record.id)
+        # Shared: to repair and collector, a directory without a row would be an orphan.
+        with shared(self._layout.store_lock):
+            self._make_writable_layer(directory, record.snapshots)
+            reached("create.container.prepared")
+            try:
+                self.state.containers.insert(record)
+            except BaseException:
+                for name in ("upper", "work", ""):
+                    os.rmdir(directory / name)
+                raise
+        return directory
+
+    def remove_container(self, container_id: str) -> bool:
+        """Forget a container that does not run, and delete its directory; False if there was none."""
+        was_known = self.state.containers.delete(container_id)
+        self._trash.remove(self._layout.container(container_id))
+        return was_known
+
+    def _make_writable_layer(self, directory: Path, snapshots: Sequence[SnapshotKey]) -> None:
+        upper, work = directory / "upper", directory / "work"
+        os.mkdir(directory, 0o700)
+        os.mkdir(upper)
+        os.mkdir(work, 0o700)
+        # The writable layer's own directory is the container's "/": it looks as the image has it.
+        image_root = os.stat(self.snapshots.path(snapshots[-1])) if snapshots else None
+        if image_root is not None and (image_root.st_uid, image_root.st_gid) != (os.geteuid(), os.getegid()):
+            os.chown(upper, image_root.st_uid, image_root.st_gid)
+        os.chmod(upper, 0o755 if image_root is None else image_root.st_mode & 0o7777)
 
     @contextmanager
     def container_lock(self, container_id: str, timeout_s: float | None = None) -> Iterator[None]:

@@ -27,15 +27,18 @@ def finished(directory: Path, **options: object) -> Logs:
 
 
 def test_lines_come_tagged_in_order_and_byte_for_byte(tmp_path: Path) -> None:
-    (tmp_path / "log").write_bytes(
-        record(b"one\n") + record(b"\xff\x00two", stream=2, at_s=2) + record(b"", at_s=3)
-    )
+    (tmp_path / "log").write_bytes(record(b"one\n") + record(b"\xff\x00two", stream=2, at_s=2))
     seen = [(line.stream, line.content, line.at) for line in finished(tmp_path)]
     assert seen == [
         ("stdout", b"one\n", datetime.fromtimestamp(1, timezone.utc)),
         ("stderr", b"\xff\x00two", datetime.fromtimestamp(2, timezone.utc)),
-        ("stdout", b"", datetime.fromtimestamp(3, timezone.utc)),
     ]
+
+
+def test_a_record_of_many_lines_is_told_line_by_line(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(record(b"a\r\n\nb\nc") + record(b"d\n"))
+    seen = [(line.content, line.is_partial) for line in finished(tmp_path)]
+    assert seen == [(b"a\r\n", False), (b"\n", False), (b"b\n", False), (b"c", True), (b"d\n", False)]
 
 
 def test_a_container_without_output_has_an_empty_log(tmp_path: Path) -> None:

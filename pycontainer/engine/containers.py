@@ -1,0 +1,360 @@
+"""Containers as objects: live views of one record in the store and one monitor."""
+
+from __future__ import annotations
+
+import os
+import signal as signals
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack, final
+
+from pycontainer import runtime
+from pycontainer.engine import launching, views
+from pycontainer.engine.engine import Engine, current_engine, engine_on
+from pycontainer.engine.images import Image, resolve_image
+from pycontainer.engine.logs import Logs
+from pycontainer.engine.state import Observed, await_end, monitor_of, observe
+from pycontainer.errors import DeadlineExceeded, NotFound, WrongState
+from pycontainer.kernel import pidfd
+from pycontainer.options import RunOptions, parse_run_options, parse_seconds, parse_signal
+
+if TYPE_CHECKING:
+    from pycontainer._generated import RunKwargs
+    from pycontainer.launcher import Job
+    from pycontainer.oci.runtime import Spec
+    from pycontainer.store import ContainerRecord, Owner
+
+__all__ = ["Container", "this_process"]
+
+_STOP_TIMEOUT_S = 10.0
+_KILL_TIMEOUT_S = 30.0
+
+
+def this_process() -> Owner:
+    """The calling process as the owner of a container."""
+    from pycontainer.launcher import status
+    from pycontainer.store import Owner
+
+    pid = os.getpid()
+    return Owner(pid=pid, start=pidfd.start_time(pid), boot_id=status.BOOT_ID)
+
+
+@final
+class Container:
+    """A container: a handle whose attributes read the store and the kernel anew each time.
+
+    `Container.create()` makes one that lives on until it is removed, and `Container.get()` finds it from
+    any process. `with Container(image, ...) as c:` makes and starts one that is owned: it is gone when
+    the block ends, and when this process dies, however that happens.
+
+    Handles may be used from several threads, and pickled.
+    """
+
+    def __init__(
+        self,
+        image: str | Image,
+        command: Sequence[str] | str | None = None,
+        *,
+        engine: Engine | None = None,
+        **options: Unpack[RunKwargs],
+    ) -> None:
+        """Prepare an owned container; it is created and started on entering the with block."""
+        self._engine = engine or current_engine()
+        self._wanted: tuple[str | Image, RunOptions] | None = (
+            image,
+            parse_run_options(command=command, **options),
+        )
+        self._record: ContainerRecord | None = None
+        self._job: Job | None = None
+
+    @classmethod
+    def _attach(cls, engine: Engine, record: ContainerRecord) -> Container:
+        made = object.__new__(cls)
+        made._engine, made._wanted, made._record, made._job = engine, None, record, None
+        return made
+
+    @classmethod
+    def create(
+        cls,
+        image: str | Image,
+        command: Sequence[str] | str | None = None,
+        *,
+        engine: Engine | None = None,
+        **options: Unpack[RunKwargs],
+    ) -> Container:
+        """Make a container without starting it; it stays until it is removed.
+
+        Raises: AlreadyExists for a taken name; NotFound; InvalidOption; TypeError.
+        """
+        engine = engine or current_engine()
+        asked = parse_run_options(command=command, **options)
+        reference = image if isinstance(image, str) else ""
+        record = launching.create(engine, resolve_image(engine, image, asked), asked, reference=reference)
+        return cls._attach(engine, record)
+
+    @classmethod
+    def get(cls, key: str, *, engine: Engine | None = None) -> Container:
+        """The container with this name, id or unique beginning of an id. Raises NotFound, InvalidInput."""
+        engine = engine or current_engine()
+        return cls._attach(engine, engine.store.state.containers.find(key))
+
+    @classmethod
+    def list(cls, *, all: bool = False, engine: Engine | None = None) -> list[Container]:
+        """The running containers, or all of them, the newest first."""
+        engine = engine or current_engine()
+        found = [cls._attach(engine, record) for record in engine.store.state.containers.list()]
+        present = [container for container in found if container._directory.is_dir()]
+        return (
+            present
+            if all
+            else [container for container in present if container.state == runtime.State.RUNNING]
+        )
+
+    # -- what it is ------------------------------------------------------------------------------
+
+    @property
+    def _known(self) -> ContainerRecord:
+        if self._record is None:
+            raise WrongState(
+                "the container does not exist yet; enter its with block, or use Container.create()",
+                verb="use",
+                state="prepared",
+            )
+        return self._record
+
+    @property
+    def _directory(self) -> Path:
+        return self._engine.store.container_dir(self._known.id)
+
+    @property
+    def _options(self) -> RunOptions:
+        return parse_run_options(**self._known.options)
+
+    @property
+    def id(self) -> str:
+        """64 hexadecimal digits."""
+        return self._known.id
+
+    @property
+    def name(self) -> str:
+        """Unique in its store."""
+        return self._known.name
+
+    @property
+    def image(self) -> Image:
+        """The image it was made from. Raises NotFound when that was removed by force."""
+        return Image.get(self._known.image_id, engine=self._engine)
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The image's labels and its own."""
+        return {**self.image.config.config.labels, **(self._options.labels or {})}
+
+    @property
+    def spec(self) -> Spec:
+        """The runtime-spec it is started with."""
+        return runtime.build_spec(
+            self._options,
+            self.image.config,
+            self._engine.host,
+            container_id=self.id,
+            store_tag=self._engine.store_tag,
+        )
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was created, UTC."""
+        return datetime.fromtimestamp(self._known.created_at, UTC)
+
+    # -- how it is -------------------------------------------------------------------------------
+
+    @property
+    def _observed(self) -> Observed:
+        if not self._directory.is_dir():
+            raise NotFound(f"container {self.name} was removed")
+        return observe(self._directory)
+
+    @property
+    def state(self) -> str:
+        """One of Docker's: created, running, paused, restarting, removing, exited, dead."""
+        return str(self._observed.state)
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of its first process on the host, while it runs."""
+        return self._observed.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """Of its last run: the program's code, 128+n after signal n, or Docker's 125 to 127."""
+        return self._observed.exit_code
+
+    @property
+    def oom_killed(self) -> bool:
+        """Whether the kernel killed one of its processes for want of memory in its last run."""
+        return self._observed.oom_killed
+
+    @property
+    def started_at(self) -> datetime | None:
+        """When its program was last started, UTC."""
+        return self._observed.started_at
+
+    @property
+    def finished_at(self) -> datetime | None:
+        """When its last run ended, UTC."""
+        return self._observed.finished_at
+
+    def inspect(self) -> dict[str, Any]:
+        """What `docker inspect` shows of a container, as far as it applies here."""
+        return views.container_document(self._engine, self._known, self._options, self._observed, self.image)
+
+    # -- what it does ----------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start its program; it goes on when this process ends. Raises LaunchError, WrongState."""
+        with self._engine.store.container_lock(self.id):
+            runtime.after("start", self.state)
+            options, config = self._options, self.image.config
+            job = launching.launch(self._engine, self._known, options, config, is_owned=False)
+        job.close()
+
+    def wait(self, timeout: float | str | timedelta | None = None) -> int:
+        """Wait for the end of its run and return the exit code.
+
+        timeout: seconds; None waits for ever. Raises DeadlineExceeded; WrongState when never started.
+        """
+        await_end(self._directory, None if timeout is None else parse_seconds(timeout))
+        try:
+            code = self._observed.exit_code
+        except NotFound:
+            return self._last_known_code()
+        if code is None:
+            raise WrongState(
+                f"container {self.name} was never started", verb="wait", state="created", allowed=("running",)
+            )
+        return code
+
+    def _last_known_code(self) -> int:
+        raise NotFound(f"container {self.name} removed itself when it ended, and its exit code with it")
+
+    def stop(self, timeout: float | str | timedelta | None = None) -> None:
+        """Ask its program to end, and kill it when it has not after the timeout.
+
+        timeout: seconds, default the container's stop_timeout (10); -1 waits for ever. Stopping what does
+        not run is no error.
+        """
+        observed = self._observed
+        if observed.state is not runtime.State.RUNNING:
+            return
+        options = self._options
+        chosen = options.stop_timeout if timeout is None else parse_seconds(timeout, minus_one=True)
+        limit_s = _STOP_TIMEOUT_S if chosen is None else chosen
+        self._signal(observed, runtime.stop_signal(options, self.image.config))
+        try:
+            await_end(self._directory, None if limit_s < 0 else limit_s)
+        except DeadlineExceeded:
+            self._signal(observed, signals.SIGKILL)
+            await_end(self._directory, _KILL_TIMEOUT_S)
+
+    def kill(self, signal: int | str = "KILL") -> None:
+        """Send its first process a signal, by name or number. Raises WrongState, InvalidOption."""
+        observed = self._observed
+        runtime.after("kill", str(observed.state))
+        self._signal(observed, parse_signal(signal))
+
+    def _signal(self, observed: Observed, number: int) -> None:
+        assert observed.pid is not None
+        process = pidfd.open_checked(observed.pid, observed.pid_start)
+        if process is None:
+            return  # it ended since we looked
+        try:
+            pidfd.send_signal(process, number)
+        finally:
+            os.close(process)
+
+    def remove(self, *, force: bool = False) -> None:
+        """Remove it with its files. Raises WrongState while it runs, unless force, which kills it first.
+
+        Removing what is gone is no error.
+        """
+        record = self._known
+        try:
+            observed = self._observed
+        except NotFound:
+            observed = Observed()
+        if observed.state is runtime.State.RUNNING:
+            runtime.after("force remove" if force else "remove", str(observed.state))
+            self._signal(observed, signals.SIGKILL)
+            await_end(self._directory, _KILL_TIMEOUT_S)
+        if self._job is not None:
+            self._job.release()
+            self._engine.finish_later(self._job)
+            self._job = None
+        self._engine.store.remove_container(record.id)
+
+    def logs(
+        self,
+        *,
+        follow: bool = False,
+        stdout: bool = True,
+        stderr: bool = True,
+        tail: int | None = None,
+        since: datetime | float | None = None,
+        until: datetime | float | None = None,
+        timeout_s: float | None = None,
+    ) -> Logs:
+        """Its output: iterate over tagged lines, or call `.text()` or `.read()`. See Logs."""
+        return Logs(
+            directory=self._directory,
+            monitor=lambda: monitor_of(self._directory),
+            follow=follow,
+            stdout=stdout,
+            stderr=stderr,
+            tail=tail,
+            since=since,
+            until=until,
+            timeout_s=timeout_s,
+        )
+
+    # -- ownership -------------------------------------------------------------------------------
+
+    def __enter__(self) -> Container:
+        if self._wanted is None:
+            return self
+        image, options = self._wanted
+        chosen = resolve_image(self._engine, image, options)
+        reference = image if isinstance(image, str) else ""
+        record = launching.create(self._engine, chosen, options, owner=this_process(), reference=reference)
+        try:
+            self._job = launching.launch(self._engine, record, options, chosen.config, is_owned=True)
+        except BaseException:
+            self._engine.store.remove_container(record.id)
+            raise
+        self._record = record
+        self._engine.own(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._wanted is None:
+            return
+        self.remove(force=True)
+        self._engine.disown(self.id)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _attach_by_id, (str(self._engine.root), self.id)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Container) and self.id == other.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __repr__(self) -> str:
+        if self._record is None:
+            return "Container(not entered)"
+        return f"Container(name={self.name!r}, id={self.id[:12]!r})"
+
+
+def _attach_by_id(root: str, container_id: str) -> Container:
+    return Container.get(container_id, engine=engine_on(Path(root)))

@@ -1,0 +1,396 @@
+"""Images as objects: immutable, known by the digest of their configuration, shared by all containers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias, final
+
+import attrs
+
+from pycontainer.engine import views
+from pycontainer.engine.engine import Engine, current_engine
+from pycontainer.engine.pulling import import_view, pull
+from pycontainer.errors import BadReference, InvalidInput, NotFound
+from pycontainer.oci import Platform, Reference
+
+if TYPE_CHECKING:
+    from pycontainer.image import ArchivedImage, Files, ImageView, OnEvent
+    from pycontainer.oci import ContainerConfig, ImageConfig
+    from pycontainer.options import RunOptions
+    from pycontainer.store import ImageRecord, SnapshotKey
+
+__all__ = ["HistoryEntry", "Image", "Pruned", "resolve_image"]
+
+ArchiveFormat = Literal["oci-layout", "oci-archive", "docker-archive"]
+
+
+@attrs.frozen(kw_only=True)
+class HistoryEntry:
+    """One step of how an image was made, oldest first; size_bytes is that of its compressed layer."""
+
+    created: str
+    created_by: str
+    size_bytes: int
+    comment: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Pruned:
+    """What a prune removed. images: their ids. freed_bytes: of blobs and layers."""
+
+    images: tuple[str, ...] = ()
+    freed_bytes: int = 0
+
+
+@final
+class Image:
+    """An image in the store. Equal when the id is equal; the names are read anew each time."""
+
+    def __init__(self, engine: Engine, record: ImageRecord) -> None:
+        self._engine = engine
+        self._record = record
+
+    # -- where images come from ------------------------------------------------------------------
+
+    @classmethod
+    def pull(
+        cls,
+        reference: str,
+        *,
+        platform: str | None = None,
+        on_event: OnEvent | None = None,
+        engine: Engine | None = None,
+    ) -> Image:
+        """Bring an image from its registry, unpack it and give it its name.
+
+        reference: as "alpine:3.20", "ghcr.io/owner/name@sha256:…"; Docker's rules fill what is missing.
+        platform: as "linux/arm64"; default this host's. on_event: called with each Progress, from
+        several threads; without it a progress bar is drawn where someone watches.
+        Raises: BadReference, NotFound, AuthDenied, RegistryError, IntegrityError, InvalidImage.
+        """
+        engine = engine or current_engine()
+        name = Reference.parse(reference)
+        wanted = None if platform is None else Platform.parse(platform)
+        return cls(engine, pull(engine, name, wanted, on_event))
+
+    @classmethod
+    def get(cls, key: str, *, engine: Engine | None = None) -> Image:
+        """The image of this name, id, or unique beginning of an id. Raises NotFound, InvalidInput."""
+        engine = engine or current_engine()
+        return cls(engine, engine.store.find_image(key))
+
+    @classmethod
+    def list(cls, *, engine: Engine | None = None) -> list[Image]:
+        """All images of the store, the newest first."""
+        engine = engine or current_engine()
+        return [cls(engine, record) for record in engine.store.state.images.list()]
+
+    @classmethod
+    def from_directory(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        tags: Sequence[str] = (),
+        engine: Engine | None = None,
+        **config: Any,
+    ) -> Image:
+        """An image whose one layer is this directory, with owners, modes, times and attributes.
+
+        config: entrypoint, cmd, env, user, working_dir, labels, stop_signal of the image.
+        Equal directories give equal ids.
+        """
+        from pycontainer.image import from_directory
+
+        engine = engine or current_engine()
+        return cls._made(engine, tags, lambda blobs: from_directory(blobs, path, config=_config(config)))
+
+    @classmethod
+    def from_tar(
+        cls,
+        tar: str | os.PathLike[str] | bytes | BinaryIO,
+        *,
+        tags: Sequence[str] = (),
+        engine: Engine | None = None,
+        **config: Any,
+    ) -> Image:
+        """An image of a root file system's tar: a path, the bytes, or a stream; gz, zst, xz, bz2 or plain.
+
+        config: as from_directory. Raises: InvalidImage.
+        """
+        from pycontainer.image import from_tar
+
+        engine = engine or current_engine()
+        return cls._made(engine, tags, lambda blobs: from_tar(blobs, tar, config=_config(config)))
+
+    @classmethod
+    def from_host(
+        cls,
+        programs: Sequence[str],
+        *,
+        paths: Sequence[str] = (),
+        files: Files | None = None,
+        tags: Sequence[str] = (),
+        engine: Engine | None = None,
+        **config: Any,
+    ) -> Image:
+        """An image of programs of this host and the libraries they load; needs no network.
+
+        programs: names in PATH, or paths. paths: further files and directories to take along. files:
+        path in the image to content. config: as from_directory. Raises: NotFound naming the program.
+        """
+        from pycontainer.image import from_host
+
+        engine = engine or current_engine()
+        given = _config(config)
+        return cls._made(
+            engine, tags, lambda blobs: from_host(blobs, programs, paths=paths, files=files, config=given)
+        )
+
+    @classmethod
+    def _made(cls, engine: Engine, tags: Sequence[str], make: Any) -> Image:
+        names = [_tag_name(tag) for tag in tags]
+        with engine.store.lease("make an image") as lease:
+            return cls(engine, import_view(engine, make(engine.store.content), names, lease))
+
+    @classmethod
+    def load(cls, source: str | os.PathLike[str] | BinaryIO, *, engine: Engine | None = None) -> _Images:
+        """The images of an OCI layout directory, oci-archive or docker-archive, with their names.
+
+        source: a path or a stream; gzip, zstd, xz or plain. Which it is, is seen from the content.
+        Raises: InvalidImage, DigestMismatch, NotFound.
+        """
+        engine = engine or current_engine()
+        with engine.store.lease("load images") as lease, _opened(source) as found:
+            return [cls(engine, import_view(engine, image.view, image.names, lease)) for image in found]
+
+    # -- what it is ------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """sha256 digest of its configuration, as `docker images` of the classic store shows it."""
+        return self._record.id
+
+    @property
+    def manifest_digest(self) -> str:
+        """Digest of its manifest, by which a registry knows this one platform of it."""
+        return self._record.manifest_digest
+
+    @property
+    def digest(self) -> str:
+        """Digest of what was pulled: the index where there is one, else the manifest."""
+        return self._record.target_digest
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Its names, in the short form; sorted."""
+        names = [Reference.parse(tag.name) for tag in self._engine.store.state.images.tags(self.id)]
+        return tuple(name.familiar for name in names if name.tag is not None)
+
+    @property
+    def name(self) -> str:
+        """Its first tag, or the beginning of its id."""
+        tags = self.tags
+        return tags[0] if tags else self.id[7:19]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of its manifest, configuration and compressed layers."""
+        return self._record.size
+
+    @property
+    def platform(self) -> str:
+        """As "linux/amd64"."""
+        return self._record.platform
+
+    @property
+    def created_at(self) -> datetime:
+        """When it came into this store, UTC."""
+        return datetime.fromtimestamp(self._record.created_at, UTC)
+
+    @property
+    def config(self) -> ImageConfig:
+        """Its configuration: environment, command, user, layers, history."""
+        return self.view.config
+
+    @property
+    def snapshots(self) -> tuple[SnapshotKey, ...]:
+        """Keys of its unpacked layers, bottom first."""
+        return self._record.snapshots
+
+    @property
+    def view(self) -> ImageView:
+        """Its documents and blobs."""
+        return self._engine.image_view(self._record)
+
+    def inspect(self) -> dict[str, Any]:
+        """What `docker image inspect` shows."""
+        return views.image_document(self._engine, self._record, self.config)
+
+    def history(self) -> tuple[HistoryEntry, ...]:
+        """How it was made, oldest first."""
+        layers = iter(self.view.layers)
+        return tuple(
+            HistoryEntry(
+                created=step.created,
+                created_by=step.created_by,
+                comment=step.comment,
+                size_bytes=0 if step.empty_layer else _size_of(next(layers, None)),
+            )
+            for step in self.config.history
+        )
+
+    # -- what is done with it --------------------------------------------------------------------
+
+    def tag(self, name: str) -> Image:
+        """Give it another name, taking that from whatever had it; returns this image."""
+        reference = _tag_name(name)
+        self._engine.store.state.images.tag(str(reference), self.id, self._record.target_digest)
+        return self
+
+    def push(self, reference: str | None = None, *, on_event: OnEvent | None = None) -> str:
+        """Upload it and return the digest of its manifest there.
+
+        reference: where to; default its first tag. What the registry has is not sent again.
+        Raises: BadReference, AuthDenied, RegistryError; InvalidInput for an image without a name.
+        """
+        if reference is None and not self.tags:
+            raise InvalidInput(f"image {self.name} has no name to push it by; pass a reference")
+        target = Reference.parse(reference or self.name)
+        own = [Reference.parse(tag) for tag in self.tags]
+        siblings = [name.path for name in own if name.domain == target.domain and name.path != target.path]
+        with self._engine.store.lease(f"push {target}"):
+            return self._engine.registries.push(
+                target,
+                self._engine.store.content,
+                self.view.descriptor,
+                on_event=on_event,
+                mount_from=siblings,
+            )
+
+    def save(
+        self, target: str | os.PathLike[str] | BinaryIO, *, format: ArchiveFormat = "docker-archive"
+    ) -> None:
+        """Write it with its names to a directory ("oci-layout"), a file or a stream.
+
+        "docker-archive" is what `docker load` and podman take, "oci-archive" what podman and skopeo do.
+        """
+        from pycontainer.image import Layout, NamedImage, write_docker_archive, write_oci_archive
+
+        names = tuple(Reference.parse(tag) for tag in self.tags)
+        with self._engine.store.lease(f"save {self.name}"):
+            if format == "oci-layout":
+                if not isinstance(target, (str, os.PathLike)):
+                    raise InvalidInput("an oci-layout is a directory; give its path")
+                Layout.create(target).add(self.view, names)
+            elif format in ("oci-archive", "docker-archive"):
+                saved = NamedImage(view=self.view, names=names)
+                write = write_oci_archive if format == "oci-archive" else write_docker_archive
+                write(target, [saved])
+            else:
+                raise InvalidInput(f"format {format!r}: give oci-layout, oci-archive or docker-archive")
+
+    def remove(self, name: str | None = None, *, force: bool = False) -> None:
+        """Remove one of its names, or the image itself; with its last name the image goes, too.
+
+        force: also when it has several names, or containers were made from it.
+        Raises: InUse naming what needs it; NotFound.
+        """
+        self._engine.store.remove_image(self.id if name is None else str(_tag_name(name)), force=force)
+
+    @classmethod
+    def prune(cls, *, all: bool = False, engine: Engine | None = None) -> Pruned:
+        """Remove the images without a name, or all that no container uses, and what nothing needs."""
+        engine = engine or current_engine()
+        store = engine.store
+        used = {record.image_id for record in store.state.containers.list()}
+        removed = []
+        for record in store.state.images.list():
+            if record.id not in used and (all or not store.state.images.tags(record.id)):
+                store.remove_image(record.id, force=True)
+                removed.append(record.id)
+        collected = store.collect_garbage()
+        return Pruned(images=tuple(removed), freed_bytes=collected.bytes)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Image) and self.id == other.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __repr__(self) -> str:
+        return f"Image({self.name!r}, id={self.id[:19]!r})"
+
+
+_Images: TypeAlias = list[Image]  # inside the class, `list` is its own method
+
+
+def resolve_image(engine: Engine, image: str | Image, options: RunOptions) -> Image:
+    """The image to run: as given, from the store, or pulled as options.pull says."""
+    if isinstance(image, Image):
+        if image._engine.root != engine.root:
+            return Image.get(image.id, engine=engine)
+        return image
+    if options.pull != "always":
+        try:
+            record = engine.store.find_image(image)
+        except NotFound:
+            if options.pull == "never":
+                raise
+        else:
+            if _fits(record, options.platform):
+                return Image(engine, record)
+    return Image.pull(image, platform=options.platform, engine=engine)
+
+
+def _fits(record: ImageRecord, platform: str | None) -> bool:
+    return platform is None or str(Platform.parse(platform)) == record.platform
+
+
+def _tag_name(text: str) -> Reference:
+    reference = Reference.parse(text)
+    if reference.digest is not None:
+        raise BadReference(f"{text!r} names a digest, which no tag can change; leave the digest out")
+    return reference
+
+
+def _config(given: Mapping[str, Any]) -> ContainerConfig | None:
+    from pycontainer.oci import ContainerConfig
+
+    if not given:
+        return None
+    known = {field.name for field in attrs.fields(ContainerConfig)} - {"extra"}
+    unknown = set(given) - known
+    if unknown:
+        raise TypeError(f"unknown image setting {min(unknown)!r}; there are {', '.join(sorted(known))}")
+    values = dict(given)
+    for name in ("entrypoint", "cmd", "shell", "env", "exposed_ports", "volumes", "on_build"):
+        value = values.get(name)
+        if isinstance(value, str):
+            raise TypeError(f"{name}={value!r} is one string; give a list of them")
+        if isinstance(value, Mapping):
+            value = [f"{key}={item}" for key, item in value.items()]
+        if value is not None:
+            values[name] = tuple(value)
+    return ContainerConfig(**values)
+
+
+@contextmanager
+def _opened(
+    source: str | os.PathLike[str] | BinaryIO,
+) -> Iterator[list[ArchivedImage]]:
+    """The images of a layout directory or an archive, with their names."""
+    from pycontainer.image import Archive, Layout, images_in_layout
+
+    if isinstance(source, (str, os.PathLike)) and Path(source).is_dir():
+        yield images_in_layout(Layout(source))
+        return
+    with Archive(source) as archive:
+        yield archive.images()
+
+
+def _size_of(layer: Any) -> int:
+    return 0 if layer is None else int(layer.size)

@@ -1,0 +1,215 @@
+"""From options and an image to a running monitor: the record, the directory and the launch request."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve
+
+from pycontainer import runtime
+from pycontainer.checkpoints import reached
+from pycontainer.engine.names import new_id, random_name
+from pycontainer.errors import AlreadyExists, KernelError, LaunchError
+from pycontainer.options import RunOptions, dump_run_options
+from pycontainer.store import ContainerRecord, Owner
+
+if TYPE_CHECKING:
+    from pycontainer.engine.engine import Engine
+    from pycontainer.engine.images import Image
+    from pycontainer.launcher import Job
+    from pycontainer.oci import ImageConfig
+
+__all__ = ["KILL_POINTS", "create", "launch", "network_files"]
+
+KILL_POINTS = (
+    "create.files.written",  # the container is complete
+    "start.launch.requested",  # the helper has the request, the caller has no answer
+    "start.launch.answered",
+)
+
+INLINE_OUTPUT_BYTES = 64 << 10
+LAUNCH_TIMEOUT_S = 60.0
+_LOG_MAX_BYTES = 100 << 20  # per file: bounded unless asked otherwise, where Docker fills the disk
+_LOG_MAX_FILES = 3
+_NAME_ATTEMPTS = 8
+
+
+def create(
+    engine: Engine, image: Image, options: RunOptions, *, owner: Owner | None = None, reference: str = ""
+) -> ContainerRecord:
+    """Record a container and make its directory. Raises AlreadyExists, InvalidOption, NotFound."""
+    container_id = new_id()
+    # Before anything is made: a container whose spec cannot be built is no container.
+    runtime.build_spec(options, image.config, engine.host, container_id=container_id)
+    runtime.identity(options, image.config)
+    record = ContainerRecord(
+        id=container_id,
+        name=options.name or random_name(),
+        image_id=image.id,
+        image_ref=reference or image.name,
+        created_at=time.time(),
+        options=dump_run_options(options),
+        snapshots=image.snapshots,
+        auto_remove=options.auto_remove,
+        owner=owner,
+    )
+    record, directory = _insert(engine, record, is_named=options.name is not None)
+    try:
+        _write_files(directory, network_files(options.hostname or record.id[:12], options))
+    except BaseException:
+        engine.store.remove_container(record.id)
+        raise
+    return record
+
+
+def _insert(engine: Engine, record: ContainerRecord, *, is_named: bool) -> tuple[ContainerRecord, Path]:
+    for attempt in range(_NAME_ATTEMPTS):
+        try:
+            return record, engine.store.add_container(record)
+        except AlreadyExists:
+            if is_named or attempt == _NAME_ATTEMPTS - 1:
+                raise
+            record = evolve(record, name=random_name(with_number=True))
+    raise AssertionError("unreachable")
+
+
+def _write_files(directory: Path, files: Mapping[str, bytes]) -> None:
+    for name, content in files.items():
+        path = f"{directory}/{name}"
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            try:
+                os.write(fd, content)
+                os.fchmod(fd, 0o644)  # whatever the caller's umask: the container's users read it
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise KernelError(error.errno or 0, "write", path) from error
+    reached("create.files.written")
+
+
+def network_files(hostname: str, options: RunOptions) -> Mapping[str, bytes]:
+    """Contents of hostname, hosts and resolv.conf. Source: hosts(5), resolv.conf(5)."""
+    if options.network == "host":
+        return {
+            "hostname": f"{hostname}\n".encode(),
+            "hosts": _host_file("/etc/hosts"),
+            "resolv.conf": _host_file("/etc/resolv.conf"),
+        }
+    hosts = (
+        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n"
+        f"ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n127.0.1.1\t{hostname}\n"
+    )
+    return {"hostname": f"{hostname}\n".encode(), "hosts": hosts.encode(), "resolv.conf": b""}
+
+
+def _host_file(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError:
+        return b""
+
+
+def launch(
+    engine: Engine,
+    record: ContainerRecord,
+    options: RunOptions,
+    config: ImageConfig,
+    *,
+    is_owned: bool,
+    stdin: int | None = None,
+    inline_output: int = 0,
+) -> Job:
+    """Start the container's process and return the channel to its monitor.
+
+    The program is running when this returns. Raises LaunchError, Unsupported, KernelError.
+    """
+    host, store = engine.host, engine.store
+    spec = runtime.build_spec(options, config, host, container_id=record.id, store_tag=engine.store_tag)
+    directory = str(store.container_dir(record.id))
+    user, groups = runtime.identity(options, config)
+    params: dict[str, Any] = {
+        "id": record.id,
+        "spec": spec.to_dict(),
+        "rootfs": {
+            "overlay": {
+                "lower": [str(path) for path in (store.init_layer, *store.lower_dirs(record.snapshots))],
+                "upper": f"{directory}/upper",
+                "work": f"{directory}/work",
+                # Nothing of it outlives the container, so nothing needs to reach the disk.
+                "volatile": record.auto_remove,
+            }
+        },
+        "container_dir": directory,
+        "user": user,
+        "groups": list(groups),
+        "cgroup": dict(runtime.plan_cgroups(spec, host)),
+        "files": {f"/etc/{name}": f"{directory}/{name}" for name in ("hostname", "hosts", "resolv.conf")},
+        "owned": is_owned,
+        "auto_remove": record.auto_remove,
+        "log": {
+            "max_size": options.log_max_size or _LOG_MAX_BYTES,
+            "max_files": options.log_max_files or _LOG_MAX_FILES,
+        },
+        "inline_output": inline_output,
+        "init": options.init,
+    }
+    with ExitStack() as cleanup:
+        fds: dict[str, int] = {}
+        if stdin is not None:
+            fds["stdin"] = stdin
+        if is_owned:
+            fds["caller"] = os.pidfd_open(os.getpid())
+            cleanup.callback(os.close, fds["caller"])
+        filter_fd = engine.seccomp_filter(options, spec)
+        if filter_fd is not None:
+            fds["seccomp"] = filter_fd
+        params["fd_names"] = {name: index for index, name in enumerate(fds)}
+        job = engine.helper.submit("launch", params, list(fds.values()))
+    reached("start.launch.requested")
+    try:
+        _await_started(job)
+    except BaseException:
+        job.close()
+        raise
+    reached("start.launch.answered")
+    return job
+
+
+def _await_started(job: Job) -> None:
+    message = job.receive(LAUNCH_TIMEOUT_S)
+    if message is None:
+        raise LaunchError(
+            "the monitor was killed before the container started", step="monitor", reason="killed"
+        )
+
+
+def feed(content: bytes) -> int:
+    """A descriptor that reads as these bytes and then ends; no thread has to write them."""
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    try:
+        if len(content) <= fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ):
+            os.write(writer, content)
+            return reader
+    finally:
+        os.close(writer)
+    os.close(reader)
+    memory = os.memfd_create("pycontainer-stdin", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(memory, view) :]
+        os.lseek(memory, 0, os.SEEK_SET)
+        # The container must not be able to use it as memory of ours that grows.
+        seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+        fcntl.fcntl(memory, fcntl.F_ADD_SEALS, seals)
+    except BaseException:
+        os.close(memory)
+        raise
+    return memory

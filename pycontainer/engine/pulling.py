@@ -1,0 +1,156 @@
+"""Pulling: a registry's image becomes blobs, unpacked layers and a name, in that order.
+
+The download runs in a thread of its own while the layers that grow are unpacked; the image and its name
+appear in one transaction when everything is there and verified. A lease keeps the parts meanwhile.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pycontainer.checkpoints import reached
+from pycontainer.image import ImageView, OnEvent, Progress
+from pycontainer.registry import Cancellation
+from pycontainer.store import ImageLayer, ImageRecord, LayerToUnpack, Lease
+
+if TYPE_CHECKING:
+    from pycontainer.engine.engine import Engine
+    from pycontainer.oci import Descriptor, Digest, Platform, Reference
+
+__all__ = ["KILL_POINTS", "import_view", "pull"]
+
+KILL_POINTS = (
+    "pull.manifest.resolved",  # nothing is written yet
+    "pull.documents.stored",  # manifest and configuration are blobs, layers are not
+    "pull.layers.unpacked",  # everything is there, nothing names it
+)
+
+
+def pull(
+    engine: Engine, reference: Reference, platform: Platform | None, on_event: OnEvent | None
+) -> ImageRecord:
+    """Bring an image here and give it its name. Raises RegistryError, NotFound, IntegrityError."""
+    store = engine.store
+    with store.lease(f"pull {reference}") as lease:
+        found = engine.registries.resolve(reference, platform, on_event)
+        reached("pull.manifest.resolved")
+        for document in (found.index_bytes, found.manifest_bytes, found.config_bytes):
+            if document is not None:
+                store.content.put(document)
+        reached("pull.documents.stored")
+        view = ImageView(found.manifest_bytes, found.config_bytes, store.content)
+        layers = _transfer_and_unpack(engine, found.reference, view, lease, on_event)
+        reached("pull.layers.unpacked")
+        record = _record(view, layers, found.descriptor.digest)
+        # By digest alone it has no tag, and is kept under that digest as its name.
+        record = store.state.images.put(record, [str(reference)])
+        store.sync_later()
+    if on_event is not None:
+        on_event(Progress(action="done", reference=reference.familiar, digest=view.id))
+    return record
+
+
+def import_view(
+    engine: Engine, view: ImageView, names: Sequence[Reference], lease: Lease, on_event: OnEvent | None = None
+) -> ImageRecord:
+    """Keep an image whose blobs come from elsewhere, unpack it, and give it names."""
+    store = engine.store
+    view.copy_to(store.content)
+    layers = store.unpack(_to_unpack(view), lease=lease, on_event=on_event)
+    record = _record(view, layers, view.descriptor.digest)
+    record = store.state.images.put(record, [str(name) for name in names])
+    store.sync_later()
+    return record
+
+
+def _transfer_and_unpack(
+    engine: Engine, reference: Reference, view: ImageView, lease: Lease, on_event: OnEvent | None
+) -> Sequence[str]:
+    content = engine.store.content
+    missing = [layer for layer in view.layers if not content.has(layer.digest)]
+    if not missing:
+        return engine.store.unpack(_to_unpack(view), lease=lease, on_event=on_event)
+    transfer = _Transfer(engine, reference, missing, on_event)
+    transfer.start()
+    try:
+        keys = engine.store.unpack(
+            _to_unpack(view), lease=lease, on_event=on_event, follow=True, stop=transfer.failed
+        )
+    except BaseException:
+        # When the transfer broke off, unpacking can only tell that it did.
+        cause = transfer.error
+        transfer.abandon()
+        if cause is not None:
+            raise cause from None
+        raise
+    transfer.finish()
+    return keys
+
+
+class _Transfer(threading.Thread):
+    """Downloads blobs while the caller's thread unpacks them."""
+
+    def __init__(
+        self, engine: Engine, reference: Reference, blobs: Sequence[Descriptor], on_event: OnEvent | None
+    ) -> None:
+        super().__init__(name="pycontainer-pull", daemon=True)
+        self._client = engine.registries
+        self._content = engine.store.content
+        self._reference = reference
+        self._blobs = blobs
+        self._on_event = on_event
+        self._cancellation = Cancellation()
+        self.failed = threading.Event()
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self._client.fetch_all(
+                self._reference,
+                self._blobs,
+                self._content,
+                self._on_event,
+                cancellation=self._cancellation,
+            )
+        except BaseException as error:  # handed to the thread that waits, which raises it
+            self.error = error
+            self.failed.set()
+
+    def finish(self) -> None:
+        """Wait for the end, and raise what went wrong."""
+        self.join()
+        if self.error is not None:
+            raise self.error
+
+    def abandon(self) -> None:
+        """Stop after an error elsewhere; what has arrived stays for the next attempt."""
+        self._cancellation.cancel()
+        self.join()
+
+
+def _to_unpack(view: ImageView) -> list[LayerToUnpack]:
+    return [
+        LayerToUnpack(descriptor=descriptor, diff_id=diff_id)
+        for descriptor, diff_id in zip(view.layers, view.diff_ids, strict=True)
+    ]
+
+
+def _record(view: ImageView, keys: Sequence[str], target: Digest) -> ImageRecord:
+    from pycontainer.store import SnapshotKey
+
+    layers = zip(view.layers, view.diff_ids, keys, strict=True)
+    return ImageRecord(
+        id=view.id,
+        manifest_digest=view.descriptor.digest,
+        target_digest=target,
+        platform=str(view.platform),
+        size=view.size_bytes,
+        created_at=time.time(),
+        layers=tuple(
+            ImageLayer(digest=layer.digest, diff_id=diff_id, snapshot=SnapshotKey(key))
+            for layer, diff_id, key in layers
+        ),
+    )

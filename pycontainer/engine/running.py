@@ -1,0 +1,133 @@
+"""`run()`: one container, from its first process to its result."""
+
+from __future__ import annotations
+
+import base64
+import os
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import IO, TYPE_CHECKING, Any, Unpack
+
+import attrs
+
+from pycontainer.engine.containers import this_process
+from pycontainer.engine.engine import Engine, current_engine
+from pycontainer.engine.images import Image, resolve_image
+from pycontainer.engine.launching import INLINE_OUTPUT_BYTES, create, feed, launch
+from pycontainer.engine.logs import Logs
+from pycontainer.engine.result import RunResult
+from pycontainer.engine.state import usage_of
+from pycontainer.errors import DeadlineExceeded, LaunchError
+from pycontainer.options import parse_run_options, parse_seconds
+
+if TYPE_CHECKING:
+    from pycontainer._generated import RunKwargs
+    from pycontainer.launcher import Job
+    from pycontainer.oci import ImageConfig
+    from pycontainer.options import RunOptions
+    from pycontainer.store import ContainerRecord
+
+__all__ = ["run"]
+
+
+def run(
+    image: str | Image,
+    command: Sequence[str] | str | None = None,
+    *,
+    input: bytes | IO[bytes] | None = None,
+    timeout: float | str | timedelta | None = None,
+    check: bool = False,
+    engine: Engine | None = None,
+    **options: Unpack[RunKwargs],
+) -> RunResult:
+    """Run a container to its end and return what it wrote; nothing of it is left behind.
+
+    image: an image, or its reference, id or prefix of an id; pulled when it is not here.
+    command: program and arguments, instead of the image's; a string is split as a shell would.
+    input: bytes or an open file for its stdin, which is empty otherwise.
+    timeout: seconds after which the container is killed; None waits for ever.
+    check: raise ContainerFailed unless it exits with 0.
+    engine: default the current one. options: see the reference of run options.
+
+    The container ends with this process, however that ends. Blocks; for use from an event loop call
+    it in a thread. Raises: LaunchError with exit_code 125, 126 or 127 when the program could not be
+    started; DeadlineExceeded; NotFound; InvalidOption; TypeError for an unknown option.
+    """
+    engine = engine or current_engine()
+    asked = attrs.evolve(parse_run_options(command=command, **options), auto_remove=True)
+    limit_s = None if timeout is None else parse_seconds(timeout)
+    chosen = resolve_image(engine, image, asked)
+    reference = image if isinstance(image, str) else ""
+    record = create(engine, chosen, asked, owner=this_process(), reference=reference)
+    try:
+        result = _run_recorded(engine, record, asked, chosen.config, input, limit_s)
+    except BaseException:
+        engine.store.remove_container(record.id)
+        raise
+    # Its files are the monitor's to remove, off the caller's path.
+    engine.store.state.containers.delete(record.id)
+    return result.check() if check else result
+
+
+def _run_recorded(
+    engine: Engine,
+    record: ContainerRecord,
+    options: RunOptions,
+    config: ImageConfig,
+    given: bytes | IO[bytes] | None,
+    limit_s: float | None,
+) -> RunResult:
+    stdin = feed(given) if isinstance(given, bytes) else None
+    try:
+        descriptor = stdin if given is None or isinstance(given, bytes) else given.fileno()
+        job = launch(
+            engine,
+            record,
+            options,
+            config,
+            is_owned=True,
+            stdin=descriptor,
+            inline_output=INLINE_OUTPUT_BYTES,
+        )
+    finally:
+        if stdin is not None:
+            os.close(stdin)
+    begun = time.monotonic()
+    try:
+        exited = _await_exit(job, limit_s)
+        wall_s = time.monotonic() - begun
+        stdout, stderr = _output(engine, record, exited)
+    finally:
+        # Lets go of the container: kills it if it still runs, and lets the monitor remove its files.
+        job.release()
+        engine.finish_later(job)
+    return RunResult(
+        exit_code=exited["exit_code"],
+        stdout=stdout,
+        stderr=stderr,
+        oom_killed=bool(exited.get("oom_killed")),
+        usage=attrs.evolve(usage_of(exited), wall_s=wall_s),
+        container_id=record.id,
+    )
+
+
+def _await_exit(job: Job, limit_s: float | None) -> dict[str, Any]:
+    try:
+        message = job.receive(limit_s)
+    except DeadlineExceeded:
+        raise DeadlineExceeded(
+            f"the container did not end within {limit_s:g} s and was killed", timeout_s=limit_s
+        ) from None
+    if message is None:
+        raise LaunchError("the container's monitor was killed, and the container with it", step="monitor")
+    return message
+
+
+def _output(engine: Engine, record: ContainerRecord, exited: dict[str, Any]) -> tuple[bytes, bytes]:
+    if "stdout_b64" in exited:
+        return base64.b64decode(exited["stdout_b64"]), base64.b64decode(exited["stderr_b64"])
+    streams: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
+    for line in Logs(directory=engine.store.container_dir(record.id), monitor=lambda: None):
+        streams[line.stream].append(line.content)
+    return b"".join(streams["stdout"]), b"".join(streams["stderr"])

@@ -1,0 +1,125 @@
+"""How a container is, as the last status its monitor wrote and the kernel tell it together."""
+
+from __future__ import annotations
+
+import os
+import select
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from pycontainer.engine.result import Usage
+from pycontainer.errors import DeadlineExceeded
+from pycontainer.kernel import pidfd
+from pycontainer.launcher import status
+from pycontainer.runtime import State
+
+__all__ = ["Observed", "await_end", "monitor_of", "observe", "usage_of"]
+
+_KILLED = 137  # what SIGKILL leaves; a monitor that died took its container along
+
+
+@attrs.frozen(kw_only=True)
+class Observed:
+    """One consistent look at a container."""
+
+    state: State = State.CREATED
+    pid: int | None = None
+    pid_start: int = 0
+    exit_code: int | None = None
+    oom_killed: bool = False
+    error: str = ""
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    usage: Usage = attrs.Factory(Usage)
+
+
+def observe(directory: Path) -> Observed:
+    """Look at the container of this directory."""
+    fields = status.read(str(directory))
+    if fields is None:
+        return Observed()
+    if fields["state"] == "exited" and "started_at_ns" not in fields:
+        # It never ran; like Docker it stays "created", with the code of the failed start.
+        return Observed(exit_code=fields.get("exit_code"), error=fields.get("error", ""))
+    if fields["state"] == "exited":
+        return Observed(
+            state=State.EXITED,
+            exit_code=fields["exit_code"],
+            oom_killed=bool(fields.get("oom_killed")),
+            error=fields.get("error", ""),
+            started_at=_moment(fields, "started_at_ns"),
+            finished_at=_moment(fields, "finished_at_ns"),
+            usage=usage_of(fields),
+        )
+    monitor = _open_monitor(fields)
+    if monitor is None:
+        # Written between our two looks, or never: the monitor was killed, or the machine went down.
+        return _ended_meanwhile(directory, fields)
+    os.close(monitor)
+    if fields["state"] == "created":
+        return Observed()
+    return Observed(
+        state=State.RUNNING,
+        pid=fields["pid"],
+        pid_start=fields["pid_start"],
+        started_at=_moment(fields, "started_at_ns"),
+    )
+
+
+def monitor_of(directory: Path) -> int | None:
+    """A pidfd of the container's monitor, which the caller closes; None when none lives."""
+    fields = status.read(str(directory))
+    return None if fields is None else _open_monitor(fields)
+
+
+def await_end(directory: Path, timeout_s: float | None) -> None:
+    """Wait until the container's monitor has recorded the end and gone. Raises DeadlineExceeded."""
+    monitor = monitor_of(directory)
+    if monitor is None:
+        return
+    try:
+        poller = select.poll()
+        poller.register(monitor, select.POLLIN)
+        if not poller.poll(None if timeout_s is None else timeout_s * 1000):
+            raise DeadlineExceeded(f"the container still runs after {timeout_s} s", timeout_s=timeout_s)
+    finally:
+        os.close(monitor)
+
+
+def usage_of(fields: dict[str, Any]) -> Usage:
+    """The figures of an exit, from a status or an exit message with the times in it."""
+    figures = fields.get("usage") or {}
+    cpu_ns = figures.get("cpu_ns")
+    return Usage(
+        wall_s=max(0, fields.get("finished_at_ns", 0) - fields.get("started_at_ns", 0)) / 1e9,
+        cpu_s=None if cpu_ns is None else cpu_ns / 1e9,
+        memory_peak_bytes=figures.get("memory_peak"),
+    )
+
+
+def _open_monitor(fields: dict[str, Any]) -> int | None:
+    if fields["boot_id"] != status.BOOT_ID or "monitor_pid" not in fields:
+        return None
+    return pidfd.open_checked(fields["monitor_pid"], fields["monitor_start"])
+
+
+def _ended_meanwhile(directory: Path, fields: dict[str, Any]) -> Observed:
+    again = status.read(str(directory))
+    if again is not None and again != fields:
+        return observe(directory)
+    if "started_at_ns" not in fields:
+        return Observed()
+    return Observed(
+        state=State.EXITED,
+        exit_code=_KILLED,
+        error="its monitor was killed, or the host went down",
+        started_at=_moment(fields, "started_at_ns"),
+    )
+
+
+def _moment(fields: dict[str, Any], name: str) -> datetime | None:
+    at_ns = fields.get(name)
+    return None if at_ns is None else datetime.fromtimestamp(at_ns / 1e9, UTC)

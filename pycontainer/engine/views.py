@@ -1,0 +1,142 @@
+"""Containers and images in the words of `docker inspect`, for the tools that read it.
+
+Source: Docker Engine API v1.45, ContainerInspect and ImageInspect; only fields that mean something here.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from pycontainer import runtime
+from pycontainer.oci import Reference
+from pycontainer.options import OPTIONS, dump_run_options
+
+if TYPE_CHECKING:
+    from pycontainer.engine.engine import Engine
+    from pycontainer.engine.images import Image
+    from pycontainer.engine.state import Observed
+    from pycontainer.oci import ContainerConfig, ImageConfig
+    from pycontainer.options import RunOptions
+    from pycontainer.store import ContainerRecord, ImageRecord
+
+__all__ = ["container_document", "image_document"]
+
+_NEVER = "0001-01-01T00:00:00Z"  # Go's zero time, as Docker shows it
+
+
+def container_document(
+    engine: Engine, record: ContainerRecord, options: RunOptions, observed: Observed, image: Image
+) -> dict[str, Any]:
+    """What `docker container inspect` shows."""
+    config = image.config
+    spec = runtime.build_spec(
+        options, config, engine.host, container_id=record.id, store_tag=engine.store_tag
+    )
+    directory = engine.store.container_dir(record.id)
+    process = spec.process
+    assert process is not None  # build_spec always makes one
+    arguments = list(process.args)
+    return {
+        "Id": record.id,
+        "Created": _time(datetime.fromtimestamp(record.created_at, UTC)),
+        "Path": arguments[0],
+        "Args": arguments[1:],
+        "State": _state(observed),
+        "Image": record.image_id,
+        "ResolvConfPath": f"{directory}/resolv.conf",
+        "HostnamePath": f"{directory}/hostname",
+        "HostsPath": f"{directory}/hosts",
+        "LogPath": f"{directory}/log",
+        "Name": f"/{record.name}",
+        "Platform": config.os,
+        "HostConfig": _host_config(options),
+        "GraphDriver": {"Name": "overlay", "Data": {"UpperDir": f"{directory}/upper"}},
+        "Config": {
+            "Hostname": spec.hostname or "",
+            "Domainname": spec.domainname or "",
+            "User": options.user or config.config.user,
+            "Env": list(process.env),
+            "Cmd": list(options.command) if options.command else _or_none(config.config.cmd),
+            "Image": record.image_ref,
+            "WorkingDir": process.cwd,
+            "Entrypoint": list(options.entrypoint)
+            if options.entrypoint
+            else _or_none(config.config.entrypoint),
+            "Labels": {**config.config.labels, **(options.labels or {})},
+            "StopSignal": options.stop_signal or config.config.stop_signal or None,
+            "StopTimeout": options.stop_timeout,
+        },
+    }
+
+
+def image_document(engine: Engine, record: ImageRecord, config: ImageConfig) -> dict[str, Any]:
+    """What `docker image inspect` shows."""
+    names = [Reference.parse(tag.name) for tag in engine.store.state.images.tags(record.id)]
+    repositories = sorted({name.with_digest(record.target_digest) for name in names}, key=str)
+    return {
+        "Id": record.id,
+        "RepoTags": [name.familiar for name in names if name.tag is not None],
+        "RepoDigests": [f"{name.repository}@{record.target_digest}" for name in repositories],
+        "Created": config.created,
+        "Author": config.author,
+        "Architecture": config.architecture,
+        "Variant": config.variant,
+        "Os": config.os,
+        "Size": record.size,
+        "RootFS": {"Type": "layers", "Layers": list(config.diff_ids)},
+        "Config": _image_config(config.config),
+    }
+
+
+def _image_config(config: ContainerConfig) -> dict[str, Any]:
+    return {
+        "User": config.user,
+        "ExposedPorts": {port: {} for port in config.exposed_ports},
+        "Env": list(config.env),
+        "Entrypoint": _or_none(config.entrypoint),
+        "Cmd": _or_none(config.cmd),
+        "Volumes": {path: {} for path in config.volumes},
+        "WorkingDir": config.working_dir,
+        "Labels": dict(config.labels),
+        "StopSignal": config.stop_signal,
+        "OnBuild": list(config.on_build),
+    }
+
+
+def _state(observed: Observed) -> dict[str, Any]:
+    state = str(observed.state)
+    return {
+        "Status": state,
+        "Running": state in ("running", "paused"),
+        "Paused": state == "paused",
+        "Restarting": state == "restarting",
+        "OOMKilled": observed.oom_killed,
+        "Dead": state == "dead",
+        "Pid": observed.pid or 0,
+        "ExitCode": observed.exit_code or 0,
+        "Error": observed.error,
+        "StartedAt": _time(observed.started_at),
+        "FinishedAt": _time(observed.finished_at),
+    }
+
+
+def _host_config(options: RunOptions) -> dict[str, Any]:
+    """Every option that Docker keeps in HostConfig, under its name there."""
+    given = dump_run_options(options)
+    found: dict[str, Any] = {}
+    for name, info in OPTIONS.items():
+        place, _, key = (info.api or "").partition(".")
+        if place == "HostConfig" and key:
+            found[key] = given.get(name, getattr(options, name))
+    if options.cpus is not None:
+        found["NanoCpus"] = round(options.cpus * 1e9)
+    return found
+
+
+def _or_none(words: tuple[str, ...] | None) -> list[str] | None:
+    return None if words is None else list(words)
+
+
+def _time(moment: datetime | None) -> str:
+    return _NEVER if moment is None else moment.isoformat().replace("+00:00", "Z")
