@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-import time
 from typing import Any
 
 from pycontainer.checkpoints import reached
 from pycontainer.errors import AlreadyExists, InvalidInput, NotFound
 from pycontainer.store.database import Database
-from pycontainer.store.processes import lives, this_process
 from pycontainer.store.records import ContainerRecord, Owner
 
 __all__ = ["KILL_POINTS", "ContainerTable"]
@@ -25,14 +23,7 @@ _COLUMNS = (
     "id, name, image_id, image_ref, created_at, options, snapshots, auto_remove, "
     "owner_pid, owner_start, owner_boot"
 )
-_INSERT = (
-    f"INSERT INTO containers ({_COLUMNS}, creator_pid, creator_start, creator_boot) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
-
-# Between the row and the directory lie a few system calls; a creator that was stopped there may lose.
-_CREATION_S = 60.0
-
+_INSERT = f"INSERT INTO containers ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _HEX = re.compile(r"[0-9a-f]{1,64}")
 
 
@@ -52,9 +43,7 @@ class ContainerTable:
                 if not connection.execute("SELECT 1 FROM images WHERE id = ?", (record.image_id,)).fetchone():
                     raise NotFound(f"image {record.image_id} was removed meanwhile; pull it again")
             try:
-                creator = this_process()
-                values = (*_row(record), creator.pid, creator.start, creator.boot_id)
-                connection.execute(_INSERT, values)
+                connection.execute(_INSERT, _row(record))
             except sqlite3.IntegrityError:
                 holder = connection.execute(
                     "SELECT id FROM containers WHERE name = ?", (record.name,)
@@ -87,14 +76,6 @@ class ContainerTable:
         if not rows:
             raise NotFound(f"no container named {text!r}, or with an id that begins so")
         return _record(rows[0])
-
-    def is_being_created(self, container_id: str) -> bool:
-        """Whether the process that inserted it still lives, and did so less than a minute ago."""
-        rows = self._database.query(
-            "SELECT creator_boot, creator_pid, creator_start, created_at FROM containers WHERE id = ?",
-            (container_id,),
-        )
-        return bool(rows) and lives(*rows[0][:3]) and time.time() - float(rows[0][3]) < _CREATION_S
 
     def ids(self) -> set[str]:
         """Ids of all containers."""

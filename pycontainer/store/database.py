@@ -41,8 +41,7 @@ CREATE INDEX tags_by_image ON tags(image_id);
 CREATE TABLE containers (
     id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, image_id TEXT NOT NULL, image_ref TEXT NOT NULL,
     created_at REAL NOT NULL, options TEXT NOT NULL, snapshots TEXT NOT NULL, auto_remove INTEGER NOT NULL,
-    owner_pid INTEGER, owner_start INTEGER, owner_boot TEXT,
-    creator_pid INTEGER NOT NULL, creator_start INTEGER NOT NULL, creator_boot TEXT NOT NULL
+    owner_pid INTEGER, owner_start INTEGER, owner_boot TEXT
 );
 CREATE TABLE layers (
     key TEXT PRIMARY KEY, diff_id TEXT NOT NULL, size INTEGER NOT NULL, entries INTEGER NOT NULL,

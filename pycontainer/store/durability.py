@@ -33,10 +33,10 @@ class Durability:
     """The background sync of one store. Thread-safe; at most one thread runs."""
 
     def __init__(
-        self, layout: Layout, state: StateDB, content: ContentStore, snapshots: Snapshotter, helper: Helper
+        self, layout: Layout, db: StateDB, content: ContentStore, snapshots: Snapshotter, helper: Helper
     ) -> None:
         self._layout = layout
-        self._state = state
+        self._db = db
         self._content = content
         self._snapshots = snapshots
         self._helper = helper
@@ -72,7 +72,7 @@ class Durability:
                 return
             reached("pull.image.synced")
             # Only what is still the same object: one of that name may have come anew meanwhile.
-            self._state.layers.set_durable(
+            self._db.layers.set_durable(
                 [key for key, seen in layers.items() if _identity(self._layout.snapshots / key) == seen],
                 [digest for digest, seen in blobs.items() if _identity(self._content.path(digest)) == seen],
             )
@@ -81,8 +81,8 @@ class Durability:
             return
 
     def _pending(self) -> tuple[dict[SnapshotKey, tuple[int, int]], dict[Digest, tuple[int, int]]]:
-        durable_layers = {layer.key for layer in self._state.layers.list() if layer.is_durable}
-        durable_blobs = self._state.layers.durable_blobs()
+        durable_layers = {layer.key for layer in self._db.layers.list() if layer.is_durable}
+        durable_blobs = self._db.layers.durable_blobs()
         layers = {
             key: seen
             for key in self._snapshots.committed()

@@ -49,14 +49,14 @@ class Collector:
     def __init__(
         self,
         layout: Layout,
-        state: StateDB,
+        db: StateDB,
         content: ContentStore,
         snapshots: Snapshotter,
         leases: Leases,
         trash: Trash,
     ) -> None:
         self._layout = layout
-        self._state = state
+        self._db = db
         self._content = content
         self._snapshots = snapshots
         self._leases = leases
@@ -77,13 +77,13 @@ class Collector:
         reached("collect.garbage.swept")
         partial_bytes = self._content.remove_stale_ingests(stale_ingest_s)
         self._trash.empty()
-        self._state.checkpoint()
+        self._db.checkpoint()
         freed = blob_bytes + layer_bytes + partial_bytes
         return Collected(bytes=freed, blobs=blobs, snapshots=layers, containers=containers)
 
     def discard_orphans(self) -> int:
         """Take container directories without a row out of sight; with the store's lock held."""
-        known = self._state.containers.ids()
+        known = self._db.containers.ids()
         orphans = [entry for entry in os.scandir(self._layout.containers) if entry.name not in known]
         for entry in orphans:
             self._trash.set_aside(self._layout.containers / entry.name)
@@ -104,11 +104,11 @@ class Collector:
     def _needed(self) -> tuple[set[Digest], set[SnapshotKey]]:
         protected = self._leases.protected()
         digests, keys = set(protected.digests), set(protected.snapshots)
-        for image in self._state.images.list():
+        for image in self._db.images.list():
             digests |= image.digests
             keys.update(image.snapshots)
-        digests.update(tag.target_digest for tag in self._state.images.tags())
-        for container in self._state.containers.list():
+        digests.update(tag.target_digest for tag in self._db.images.tags())
+        for container in self._db.containers.list():
             keys.update(container.snapshots)
         return digests, keys
 
@@ -119,11 +119,11 @@ class Collector:
             freed += self._content.remove(digest)
             reached("collect.blob.deleted")
         if garbage:
-            self._state.layers.forget_blobs(garbage)
+            self._db.layers.forget_blobs(garbage)
         return freed, len(garbage)
 
     def _sweep_snapshots(self, needed: set[SnapshotKey]) -> tuple[int, int]:
-        records = {record.key: record for record in self._state.layers.list()}
+        records = {record.key: record for record in self._db.layers.list()}
         there = set(self._snapshots.committed())
         garbage = there - needed
         for key in garbage:
@@ -133,6 +133,6 @@ class Collector:
         # its lease, and its row is looked at when the layer is there.
         forgotten = (set(records) - there - needed) | garbage
         if forgotten:
-            self._state.layers.delete(forgotten)
+            self._db.layers.delete(forgotten)
         freed = sum(records[key].size for key in garbage if key in records)
         return freed, len(garbage)

@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import os
-from functools import lru_cache
 
 from pycontainer.kernel import pidfd
 from pycontainer.launcher import status
-from pycontainer.store.records import Owner
 
-__all__ = ["boot_id", "lives", "this_process"]
+__all__ = ["boot_id", "lives"]
 
 
 def boot_id() -> str:
     """The id of this boot of the kernel."""
     return status.BOOT_ID
-
-
-def this_process() -> Owner:
-    """The identity of the calling process."""
-    return _identity(os.getpid())
-
-
-@lru_cache(maxsize=1)
-def _identity(pid: int) -> Owner:
-    # Keyed by pid, so that a forked child finds out its own.
-    return Owner(pid=pid, start=pidfd.start_time(pid), boot_id=boot_id())
 
 
 def lives(boot: object, pid: object, start: object) -> bool:

@@ -63,34 +63,31 @@ def _canonical(text: str) -> Reference | None:
         return None
 
 
-def forget_image(
-    state: StateDB, text: str, *, names: Sequence[str] | None = None, force: bool = False
-) -> RemovedImage:
-    """Drop names of an image, and the image with its last one; its files become garbage.
+def forget_image(db: StateDB, text: str, *, force: bool = False) -> RemovedImage:
+    """Drop a name, and the image with its last name; its files become garbage.
 
-    names: full canonical ones; without them, the name that `text` is, or all of them if it is an id.
-    Raises: NotFound; InUse if the last name goes and a container was made from the image, unless forced.
+    A name is dropped alone while the image has others. An id removes the image and all its names.
+    Raises: NotFound; InUse if the image would go and a container was made from it, or it has several
+    names, unless forced.
     """
-    with state.transaction():
-        record, name = find_image(state.images, text)
-        tags = {tag.name for tag in state.images.tags(record.id)}
-        chosen = set(names) if names is not None else {name} if name is not None else tags
-        unknown = chosen - tags
-        if unknown:
-            raise NotFound(f"image {text} has no name {min(unknown)!r}")
-        if chosen != tags:
-            for each in chosen:
-                state.images.untag(each)
-            return RemovedImage(untagged=tuple(sorted(chosen)))
+    with db.transaction():
+        record, name = find_image(db.images, text)
+        tags = tuple(tag.name for tag in db.images.tags(record.id))
+        if name is not None and len(tags) > 1:
+            db.images.untag(name)
+            return RemovedImage(untagged=(name,))
         if not force:
-            _check_unused(state, record, text)
-        state.images.delete(record.id)
+            _check_unused(db, record, tags, text)
+        db.images.delete(record.id)
     reached("remove.image.forgotten")
-    return RemovedImage(untagged=tuple(sorted(tags)), deleted=record.id)
+    return RemovedImage(untagged=tags, deleted=record.id)
 
 
-def _check_unused(state: StateDB, record: ImageRecord, text: str) -> None:
-    users = state.containers.of_image(record.id)
+def _check_unused(db: StateDB, record: ImageRecord, tags: Sequence[str], text: str) -> None:
+    users = db.containers.of_image(record.id)
     if users:
         named = ", ".join(user.name for user in users[:5]) + (" and others" if len(users) > 5 else "")
         raise InUse(f"image {text} is used by container {named}; remove that first, or force")
+    if len(tags) > 1:
+        more = " and others" if len(tags) > 5 else ""
+        raise InUse(f"image {text} has the names {', '.join(tags[:5])}{more}; remove these, or force")

@@ -58,7 +58,7 @@ class Repairer:
     def __init__(
         self,
         layout: Layout,
-        state: StateDB,
+        db: StateDB,
         content: ContentStore,
         snapshots: Snapshotter,
         leases: Leases,
@@ -66,7 +66,7 @@ class Repairer:
         collector: Collector,
     ) -> None:
         self._layout = layout
-        self._state = state
+        self._db = db
         self._content = content
         self._snapshots = snapshots
         self._leases = leases
@@ -93,29 +93,27 @@ class Repairer:
     def _after_reboot(self) -> tuple[tuple[SnapshotKey, ...], tuple[Digest, ...]]:
         """In another boot than the last: drop layers and check blobs that may not have reached the disk."""
         current = boot_id()
-        if self._state.layers.boot_id() == current:
+        if self._db.layers.boot_id() == current:
             return (), ()
-        durable = {layer.key for layer in self._state.layers.list() if layer.is_durable}
+        durable = {layer.key for layer in self._db.layers.list() if layer.is_durable}
         layers = tuple(key for key in self._snapshots.committed() if key not in durable)
         for key in layers:
             self._trash.set_aside(self._layout.snapshots / key)
-        durable_blobs = self._state.layers.durable_blobs()
+        durable_blobs = self._db.layers.durable_blobs()
         doubtful = [digest for digest in self._content.digests() if digest not in durable_blobs]
         blobs = tuple(digest for digest in doubtful if not self._content.verify(digest))
-        with self._state.transaction():
-            self._state.layers.delete(layers)
-            self._state.layers.set_boot_id(current)
+        with self._db.transaction():
+            self._db.layers.delete(layers)
+            self._db.layers.set_boot_id(current)
         return layers, blobs
 
     def _containers(self) -> tuple[list[str], list[str]]:
         exited: list[str] = []
         forgotten: list[str] = []
-        for record in self._state.containers.list():
+        for record in self._db.containers.list():
             directory = self._layout.container(record.id)
             if not directory.is_dir():
-                # Its creator makes the row first, to have the name, and the directory right after.
-                if not self._state.containers.is_being_created(record.id):
-                    forgotten.append(record.id)
+                forgotten.append(record.id)
                 continue
             fields = _status(directory)
             if _monitor_lives(fields):
@@ -126,17 +124,17 @@ class Repairer:
             if _is_abandoned(record, has_run=bool(fields)):
                 forgotten.append(record.id)
         for container_id in forgotten:
-            self._state.containers.delete(container_id)
+            self._db.containers.delete(container_id)
         return exited, forgotten
 
     def _incomplete(self) -> dict[str, tuple[str, ...]]:
         blobs = set(self._content.digests())
         layers = set(self._snapshots.committed())
         missing: dict[str, tuple[str, ...]] = {}
-        for image in self._state.images.list():
+        for image in self._db.images.list():
             gone = (image.digests - blobs) | (set(image.snapshots) - layers)
             if gone:
-                names = [tag.name for tag in self._state.images.tags(image.id)] or [image.id]
+                names = [tag.name for tag in self._db.images.tags(image.id)] or [image.id]
                 missing.update(dict.fromkeys(names, tuple(sorted(gone))))
         return missing
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 
 from attrs import evolve
 
 from pycontainer.checkpoints import reached
-from pycontainer.errors import DeadlineExceeded
+from pycontainer.errors import DeadlineExceeded, KernelError, mapped
 from pycontainer.image import OnEvent
 from pycontainer.launcher import Helper
 from pycontainer.store.content import ContentStore
@@ -25,6 +25,7 @@ from pycontainer.store.removal import RemovedImage, find_image, forget_image
 from pycontainer.store.repair import Repaired, Repairer
 from pycontainer.store.snapshots import OverlaySnapshotter, Snapshotter
 from pycontainer.store.snapshots.initlayer import make_init_layer
+from pycontainer.store.snapshots.writable import make_writable_layer, remove_writable_layer
 from pycontainer.store.statedb import StateDB
 from pycontainer.store.trash import Trash
 from pycontainer.store.unpack import LayerToUnpack, Unpacker
@@ -106,15 +107,12 @@ class Store:
         """Whether a container can be made from the image at once."""
         return all(layer.snapshot and self.snapshots.has(layer.snapshot) for layer in image.layers)
 
-    def remove_image(
-        self, text: str, *, names: Sequence[str] | None = None, force: bool = False
-    ) -> RemovedImage:
-        """Drop names of an image, or with the last one the image and all that only it needed.
+    def remove_image(self, text: str, *, force: bool = False) -> RemovedImage:
+        """Drop a name, or with the last one (or by id) the image and all that only it needed.
 
-        names: full canonical ones; without them, the name that `text` is, or all of them if it is an id.
-        Raises: NotFound; InUse naming the containers, unless forced.
+        Raises: NotFound; InUse naming its containers or its several names, unless forced.
         """
-        removed = forget_image(self.state, text, names=names, force=force)
+        removed = forget_image(self.state, text, force=force)
         if removed.deleted is None:
             return removed
         return evolve(removed, freed_bytes=self.collect_garbage().bytes)
@@ -140,37 +138,28 @@ class Store:
     def add_container(self, record: ContainerRecord) -> Path:
         """Make a container's directory with an empty writable layer, and record it under its name.
 
-        Raises: AlreadyExists if the name is taken; NotFound if the image was removed meanwhile.
+        Raises: AlreadyExists if the name is taken; NotFound if the image was removed meanwhile or a
+        layer is missing; KernelError.
         """
         directory = self._layout.container(record.id)
+        root = self.snapshots.path(record.snapshots[-1]) if record.snapshots else None
         # Shared: to repair and collector, a directory without a row would be an orphan.
         with shared(self._layout.store_lock):
-            self._make_writable_layer(directory, record.snapshots)
+            with mapped(OSError, to=partial(_failed, "mkdir", directory)):
+                make_writable_layer(directory, root)
             reached("create.container.prepared")
             try:
                 self.state.containers.insert(record)
             except BaseException:
-                for name in ("upper", "work", ""):
-                    os.rmdir(directory / name)
+                remove_writable_layer(directory)
                 raise
         return directory
 
     def remove_container(self, container_id: str) -> bool:
-        """Forget a container that does not run, and delete its directory; False if there was none."""
+        """Forget a container that does not run, and delete its directory; False if there was no such one."""
         was_known = self.state.containers.delete(container_id)
         self._trash.remove(self._layout.container(container_id))
         return was_known
-
-    def _make_writable_layer(self, directory: Path, snapshots: Sequence[SnapshotKey]) -> None:
-        upper, work = directory / "upper", directory / "work"
-        os.mkdir(directory, 0o700)
-        os.mkdir(upper)
-        os.mkdir(work, 0o700)
-        # The writable layer's own directory is the container's "/": it looks as the image has it.
-        image_root = os.stat(self.snapshots.path(snapshots[-1])) if snapshots else None
-        if image_root is not None and (image_root.st_uid, image_root.st_gid) != (os.geteuid(), os.getegid()):
-            os.chown(upper, image_root.st_uid, image_root.st_gid)
-        os.chmod(upper, 0o755 if image_root is None else image_root.st_mode & 0o7777)
 
     @contextmanager
     def container_lock(self, container_id: str, timeout_s: float | None = None) -> Iterator[None]:
@@ -195,3 +184,8 @@ class Store:
         """Close the database and stop background work; idempotent."""
         self._durability.close()
         self.state.close()
+
+
+def _failed(call: str, path: Path, error: BaseException) -> KernelError:
+    assert isinstance(error, OSError)
+    return KernelError(error.errno or 0, call, str(error.filename or path))

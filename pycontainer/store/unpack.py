@@ -69,14 +69,14 @@ class Unpacker:
     def __init__(
         self,
         layout: Layout,
-        state: StateDB,
+        db: StateDB,
         content: ContentStore,
         snapshots: Snapshotter,
         helper: Helper,
         limits: dict[str, int] | None = None,
     ) -> None:
         self._layout = layout
-        self._state = state
+        self._db = db
         self._content = content
         self._snapshots = snapshots
         self._helper = helper
@@ -260,9 +260,7 @@ class _Run:
                     )
                 reached("unpack.layer.extracted")
                 size, entries = int(result["content_size"]), int(result["entries"])
-                owner._state.layers.put(
-                    LayerRecord(key=key, diff_id=layer.diff_id, size=size, entries=entries)
-                )
+                owner._db.layers.put(LayerRecord(key=key, diff_id=layer.diff_id, size=size, entries=entries))
                 reached("unpack.layer.recorded")
                 owner._snapshots.commit(prepared)
             except BaseException as error:

@@ -29,7 +29,7 @@ def content(layout: Layout, leases: Leases) -> ContentStore:
 
 
 @pytest.fixture
-def state(layout: Layout) -> Iterator[StateDB]:
+def db(layout: Layout) -> Iterator[StateDB]:
     made = StateDB(layout)
     yield made
     made.close()

@@ -1,0 +1,33 @@
+"""The writable layer of a container: where overlayfs puts what its processes change."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+__all__ = ["make_writable_layer", "remove_writable_layer"]
+
+
+def make_writable_layer(directory: Path, image_root: Path | None) -> None:
+    """Make the container's directory with `upper` and `work` in it.
+
+    image_root: the topmost layer's directory; the container's "/" gets its mode and owner, since that
+    is what overlayfs shows of the writable layer's own directory.
+    """
+    upper = directory / "upper"
+    os.mkdir(directory, 0o700)
+    os.mkdir(directory / "work", 0o700)
+    os.mkdir(upper)
+    mode = 0o755
+    if image_root is not None:
+        found = os.stat(image_root)
+        mode = found.st_mode & 0o7777
+        if (found.st_uid, found.st_gid) != (os.geteuid(), os.getegid()):
+            os.chown(upper, found.st_uid, found.st_gid)
+    os.chmod(upper, mode)
+
+
+def remove_writable_layer(directory: Path) -> None:
+    """Undo make_writable_layer before anything was written."""
+    for name in ("upper", "work", ""):
+        os.rmdir(directory / name)
