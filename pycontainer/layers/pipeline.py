@@ -14,7 +14,9 @@ import mmap
 import os
 import signal
 import struct
+import threading
 from collections.abc import Sequence
+from queue import SimpleQueue
 from typing import Any
 
 from pycontainer import checkpoints
@@ -76,6 +78,37 @@ class BlobReader:
         self._partial = news[whole:]
         if whole:
             self._available = max(struct.unpack(f"<{whole // 8}Q", news[:whole]))
+
+
+class _HashingThread:
+    """SHA-256 of the slots, in order, beside the inflating; both leave the interpreter lock alone."""
+
+    def __init__(self) -> None:
+        self._hasher: Any = hashlib.sha256()
+        self._todo: SimpleQueue[memoryview | None] = SimpleQueue()
+        self._done: SimpleQueue[None] = SimpleQueue()
+        self._outstanding = 0
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while (slot := self._todo.get()) is not None:
+            self._hasher.update(slot)
+            self._done.put(None)
+
+    def add(self, slot: memoryview) -> None:
+        """Hash a slot; afterwards at most SLOTS - 1 slots, the latest, may still be in use."""
+        self._todo.put(slot)
+        self._outstanding += 1
+        if self._outstanding == SLOTS:
+            self._done.get()
+            self._outstanding -= 1
+
+    def digest(self) -> bytes:
+        """Of all slots; ends the thread."""
+        self._todo.put(None)
+        self._thread.join()
+        return bytes(self._hasher.digest())
 
 
 class Inflater:
@@ -209,8 +242,8 @@ def _inflate(
     while len(head) < codecs.HEAD_SIZE and (more := reader.read(codecs.HEAD_SIZE - len(head))):
         head += more
     decoder = codecs.open_decoder(kind or codecs.detect(head), reader, limits, head)
-    hasher: Any = hashlib.sha256()
     confine(None)
+    hashing = _HashingThread()
     slot, given = 0, 0
     while True:
         if given == SLOTS:
@@ -222,9 +255,9 @@ def _inflate(
         while filled < SLOT_SIZE and (count := decoder.readinto(view[filled:])):
             filled += count
         if not filled:
-            return bytes(hasher.digest()) + decoder.produced.to_bytes(8, "little")
-        hasher.update(view[:filled])
+            return hashing.digest() + decoder.produced.to_bytes(8, "little")
         os.write(turns, _TURN.pack(_DATA, filled))
+        hashing.add(view[:filled])
         slot, given = (slot + 1) % SLOTS, given + 1
         checkpoints.reached("unpack.slot.inflated")
 
