@@ -2,8 +2,8 @@
 
 Before the first start there is none. Fields: state ("running", "exited"), id, boot_id, monitor_pid,
 monitor_start, pid, pid_start, started_at_ns, finished_at_ns, exit_code (128+n after signal n), signal,
-oom_killed, usage, error, log_lost_bytes. Start times are clock ticks since boot: with boot_id and pid they tell
-whether the process named here is still that one.
+oom_killed, usage, error, log_lost_bytes. Start times are clock ticks since boot: with boot_id and pid
+they tell whether the process named here is still that one.
 """
 
 from __future__ import annotations
