@@ -59,6 +59,7 @@ LATER = {
 }
 # Of one architecture only, and newer than its headers.
 OWN = {"x86_64": {"uretprobe": 335, "uprobe": 336}}
+ABSENT = {"x32": {"map_shadow_stack"}}
 
 
 def table(architecture: str) -> dict[str, int]:
@@ -86,7 +87,8 @@ def table(architecture: str) -> dict[str, int]:
         match = re.fullmatch(r"__(?:ARM_)?NR_(?!SYSCALL|OABI|BASE|syscalls|arch_specific)(\w+)", name)
         if match and not name.endswith("_BASE"):
             found[match[1]] = value(text)
-    return found | LATER | OWN.get(architecture, {})
+    found |= LATER | OWN.get(architecture, {})
+    return {name: found[name] for name in found if name not in ABSENT.get(architecture, ())}
 
 
 def text_of(architecture: str) -> str:
