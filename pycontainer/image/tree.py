@@ -5,15 +5,17 @@ Paths inside are bytes without a leading slash, as in the tar. Parents are made 
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from pycontainer.errors import InvalidInput
+from pycontainer.kernel.syscalls import AT_FDCWD, RESOLVE_NO_SYMLINKS, openat2
 from pycontainer.layers import Entry, TarWriter
 
-__all__ = ["Tree", "entry_of"]
+__all__ = ["Tree", "entry_of", "opener"]
 
 Content = bytes | Callable[[], BinaryIO] | None
 WHITEOUT_PREFIX = b".wh."
@@ -108,19 +110,15 @@ class Tree:
         Raises: OSError; InvalidInput as `add`.
         """
         tree = cls()
-        top = os.fsencode(root)
         first_names: dict[tuple[int, int], bytes] = {}
-        for path, status in _walk(top):
-            name = os.path.relpath(path, top)
+        for path, entry, status in _walk(os.path.realpath(os.fsencode(root))):
             key = (status.st_dev, status.st_ino)
-            if not stat.S_ISDIR(status.st_mode) and status.st_nlink > 1:
+            if entry.kind != "dir" and status.st_nlink > 1:
                 if key in first_names:
-                    tree.add(_entry(name, "hardlink", status, first_names[key]))
+                    tree.add(_entry(entry.name, "hardlink", status, first_names[key]))
                     continue
-                first_names[key] = name
-            entry = entry_of(path, name, status)
-            if entry is not None:
-                tree.add(entry, opener(path) if entry.kind == "file" else None)
+                first_names[key] = entry.name
+            tree.add(entry, opener(path) if entry.kind == "file" else None)
         return tree
 
 
@@ -141,29 +139,61 @@ def entry_of(path: bytes, name: bytes, status: os.stat_result) -> Entry | None:
 
 
 def opener(path: bytes) -> Callable[[], BinaryIO]:
-    """A function that opens a regular file, should it still be one when its turn comes."""
+    """A function that opens a regular file, should it still be one when its turn comes.
+
+    The path has no symbolic links; one that appears in it meanwhile is refused, not followed.
+    """
 
     def open_file() -> BinaryIO:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        fd = _open_plainly(path, os.O_RDONLY | os.O_NONBLOCK)
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
             raise InvalidInput(
-                f"{os.fsdecode(path)} is no longer a regular file; it changed while it was read"
+                f"{os.fsdecode(path)} is no longer a regular file: it changed while it was read"
             )
         return open(fd, "rb", buffering=0)
 
     return open_file
 
 
-def _walk(top: bytes) -> Iterator[tuple[bytes, os.stat_result]]:
-    """Everything below `top`, sorted by name, so that the first of hard links is always the same."""
-    with os.scandir(top) as scan:
-        children = sorted(scan, key=lambda child: child.name)
-    for child in children:
-        status = child.stat(follow_symlinks=False)
-        yield child.path, status
-        if stat.S_ISDIR(status.st_mode):
-            yield from _walk(child.path)
+def _open_plainly(path: bytes, flags: int) -> int:
+    try:
+        return openat2(AT_FDCWD, path, flags, RESOLVE_NO_SYMLINKS)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise InvalidInput(f"{os.fsdecode(path)} became a symbolic link while it was read") from None
+        raise OSError(error.errno, error.strerror, os.fsdecode(path)) from None
+
+
+def _walk(top: bytes) -> Iterator[tuple[bytes, Entry, os.stat_result]]:
+    """Everything below `top` as path and entry, parents first, sorted by name within a directory.
+
+    So the first of several hard links is always the same, and is written before the others.
+    """
+    stack = _scan(top, top)[::-1]
+    while stack:
+        path, entry, status = stack.pop()
+        yield path, entry, status
+        if entry.kind == "dir":
+            stack += _scan(top, path)[::-1]
+
+
+def _scan(top: bytes, directory: bytes) -> list[tuple[bytes, Entry, os.stat_result]]:
+    """The entries of one directory, read by its descriptor: a swapped parent cannot lead elsewhere."""
+    found = []
+    fd = _open_plainly(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with os.scandir(fd) as scan:
+            names = sorted(os.fsencode(child.name) for child in scan)
+        for name in names:
+            path = os.path.join(directory, name)
+            status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            entry = entry_of(b"/proc/self/fd/%d/%s" % (fd, name), os.path.relpath(path, top), status)
+            if entry is not None:
+                found.append((path, entry, status))
+    finally:
+        os.close(fd)
+    return found
 
 
 def _entry(name: bytes, kind: str, status: os.stat_result, linkname: bytes = b"") -> Entry:
@@ -175,11 +205,13 @@ def _entry(name: bytes, kind: str, status: os.stat_result, linkname: bytes = b""
 
 def _xattrs(path: bytes) -> dict[bytes, bytes]:
     try:
-        names = os.listxattr(path, follow_symlinks=False)
-    except OSError:  # a file system without attributes
-        return {}
-    kept = [name for name in names if not name.encode().startswith(_SKIPPED_XATTRS)]
-    return {name.encode(): os.getxattr(path, name, follow_symlinks=False) for name in sorted(kept)}
+        names = sorted(os.fsencode(name) for name in os.listxattr(path, follow_symlinks=False))
+    except OSError as error:
+        if error.errno == errno.ENOTSUP:  # a file system without attributes
+            return {}
+        raise
+    kept = [name for name in names if not name.startswith(_SKIPPED_XATTRS)]
+    return {name: os.getxattr(path, name, follow_symlinks=False) for name in kept}
 
 
 def _check_path(path: bytes) -> None:

@@ -29,7 +29,8 @@ from pycontainer.image import (
     validate_image,
 )
 from pycontainer.image.hostfiles import parse_library_list
-from pycontainer.layers import Limits
+from pycontainer.image.tree import Tree
+from pycontainer.layers import Limits, TarWriter
 from pycontainer.oci import ContainerConfig, Hasher, Platform, mediatype, sha256
 
 
@@ -193,6 +194,42 @@ class TestFromDirectory:
         view = from_directory(layout, os.fsdecode(root))
         with view.open_blob(view.layers[0]) as blob:
             assert b"\xff\xfe" in gzip.decompress(blob.read())
+
+    def test_a_directory_that_becomes_a_link_meanwhile_is_not_followed(
+        self, tree: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "secret").mkdir()
+        (tmp_path / "secret" / "file").write_bytes(b"content")
+        found = Tree.from_directory(tree)
+        shutil.rmtree(tree / "sub")
+        (tree / "a-link").unlink()
+        (tree / "a-link").symlink_to(tmp_path / "secret" / "file")
+        with pytest.raises(InvalidInput, match="became a symbolic link"):
+            found.write(TarWriter(io.BytesIO()))
+
+    def test_a_parent_that_becomes_a_link_meanwhile_is_not_followed(self, tmp_path: Path) -> None:
+        for top in ("root", "secret"):
+            (tmp_path / top / "sub").mkdir(parents=True)
+            (tmp_path / top / "sub" / "file").write_bytes(b"content")
+        found = Tree.from_directory(tmp_path / "root")
+        shutil.rmtree(tmp_path / "root" / "sub")
+        (tmp_path / "root" / "sub").symlink_to(tmp_path / "secret" / "sub")
+        with pytest.raises(InvalidInput, match="became a symbolic link"):
+            found.write(TarWriter(io.BytesIO()))
+
+    def test_the_directory_itself_may_be_reached_by_links(
+        self, layout: Layout, tree: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "way").symlink_to(tree)
+        assert from_directory(layout, tmp_path / "way").descriptor == from_directory(layout, tree).descriptor
+
+    def test_very_deep_directories_are_no_problem(self, layout: Layout, tmp_path: Path) -> None:
+        deep = tmp_path / "deep"
+        subprocess.run(["mkdir", "-p", deep / "/".join(["d"] * 1500)], check=True)
+        try:
+            assert len(entries(from_directory(layout, deep))) == 1500
+        finally:
+            subprocess.run(["rm", "-r", deep], check=True)  # pytest's own removal recurses too deep
 
     def test_a_missing_directory_is_an_os_error(self, layout: Layout, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError):
