@@ -13,8 +13,7 @@ from typing import final
 import httpx
 
 from pycontainer.errors import InvalidInput
-from pycontainer.image.blobs import BlobSink, BlobSource
-from pycontainer.image.events import OnEvent, Progress
+from pycontainer.image import BlobSink, BlobSource, OnEvent, Progress
 from pycontainer.oci import Descriptor, Digest, Platform, Reference, parse_digest
 from pycontainer.registry import listing
 from pycontainer.registry.auth import Right

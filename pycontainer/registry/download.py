@@ -14,8 +14,7 @@ from contextlib import ExitStack, contextmanager
 import httpx
 
 from pycontainer.errors import DeadlineExceeded, DigestMismatch, RegistryError, TransferFailed
-from pycontainer.image.blobs import BlobSink, Ingest
-from pycontainer.image.events import Action, OnEvent, Progress
+from pycontainer.image import Action, BlobSink, Ingest, OnEvent, Progress
 from pycontainer.oci import Descriptor, Reference, mediatype, parse_digest
 from pycontainer.registry import guard
 from pycontainer.registry.auth import Right

@@ -8,8 +8,7 @@ import attrs
 
 from pycontainer.checkpoints import reached
 from pycontainer.errors import IntegrityError, InvalidImage
-from pycontainer.image.blobs import BlobSource
-from pycontainer.image.events import OnEvent, Progress
+from pycontainer.image import BlobSource, OnEvent, Progress
 from pycontainer.oci import (
     Descriptor,
     Digest,

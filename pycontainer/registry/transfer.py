@@ -20,11 +20,11 @@ def run_all(
     on_done: Callable[[T], None] | None = None,
     group: Cancellation | None = None,
 ) -> None:
-    """Call `work` for every item on up to `workers` threads; whoever has `group` can cancel them.
+    """Call `work` for every item on up to `workers` threads.
 
     `on_done` is called on the caller's thread, in the order of completion. If anything raises, there or
     in a worker or here (KeyboardInterrupt), the other transfers are cancelled and waited for, and the
-    first error is raised.
+    first error is raised. `group` lets another thread do the same from outside, which raises Cancelled.
     """
     todo = list(items)
     if not todo:
@@ -36,9 +36,10 @@ def run_all(
             group.check()
             work(item)
 
+    running: dict[Future[None], T] = {}
     with ThreadPoolExecutor(min(workers, len(todo)), thread_name_prefix="pycontainer-transfer") as pool:
         try:
-            running: dict[Future[None], T] = {pool.submit(in_group, item): item for item in todo}
+            running.update({pool.submit(in_group, item): item for item in todo})
             while running:
                 finished, _ = wait(running, return_when=FIRST_COMPLETED)
                 # A cancelled one is the consequence of another's error, which is the one to raise.

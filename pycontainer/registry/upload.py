@@ -16,8 +16,7 @@ import httpx
 
 from pycontainer.checkpoints import reached
 from pycontainer.errors import DigestMismatch, RegistryError
-from pycontainer.image.blobs import BlobSource
-from pycontainer.image.events import Action, OnEvent, Progress
+from pycontainer.image import Action, BlobSource, OnEvent, Progress
 from pycontainer.oci import Descriptor, Reference
 from pycontainer.registry import guard
 from pycontainer.registry.auth import Right
