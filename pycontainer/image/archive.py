@@ -20,6 +20,7 @@ from attrs import evolve, frozen
 
 from pycontainer.errors import BadReference, DigestMismatch, InvalidImage, NotFound
 from pycontainer.image.blobs import BlobSource
+from pycontainer.image.hashed import HashedReader, read_verified
 from pycontainer.image.layout import INDEX_FILE, INDEX_LIMIT, LAYOUT_FILE, Layout, check_layout_mark
 from pycontainer.image.members import Member, Members
 from pycontainer.image.names import names_of
@@ -139,16 +140,7 @@ class Archive:
 
     def read(self, descriptor: Descriptor, limit: int) -> bytes:
         """See BlobSource."""
-        if descriptor.size > limit:
-            raise InvalidImage(
-                f"{descriptor.digest} of {descriptor.size} bytes is above the limit of {limit}"
-            )
-        with self.open(descriptor) as blob:
-            data = blob.read()
-        hasher = Hasher.like(descriptor.digest)
-        hasher.update(data)
-        hasher.check(descriptor.digest, descriptor.size, f"archived blob {descriptor.digest}")
-        return data
+        return read_verified(self, descriptor, limit, "archived blob")
 
     def _find(self, digest: Digest) -> Member:
         placed = self._placed.get(digest)
@@ -245,7 +237,7 @@ class Archive:
     def _check_compressed(self, name: str, member: Member, kind: str, diff_id: Digest) -> Digest:
         blob_hasher, tar_hasher = Hasher(), Hasher.like(diff_id)
         with self._members.open(member) as blob:
-            decoder = open_decoder(kind, _Hashed(blob, blob_hasher))
+            decoder = open_decoder(kind, HashedReader(blob, blob_hasher))
             while chunk := decoder.read(COPY_SIZE):
                 tar_hasher.update(chunk)
         tar_hasher.check(diff_id, tar_hasher.size, f"archived layer {name}")
@@ -259,19 +251,6 @@ class _DockerEntry:
     config: str
     layers: tuple[str, ...]
     names: tuple[Reference, ...]
-
-
-class _Hashed:
-    """A blob that is hashed while it is read."""
-
-    def __init__(self, blob: BinaryIO, hasher: Hasher) -> None:
-        self._blob = blob
-        self._hasher = hasher
-
-    def read(self, size: int) -> bytes:
-        data = self._blob.read(size)
-        self._hasher.update(data)
-        return data
 
 
 def images_in_layout(layout: Layout, platform: Platform | None = None) -> list[ArchivedImage]:

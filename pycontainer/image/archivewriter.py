@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from pycontainer.image.archive import MANIFEST_FILE, REPOSITORIES_FILE
+from pycontainer.image.hashed import HashedReader
 from pycontainer.image.layout import INDEX_FILE, LAYOUT_FILE, LAYOUT_MARK
 from pycontainer.image.names import names_annotations
 from pycontainer.image.view import ImageView
@@ -169,7 +170,7 @@ class _BlobWriter:
         if name in self._written:
             return
         self._add_directory(name.rpartition("/")[0])
-        hashed = _Hashing(content, Hasher.like(digest))
+        hashed = HashedReader(content, Hasher.like(digest))
         self._tar.add(Entry(name.encode(), size=size), hashed)
         hashed.hasher.check(digest, size, f"blob {digest}")
         self._written.add(name)
@@ -181,16 +182,3 @@ class _BlobWriter:
         if name not in self._written:
             self._tar.add(Entry(name.encode(), "dir", 0o755))
             self._written.add(name)
-
-
-class _Hashing:
-    """Content that is hashed while the tar takes it."""
-
-    def __init__(self, content: BinaryIO, hasher: Hasher) -> None:
-        self._content = content
-        self.hasher = hasher
-
-    def read(self, size: int) -> bytes:
-        data = self._content.read(size)
-        self.hasher.update(data)
-        return data

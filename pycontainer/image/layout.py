@@ -20,6 +20,7 @@ from typing import BinaryIO, Final
 from attrs import evolve
 
 from pycontainer.errors import AlreadyExists, DeadlineExceeded, DigestMismatch, InvalidImage, NotFound
+from pycontainer.image.hashed import read_verified
 from pycontainer.image.names import REF_NAME, names_annotations, names_of
 from pycontainer.image.view import ImageView
 from pycontainer.oci import (
@@ -144,16 +145,7 @@ class Layout:
 
     def read(self, descriptor: Descriptor, limit: int) -> bytes:
         """See BlobSource."""
-        if descriptor.size > limit:
-            raise InvalidImage(
-                f"{descriptor.digest} of {descriptor.size} bytes is above the limit of {limit}"
-            )
-        with self.open(descriptor) as blob:
-            data = blob.read(descriptor.size + 1)
-        hasher = Hasher.like(descriptor.digest)
-        hasher.update(data)
-        hasher.check(descriptor.digest, descriptor.size, f"blob {descriptor.digest}")
-        return data
+        return read_verified(self, descriptor, limit, "blob")
 
     # BlobSink
 

@@ -6,12 +6,12 @@ The oracle of tests and of a store's self-check: it lists all that is wrong inst
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import BinaryIO
 
 from attrs import frozen
 
 from pycontainer.errors import PycontainerError
 from pycontainer.image.blobs import BlobSource
+from pycontainer.image.hashed import HashedReader
 from pycontainer.image.view import MAX_INDEX_NESTING
 from pycontainer.layers import HEAD_SIZE, detect, open_decoder
 from pycontainer.oci import (
@@ -109,7 +109,7 @@ def _config(target: Descriptor, manifest: Manifest, config: ImageConfig) -> Iter
 def _layer(source: BlobSource, layer: Descriptor, diff_id: Digest | None) -> Iterator[Problem]:
     hasher = Hasher.like(layer.digest)
     with source.open(layer) as blob:
-        hashed = _Hashed(blob, hasher)
+        hashed = HashedReader(blob, hasher)
         head = hashed.read(HEAD_SIZE)
         kind = detect(head)
         stated = mediatype.compression_of(layer.media_type)
@@ -128,16 +128,3 @@ def _layer(source: BlobSource, layer: Descriptor, diff_id: Digest | None) -> Ite
             if tar.digest() != diff_id:
                 yield Problem(layer.digest, f"uncompressed content is {tar.digest()}, config says {diff_id}")
     hasher.check(layer.digest, layer.size, "layer")
-
-
-class _Hashed:
-    """A blob that is hashed while it is read."""
-
-    def __init__(self, blob: BinaryIO, hasher: Hasher) -> None:
-        self._blob = blob
-        self._hasher = hasher
-
-    def read(self, size: int) -> bytes:
-        data = self._blob.read(size)
-        self._hasher.update(data)
-        return data
