@@ -25,7 +25,7 @@ def octal(value: int, width: int) -> bytes:
 def header(
     name: bytes,
     flag: bytes = b"0",
-    size: int = 0,
+    size: int | bytes = 0,
     *,
     linkname: bytes = b"",
     magic: bytes = b"ustar\x0000",
@@ -38,7 +38,7 @@ def header(
         "mode": octal(0o644, 8),
         "uid": octal(0, 8),
         "gid": octal(0, 8),
-        "size": octal(size, 12),
+        "size": size if isinstance(size, bytes) else octal(size, 12),
         "mtime": octal(0, 12),
         "checksum": b" " * 8,
         "flag": flag,
