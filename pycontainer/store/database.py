@@ -54,6 +54,7 @@ CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()
 # A forked child may neither use nor close its parent's connections (sqlite.org/howtocorrupt.html), and
 # finalising one would close it: they are kept here for ever.
+_creating = threading.Lock()
 _inherited: list[sqlite3.Connection] = []
 
 
@@ -74,8 +75,7 @@ class Database:
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
-            # The log and index files get the mode of the database.
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+            _create(self._path)
             self._connection = sqlite3.connect(
                 self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
             )
@@ -148,6 +148,19 @@ class Database:
             raise explained from error
 
 
+def _create(path: Path) -> None:
+    """Make an empty database file with a private mode, which the log and index files then get too.
+
+    An existing one must not even be opened: closing it again would drop the locks that another connection
+    of this process holds on it (fcntl_locking(2); sqlite.org/howtocorrupt.html, section 2.2).
+    """
+    with _creating:
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            pass
+
+
 def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
@@ -166,6 +179,8 @@ def _explain(error: sqlite3.DatabaseError, path: Path) -> PycontainerError | Non
 
 
 def _forget_in_child() -> None:
+    global _creating
+    _creating = threading.Lock()
     for database in list(_databases):
         database._lock = threading.RLock()
         if database._connection is not None:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from pycontainer.launcher import Helper
+from pycontainer.store import Store
 from pycontainer.store.content import ContentStore
 from pycontainer.store.layout import Layout
 from pycontainer.store.leases import Leases
@@ -29,7 +31,21 @@ def content(layout: Layout, leases: Leases) -> ContentStore:
 
 
 @pytest.fixture
-def db(layout: Layout) -> Iterator[StateDB]:
+def state(layout: Layout) -> Iterator[StateDB]:
     made = StateDB(layout)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def helper() -> Iterator[Helper]:
+    made = Helper()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def store(tmp_path: Path, helper: Helper) -> Iterator[Store]:
+    made = Store(tmp_path / "store", helper)
     yield made
     made.close()
