@@ -288,6 +288,7 @@ class Connection:
             self._send_file(attrs.evolve(body, length=left), pace)
         else:
             for block in shaped(blocks(body, shaping), left, shaping):
+                pace.renew()
                 framed = self._h11.send(h11.Data(data=block)) or b"" if shaping.endless else block
                 self._send(head + framed if len(block) < _JOIN_BYTES else head, pace)
                 if len(block) >= _JOIN_BYTES:
@@ -356,6 +357,10 @@ class _Pace:
         self.deadline = time.monotonic() + limits.stall_s
         self._stall_s = limits.stall_s
         self._rate = limits.rate_bytes_s
+
+    def renew(self) -> None:
+        """Begin a new piece: the time it took us to get it is not the client's."""
+        self.deadline = time.monotonic() + self._stall_s
 
     def moved(self, count: int) -> None:
         # Never further away than one stall from now: fast bytes early buy no silence later.

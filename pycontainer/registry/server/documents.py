@@ -68,6 +68,17 @@ def read(data: bytes, content_type: str | None) -> Document:
     )
 
 
+def announced_size(content: bytes, digest: str) -> int | None:
+    """What a stored manifest says of the size of one of its blobs; None when it is not one of them."""
+    tree = json.loads(content)
+    layers = tree.get("layers") or tree.get("blobs")
+    for item in [tree.get("config"), *(layers if isinstance(layers, list) else [])]:
+        size = item.get("size") if isinstance(item, dict) and item.get("digest") == digest else None
+        if isinstance(size, int) and size >= 0:
+            return size
+    return None
+
+
 def _parse(data: bytes) -> dict[str, Any]:
     try:
         tree = json.loads(data)

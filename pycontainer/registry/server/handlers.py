@@ -6,19 +6,24 @@ that clients rely on (Docker-Distribution-Api-Version, Range "0-0" of an empty u
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from pycontainer.registry.server import documents, grammar
 from pycontainer.registry.server.auth import Gate
 from pycontainer.registry.server.limits import ServerLimits
-from pycontainer.registry.server.messages import FileSpan, Request, Response
+from pycontainer.registry.server.messages import FileSpan, Request, Response, Stream
 from pycontainer.registry.server.refusals import Refusal
 from pycontainer.registry.server.routes import METHODS, Route
 from pycontainer.registry.server.storage import Manifest, Storage
 from pycontainer.registry.server.uploads import Upload, Uploads
+
+if TYPE_CHECKING:
+    # At run time it comes with an upstream only: it brings the client and httpx along.
+    from pycontainer.registry.server.upstream import Upstream
 
 # Entries of a listing when the client names no number; more come by the Link header.
 _PAGE_ENTRIES: Final = 1000
@@ -30,8 +35,16 @@ _REFERRERS_BYTES: Final = 4 << 20
 class Handlers:
     """One method an endpoint; handle() picks it."""
 
-    def __init__(self, storage: Storage, uploads: Uploads, gate: Gate, limits: ServerLimits) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        uploads: Uploads,
+        gate: Gate,
+        limits: ServerLimits,
+        upstream: Upstream | None = None,
+    ) -> None:
         self.storage = storage
+        self._upstream = upstream
         self._uploads = uploads
         self._gate = gate
         self._limits = limits
@@ -69,6 +82,12 @@ class Handlers:
     def get_tags(self, request: Request, route: Route) -> Response:
         """List tags, in pages, in case-insensitive order."""
         tags = self.storage.tags(route.repository)
+        if self._upstream is not None:
+            try:
+                tags = sorted({*(tags or ()), *self._upstream.tags(route.repository)}, key=_tag_order)
+            except Refusal:
+                if tags is None:
+                    raise
         if tags is None:
             raise Refusal(404, "NAME_UNKNOWN", f"no repository {route.repository!r}")
         page, link = _page(tags, request, f"/v2/{route.repository}/tags/list", key=_tag_order)
@@ -80,7 +99,7 @@ class Handlers:
         wanted, last = request.query("artifactType"), request.query("last") or ""
         found = [
             each
-            for each in self.storage.referrers(route.repository, subject)
+            for each in self._all_referrers(route.repository, subject)
             if each["digest"] > last and wanted in (None, each.get("artifactType"))
         ]
         headers = {"Content-Type": documents.OCI_INDEX}
@@ -100,6 +119,14 @@ class Handlers:
         index = {"schemaVersion": 2, "mediaType": documents.OCI_INDEX, "manifests": page}
         return Response(200, headers, json.dumps(index).encode())
 
+    def _all_referrers(self, repository: str, subject: str) -> list[dict[str, Any]]:
+        known = {each["digest"]: each for each in self.storage.referrers(repository, subject)}
+        if self._upstream is not None:
+            with contextlib.suppress(Refusal):  # The specification allows no failure here.
+                for each in self._upstream.referrers(repository, subject):
+                    known.setdefault(each["digest"], each)
+        return [known[digest] for digest in sorted(known)]
+
     # -- manifests ----------------------------------------------------------------------------------
 
     def get_manifest(self, request: Request, route: Route) -> Response:
@@ -118,6 +145,13 @@ class Handlers:
         """The manifest a route names. Raises: Refusal MANIFEST_UNKNOWN."""
         _check_reference(route.reference)
         found = self.storage.manifest(route.repository, route.reference)
+        if self._upstream is not None and (found is None or not grammar.is_digest(route.reference)):
+            try:
+                self._upstream.bring_manifest(route.repository, route.reference)
+            except Refusal:
+                if found is None:
+                    raise
+            found = self.storage.manifest(route.repository, route.reference)
         if found is None:
             raise Refusal(404, "MANIFEST_UNKNOWN", f"no manifest {route.reference!r} in {route.repository!r}")
         return found
@@ -161,15 +195,46 @@ class Handlers:
     def get_blob(self, request: Request, route: Route) -> Response:
         """Send a blob or one range of it."""
         digest = grammar.digest(route.reference)
-        opened = self.storage.open_blob(route.repository, digest)
-        if opened is None:
+        if self._upstream is not None and self.storage.blob_size(route.repository, digest) is None:
+            response = self._passed_through(self._upstream, request, route.repository, digest)
+            if response is not None:
+                return response
+        size = self.storage.blob_size(route.repository, digest)
+        if size is None:
             raise Refusal(404, "BLOB_UNKNOWN", f"no blob {digest} in {route.repository!r}")
-        span = FileSpan(opened[0], 0, opened[1])
-        try:
-            return _blob_response(request, digest, span)
-        except BaseException:
-            span.close()
-            raise
+        response, first, length = _blob_head(request, digest, size)
+        if response.status != 304:
+            fd = self.storage.open_blob(route.repository, digest)
+            if fd is None:
+                raise Refusal(404, "BLOB_UNKNOWN", f"no blob {digest} in {route.repository!r}")
+            response.body = FileSpan(fd, first, length)
+        return response
+
+    def _announced(self, request: Request, repository: str, digest: str) -> Response | None:
+        """The head for a blob that upstream has, by what its manifest says; nothing is fetched."""
+        size = self.storage.announced_size(repository, digest)
+        if size is None:
+            return None
+        response, _first, length = _blob_head(request, digest, size)
+        response.body = Stream(iter(()), length)
+        return response
+
+    def _passed_through(
+        self, upstream: Upstream, request: Request, repository: str, digest: str
+    ) -> Response | None:
+        """A response whose body is still on its way here; None when the blob has arrived or nobody has it."""
+        if request.method == "HEAD":
+            return self._announced(request, repository, digest)
+        transfer = upstream.transfer(repository, digest)
+        if transfer is None:
+            return None
+        response, first, length = _blob_head(request, digest, transfer.size)
+        if response.status != 304:
+            chunks = transfer.tail(first, length)
+            if chunks is None:
+                return None
+            response.body = Stream(chunks, length)
+        return response
 
     def delete_blob(self, _request: Request, route: Route) -> Response:
         """Make a blob invisible in the repository."""
@@ -305,7 +370,11 @@ def _matches(request: Request, digest: str) -> bool:
     )
 
 
-def _blob_response(request: Request, digest: str, span: FileSpan) -> Response:
+def _blob_head(request: Request, digest: str, size: int) -> tuple[Response, int, int]:
+    """The response to a blob request without its body, and the first byte and the length of that.
+
+    Raises: Refusal 416.
+    """
     headers = {
         "Content-Type": "application/octet-stream",
         "Docker-Content-Digest": digest,
@@ -314,17 +383,16 @@ def _blob_response(request: Request, digest: str, span: FileSpan) -> Response:
         "Cache-Control": "max-age=31536000",
     }
     if _matches(request, digest):
-        span.close()
-        return Response(304, headers)
+        return Response(304, headers), 0, 0
     wanted = request.headers.get("range")
     if wanted is None or request.headers.get("if-range", f'"{digest}"') != f'"{digest}"':
-        return Response(200, headers, span)
-    chosen = grammar.byte_range(wanted, span.length)
+        return Response(200, headers), 0, size
+    chosen = grammar.byte_range(wanted, size)
     if chosen is None:
-        return Response(200, headers, span)
+        return Response(200, headers), 0, size
     first, last = chosen
-    headers["Content-Range"] = f"bytes {first}-{last}/{span.length}"
-    return Response(206, headers, FileSpan(span.fd, first, last - first + 1))
+    headers["Content-Range"] = f"bytes {first}-{last}/{size}"
+    return Response(206, headers), first, last - first + 1
 
 
 def _blob_created(route: Route, digest: str) -> Response:

@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -26,6 +26,10 @@ from pycontainer.registry.server.listener import Listener
 from pycontainer.registry.server.service import RequestRecord, Service
 from pycontainer.registry.server.storage import Storage
 from pycontainer.registry.server.uploads import Uploads
+
+if TYPE_CHECKING:
+    from pycontainer.registry.config import RegistryConfig
+    from pycontainer.registry.server.upstream import Upstream
 
 # Threads end within milliseconds once their sockets are shut down; only a dead disk takes longer.
 _CLOSE_TIMEOUT_S: Final = 5.0
@@ -64,6 +68,7 @@ class _Running:
         self.uploads = uploads
         self.temporary = temporary
         self.listener: Listener | None = None
+        self.upstream: Upstream | None = None
         self.mutex = threading.Lock()
         self.is_closed = False
 
@@ -77,9 +82,14 @@ class _Running:
                 return
             self.is_closed = True
             try:
+                # First, so that requests which wait for upstream end and their threads can.
+                if self.upstream is not None:
+                    self.upstream.cancel()
                 if self.listener is not None:
                     self.listener.close(_CLOSE_TIMEOUT_S)
             finally:
+                if self.upstream is not None:
+                    self.upstream.close(_CLOSE_TIMEOUT_S)
                 self.uploads.close()
                 self.storage.close()
                 if self.temporary is not None:
@@ -114,6 +124,8 @@ class Registry:
     root: where content is kept across restarts; None keeps it in a temporary directory until close().
     auth: user names and passwords; None lets everybody in. token_auth: demand bearer tokens, which the
     server's own /token hands out. tls: serve https. port 0 picks a free one. faults: see inject().
+    upstream: another registry ("docker.io"), from which comes what is not here; it is kept. Its word on a
+    tag goes before what was pushed here. upstream_config: how to reach it, with which credentials.
 
     Listening on another host than loopback shows the content to that network; give auth and tls then.
     Raises: InUse when another server holds root; OSError when the address cannot be bound.
@@ -128,6 +140,8 @@ class Registry:
         auth: Mapping[str, str] | None = None,
         token_auth: bool = False,
         tls: TlsFiles | None = None,
+        upstream: str | None = None,
+        upstream_config: RegistryConfig | None = None,
         faults: Sequence[Fault] = (),
         limits: ServerLimits | None = None,
     ) -> None:
@@ -155,11 +169,17 @@ class Registry:
         )
         gate = Gate(auth, with_tokens=token_auth, scheme=self._scheme, address=self._address)
         running = _Running(storage, uploads, temporary)
+        self._running = running
+        try:
+            running.upstream = _upstream(upstream, upstream_config, storage, uploads, limits)
+        except BaseException:
+            sock.close()
+            running.close()
+            raise
         closing = threading.Event()
-        self._service = Service(Handlers(storage, uploads, gate, limits), gate, closing)
+        self._service = Service(Handlers(storage, uploads, gate, limits, running.upstream), gate, closing)
         for fault in faults:
             self._service.faults.plant(fault)
-        self._running = running
         running.listener = Listener(
             sock,
             limits,
@@ -229,6 +249,22 @@ class Registry:
     def requests(self) -> tuple[RequestRecord, ...]:
         """What clients asked so far, oldest first; the last ten thousand."""
         return tuple(self._service.log.copy())
+
+
+def _upstream(
+    domain: str | None,
+    config: RegistryConfig | None,
+    storage: Storage,
+    uploads: Uploads,
+    limits: ServerLimits,
+) -> Upstream | None:
+    if domain is None:
+        return None
+    # Here and not above: only a pull-through server needs the client and httpx.
+    from pycontainer.registry.config import RegistryConfig
+    from pycontainer.registry.server.upstream import Upstream
+
+    return Upstream(domain, config or RegistryConfig(), storage, uploads, limits.workers)
 
 
 def _bound(host: str, port: int) -> socket.socket:

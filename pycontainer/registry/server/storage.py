@@ -211,13 +211,24 @@ class Storage:
                 return None
             return self._blob_path(digest).stat().st_size
 
-    def open_blob(self, name: str, digest: str) -> tuple[int, int] | None:
-        """A read-only descriptor and the size of a blob visible in the repository, or None."""
+    def announced_size(self, name: str, digest: str) -> int | None:
+        """What the repository's manifests say of the size of a blob, whether it is here or not."""
+        with self._mutex:
+            repository = self._repositories.get(name)
+            manifests = [] if repository is None else list(repository.manifests)
+        for manifest in manifests:
+            found = self.manifest(name, manifest)
+            size = None if found is None else documents.announced_size(found.content, digest)
+            if size is not None:
+                return size
+        return None
+
+    def open_blob(self, name: str, digest: str) -> int | None:
+        """A read-only descriptor of a blob visible in the repository, or None."""
         with self._mutex:
             if not self._sees(name, digest):
                 return None
-            fd = os.open(self._blob_path(digest), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        return fd, os.fstat(fd).st_size
+            return os.open(self._blob_path(digest), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
 
     def _sees(self, name: str, digest: str) -> bool:
         repository = self._repositories.get(name)

@@ -60,11 +60,19 @@ class Upload:
         """
         before, hasher = self.offset, self._hasher.copy()
         if self.append(chunks) != length:
-            found, self.offset, self._hasher = self.offset - before, before, hasher
-            assert self._file is not None
-            self._file.truncate(before)
-            self._file.seek(before)
+            found = self.offset - before
+            self._rewind(before, hasher)
             raise Refusal(400, "SIZE_INVALID", f"the content range has {length} bytes, the body {found}")
+
+    def restart(self) -> None:
+        """Drop what is there and begin anew."""
+        self._rewind(0, hashlib.sha256())
+
+    def _rewind(self, offset: int, hasher: hashlib._Hash) -> None:
+        self.offset, self._hasher = offset, hasher
+        if self._file is not None:
+            self._file.truncate(offset)
+            self._file.seek(offset)
 
     def _write(self, chunk: bytes) -> None:
         if self._file is None:
