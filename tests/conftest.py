@@ -56,6 +56,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("; ".join(reasons))
 
 
+def _is_kept_by_sqlite(fact: str) -> bool:
+    # While another connection of this process holds locks on the file, SQLite puts a closed connection's
+    # descriptor aside for the next one: closing it would drop those locks (os_unix.c, setPendingFd).
+    return fact.startswith("fd: ") and fact.endswith("/state.db")
+
+
 @pytest.fixture(autouse=True)
 def leak_oracle(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test that leaves anything behind: mounts, processes, cgroups, descriptors, threads, locks."""
@@ -70,7 +76,7 @@ def leak_oracle(request: pytest.FixtureRequest) -> Iterator[None]:
     before = leaks.Snapshot.take(paths, is_global=is_global)
     yield
     gc.collect()
-    before.assert_unchanged()
+    before.assert_unchanged(ignore=_is_kept_by_sqlite)
 
 
 @pytest.fixture(scope="session")

@@ -288,8 +288,7 @@ class Container:
             self._signal(observed, signals.SIGKILL)
             await_end(self._directory, _KILL_TIMEOUT_S)
         if self._job is not None:
-            self._job.release()
-            self._engine.finish_later(self._job)
+            self._job.close()
             self._job = None
         self._engine.store.remove_container(record.id)
 

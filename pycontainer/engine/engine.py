@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import select
 import threading
 import time
+import weakref
 from contextvars import ContextVar, Token
 from pathlib import Path
 from typing import TYPE_CHECKING, final
@@ -14,8 +16,8 @@ import attrs
 from cachetools import LRUCache
 
 from pycontainer.engine.config import EngineConfig
-from pycontainer.errors import DeadlineExceeded, PycontainerError, WrongState
-from pycontainer.launcher import Helper, Job
+from pycontainer.errors import WrongState
+from pycontainer.launcher import Helper
 
 if TYPE_CHECKING:
     from pycontainer.engine.containers import Container
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Engine", "current_engine"]
 
 _entered: ContextVar[Engine | None] = ContextVar("pycontainer_engine", default=None)
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 _default: Engine | None = None
 _default_lock = threading.Lock()
 
@@ -66,11 +69,12 @@ class Engine:
         self._client: RegistryClient | None = None
         self._host: HostFacts | None = None
         self._owned: dict[str, Container] = {}
-        self._finishing: list[Job] = []
+        self._lifeline: tuple[int, int] | None = None
         self._views: LRUCache[str, ImageView] = LRUCache(256)
         self._filters: dict[bytes, int] = {}
         self._closed = False
         self._tokens: list[Token[Engine | None]] = []
+        _engines.add(self)
 
     @property
     def root(self) -> Path:
@@ -166,7 +170,7 @@ class Engine:
         deadline = time.monotonic() + timeout_s
         for container in owned:
             container.remove(force=True)
-        self._await_finishing(deadline)
+        self._await_monitors(deadline)
         with self._lock:
             self._closed = True
             if self._client is not None:
@@ -188,23 +192,37 @@ class Engine:
         with self._lock:
             self._owned.pop(container_id, None)
 
-    def finish_later(self, job: Job) -> None:
-        """Keep the channel of a monitor that still tidies up after its container's exit."""
-        with self._lock:
-            self._finishing = [other for other in self._finishing if not _has_ended(other)]
-            self._finishing.append(job)
+    @property
+    def lifeline(self) -> int:
+        """The writing end of a pipe that every monitor of an owned container holds until it ends.
 
-    def _await_finishing(self, deadline: float) -> None:
-        while self._finishing:
-            job = self._finishing.pop()
-            try:
-                while job.receive(max(0.0, deadline - time.monotonic())) is not None:
-                    pass
-            except PycontainerError:
-                # Out of time, or the tidying failed: the next process that opens the store repairs it.
-                pass
-            finally:
-                job.close()
+        So close() can wait until the last of them has tidied up, at the cost of two descriptors.
+        """
+        with self._lock:
+            if self._lifeline is None:
+                self._lifeline = os.pipe2(os.O_CLOEXEC)
+            return self._lifeline[1]
+
+    def _await_monitors(self, deadline: float) -> None:
+        with self._lock:
+            lifeline, self._lifeline = self._lifeline, None
+        if lifeline is None:
+            return
+        reader, writer = lifeline
+        os.close(writer)
+        poller = select.poll()
+        poller.register(reader, select.POLLHUP)
+        # Out of time, the tidying goes on without us, and whoever opens the store next completes it.
+        poller.poll(max(0.0, deadline - time.monotonic()) * 1000)
+        os.close(reader)
+
+    def _forget_parent(self) -> None:
+        """In a forked child: what the parent owns is the parent's."""
+        self._lock = threading.RLock()
+        self._owned = {}
+        lifeline, self._lifeline = self._lifeline, None
+        for fd in lifeline or ():
+            os.close(fd)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -224,19 +242,6 @@ class Engine:
 
     def __repr__(self) -> str:
         return f"Engine(root={str(self.root)!r}{', closed' if self._closed else ''})"
-
-
-def _has_ended(job: Job) -> bool:
-    """Whether the monitor behind the channel is gone; closes the channel if so."""
-    try:
-        while job.receive(0) is not None:
-            pass
-    except DeadlineExceeded:
-        return False
-    except PycontainerError:
-        pass
-    job.close()
-    return True
 
 
 _by_root: dict[Path, Engine] = {}
@@ -273,3 +278,13 @@ def current_engine() -> Engine:
             _default = Engine()
             atexit.register(_default.close)
         return _default
+
+
+def _forget_in_child() -> None:
+    global _default_lock
+    _default_lock = threading.Lock()
+    for engine in list(_engines):
+        engine._forget_parent()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

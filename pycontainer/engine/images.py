@@ -278,7 +278,7 @@ class Image:
 
         "docker-archive" is what `docker load` and podman take, "oci-archive" what podman and skopeo do.
         """
-        from pycontainer.image import Layout, NamedImage, write_docker_archive, write_oci_archive
+        from pycontainer.image import Layout, write_docker_archive, write_oci_archive
 
         names = tuple(Reference.parse(tag) for tag in self.tags)
         with self._engine.store.lease(f"save {self.name}"):
@@ -287,9 +287,8 @@ class Image:
                     raise InvalidInput("an oci-layout is a directory; give its path")
                 Layout.create(target).add(self.view, names)
             elif format in ("oci-archive", "docker-archive"):
-                saved = NamedImage(view=self.view, names=names)
                 write = write_oci_archive if format == "oci-archive" else write_docker_archive
-                write(target, [saved])
+                write(target, [(self.view, names)])
             else:
                 raise InvalidInput(f"format {format!r}: give oci-layout, oci-archive or docker-archive")
 

@@ -167,6 +167,7 @@ def launch(
         if is_owned:
             fds["caller"] = os.pidfd_open(os.getpid())
             cleanup.callback(os.close, fds["caller"])
+            fds["lifeline"] = engine.lifeline
         filter_fd = engine.seccomp_filter(options, spec)
         if filter_fd is not None:
             fds["seccomp"] = filter_fd

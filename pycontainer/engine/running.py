@@ -99,9 +99,8 @@ def _run_recorded(
         wall_s = time.monotonic() - begun
         stdout, stderr = _output(engine, record, exited)
     finally:
-        # Lets go of the container: kills it if it still runs, and lets the monitor remove its files.
-        job.release()
-        engine.finish_later(job)
+        # Lets go of the container: the monitor kills it if it still runs, and removes its files.
+        job.close()
     return RunResult(
         exit_code=exited["exit_code"],
         stdout=stdout,

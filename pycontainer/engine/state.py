@@ -41,7 +41,7 @@ def observe(directory: Path) -> Observed:
     fields = status.read(str(directory))
     if fields is None:
         return Observed()
-    if fields["state"] == "exited" and "started_at_ns" not in fields:
+    if fields["state"] == "exited" and fields.get("error"):
         # It never ran; like Docker it stays "created", with the code of the failed start.
         return Observed(exit_code=fields.get("exit_code"), error=fields.get("error", ""))
     if fields["state"] == "exited":

@@ -73,6 +73,7 @@ def openat2(dir_fd: int, path: bytes, flags: int, resolve: int, mode: int = 0) -
 # prctl(2)
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
+PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 
@@ -86,6 +87,12 @@ def prctl(option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
     return result
+
+
+def set_name(name: bytes) -> None:
+    """Name the calling thread, as ps(1) shows it; at most 15 bytes. Source: prctl(2), PR_SET_NAME."""
+    buffer = ctypes.create_string_buffer(name, 16)
+    prctl(PR_SET_NAME, ctypes.addressof(buffer))
 
 
 def inotify_init1(flags: int) -> int:
@@ -358,13 +365,6 @@ def pidfd_send_signal(pidfd: int, signum: int) -> None:
 def join_session_keyring(name: bytes) -> None:
     """Leave the inherited session keyring for a new one. Source: keyctl_join_session_keyring(3)."""
     raw(SYS_KEYCTL, ctypes.c_int(1), ctypes.c_char_p(name))
-
-
-def trim_heap() -> None:
-    """Give the C heap's free pages back to the kernel; musl needs it not. Source: malloc_trim(3)."""
-    trim = getattr(_libc, "malloc_trim", None)
-    if trim is not None:
-        trim(ctypes.c_size_t(0))
 
 
 # landlock(7); the numbers are shared by all architectures

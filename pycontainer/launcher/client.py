@@ -72,18 +72,8 @@ class Job:
         """Send the job a message."""
         self._channel.send(message)
 
-    def release(self) -> None:
-        """Let go: a monitor ends its owned container and removes what is to be removed.
-
-        The job's end can still be waited for with receive().
-        """
-        try:
-            self._channel.sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass  # it has ended already
-
     def close(self) -> None:
-        """Close the channel; a plain job that has not finished ends at once."""
+        """Close the channel: a plain job that has not finished ends at once, an owned container too."""
         self._channel.close()
 
     def __enter__(self) -> Job:

@@ -30,6 +30,7 @@ from pycontainer.launcher.protocol import Channel, describe_error
 def main(control_fd: int, caller_pid: int) -> None:
     """Serve requests until the caller closes the socket or dies."""
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+    syscalls.set_name(b"pycontainer")
     os.chdir("/")
     os.umask(0o022)
     _reset_signals()
