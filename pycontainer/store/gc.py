@@ -15,7 +15,7 @@ from pycontainer.oci import Digest
 from pycontainer.store.content import ContentStore
 from pycontainer.store.layout import Layout
 from pycontainer.store.leases import Leases
-from pycontainer.store.locks import FileLock
+from pycontainer.store.locks import FileLock, remove_free
 from pycontainer.store.records import SnapshotKey
 from pycontainer.store.snapshots import Snapshotter
 from pycontainer.store.statedb import StateDB
@@ -99,6 +99,8 @@ class Collector:
                     count += self._trash.set_aside(directory) is not None
                 finally:
                     lock.release(remove=True)
+        remove_free(self._layout.layer_locks)
+        remove_free(self._layout.container_locks)
         return count
 
     def _needed(self) -> tuple[set[Digest], set[SnapshotKey]]:

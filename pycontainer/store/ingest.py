@@ -80,7 +80,11 @@ class Growth:
             if self._has_ended:
                 return None
             # Opened anew: a duplicate would share the writer's file offset.
-            blob_fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                blob_fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                # Renamed into place this moment: the caller finds the whole blob there.
+                return None
             try:
                 read_end, write_end = os.pipe2(os.O_CLOEXEC)
             except BaseException:

@@ -25,7 +25,7 @@ from pathlib import Path
 from pycontainer.errors import DeadlineExceeded
 from pycontainer.kernel import syscalls
 
-__all__ = ["FileLock", "shared"]
+__all__ = ["FileLock", "remove_free", "shared"]
 
 _IN_CLOSE_WRITE = 0x00000008
 _IN_ATTRIB = 0x00000004
@@ -134,6 +134,14 @@ def shared(path: Path) -> Iterator[None]:
         # Not only closed: see release().
         fcntl.flock(fd, fcntl.LOCK_UN)
         os.close(fd)
+
+
+def remove_free(directory: Path) -> None:
+    """Delete the lock files of a directory that nobody holds: a killed holder leaves its file."""
+    for entry in list(os.scandir(directory)):
+        lock = FileLock(Path(entry.path))
+        if lock.try_acquire(create=False):
+            lock.release(remove=True)
 
 
 def _open(path: Path, create: bool) -> int:
