@@ -8,7 +8,7 @@ Source: opencontainers/runtime-spec 1.3, config.md and config-linux.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar, dataclass_transform
 
 import attrs
 
@@ -52,27 +52,45 @@ def _key(attribute: str) -> str:
     return first + "".join(word.capitalize() for word in rest)
 
 
+class _Field(NamedTuple):
+    """How one attribute is written: its name, its JSON key, the model in it, list or dict where it is one."""
+
+    name: str
+    key: str
+    kind: type[Model] | None
+    shape: type | None
+
+
+def _shape(default: object) -> type | None:
+    if default == ():
+        return list
+    return dict if getattr(default, "factory", None) is dict else None
+
+
 class Model:
     """Conversion from and to JSON-like dicts, comparison and a short repr, for every model here."""
 
     __slots__ = ()
     _nested: ClassVar[dict[str, str]] = {}
-    _table: ClassVar[tuple[tuple[str, str, type[Model] | None], ...]]
+    _table: ClassVar[tuple[_Field, ...]]
     extra: dict[str, Any]
 
     @classmethod
-    def _fields(cls) -> tuple[tuple[str, str, type[Model] | None], ...]:
+    def _fields(cls) -> tuple[_Field, ...]:
         table = cls.__dict__.get("_table")
         if table is None:
-            names = [item.name for item in attrs.fields(cls) if item.name != "extra"]  # type: ignore[arg-type]
             kinds = {name: globals()[kind] for name, kind in cls._nested.items()}
-            table = cls._table = tuple((name, _key(name), kinds.get(name)) for name in names)
+            table = cls._table = tuple(
+                _Field(item.name, _key(item.name), kinds.get(item.name), _shape(item.default))
+                for item in attrs.fields(cls)  # type: ignore[arg-type]
+                if item.name != "extra"
+            )
         return table
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object; attributes that are None or empty are left out."""
         made: dict[str, Any] = {}
-        for name, key, kind in self._fields():
+        for name, key, kind, _ in self._fields():
             value = getattr(self, name)
             if value is None or value == () or value == {}:
                 continue
@@ -95,10 +113,13 @@ class Model:
             raise InvalidInput(f"{cls.__name__} is {type(document).__name__} where an object belongs")
         left = dict(document)
         values: dict[str, Any] = {}
-        for name, key, kind in cls._fields():
+        for name, key, kind, shape in cls._fields():
             value = left.pop(key, None)
             if value is None:
                 continue
+            wanted = shape or (dict if isinstance(value, list) else None)
+            if wanted is not None and not isinstance(value, wanted):
+                raise InvalidInput(f"{cls.__name__}.{key} is of the wrong JSON type: {type(value).__name__}")
             if isinstance(value, list):
                 value = tuple(value if kind is None else [kind.from_dict(item) for item in value])
             elif kind is not None:
@@ -113,7 +134,7 @@ class Model:
     def has_path(cls, path: str) -> bool:
         """Whether a dotted path of JSON keys, as "linux.resources.pids.limit", names an attribute here."""
         first, _, rest = path.partition(".")
-        for _, key, kind in cls._fields():
+        for _, key, kind, _ in cls._fields():
             if key == first:
                 return not rest or (kind is not None and kind.has_path(rest))
         return False
@@ -121,7 +142,7 @@ class Model:
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        return all(getattr(self, name) == getattr(other, name) for name, _, _ in self._fields()) and (
+        return all(getattr(self, name) == getattr(other, name) for name, *_ in self._fields()) and (
             self.extra == other.extra
         )
 

@@ -1,0 +1,49 @@
+"""Which verbs fit which states."""
+
+from __future__ import annotations
+
+import pytest
+
+from pycontainer.errors import WrongState
+from pycontainer.runtime import lifecycle
+from pycontainer.runtime.lifecycle import State, after, is_allowed
+
+# One row per state: what can be done to it.
+ALLOWED = {
+    "created": "start remove rename update commit",
+    "running": "stop kill pause exec exit rename update commit",
+    "paused": "stop kill unpause exit rename update commit",
+    "restarting": "start stop rename update commit",
+    "removing": "remove",
+    "exited": "start remove rename update commit",
+    "dead": "remove",
+}
+VERBS = "start stop kill pause unpause exec exit remove rename update commit".split()
+
+
+@pytest.mark.parametrize("state", ALLOWED)
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_fits_the_states_it_should(verb: str, state: str) -> None:
+    fits = verb in ALLOWED[state].split()
+    assert is_allowed(verb, state) is fits
+    if fits:
+        assert after(verb, state) in State
+        return
+    with pytest.raises(WrongState) as caught:
+        after(verb, state)
+    assert (caught.value.verb, caught.value.state) == (verb, state)
+    assert state not in caught.value.allowed
+    assert f"cannot {verb} a container that is {state}; " in str(caught.value)
+
+
+def test_force_removes_from_every_state() -> None:
+    assert {after("force remove", state) for state in State} == {State.REMOVING}
+
+
+def test_a_failed_removal_leaves_a_dead_container() -> None:
+    assert after("fail to remove", "removing") == "dead"
+
+
+def test_every_state_but_the_first_can_be_reached() -> None:
+    reached = {after(verb, state) for verb in lifecycle.VERBS for state in State if is_allowed(verb, state)}
+    assert reached == set(State)
