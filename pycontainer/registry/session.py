@@ -114,6 +114,8 @@ class Session:
 
         def once() -> tuple[bytes, httpx.Headers]:
             with self.open(endpoint, request) as response:
+                if request.method == "HEAD":
+                    return b"", response.headers  # its Content-Length is that of a GET
                 return read_limited(response, limit, request.action), response.headers
 
         return with_retries(once, self.config.retries, current().wait)

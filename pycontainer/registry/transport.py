@@ -154,6 +154,10 @@ class _Stream(httpcore.NetworkStream):
 
     def __init__(self, inner: httpcore.NetworkStream) -> None:
         self._inner = inner
+        try:
+            self._server_address = inner.get_extra_info("server_addr")
+        except OSError:
+            self._server_address = None  # reset by the server already; the first read says so
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         with current().watching(self._socket()):
@@ -173,7 +177,8 @@ class _Stream(httpcore.NetworkStream):
             return _Stream(self._inner.start_tls(ssl_context, server_hostname, timeout))
 
     def get_extra_info(self, info: str) -> Any:
-        return self._inner.get_extra_info(info)
+        # Kept: the kernel forgets the peer of a connection that was reset.
+        return self._server_address if info == "server_addr" else self._inner.get_extra_info(info)
 
     def _socket(self) -> socket.socket | None:
         found = self._inner.get_extra_info("socket")
