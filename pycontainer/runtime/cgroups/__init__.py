@@ -1,6 +1,17 @@
 """Control groups: which the host has, what a container's limits become, and how they are used afterwards."""
 
-from pycontainer.runtime.cgroups.actions import apply, freeze, join, kill, pids, remove, thaw, usage, write
+from pycontainer.runtime.cgroups.actions import (
+    apply,
+    freeze,
+    join,
+    kill,
+    pids,
+    read_key,
+    remove,
+    thaw,
+    usage,
+    write,
+)
 from pycontainer.runtime.cgroups.detect import CgroupLayout, detect
 from pycontainer.runtime.cgroups.plan import CgroupPlan, Freeze, plan
 
@@ -15,6 +26,7 @@ __all__ = [
     "kill",
     "pids",
     "plan",
+    "read_key",
     "remove",
     "thaw",
     "usage",

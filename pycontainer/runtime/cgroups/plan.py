@@ -68,7 +68,8 @@ def plan(
 ) -> CgroupPlan:
     """Plan the cgroups below cgroup_path (as "/pycontainer/store/id") for these limits.
 
-    With is_update the writes suit limits that are already set. Pure: looks at no file.
+    With is_update the writes suit limits that are already set. Looks at nothing on the host, but for v1
+    cpusets above the container's, which must not be empty.
     Raises: InvalidOption for a limit or path that cannot be; Unsupported for a controller the host lacks.
     """
     limits = resources.to_dict() if isinstance(resources, model.Resources) else resources
@@ -312,19 +313,28 @@ def _v1_leaf_writes(
 
 
 def _cpuset_ancestors(layout: CgroupLayout, path: list[str], limits: Mapping[str, Any]) -> list[list[Any]]:
-    """A new v1 cpuset is empty and takes no process: fill our own directories above, then the leaf."""
+    """A new v1 cpuset is empty and takes no process: fill what is new above, then the leaf."""
     chain = _chain(layout.v1["cpuset"], layout, path)
-    own = chain[:-1] if path[0] == "pycontainer" else []
     writes: list[list[Any]] = []
-    for directory in own:
-        writes.append([f"{directory}/cpuset.cpus", layout.all_cpus, False])
-        writes.append([f"{directory}/cpuset.mems", layout.all_nodes, False])
+    for directory in chain[:-1]:
+        # Whoever filled it meant it: only a new one is given everything.
+        if _is_unfilled(directory):
+            writes.append([f"{directory}/cpuset.cpus", layout.all_cpus, False])
+            writes.append([f"{directory}/cpuset.mems", layout.all_nodes, False])
     cpu = limits["cpu"]
     if not cpu.get("cpus"):
         writes.append([f"{chain[-1]}/cpuset.cpus", layout.all_cpus, True])
     if not cpu.get("mems"):
         writes.append([f"{chain[-1]}/cpuset.mems", layout.all_nodes, True])
     return writes
+
+
+def _is_unfilled(directory: str) -> bool:
+    try:
+        with open(f"{directory}/cpuset.cpus") as file:
+            return not file.read().strip()
+    except FileNotFoundError:
+        return True
 
 
 def _v1_reads(leaves: Mapping[str, str]) -> dict[str, list[Any]]:

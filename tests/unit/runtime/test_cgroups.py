@@ -277,8 +277,17 @@ def test_a_v1_cpuset_is_filled_from_the_top(v1: cgroups.CgroupLayout) -> None:
         (f"{PATH}/cpuset.mems", "0"),
         (f"{PATH}/cpuset.cpus", "1"),
     ]
-    elsewhere = cgroups.plan(limits(cpu={"cpus": "1"}), "/jobs/0123", v1)
-    assert [Path(file).parent.name for file, _, _ in elsewhere["writes"]] == ["0123", "0123"]
+
+
+def test_a_v1_cpuset_that_someone_filled_is_left_alone(v1: cgroups.CgroupLayout) -> None:
+    parent = Path(v1.v1["cpuset"]) / "jobs"
+    parent.mkdir()
+    (parent / "cpuset.cpus").write_text("1\n")
+    plan = cgroups.plan(limits(cpu={"cpus": "1"}), "/jobs/0123", v1)
+    assert [Path(file).parent.name for file, _, _ in plan["writes"]] == ["0123", "0123"]
+    (parent / "cpuset.cpus").write_text("\n")
+    plan = cgroups.plan(limits(cpu={"cpus": "1"}), "/jobs/0123", v1)
+    assert [Path(file).parent.name for file, _, _ in plan["writes"]] == ["jobs", "jobs", "0123", "0123"]
 
 
 def test_a_hybrid_host_uses_each_controller_where_it_lives(hybrid: cgroups.CgroupLayout) -> None:
