@@ -28,9 +28,12 @@ def send_signal(pidfd: int, signum: int) -> bool:
 
 def start_time(pid: int) -> int:
     """When the process started, in clock ticks since boot: with its id, its identity until reboot."""
-    with open(f"/proc/{pid}/stat", "rb") as file:
+    fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
+    try:
         # The program's name may hold spaces and brackets; the fields count from the last bracket.
-        return int(file.read().rpartition(b")")[2].split()[19])
+        return int(os.read(fd, 4096).rpartition(b")")[2].split()[19])
+    finally:
+        os.close(fd)
 
 
 def open_checked(pid: int, started: int) -> int | None:

@@ -91,7 +91,7 @@ class _Monitor:
             self.directory, max_size=log.get("max_size"), max_files=log.get("max_files") or 1
         )
         self.inline_left = int(params.get("inline_output") or 0)
-        self.buffer = bytearray(logs.CHUNK)
+        self.buffer = bytearray()
         self.outputs: dict[int, _Output] = {}
         self.poller = select.poll()
         self.fields: dict[str, Any] = {"id": params["id"], "boot_id": status.BOOT_ID}
@@ -108,7 +108,6 @@ class _Monitor:
     def start(self) -> None:
         """Clone the process and wait until it executes the program. Raises LaunchError and others."""
         syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         outline = plan.outline(self.params["spec"], self.params)
         self.has_own_pids = outline.has_own_pids
         cgroup.make(self.cgroup)
@@ -133,7 +132,6 @@ class _Monitor:
             started_at_ns=time.time_ns(),
         )
         status.prepare(self.directory, self.fields)
-        syscalls.trim_heap()
 
     def _seccomp(self) -> bytes:
         if "seccomp" in self.fds:
@@ -342,6 +340,8 @@ class _Monitor:
 
     def _pump(self, output: _Output) -> bool:
         """Move what one read gives; False when nothing was there."""
+        if not self.buffer:
+            self.buffer = bytearray(logs.CHUNK)  # most containers are silent for long
         try:
             count = os.readv(output.fd, (self.buffer,))
         except BlockingIOError:

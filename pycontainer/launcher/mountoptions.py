@@ -41,14 +41,14 @@ _PROPAGATION = {
     "unbindable": mounts.MS_UNBINDABLE,
 }
 
-_IGNORED = frozenset({"defaults", "auto", "noauto", "user", "nouser", "_netdev", "async", "silent", "loud"})
+_IGNORED = frozenset(
+    {"bind", "rbind", "defaults", "auto", "noauto", "user", "nouser", "_netdev", "async", "silent", "loud"}
+)
 
 
 class MountOptions(NamedTuple):
     """What the words say."""
 
-    is_bind: bool
-    is_recursive: bool
     attributes: int
     cleared: int
     tree_attributes: int
@@ -62,14 +62,12 @@ class MountOptions(NamedTuple):
 
 def parse(words: Iterable[str]) -> MountOptions:
     """Sort the words; the later of two that contradict wins, as in mount(8)."""
-    is_bind = is_recursive = propagates_recursively = False
+    propagates_recursively = False
     here, tree = [0, 0], [0, 0]
     propagation = 0
     data: list[tuple[bytes, bytes | None]] = []
     for word in words:
-        if word in ("bind", "rbind"):
-            is_bind, is_recursive = True, word == "rbind" or is_recursive
-        elif word in _ATTRIBUTES:
+        if word in _ATTRIBUTES:
             _apply(here, _ATTRIBUTES[word])
         elif word[:1] == "r" and word[1:] in _ATTRIBUTES:
             _apply(tree, _ATTRIBUTES[word[1:]])
@@ -81,8 +79,6 @@ def parse(words: Iterable[str]) -> MountOptions:
             key, equals, value = word.partition("=")
             data.append((_encode(key), _encode(value) if equals else None))
     return MountOptions(
-        is_bind=is_bind,
-        is_recursive=is_recursive,
         attributes=here[0],
         cleared=here[1],
         tree_attributes=tree[0],

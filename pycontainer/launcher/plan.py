@@ -111,9 +111,9 @@ def outline(spec: Json, params: Json) -> Outline:
         uid_map=_id_map(linux.get("uidMappings") or ()) if has_users else b"",
         gid_map=_id_map(linux.get("gidMappings") or ()) if has_users else b"",
         trees=tuple(
-            (_bytes(entry["source"]), options.is_recursive)
-            for entry, options in _wanted_mounts(spec, params)
-            if options.is_bind
+            (_bytes(entry["source"]), "rbind" in (entry.get("options") or ()))
+            for entry in _wanted_mounts(spec, params)
+            if _is_bind(entry)
         ),
     )
 
@@ -228,19 +228,22 @@ def _hidden(spec: Json) -> list[Step]:
     return steps
 
 
-def _wanted_mounts(spec: Json, params: Json) -> list[tuple[Json, mountoptions.MountOptions]]:
+def _wanted_mounts(spec: Json, params: Json) -> list[Json]:
     wanted = list(spec.get("mounts") or ())
-    taken = {entry["destination"] for entry in wanted}
-    wanted += [
-        {"destination": path, "type": "bind", "source": source, "options": ["bind", "rprivate"]}
-        for path, source in (params.get("files") or {}).items()
-        if path not in taken
-    ]
-    found = []
-    for entry in wanted:
-        words = entry.get("options") or ()
-        found.append((entry, mountoptions.parse((*words, "bind") if entry.get("type") == "bind" else words)))
-    return found
+    files = params.get("files") or {}
+    if files:
+        taken = {entry["destination"] for entry in wanted}
+        wanted += [
+            {"destination": path, "type": "bind", "source": source, "options": ["bind", "rprivate"]}
+            for path, source in files.items()
+            if path not in taken
+        ]
+    return wanted
+
+
+def _is_bind(entry: Json) -> bool:
+    options = entry.get("options") or ()
+    return entry.get("type") == "bind" or "bind" in options or "rbind" in options
 
 
 def _mounts(spec: Json, params: Json, new: int) -> list[Step]:
@@ -248,13 +251,13 @@ def _mounts(spec: Json, params: Json, new: int) -> list[Step]:
     nodes = _nodes(spec, params, new)
     in_cgroups = not new & namespaces.NEWCGROUP
     count = 0
-    for entry, options in _wanted_mounts(spec, params):
+    for entry in _wanted_mounts(spec, params):
         destination = _absolute(entry["destination"], "mount destination")
         if entry.get("type") in ("cgroup", "cgroup2") and not in_cgroups:
             steps.append(Step("cgroup namespace", settings.enter_cgroup_namespace))
             in_cgroups = True
-        steps.append(_mount(entry, options, destination, params, count))
-        count += options.is_bind
+        steps.append(_mount(entry, destination, params, count))
+        count += _is_bind(entry)
         if destination == "/dev" and nodes:
             steps += nodes
             nodes = []
@@ -263,9 +266,8 @@ def _mounts(spec: Json, params: Json, new: int) -> list[Step]:
     return steps + nodes
 
 
-def _mount(
-    entry: Json, options: mountoptions.MountOptions, destination: str, params: Json, index: int
-) -> Step:
+def _mount(entry: Json, destination: str, params: Json, index: int) -> Step:
+    options = mountoptions.parse(entry.get("options") or ())
     fstype = entry.get("type") or ""
     name = f"mount {destination}"
     if destination == "/":
@@ -276,7 +278,7 @@ def _mount(
                 f"cannot mount on {destination}: /proc is the kernel's; mount elsewhere"
             )
     path = _bytes(destination)
-    if options.is_bind:
+    if _is_bind(entry):
         attributes = (options.attributes, options.cleared, options.tree_attributes, options.tree_cleared)
         propagation = (
             options.propagation or mounts.MS_PRIVATE,

@@ -15,6 +15,7 @@ from typing import Any
 
 NAME = "status.json"
 _NEW = ".status.json.new"
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 # Read once, when the helper starts: every monitor is forked from it.
 with open("/proc/sys/kernel/random/boot_id") as _file:
@@ -25,7 +26,7 @@ def prepare(directory_fd: int, fields: Mapping[str, Any]) -> None:
     """Write the fields beside the file, to be shown by replace."""
     fd = os.open(_NEW, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600, dir_fd=directory_fd)
     try:
-        os.write(fd, json.dumps(fields, separators=(",", ":")).encode("ascii"))
+        os.write(fd, _encode(fields).encode("ascii"))
     finally:
         os.close(fd)
 

@@ -1,0 +1,85 @@
+"""The framed log on disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pycontainer.launcher import logs
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Iterator[int]:
+    fd = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    yield fd
+    os.close(fd)
+
+
+def read(path: Path) -> list[tuple[int, int, int, bytes]]:
+    content, at, found = path.read_bytes(), 0, []
+    while at < len(content):
+        stream, flags, reserved, length, time_ns = logs.HEADER.unpack_from(content, at)
+        assert reserved == 0
+        at += logs.HEADER.size
+        found.append((stream, flags, time_ns, content[at : at + length]))
+        at += length
+    return found
+
+
+def test_the_header_is_sixteen_bytes_little_endian() -> None:
+    header = logs.encode_header(logs.STDERR, b"abc", 0x0102)
+    assert header == bytes([2, 1, 0, 0, 3, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0])
+
+
+def test_records_come_back_in_order(directory: int, tmp_path: Path) -> None:
+    writer = logs.LogWriter(directory)
+    writer.append(logs.STDOUT, memoryview(b"one\n"), 1)
+    writer.append(logs.STDERR, memoryview(b"half"), 2)
+    writer.close()
+    assert read(tmp_path / "log") == [(1, 0, 1, b"one\n"), (2, 1, 2, b"half")]
+
+
+def test_no_output_makes_no_file(directory: int, tmp_path: Path) -> None:
+    logs.LogWriter(directory).close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("files", "expected"), [(1, ["log"]), (3, ["log", "log.1", "log.2"])])
+def test_full_files_move_on_and_the_oldest_goes(
+    directory: int, tmp_path: Path, files: int, expected: list[str]
+) -> None:
+    writer = logs.LogWriter(directory, max_size=100, max_files=files)
+    for number in range(20):
+        writer.append(logs.STDOUT, memoryview(b"%040d\n" % number), number)
+    writer.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == expected
+    assert read(tmp_path / "log")[-1][2] == 19
+    assert all((tmp_path / name).stat().st_size <= 114 for name in expected)
+
+
+def test_a_record_larger_than_the_limit_is_still_whole(directory: int, tmp_path: Path) -> None:
+    writer = logs.LogWriter(directory, max_size=10, max_files=2)
+    writer.append(logs.STDOUT, memoryview(b"x" * 1000), 1)
+    writer.close()
+    assert len(read(tmp_path / "log")[0][3]) == 1000
+
+
+def test_a_later_monitor_appends(directory: int, tmp_path: Path) -> None:
+    for number in (1, 2):
+        writer = logs.LogWriter(directory)
+        writer.append(logs.STDOUT, memoryview(b"%d\n" % number), number)
+        writer.close()
+    assert [payload for *_, payload in read(tmp_path / "log")] == [b"1\n", b"2\n"]
+
+
+def test_a_link_in_the_log_s_place_is_not_written_through(directory: int, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    (tmp_path / "log").symlink_to(outside)
+    writer = logs.LogWriter(directory)
+    writer.append(logs.STDOUT, memoryview(b"x"), 1)
+    writer.close()
+    assert writer.lost_bytes == 1
+    assert not outside.exists()
