@@ -69,7 +69,8 @@ def leak_oracle(request: pytest.FixtureRequest) -> Iterator[None]:
     if not is_watched or request.node.get_closest_marker("no_oracle"):
         yield
         return
-    paths = [request.getfixturevalue("tmp_path")]
+    # Whoever holds something below the directory of all tests of this run is this run's.
+    paths = [request.getfixturevalue("tmp_path_factory").getbasetemp()]
     is_global = os.environ.get("PYCONTAINER_ORACLE") == "global" or bool(
         request.node.get_closest_marker("global_oracle")
     )

@@ -4,7 +4,7 @@ Theory of operation. A snapshot lists facts as text, grouped by kind. Two snapsh
 that came and the facts that went; a test that cleans up leaves neither. By default only facts that can
 be laid at this program's door are listed (its own mount namespace, its descendants, processes and
 cgroups that hold something under the given paths), so that several test runs share a machine. With
-`is_global` the whole host counts: every network namespace, link, nft rule and engine cgroup.
+`is_global` the whole host counts: every network namespace, link, nft rule, engine process and cgroup.
 
 What goes away by itself does so a little later (a closing socket, a dying child, a cgroup whose last
 process is being reaped), so `assert_unchanged` looks again for a bounded time before it complains.
@@ -14,6 +14,7 @@ Source of formats: proc_pid_mountinfo(5), proc_pid_stat(5), proc_pid_fd(5), cgro
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import threading
@@ -79,7 +80,7 @@ class Snapshot:
             "task": Counter({"kernel tasks of this process": len(os.listdir("/proc/self/task"))}),
             "fd": Counter(_descriptors()),
             "cgroup": Counter(_cgroups(processes, roots, is_global=is_global)),
-            "file lock": Counter(_locks(roots)),
+            "file lock": Counter(_locks([os.getpid(), *processes], roots)),
         }
         if is_global:
             facts["network namespace"] = Counter(_network_namespaces())
@@ -190,11 +191,20 @@ def _processes(roots: tuple[str, ...], *, is_global: bool) -> dict[int, str]:
     for process in table.values():
         if process.pid in (me, 2) or process.parent == 2:
             continue
-        is_ours = is_global or _descends(process.pid, me, table) or _holds(process.pid, roots)
+        is_ours = _descends(process.pid, me, table) or _holds(process.pid, roots)
+        is_ours = is_ours or (is_global and _is_engine_process(process.pid))
         if is_ours:
             state = " zombie" if process.state == "Z" else ""
             found[process.pid] = f"{process.pid} {process.name}{state}"
     return found
+
+
+def _is_engine_process(pid: int) -> bool:
+    """Whether it is a helper, or what was forked from one, of whatever program."""
+    try:
+        return b"pycontainer.launcher" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def _descends(pid: int, ancestor: int, table: Mapping[int, _Process]) -> bool:
@@ -211,16 +221,13 @@ def _holds(pid: int, roots: tuple[str, ...]) -> bool:
         return False
     base = f"/proc/{pid}"
     links = [f"{base}/cwd", f"{base}/root"]
-    try:
-        links += [f"{base}/fd/{name}" for name in os.listdir(f"{base}/fd")]
-    except OSError:
-        pass  # gone, or not ours to look into
+    links += [f"{base}/fd/{name}" for name in _listed(f"{base}/fd")]  # none if it is gone, or not ours
     for link in links:
         try:
             target = os.readlink(link)
         except OSError:
             continue
-        if any(target == root or target.startswith(root + "/") for root in roots):
+        if _is_below(target, roots):
             return True
     try:
         own = Path("/proc/self/ns/mnt").stat().st_ino
@@ -234,7 +241,8 @@ def _holds(pid: int, roots: tuple[str, ...]) -> bool:
 
 def _cgroups(processes: Mapping[int, str], roots: tuple[str, ...], *, is_global: bool) -> list[str]:
     """Engine cgroups, in every hierarchy: those of our processes and stores, or with is_global all."""
-    ids = {entry for root in roots for entry in _container_ids(root)}
+    # An engine keeps its cgroups below a directory named after its store's path.
+    tags = {_tag(store) for store in _stores(roots)}
     ours: set[str] = set()
     for pid in processes:
         try:
@@ -247,7 +255,7 @@ def _cgroups(processes: Mapping[int, str], roots: tuple[str, ...], *, is_global:
         relative = directory.relative_to(CGROUP_ROOT)
         if (
             is_global
-            or relative.name in ids
+            or tags & set(relative.parts)
             or any(str(relative).endswith(path) for path in ours if path != "/")
         ):
             found.append(str(relative))
@@ -264,40 +272,43 @@ def engine_cgroups() -> list[Path]:
     return found
 
 
-def _container_ids(root: str) -> list[str]:
-    """Names of the container directories of every store at root or up to three levels below it."""
-    found: list[str] = []
-    for pattern in ("containers/*", "*/containers/*", "*/*/containers/*", "*/*/*/containers/*"):
-        found += [path.name for path in Path(root).glob(pattern)]
-    return found
+def _stores(roots: Iterable[str]) -> list[str]:
+    """Every store at one of the paths or up to three levels below it."""
+    patterns = ("state.db", "*/state.db", "*/*/state.db", "*/*/*/state.db")
+    return [str(path.parent) for root in roots for pattern in patterns for path in Path(root).glob(pattern)]
 
 
-def _locks(roots: tuple[str, ...]) -> list[str]:
-    """Files under our paths that some process holds a lock on."""
-    if not roots:
-        return []
-    inodes: dict[str, str] = {}
-    for root in roots:
-        for base, _names, files in os.walk(root):
-            if os.path.basename(base) in ("fs", "upper", "work"):
-                _names.clear()  # contents of images and containers hold no locks of ours
+def _tag(store: str) -> str:
+    return hashlib.sha256(os.fsencode(store)).hexdigest()[:12]
+
+
+def _locks(pids: Iterable[int], roots: tuple[str, ...]) -> list[str]:
+    """Locks the processes hold on files below our paths, once however many inherited the descriptor."""
+    found: set[str] = set()
+    for pid in pids:
+        base = f"/proc/{pid}"
+        for number in _listed(f"{base}/fdinfo"):
+            try:
+                text = Path(f"{base}/fdinfo/{number}").read_text()
+                path = os.readlink(f"{base}/fd/{number}") if "lock:" in text else ""
+            except OSError:
                 continue
-            for name in files:
-                path = os.path.join(base, name)
-                try:
-                    status = os.lstat(path)
-                except OSError:
-                    continue
-                major, minor = os.major(status.st_dev), os.minor(status.st_dev)
-                inodes[f"{major:02x}:{minor:02x}:{status.st_ino}"] = path
-    found = []
-    for line in Path("/proc/locks").read_text().splitlines():
-        fields = line.split()
-        if "->" in fields:
-            continue  # a waiter, not a holder
-        if fields[5] in inodes:
-            found.append(f"{inodes[fields[5]]} ({fields[1].lower()}, {fields[3].lower()})")
-    return found
+            for line in text.splitlines():
+                if line.startswith("lock:") and _is_below(path, roots):
+                    _number, kind, _advisory, mode = line.split()[1:5]
+                    found.add(f"{path} ({kind.lower()}, {mode.lower()})")
+    return sorted(found)
+
+
+def _is_below(path: str, roots: tuple[str, ...]) -> bool:
+    return any(path == root or path.startswith(f"{root}/") for root in roots)
+
+
+def _listed(path: str) -> list[str]:
+    try:
+        return os.listdir(path)
+    except OSError:
+        return []
 
 
 def _network_namespaces() -> set[str]:
