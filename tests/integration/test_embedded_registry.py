@@ -144,7 +144,7 @@ def test_big_blob_costs_little_processor_time_and_memory(big_file: tuple[Path, s
             return float(seconds), int(kibibytes)
 
         curl = ["curl", "--silent", "--fail", "--output", "/dev/null"]
-        push = ["--header", "Expect:", "--request", "POST", "--upload-file", path]
+        push: list[str | Path] = ["--header", "Expect:", "--request", "POST", "--upload-file", path]
         run([*curl, *push, f"{url}/v2/a/blobs/uploads?digest={digest}"])
         before, _ = measured()
         for _ in range(4):
@@ -168,7 +168,9 @@ def docker() -> Iterator[list[str]]:
         options += ["--pidfile", f"{directory}/d.pid", "--host", host, "--storage-driver", "vfs"]
         options += ["--bridge", "none", "--iptables=false", "--ip6tables=false"]
         with Path(directory, "log").open("wb") as log:
-            daemon = subprocess.Popen(["dockerd", *options], stdout=log, stderr=log)
+            # In a mount namespace of its own: it binds its data directory to itself.
+            command = ["unshare", "--mount", "--propagation", "private", "dockerd", *options]
+            daemon = subprocess.Popen(command, stdout=log, stderr=log)
         try:
             until(lambda: Path(directory, "d.sock").exists() and _is_up(host), 40)
             yield ["docker", "--host", host, "--config", f"{directory}/config"]

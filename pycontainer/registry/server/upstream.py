@@ -25,7 +25,7 @@ from pycontainer.errors import (
     PycontainerError,
     RateLimited,
 )
-from pycontainer.image.blobs import BlobSink
+from pycontainer.image import BlobSink
 from pycontainer.oci import Descriptor, Digest, Reference, encode, parse_digest
 from pycontainer.registry import listing
 from pycontainer.registry.cancel import Cancellation
@@ -286,7 +286,7 @@ class Upstream:
         except PycontainerError as error:
             failure = _refusal(error, "BLOB_UNKNOWN")
         except OSError as error:
-            failure = Refusal(500, "UNKNOWN", f"storage: {error.strerror}")
+            failure = Refusal(500, "UNKNOWN", f"transfer: {error.strerror}")
         finally:
             with self._mutex:
                 self._transfers.pop((repository, descriptor.digest))
