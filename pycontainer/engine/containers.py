@@ -215,6 +215,8 @@ class Container:
         """Start its program; it goes on when this process ends. Raises LaunchError, WrongState."""
         with self._engine.store.container_lock(self.id):
             runtime.after("start", self.state)
+            if self._observed.is_lost:
+                self._engine.sweep_cgroups()
             options, config = self._options, self.image.config
             job = launching.launch(self._engine, self._known, options, config, is_owned=False)
         job.close()
@@ -224,19 +226,16 @@ class Container:
 
         timeout: seconds; None waits for ever. Raises DeadlineExceeded; WrongState when never started.
         """
-        await_end(self._directory, None if timeout is None else parse_seconds(timeout))
+        limit_s = None if timeout is None else parse_seconds(timeout)
         try:
-            code = self._observed.exit_code
-        except NotFound:
-            return self._last_known_code()
-        if code is None:
+            observed = await_end(self._directory, limit_s, removes_itself=self._known.auto_remove)
+        except FileNotFoundError:
+            raise NotFound(f"container {self.name} was removed") from None
+        if observed.exit_code is None:
             raise WrongState(
                 f"container {self.name} was never started", verb="wait", state="created", allowed=("running",)
             )
-        return code
-
-    def _last_known_code(self) -> int:
-        raise NotFound(f"container {self.name} removed itself when it ended, and its exit code with it")
+        return observed.exit_code
 
     def stop(self, timeout: float | str | timedelta | None = None) -> None:
         """Ask its program to end, and kill it when it has not after the timeout.
@@ -252,16 +251,22 @@ class Container:
         limit_s = _STOP_TIMEOUT_S if chosen is None else chosen
         self._signal(observed, runtime.stop_signal(options, self.image.config))
         try:
-            await_end(self._directory, None if limit_s < 0 else limit_s)
+            self._await_end(None if limit_s < 0 else limit_s)
         except DeadlineExceeded:
             self._signal(observed, signals.SIGKILL)
-            await_end(self._directory, _KILL_TIMEOUT_S)
+            self._await_end(_KILL_TIMEOUT_S)
 
     def kill(self, signal: int | str = "KILL") -> None:
         """Send its first process a signal, by name or number. Raises WrongState, InvalidOption."""
         observed = self._observed
         runtime.after("kill", str(observed.state))
         self._signal(observed, parse_signal(signal))
+
+    def _await_end(self, limit_s: float | None) -> None:
+        try:
+            await_end(self._directory, limit_s)
+        except FileNotFoundError:
+            pass  # it removed itself when it ended
 
     def _signal(self, observed: Observed, number: int) -> None:
         assert observed.pid is not None
@@ -286,7 +291,9 @@ class Container:
         if observed.state is runtime.State.RUNNING:
             runtime.after("force remove" if force else "remove", str(observed.state))
             self._signal(observed, signals.SIGKILL)
-            await_end(self._directory, _KILL_TIMEOUT_S)
+            self._await_end(_KILL_TIMEOUT_S)
+        if observed.is_lost:
+            self._engine.sweep_cgroups()
         if self._job is not None:
             self._job.close()
             self._job = None

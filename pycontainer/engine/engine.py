@@ -99,6 +99,7 @@ class Engine:
                 from pycontainer.store import Store
 
                 self._store = Store(self.config.root, self.helper)
+                self.sweep_cgroups()
             return self._store
 
     @property
@@ -128,6 +129,25 @@ class Engine:
     def store_tag(self) -> str:
         """What tells this store's cgroups from those of another one on the same host."""
         return hashlib.sha256(os.fsencode(os.path.realpath(self.root))).hexdigest()[:12]
+
+    def sweep_cgroups(self) -> None:
+        """Remove the cgroups of containers whose monitor was killed, and what still runs in them."""
+        from pycontainer.engine.state import monitor_of
+        from pycontainer.runtime import cgroups
+
+        store, layout = self.store, self.host.cgroups
+        # Listed before the monitors are looked at: a cgroup is made by one that lives.
+        found = cgroups.leftovers(f"/pycontainer/{self.store_tag}", layout)
+        living = set()
+        for container_id in found:
+            try:
+                monitor = monitor_of(store.container_dir(container_id))
+            except FileNotFoundError:
+                monitor = None
+            if monitor is not None:
+                living.add(container_id)
+                os.close(monitor)
+        cgroups.sweep(found, living, layout)
 
     def image_view(self, record: ImageRecord) -> ImageView:
         """The documents of an image in this store, kept in memory."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import attrs
 
 from pycontainer.engine.result import Usage
 from pycontainer.errors import DeadlineExceeded
-from pycontainer.kernel import pidfd
+from pycontainer.kernel import inotify, pidfd
 from pycontainer.launcher import status
 from pycontainer.runtime import State
 
@@ -34,11 +36,13 @@ class Observed:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     usage: Usage = attrs.Factory(Usage)
+    is_lost: bool = False
+    """Its monitor was killed: what it would have tidied up is still there."""
 
 
-def observe(directory: Path) -> Observed:
-    """Look at the container of this directory."""
-    fields = status.read(str(directory))
+def observe(directory: Path | int) -> Observed:
+    """Look at the container of this directory, given by path or descriptor."""
+    fields = _read(directory)
     if fields is None:
         return Observed()
     if fields["state"] == "exited" and fields.get("error"):
@@ -69,24 +73,57 @@ def observe(directory: Path) -> Observed:
     )
 
 
-def monitor_of(directory: Path) -> int | None:
+def monitor_of(directory: Path | int) -> int | None:
     """A pidfd of the container's monitor, which the caller closes; None when none lives."""
-    fields = status.read(str(directory))
+    fields = _read(directory)
     return None if fields is None else _open_monitor(fields)
 
 
-def await_end(directory: Path, timeout_s: float | None) -> None:
-    """Wait until the container's monitor has recorded the end and gone. Raises DeadlineExceeded."""
-    monitor = monitor_of(directory)
-    if monitor is None:
-        return
+def await_end(directory: Path, timeout_s: float | None, *, removes_itself: bool = False) -> Observed:
+    """Wait for the end of the container's run and tell how it ended; at once if it does not run.
+
+    When it returns the monitor has gone, too, unless the container removes itself: then the monitor
+    still has the files to remove. Raises DeadlineExceeded; FileNotFoundError when it is removed already.
+    """
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        poller = select.poll()
-        poller.register(monitor, select.POLLIN)
-        if not poller.poll(None if timeout_s is None else timeout_s * 1000):
-            raise DeadlineExceeded(f"the container still runs after {timeout_s} s", timeout_s=timeout_s)
+        # A monitor that removes the files waits for those who still want to read the end from them.
+        fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pass  # it is removing them; what is left of the status is all there is
+    try:
+        return _await_end(directory, held, deadline, timeout_s, removes_itself)
     finally:
-        os.close(monitor)
+        os.close(held)
+
+
+def _await_end(
+    directory: Path, held: int, deadline: float | None, timeout_s: float | None, removes_itself: bool
+) -> Observed:
+    monitor = monitor_of(held)
+    poller = select.poll()
+    with inotify.Watch(os.fsencode(directory)) as watch:
+        if removes_itself:
+            poller.register(watch, select.POLLIN)
+        if monitor is not None:
+            poller.register(monitor, select.POLLIN)
+        try:
+            while True:
+                # Looked at before the status: once the monitor is gone, nobody changes that any more.
+                ended = monitor is None or pidfd.has_ended(monitor)
+                observed = observe(held)
+                if ended or (removes_itself and observed.state is not State.RUNNING):
+                    return observed
+                left_ms = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
+                if not poller.poll(left_ms):
+                    raise DeadlineExceeded(
+                        f"the container still runs after {timeout_s:g} s", timeout_s=timeout_s
+                    )
+                watch.drain()
+        finally:
+            if monitor is not None:
+                os.close(monitor)
 
 
 def usage_of(fields: dict[str, Any]) -> Usage:
@@ -100,23 +137,28 @@ def usage_of(fields: dict[str, Any]) -> Usage:
     )
 
 
+def _read(directory: Path | int) -> dict[str, Any] | None:
+    return status.read(directory if isinstance(directory, int) else str(directory))
+
+
 def _open_monitor(fields: dict[str, Any]) -> int | None:
     if fields["boot_id"] != status.BOOT_ID or "monitor_pid" not in fields:
         return None
     return pidfd.open_checked(fields["monitor_pid"], fields["monitor_start"])
 
 
-def _ended_meanwhile(directory: Path, fields: dict[str, Any]) -> Observed:
-    again = status.read(str(directory))
+def _ended_meanwhile(directory: Path | int, fields: dict[str, Any]) -> Observed:
+    again = _read(directory)
     if again is not None and again != fields:
         return observe(directory)
     if "started_at_ns" not in fields:
-        return Observed()
+        return Observed(is_lost=True)
     return Observed(
         state=State.EXITED,
         exit_code=_KILLED,
         error="its monitor was killed, or the host went down",
         started_at=_moment(fields, "started_at_ns"),
+        is_lost=True,
     )
 
 

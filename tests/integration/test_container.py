@@ -266,15 +266,26 @@ def test_inspect_speaks_dockers_json(engine: pc.Engine, busybox: pc.Image) -> No
         assert document["Image"] == busybox.id
 
 
-def test_auto_remove_leaves_nothing_of_a_detached_container(engine: pc.Engine, busybox: pc.Image) -> None:
-    box = pc.Container.create(busybox, ["true"], auto_remove=True, engine=engine)
+def test_auto_remove_leaves_nothing_of_a_detached_container_but_its_exit_code(
+    engine: pc.Engine, busybox: pc.Image
+) -> None:
+    box = pc.Container.create(busybox, ["sh", "-c", "sleep 0.2; exit 4"], auto_remove=True, engine=engine)
     box.start()
-    box.wait(timeout=10)
+    codes: list[int] = []
+    waiters = [threading.Thread(target=lambda: codes.append(box.wait(timeout=20))) for _ in range(3)]
+    for waiter in waiters:
+        waiter.start()
+    for waiter in waiters:
+        waiter.join()
+    assert codes == [4, 4, 4]
+    with pc.Engine(engine.root) as other:
+        assert pc.Container.list(all=True, engine=other) == []
     deadline = time.monotonic() + 10
     while (engine.root / "containers" / box.id).exists() and time.monotonic() < deadline:
         threading.Event().wait(0.01)
-    assert box.id not in {other.id for other in pc.Container.list(all=True, engine=engine)}
     assert not (engine.root / "containers" / box.id).exists()
+    with pytest.raises(errors.NotFound):
+        assert box.state
 
 
 def test_a_handle_pickles_and_finds_its_container_again(engine: pc.Engine, busybox: pc.Image) -> None:

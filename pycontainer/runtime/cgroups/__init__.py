@@ -14,6 +14,7 @@ from pycontainer.runtime.cgroups.actions import (
 )
 from pycontainer.runtime.cgroups.detect import CgroupLayout, detect
 from pycontainer.runtime.cgroups.plan import CgroupPlan, Freeze, plan
+from pycontainer.runtime.cgroups.sweep import leftovers, sweep
 
 __all__ = [
     "CgroupLayout",
@@ -24,10 +25,12 @@ __all__ = [
     "freeze",
     "join",
     "kill",
+    "leftovers",
     "pids",
     "plan",
     "read_key",
     "remove",
+    "sweep",
     "thaw",
     "usage",
     "write",

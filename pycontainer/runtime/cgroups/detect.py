@@ -21,15 +21,13 @@ class CgroupLayout:
     """Where each controller is found.
 
     Attributes: mode ("v1", "v2" or "hybrid"); v1 (controller -> mount point); v2 (mount point or None);
-    v2_controllers (what the version 2 hierarchy offers); base (path below every mount point under which
-    cgroups are made, "" for the top).
+    v2_controllers (what the version 2 hierarchy offers).
     """
 
     mode: str
     v1: dict[str, str] = attrs.field(factory=dict)
     v2: str | None = None
     v2_controllers: frozenset[str] = frozenset()
-    base: str = ""
     has_swap: bool = True
     """Whether swap is accounted: memory.memsw.* on v1, memory.swap.* on v2."""
     has_kill: bool = True

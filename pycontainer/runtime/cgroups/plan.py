@@ -115,9 +115,9 @@ def _refuse_v1_only(limits: Mapping[str, Any], layout: CgroupLayout) -> None:
             )
 
 
-def _chain(mount: str, layout: CgroupLayout, path: list[str]) -> list[str]:
+def _chain(mount: str, path: list[str]) -> list[str]:
     """The directories of a path below a mount point, top first, the container's own last."""
-    where = mount + layout.base
+    where = mount
     chain = []
     for segment in path:
         where = f"{where}/{segment}"
@@ -178,13 +178,13 @@ def _wanted(limits: Mapping[str, Any], sections: Mapping[str, str]) -> list[str]
 
 def _plan_v2(made: CgroupPlan, limits: Mapping[str, Any], path: list[str], layout: CgroupLayout) -> None:
     assert layout.v2 is not None
-    chain = _chain(layout.v2, layout, path)
+    chain = _chain(layout.v2, path)
     leaf = chain[-1]
     _add_directories(made, chain)
     asked = [name for name in _wanted(limits, _V2_SECTIONS) if _is_on_v2(name, layout)]
     asked += [name for name in _unified_controllers(limits, layout) if name not in asked]
     extra = [name for name in _V2_ALWAYS if name in layout.v2_controllers and name not in asked]
-    for parent in [layout.v2 + layout.base, *chain[:-1]]:
+    for parent in [layout.v2, *chain[:-1]]:
         for names, is_required in ((asked, True), (extra, False)):
             if names:
                 enabled = " ".join(f"+{name}" for name in names)
@@ -265,7 +265,7 @@ def _plan_v1(
         names.append("freezer")
     leaves: dict[str, str] = {}
     for name in names:
-        chain = _chain(layout.v1[name], layout, path)
+        chain = _chain(layout.v1[name], path)
         if chain[-1] not in leaves.values():  # cpu and cpuacct are often one mount
             _add_directories(made, chain)
             made["procs"].append(f"{chain[-1]}/cgroup.procs")
@@ -314,7 +314,7 @@ def _v1_leaf_writes(
 
 def _cpuset_ancestors(layout: CgroupLayout, path: list[str], limits: Mapping[str, Any]) -> list[list[Any]]:
     """A new v1 cpuset is empty and takes no process: fill what is new above, then the leaf."""
-    chain = _chain(layout.v1["cpuset"], layout, path)
+    chain = _chain(layout.v1["cpuset"], path)
     writes: list[list[Any]] = []
     for directory in chain[:-1]:
         # Whoever filled it meant it: only a new one is given everything.

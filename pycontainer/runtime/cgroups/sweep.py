@@ -1,0 +1,66 @@
+"""Cgroups whose container has ended without anybody to remove them: a monitor that was killed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Container
+
+from pycontainer.runtime.cgroups.actions import kill, remove
+from pycontainer.runtime.cgroups.detect import CgroupLayout
+from pycontainer.runtime.cgroups.plan import CgroupPlan
+
+__all__ = ["leftovers", "sweep"]
+
+
+def leftovers(path: str, layout: CgroupLayout) -> dict[str, list[str]]:
+    """The cgroups below a path (as "/pycontainer/store"): name -> its directory in each hierarchy."""
+    found: dict[str, list[str]] = {}
+    for mount in sorted({*layout.v1.values(), *([layout.v2] if layout.v2 else [])}):
+        parent = f"{mount}{layout.base}{path}"
+        try:
+            names = [entry.name for entry in os.scandir(parent) if entry.is_dir(follow_symlinks=False)]
+        except FileNotFoundError:
+            continue
+        for name in names:
+            found.setdefault(name, []).append(f"{parent}/{name}")
+    return found
+
+
+def sweep(found: dict[str, list[str]], keep: Container[str], layout: CgroupLayout) -> list[str]:
+    """Kill what is left in the cgroups that `leftovers` found and remove them; gives their names.
+
+    Raises: DeadlineExceeded when a process does not die.
+    """
+    swept = []
+    for name, directories in found.items():
+        if name in keep:
+            continue
+        plan = _plan_of(directories, layout)
+        for directory in directories:
+            plan["clone_into"] = directory
+            kill(plan)
+        remove(plan)
+        swept.append(name)
+    return swept
+
+
+def _plan_of(directories: list[str], layout: CgroupLayout) -> CgroupPlan:
+    """What is known of a cgroup without its container: where it is."""
+    return CgroupPlan(
+        version=1 if layout.v1 else 2,
+        dirs=[parent for directory in directories for parent in _with_parents(directory)],
+        own=directories,
+        writes=[],
+        procs=[],
+        clone_into=None,
+        reads={},
+        kill=None,
+        freeze=None,
+        device_bpf_b64=None,
+        view=[],
+    )
+
+
+def _with_parents(directory: str) -> list[str]:
+    store = os.path.dirname(directory)
+    return [os.path.dirname(store), store, directory]
