@@ -41,14 +41,16 @@ def option(
     unit: str = "text",
     update: bool = False,
     default: Any = None,
+    is_secret: bool = False,
 ) -> Any:
     """Declare an option as an attrs field; the returned value is for attrs only.
 
     Args: flag as on the command line; kind: the accepted forms; spec: see OptionInfo; api: Docker's name;
-    unit: of the number, or "text"; update: whether a running container takes a new value.
+    unit: of the number, or "text"; update: whether a running container takes a new value; is_secret: whether
+    the value is kept out of the options' repr.
     """
     info = OptionInfo(flag, kind, api, spec, unit, doc, update)
-    return attrs.field(default=default, metadata={_KEY: info})
+    return attrs.field(default=default, repr=not is_secret, metadata={_KEY: info})
 
 
 def info_of(attribute: attrs.Attribute[Any]) -> OptionInfo:

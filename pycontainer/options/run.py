@@ -54,7 +54,7 @@ class RunOptions:
         doc="Program put before the command; replaces the image's entrypoint and drops its command.",
     )  # fmt: skip
     env: dict[str, str | None] | None = option(
-        "--env", kind=kinds.ENVIRONMENT, spec="specgen:environment", api="Env",
+        "--env", kind=kinds.ENVIRONMENT, spec="specgen:environment", api="Env", is_secret=True,
         doc="Environment variables, as a dict or KEY=VALUE lines; None removes the image's variable.",
     )  # fmt: skip
     workdir: str | None = option(

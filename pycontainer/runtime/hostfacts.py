@@ -78,7 +78,6 @@ class HostFacts:
     cgroups: CgroupLayout
     cpus: frozenset[int]
     """Numbers of the CPUs that are online."""
-    memory_bytes: int
     seccomp: bool
     """Whether the kernel takes system call filters."""
     extra_masked_paths: tuple[str, ...] = ()
@@ -103,7 +102,6 @@ def _detected() -> HostFacts:
         cgroups=detect(),
         cpus=frozenset(_number_list(_read("/sys/devices/system/cpu/online")))
         or frozenset(os.sched_getaffinity(0)),
-        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         seccomp=os.path.exists("/proc/sys/kernel/seccomp/actions_avail"),
         extra_masked_paths=tuple(sorted(glob.glob("/sys/devices/system/cpu/cpu[0-9]*/thermal_throttle"))),
     )

@@ -16,7 +16,7 @@ def leftovers(path: str, layout: CgroupLayout) -> dict[str, list[str]]:
     """The cgroups below a path (as "/pycontainer/store"): name -> its directory in each hierarchy."""
     found: dict[str, list[str]] = {}
     for mount in sorted({*layout.v1.values(), *([layout.v2] if layout.v2 else [])}):
-        parent = f"{mount}{layout.base}{path}"
+        parent = f"{mount}{path}"
         try:
             names = [entry.name for entry in os.scandir(parent) if entry.is_dir(follow_symlinks=False)]
         except FileNotFoundError:

@@ -170,3 +170,7 @@ def test_an_error_about_the_environment_does_not_tell_its_values() -> None:
     with pytest.raises(InvalidOption) as caught:
         parse_run_options(env={"TOKEN": "secret", "": "x"})
     assert "secret" not in str(caught.value)
+
+
+def test_the_environment_does_not_show_in_a_repr() -> None:
+    assert "secret" not in repr(parse_run_options(env={"TOKEN": "secret"}, name="box"))

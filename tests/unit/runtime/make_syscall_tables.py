@@ -78,8 +78,10 @@ def table(architecture: str) -> dict[str, int]:
     macros = dict(re.findall(r"^#define (\w+) (.+)$", output, re.MULTILINE))
 
     def value(text: str) -> int:
-        return eval(
-            re.sub(r"\b[A-Za-z_]\w*", lambda match: str(value(macros[match[0]])), text.replace("UL", ""))
+        return int(
+            eval(
+                re.sub(r"\b[A-Za-z_]\w*", lambda match: str(value(macros[match[0]])), text.replace("UL", ""))
+            )
         )
 
     found = {}

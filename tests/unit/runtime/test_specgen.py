@@ -45,7 +45,6 @@ HOST = HostFacts(
     capabilities=(*CAPABILITIES, "CAP_SYS_ADMIN", "CAP_NET_ADMIN"),
     cgroups=V2,
     cpus=frozenset({0, 1}),
-    memory_bytes=1 << 33,
     seccomp=True,
     extra_masked_paths=("/sys/devices/system/cpu/cpu0/thermal_throttle",),
     device=_device,
@@ -497,8 +496,9 @@ def test_ulimits_and_the_oom_score_are_the_process_own() -> None:
 def _changed(part: str, **values: Any) -> model.Spec:
     spec = spec_of()
     if part == "spec":
-        return attrs.evolve(spec, **values)
-    return attrs.evolve(spec, **{part: attrs.evolve(getattr(spec, part), **values)})
+        return attrs.evolve(spec, **values)  # type: ignore[misc]
+    changed = attrs.evolve(getattr(spec, part), **values)
+    return attrs.evolve(spec, **{part: changed})  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
