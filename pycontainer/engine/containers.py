@@ -90,7 +90,7 @@ class Container:
         engine = engine or current_engine()
         asked = parse_run_options(command=command, **options)
         reference = image if isinstance(image, str) else ""
-        record = launching.create(engine, resolve_image(engine, image, asked), asked, reference=reference)
+        record, _ = launching.create(engine, resolve_image(engine, image, asked), asked, reference=reference)
         return cls._attach(engine, record)
 
     @classmethod
@@ -154,13 +154,7 @@ class Container:
     @property
     def spec(self) -> Spec:
         """The runtime-spec it is started with."""
-        return runtime.build_spec(
-            self._options,
-            self.image.config,
-            self._engine.host,
-            container_id=self.id,
-            store_tag=self._engine.store_tag,
-        )
+        return launching.spec_of(self._engine, self.id, self._options, self.image.config)
 
     @property
     def created_at(self) -> datetime:
@@ -331,9 +325,13 @@ class Container:
         image, options = self._wanted
         chosen = resolve_image(self._engine, image, options)
         reference = image if isinstance(image, str) else ""
-        record = launching.create(self._engine, chosen, options, owner=this_process(), reference=reference)
+        record, spec = launching.create(
+            self._engine, chosen, options, owner=this_process(), reference=reference
+        )
         try:
-            self._job = launching.launch(self._engine, record, options, chosen.config, is_owned=True)
+            self._job = launching.launch(
+                self._engine, record, options, chosen.config, is_owned=True, spec=spec
+            )
         except BaseException:
             self._engine.store.remove_container(record.id)
             raise

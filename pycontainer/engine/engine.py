@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import select
@@ -125,7 +126,7 @@ class Engine:
                 self._host = HostFacts.detect()
             return self._host
 
-    @property
+    @functools.cached_property
     def store_tag(self) -> str:
         """What tells this store's cgroups from those of another one on the same host."""
         return hashlib.sha256(os.fsencode(os.path.realpath(self.root))).hexdigest()[:12]

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from pycontainer.engine.images import Image
     from pycontainer.launcher import Job
     from pycontainer.oci import ImageConfig
+    from pycontainer.oci.runtime import Spec
 
-__all__ = ["KILL_POINTS", "create", "launch", "network_files"]
+__all__ = ["KILL_POINTS", "create", "feed", "launch", "network_files", "spec_of"]
 
 KILL_POINTS = (
     "create.files.written",  # the container is complete
@@ -42,11 +43,11 @@ _NAME_ATTEMPTS = 8
 
 def create(
     engine: Engine, image: Image, options: RunOptions, *, owner: Owner | None = None, reference: str = ""
-) -> ContainerRecord:
+) -> tuple[ContainerRecord, Spec]:
     """Record a container and make its directory. Raises AlreadyExists, InvalidOption, NotFound."""
     container_id = new_id()
     # Before anything is made: a container whose spec cannot be built is no container.
-    runtime.build_spec(options, image.config, engine.host, container_id=container_id)
+    spec = spec_of(engine, container_id, options, image.config)
     runtime.identity(options, image.config)
     record = ContainerRecord(
         id=container_id,
@@ -65,7 +66,14 @@ def create(
     except BaseException:
         engine.store.remove_container(record.id)
         raise
-    return record
+    return record, spec
+
+
+def spec_of(engine: Engine, container_id: str, options: RunOptions, config: ImageConfig) -> Spec:
+    """The runtime-spec of a container. Raises InvalidOption, InvalidImage, Unsupported."""
+    return runtime.build_spec(
+        options, config, engine.host, container_id=container_id, store_tag=engine.store_tag
+    )
 
 
 def _insert(engine: Engine, record: ContainerRecord, *, is_named: bool) -> tuple[ContainerRecord, Path]:
@@ -123,6 +131,7 @@ def launch(
     config: ImageConfig,
     *,
     is_owned: bool,
+    spec: Spec | None = None,
     stdin: int | None = None,
     inline_output: int = 0,
 ) -> Job:
@@ -131,7 +140,8 @@ def launch(
     The program is running when this returns. Raises LaunchError, Unsupported, KernelError.
     """
     host, store = engine.host, engine.store
-    spec = runtime.build_spec(options, config, host, container_id=record.id, store_tag=engine.store_tag)
+    if spec is None:
+        spec = spec_of(engine, record.id, options, config)
     directory = str(store.container_dir(record.id))
     user, groups = runtime.identity(options, config)
     params: dict[str, Any] = {

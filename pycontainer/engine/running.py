@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pycontainer._generated import RunKwargs
     from pycontainer.launcher import Job
     from pycontainer.oci import ImageConfig
+    from pycontainer.oci.runtime import Spec
     from pycontainer.options import RunOptions
     from pycontainer.store import ContainerRecord
 
@@ -59,9 +60,9 @@ def run(
     limit_s = None if timeout is None else parse_seconds(timeout)
     chosen = resolve_image(engine, image, asked)
     reference = image if isinstance(image, str) else ""
-    record = create(engine, chosen, asked, owner=this_process(), reference=reference)
+    record, spec = create(engine, chosen, asked, owner=this_process(), reference=reference)
     try:
-        result = _run_recorded(engine, record, asked, chosen.config, input, limit_s)
+        result = _run_recorded(engine, record, asked, chosen.config, spec, input, limit_s)
     except BaseException:
         engine.store.remove_container(record.id)
         raise
@@ -75,6 +76,7 @@ def _run_recorded(
     record: ContainerRecord,
     options: RunOptions,
     config: ImageConfig,
+    spec: Spec,
     given: bytes | IO[bytes] | None,
     limit_s: float | None,
 ) -> RunResult:
@@ -87,6 +89,7 @@ def _run_recorded(
             options,
             config,
             is_owned=True,
+            spec=spec,
             stdin=descriptor,
             inline_output=INLINE_OUTPUT_BYTES,
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from pycontainer import runtime
+from pycontainer.engine.launching import spec_of
 from pycontainer.oci import Reference
 from pycontainer.options import OPTIONS, dump_run_options
 
@@ -30,9 +30,7 @@ def container_document(
 ) -> dict[str, Any]:
     """What `docker container inspect` shows."""
     config = image.config
-    spec = runtime.build_spec(
-        options, config, engine.host, container_id=record.id, store_tag=engine.store_tag
-    )
+    spec = spec_of(engine, record.id, options, config)
     directory = engine.store.container_dir(record.id)
     process = spec.process
     assert process is not None  # build_spec always makes one
