@@ -23,7 +23,6 @@ from typing import Any
 
 import pycontainer as pc
 from benchmarks import harness, peers
-from pycontainer import oci
 from tests.support import images
 
 _INSIDE = "BENCH_WITHOUT_UNIFIED"
@@ -51,10 +50,11 @@ def _leave_hybrid() -> None:
 def _bundle(directory: Path, image: pc.Image, rootfs: Path, engine: pc.Engine) -> Path:
     """The runtime-spec this engine makes for the container, with a root file system beside it."""
     container = pc.Container.create(image, ["true"], network="none", engine=engine)
-    spec: dict[str, Any] = json.loads(oci.encode(container.spec))
+    spec: dict[str, Any] = container.spec.to_dict()
     container.remove()
     directory.mkdir()
     shutil.copytree(rootfs, directory / "rootfs", symlinks=True)
+    spec["ociVersion"] = "1.0.2"  # all that older releases of crun accept
     spec["root"] = {"path": "rootfs", "readonly": False}
     spec["process"]["terminal"] = False
     (directory / "config.json").write_text(json.dumps(spec))
@@ -101,7 +101,11 @@ def _rivals(stack: ExitStack, work: Path, image: pc.Image, engine: pc.Engine) ->
         name = subprocess.run(
             [*podman, "images", "-q"], capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL
         ).stdout.split()[0]
-        found["podman"] = lambda: harness.quiet(*podman, "run", "--rm", "--network", "none", name, "true")
+        # Without CAP_SYS_RESOURCE podman cannot raise the limits as it does by default.
+        limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]
+        found["podman"] = lambda: harness.quiet(
+            *podman, "run", "--rm", "--network", "none", *limits, name, "true"
+        )
     return found
 
 
