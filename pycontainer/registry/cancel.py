@@ -6,6 +6,7 @@ announced to it, and cancelling shuts those sockets down, which wakes whoever wa
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -83,10 +84,19 @@ class Cancellation:
 
 
 _thread = threading.local()
-_NEVER = Cancellation()
+_never = Cancellation()
 
 
 def current() -> Cancellation:
     """The group this thread works for; outside of any, one that nobody cancels."""
-    group: Cancellation = getattr(_thread, "group", _NEVER)
+    group: Cancellation = getattr(_thread, "group", _never)
     return group
+
+
+def _after_fork() -> None:
+    global _never
+    _never = Cancellation()  # its lock may have been held by a thread that is not here
+    _thread.__dict__.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)

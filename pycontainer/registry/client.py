@@ -6,10 +6,12 @@ one of pycontainer.errors, with credentials left out.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import final
 
+import attrs
 import httpx
 
 from pycontainer.errors import InvalidInput
@@ -32,6 +34,15 @@ __all__ = ["RegistryClient"]
 ANSWER_BYTES = 64 << 10
 
 
+@attrs.frozen
+class _Parts:
+    """What belongs to one process."""
+
+    pid: int
+    session: Session
+    resolver: Resolver
+
+
 @final
 class RegistryClient:
     """Talks to registries as `config` says. `transport` replaces the network, for programs with their own."""
@@ -40,8 +51,22 @@ class RegistryClient:
         self, config: RegistryConfig | None = None, *, transport: httpx.BaseTransport | None = None
     ) -> None:
         self.config = config or RegistryConfig()
-        self._session = Session(self.config, transport=transport)
-        self._resolver = Resolver(self._session)
+        self._transport = transport
+        self._inherited: list[_Parts] = []
+        self._own = self._made()
+
+    def _made(self) -> _Parts:
+        session = Session(self.config, transport=self._transport)
+        return _Parts(os.getpid(), session, Resolver(session))
+
+    @property
+    def _parts(self) -> _Parts:
+        if self._own.pid != os.getpid():
+            # A forked child must not speak on its parent's connections, nor wait for locks that threads
+            # of the parent held. The old ones are kept untouched: closing them would take those locks.
+            self._inherited.append(self._own)
+            self._own = self._made()
+        return self._own
 
     def resolve(
         self, reference: Reference, platform: Platform | None = None, on_event: OnEvent | None = None
@@ -53,7 +78,7 @@ class RegistryClient:
         """
         if on_event is not None:
             on_event(Progress(action="resolving", reference=reference.familiar))
-        found = self._resolver.resolve(reference, platform)
+        found = self._parts.resolver.resolve(reference, platform)
         if on_event is not None:
             on_event(
                 Progress(
@@ -67,14 +92,14 @@ class RegistryClient:
 
     def describe(self, reference: Reference) -> Descriptor:
         """The descriptor of what a reference names now; to see whether a tag has moved."""
-        return self._resolver.top(reference)[0]
+        return self._parts.resolver.top(reference)[0]
 
     def read(self, reference: Reference, descriptor: Descriptor, limit: int) -> bytes:
         """A small blob of the reference's repository, verified, in memory.
 
         Raises: RegistryError, DigestMismatch; InvalidImage if it is above `limit` bytes.
         """
-        return self._resolver.blob(reference, descriptor, limit)
+        return self._parts.resolver.blob(reference, descriptor, limit)
 
     def fetch(
         self, reference: Reference, descriptor: Descriptor, sink: BlobSink, on_event: OnEvent | None = None
@@ -84,7 +109,7 @@ class RegistryClient:
         Returns at once if the sink has it, and waits where another thread or process is fetching it.
         Raises: RegistryError; DigestMismatch if no server sent the right bytes.
         """
-        Download(self._session, reference, descriptor, on_event).into(sink)
+        Download(self._parts.session, reference, descriptor, on_event).into(sink)
 
     def fetch_all(
         self,
@@ -124,15 +149,17 @@ class RegistryClient:
         mount_from: paths of repositories of the same registry which may have the blobs already.
         Raises: RegistryError; NotFound if the source lacks a part.
         """
-        return push(self._session, reference, source, descriptor, mount_from=mount_from, on_event=on_event)
+        return push(
+            self._parts.session, reference, source, descriptor, mount_from=mount_from, on_event=on_event
+        )
 
     def tags(self, reference: Reference) -> list[str]:
         """All tags of the reference's repository."""
-        return listing.tags(self._session, reference)
+        return listing.tags(self._parts.session, reference)
 
     def referrers(self, reference: Reference, digest: str, artifact_type: str = "") -> list[Descriptor]:
         """What refers to `digest` (signatures, SBOMs …), of one artifact type if given."""
-        return listing.referrers(self._session, reference, parse_digest(digest), artifact_type)
+        return listing.referrers(self._parts.session, reference, parse_digest(digest), artifact_type)
 
     def delete(self, reference: Reference) -> None:
         """Delete a manifest (by digest, and with it all its tags) or one tag.
@@ -148,7 +175,7 @@ class RegistryClient:
             accepts=frozenset({200, 202, 204}),
         )
         endpoint = upstream(reference.domain, reference.registry_host)
-        self._session.document(endpoint, request, ANSWER_BYTES)
+        self._parts.session.document(endpoint, request, ANSWER_BYTES)
 
     def ping(self, host: str) -> str:
         """Check that a registry answers, and that its credentials are good; returns its URL.
@@ -160,12 +187,12 @@ class RegistryClient:
             raise InvalidInput(f"{host[:200]!r} is not a registry's host, such as ghcr.io or localhost:5000")
         endpoint = upstream(domain)
         request = Request(action=f"reach registry {domain}")
-        self._session.document(endpoint, request, ANSWER_BYTES)
-        return redact_url(self._session.known_url(endpoint, request)).removesuffix("/v2/")
+        self._parts.session.document(endpoint, request, ANSWER_BYTES)
+        return redact_url(self._parts.session.known_url(endpoint, request)).removesuffix("/v2/")
 
     def close(self) -> None:
         """Close idle connections; the client can be used again and opens new ones."""
-        self._session.close()
+        self._parts.session.close()
 
     def __enter__(self) -> RegistryClient:
         return self

@@ -30,7 +30,9 @@ KEEPALIVE_S = 30.0
 class PooledTransport(httpx.BaseTransport):
     """Connections to any host with one set of TLS settings, one proxy and one allowed zone."""
 
-    def __init__(self, context: ssl.SSLContext, *, zone: Zone = Zone.ANY, proxy: str | None = None) -> None:
+    def __init__(
+        self, context: ssl.SSLContext | None, *, zone: Zone = Zone.ANY, proxy: str | None = None
+    ) -> None:
         backend = _Backend(Zone.ANY if proxy else zone)
         settings: dict[str, Any] = {
             "ssl_context": context,

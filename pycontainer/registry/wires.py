@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import threading
+from typing import TypeAlias
 
 import httpx
 
@@ -14,6 +15,9 @@ from pycontainer.registry.guard import Zone
 from pycontainer.registry.transport import PooledTransport
 
 __all__ = ["Wires"]
+
+# Host, where it has certificates of its own, and whether the server's is checked.
+_TlsKey: TypeAlias = tuple[str, bool]
 
 
 class Wires:
@@ -26,8 +30,8 @@ class Wires:
         self._config = config
         self._fixed = fixed
         self._lock = threading.Lock()
-        self._transports: dict[tuple[str, bool, str | None, Zone], PooledTransport] = {}
-        self._contexts: dict[tuple[str, bool], ssl.SSLContext] = {}
+        self._transports: dict[tuple[_TlsKey | None, str | None, Zone], PooledTransport] = {}
+        self._contexts: dict[_TlsKey, ssl.SSLContext] = {}
 
     def transport(self, url: httpx.URL, zone: Zone) -> httpx.BaseTransport:
         """The transport whose connections to `url` stay within `zone`."""
@@ -35,14 +39,17 @@ class Wires:
             return self._fixed
         host = url.netloc.decode("ascii")
         [scheme] = schemes_for(Endpoint(host=host, domain=host, scheme=url.scheme), self._config)
-        has_own_certificates = any(True for _ in certs.directories(host, self._config.certs_dirs))
-        tls_key = (host if has_own_certificates else "", scheme.is_verified)
-        key = (*tls_key, self.proxy_for(url), zone)
+        tls_key: _TlsKey | None = None
+        if scheme.name == "https":
+            has_own_certificates = any(True for _ in certs.directories(host, self._config.certs_dirs))
+            tls_key = (host if has_own_certificates else "", scheme.is_verified)
+        key = (tls_key, self.proxy_for(url), zone)
         with self._lock:
             found = self._transports.get(key)
             if found is None:
-                context = self._context(host, tls_key)
-                found = self._transports[key] = PooledTransport(context, zone=zone, proxy=key[2])
+                # Reading the authorities costs 20 ms, which plain HTTP need not pay.
+                context = self._context(host, tls_key) if tls_key else None
+                found = self._transports[key] = PooledTransport(context, zone=zone, proxy=key[1])
             return found
 
     def proxy_for(self, url: httpx.URL) -> str | None:
@@ -61,7 +68,7 @@ class Wires:
         for transport in transports:
             transport.close()
 
-    def _context(self, host: str, key: tuple[str, bool]) -> ssl.SSLContext:
+    def _context(self, host: str, key: _TlsKey) -> ssl.SSLContext:
         found = self._contexts.get(key)
         if found is None:
             found = self._contexts[key] = certs.client_context(

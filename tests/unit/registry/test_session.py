@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -115,23 +116,27 @@ class TestAuthentication:
         assert len(seen.seen) == 3
         assert "s3cret" not in str(caught.value)
 
-    def test_tokens_of_one_account_do_not_serve_another(self) -> None:
-        accounts = dict(ME)
-        registry, seen = client(
-            {
-                MANIFEST: lambda r: (
-                    manifest_reply() if "authorization" in r.headers else httpx.Response(401, headers=BEARER)
-                ),
-                TOKEN: token(),
-            },
-            credentials=accounts,
-        )
+    def test_tokens_of_one_account_do_not_serve_another(self, tmp_path: Path) -> None:
+        def log_in(user: str) -> None:
+            pair = base64.b64encode(f"{user}:pw".encode()).decode()
+            file.write_text(json.dumps({"auths": {"reg.example": {"auth": pair}}}))
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            return (
+                manifest_reply()
+                if "authorization" in request.headers
+                else httpx.Response(401, headers=BEARER)
+            )
+
+        file = tmp_path / "config.json"
+        log_in("me")
+        registry, seen = client({MANIFEST: answer, TOKEN: token()}, auth_files=(file,))
         registry.describe(REF)
-        registry._session._authenticator._keychain._explicit["reg.example"] = Credentials(
-            username="you", password="x"
-        )
         registry.describe(REF)
-        assert sum(request.startswith(TOKEN) for request in seen.asked) == 2
+        log_in("you")
+        registry.describe(REF)
+        tokens = [request for request in seen.seen if request.url.host == "auth.example"]
+        assert [request.url.params["account"] for request in tokens] == ["me", "you"]
 
     def test_basic_is_answered_only_with_an_account_for_that_very_host(self) -> None:
         challenge = {"WWW-Authenticate": 'Basic realm="reg"'}
