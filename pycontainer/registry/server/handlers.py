@@ -16,6 +16,7 @@ from pycontainer.registry.server import documents, grammar
 from pycontainer.registry.server.auth import Gate
 from pycontainer.registry.server.limits import ServerLimits
 from pycontainer.registry.server.messages import FileSpan, Request, Response, Stream
+from pycontainer.registry.server.paging import paged, tag_order
 from pycontainer.registry.server.refusals import Refusal
 from pycontainer.registry.server.routes import METHODS, Route
 from pycontainer.registry.server.storage import Manifest, Storage
@@ -24,9 +25,6 @@ from pycontainer.registry.server.uploads import Upload, Uploads
 if TYPE_CHECKING:
     # At run time it comes with an upstream only: it brings the client and httpx along.
     from pycontainer.registry.server.upstream import Upstream
-
-# Entries of a listing when the client names no number; more come by the Link header.
-_PAGE_ENTRIES: Final = 1000
 
 # The specification wants referrers responses no bigger than a manifest may be.
 _REFERRERS_BYTES: Final = 4 << 20
@@ -76,7 +74,7 @@ class Handlers:
 
     def get_catalog(self, request: Request, _route: Route) -> Response:
         """List repositories, in pages."""
-        page, link = _page(self.storage.repositories(), request, "/v2/_catalog", key=str)
+        page, link = paged(self.storage.repositories(), request, "/v2/_catalog", key=str)
         return _json({"repositories": page}, link)
 
     def get_tags(self, request: Request, route: Route) -> Response:
@@ -84,13 +82,13 @@ class Handlers:
         tags = self.storage.tags(route.repository)
         if self._upstream is not None:
             try:
-                tags = sorted({*(tags or ()), *self._upstream.tags(route.repository)}, key=_tag_order)
+                tags = sorted({*(tags or ()), *self._upstream.tags(route.repository)}, key=tag_order)
             except Refusal:
                 if tags is None:
                     raise
         if tags is None:
             raise Refusal(404, "NAME_UNKNOWN", f"no repository {route.repository!r}")
-        page, link = _page(tags, request, f"/v2/{route.repository}/tags/list", key=_tag_order)
+        page, link = paged(tags, request, f"/v2/{route.repository}/tags/list", key=tag_order)
         return _json({"name": route.repository, "tags": page}, link)
 
     def get_referrers(self, request: Request, route: Route) -> Response:
@@ -333,24 +331,6 @@ def _json(document: object, link: str | None = None) -> Response:
     if link is not None:
         headers["Link"] = link
     return Response(200, headers, json.dumps(document).encode())
-
-
-def _tag_order(tag: str) -> tuple[str, str]:
-    return tag.lower(), tag
-
-
-def _page(names: list[str], request: Request, path: str, *, key: Any) -> tuple[list[str], str | None]:
-    """One page of sorted names after "last", and the Link to the next one."""
-    last, count = request.query("last"), request.query("n")
-    if count is not None and not (count.isascii() and count.isdigit() and len(count) < 10):
-        raise Refusal(400, "UNSUPPORTED", f"n={count[:20]!r} is not a number of entries")
-    wanted = min(_PAGE_ENTRIES if count is None else int(count), 10 * _PAGE_ENTRIES)
-    if last:
-        names = [name for name in names if key(name) > key(last)]
-    page = names[:wanted]
-    if not page or len(page) == len(names):
-        return page, None
-    return page, f'<{path}?last={quote(page[-1], safe="")}&n={wanted}>; rel="next"'
 
 
 def _check_reference(text: str) -> None:

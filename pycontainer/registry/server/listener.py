@@ -148,11 +148,15 @@ class Listener:
     def _submit(self, connection: Connection) -> None:
         with self._mutex:
             self._busy += 1
-            if self._busy > len(self._workers) < self._limits.workers:
-                worker = threading.Thread(target=self._work, name="registry-worker", daemon=True)
-                self._workers.add(worker)
-                worker.start()
+            self._staff()
         self._ready.put(connection)
+
+    def _staff(self) -> None:
+        """Start a worker if connections would wait for one and there may be more. Needs the mutex."""
+        if self._busy > len(self._workers) < self._limits.workers and not self.closing.is_set():
+            worker = threading.Thread(target=self._work, name="registry-worker", daemon=True)
+            self._workers.add(worker)
+            worker.start()
 
     def _work(self) -> None:
         try:
@@ -164,6 +168,7 @@ class Listener:
         finally:
             with self._mutex:
                 self._workers.discard(threading.current_thread())
+                self._staff()  # in the place of this one, if it died of an error of ours
 
     def _work_on(self, connection: Connection) -> None:
         keep = not self.closing.is_set()

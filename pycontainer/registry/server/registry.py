@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import socket
 import ssl
-import tempfile
-import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +18,7 @@ from pycontainer.registry.server.connection import Connection
 from pycontainer.registry.server.faults import Fault
 from pycontainer.registry.server.handlers import Handlers
 from pycontainer.registry.server.limits import ServerLimits
-from pycontainer.registry.server.listener import Listener
+from pycontainer.registry.server.running import Running
 from pycontainer.registry.server.service import RequestRecord, Service
 from pycontainer.registry.server.storage import Storage
 from pycontainer.registry.server.uploads import Uploads
@@ -30,9 +26,6 @@ from pycontainer.registry.server.uploads import Uploads
 if TYPE_CHECKING:
     from pycontainer.registry.config import RegistryConfig
     from pycontainer.registry.server.upstream import Upstream
-
-# Threads end within milliseconds once their sockets are shut down; only a dead disk takes longer.
-_CLOSE_TIMEOUT_S: Final = 5.0
 
 _BACKLOG: Final = 512
 
@@ -57,62 +50,6 @@ class TlsFiles:
         except OSError as error:  # ssl.SSLError is one
             raise InvalidInput(f"cannot load {self.certificate} and {self.key}: {error}") from error
         return context
-
-
-class _Running:
-    """Everything that must end with the server; knows no Registry, so that one can be collected."""
-
-    def __init__(self, storage: Storage, uploads: Uploads, temporary: Path | None) -> None:
-        self.pid = os.getpid()
-        self.storage = storage
-        self.uploads = uploads
-        self.temporary = temporary
-        self.listener: Listener | None = None
-        self.upstream: Upstream | None = None
-        self.mutex = threading.Lock()
-        self.is_closed = False
-
-    def close(self) -> None:
-        """End the server. In a forked child only the child's copies of descriptors are closed."""
-        if self.pid != os.getpid():
-            self.forked()
-            return
-        with self.mutex:
-            if self.is_closed:
-                return
-            self.is_closed = True
-            try:
-                # First, so that requests which wait for upstream end and their threads can.
-                if self.upstream is not None:
-                    self.upstream.cancel()
-                if self.listener is not None:
-                    self.listener.close(_CLOSE_TIMEOUT_S)
-            finally:
-                if self.upstream is not None:
-                    self.upstream.close(_CLOSE_TIMEOUT_S)
-                self.uploads.close()
-                self.storage.close()
-                if self.temporary is not None:
-                    shutil.rmtree(self.temporary, ignore_errors=True)
-
-    def forked(self) -> None:
-        """Let go of what a fork copied: the port and the directory belong to the parent alone."""
-        if not self.is_closed and self.pid != os.getpid():
-            self.is_closed = True
-            self.storage.close()
-            if self.listener is not None:
-                self.listener.abandon()
-
-
-_running: weakref.WeakSet[_Running] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for running in list(_running):
-        running.forked()
-
-
-os.register_at_fork(after_in_child=_after_fork)
 
 
 class Registry:
@@ -148,47 +85,17 @@ class Registry:
         limits = limits or ServerLimits()
         context = tls.context() if tls is not None else None
         sock = _bound(host, port)
-        try:
-            temporary = Path(tempfile.mkdtemp(prefix="pycontainer-registry-")) if root is None else None
-            try:
-                storage = Storage(temporary or Path(str(root)).absolute(), durable=temporary is None)
-            except BaseException:
-                if temporary is not None:
-                    shutil.rmtree(temporary, ignore_errors=True)
-                raise
-        except BaseException:
-            sock.close()
-            raise
         self._scheme = "http" if context is None else "https"
         self._address = _address(sock)
-        uploads = Uploads(
-            storage,
-            limit_bytes=limits.blob_bytes,
-            count_max=limits.uploads,
-            idle_s=limits.upload_idle_s,
+        self._running = running = Running(
+            sock, root, limits, lambda *kept: _upstream(upstream, upstream_config, limits, *kept)
         )
         gate = Gate(auth, with_tokens=token_auth, scheme=self._scheme, address=self._address)
-        running = _Running(storage, uploads, temporary)
-        self._running = running
-        try:
-            running.upstream = _upstream(upstream, upstream_config, storage, uploads, limits)
-        except BaseException:
-            sock.close()
-            running.close()
-            raise
-        closing = threading.Event()
-        self._service = Service(Handlers(storage, uploads, gate, limits, running.upstream), gate, closing)
+        handlers = Handlers(running.storage, running.uploads, gate, limits, running.upstream)
+        self._service = Service(handlers, gate, running.closing)
         for fault in faults:
             self._service.faults.plant(fault)
-        running.listener = Listener(
-            sock,
-            limits,
-            connect=lambda accepted: Connection(accepted, limits, context),
-            serve=self._service.serve,
-            sweep=uploads.expire,
-            closing=closing,
-        )
-        _running.add(running)
+        running.listen(lambda accepted: Connection(accepted, limits, context), self._service.serve)
         # Also runs when the program ends or the object is forgotten.
         self._finalizer = weakref.finalize(self, running.close)
 
@@ -254,9 +161,9 @@ class Registry:
 def _upstream(
     domain: str | None,
     config: RegistryConfig | None,
+    limits: ServerLimits,
     storage: Storage,
     uploads: Uploads,
-    limits: ServerLimits,
 ) -> Upstream | None:
     if domain is None:
         return None

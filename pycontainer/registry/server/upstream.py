@@ -288,11 +288,13 @@ class Upstream:
         except OSError as error:
             failure = Refusal(500, "UNKNOWN", f"transfer: {error.strerror}")
         finally:
-            with self._mutex:
-                self._transfers.pop((repository, descriptor.digest))
-                self._threads.discard(threading.current_thread())
-            transfer.end(failure)
-            self._uploads.cancel(upload)
+            try:
+                self._uploads.cancel(upload)
+            finally:
+                with self._mutex:
+                    self._transfers.pop((repository, descriptor.digest))
+                    self._threads.discard(threading.current_thread())
+                transfer.end(failure)
 
     # -- the end ------------------------------------------------------------------------------------
 

@@ -384,3 +384,17 @@ def test_full_disk_is_a_server_error_and_the_upload_is_gone(
     assert list((registry.root / "uploads").iterdir()) == []
     assert client.head(f"/v2/a/blobs/{sha256(b'x')}").status_code == 404
     push_blob(client, "a", b"x")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_error_of_ours_costs_one_connection_and_not_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_arguments: object) -> None:
+        raise RuntimeError("a bug")
+
+    with Registry(limits=ServerLimits(workers=1)) as registry:
+        with monkeypatch.context() as patched:
+            patched.setattr("pycontainer.registry.server.handlers.Handlers.get_base", broken)
+            for _ in range(3):
+                with pytest.raises(httpx.RemoteProtocolError):
+                    get(registry, "/v2/")
+        assert get(registry, "/v2/").status_code == 200
