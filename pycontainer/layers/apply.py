@@ -430,24 +430,47 @@ class Applier:
 
     def _finish(self) -> None:
         self._parent_path = None
+        holders: dict[bytes, None] = {}
         for path in self._whiteouts:
-            self._settle_whiteout(path)
+            if self._settle_whiteout(path):
+                holders[path.rpartition(b"/")[0]] = None
+        for path in holders:
+            if path:  # the root is always taken for merged
+                self._mark_as_copied(path)
         for path in self._opaque:
             self._with_directory(path, _mark_opaque)
         # Deepest first: a directory's own mode may keep this process from what is below.
         for path in sorted(self._directories, reverse=True):
             self._settle_directory(path, self._directories[path])
 
-    def _settle_whiteout(self, path: bytes) -> None:
-        """Hide a path of the layers below; a directory that this layer has too hides what it would merge."""
+    def _settle_whiteout(self, path: bytes) -> bool:
+        """Hide a path of the layers below; True if that took a whiteout in its directory.
+
+        A directory that this layer has too is made to hide what it would be merged with.
+        """
         above, _, base = path.rpartition(b"/")
         try:
             parent = self._tree.directory(above)
             os.mknod(base, stat.S_IFCHR, 0, dir_fd=parent)
+            return True
         except FileExistsError:
             self._with_directory(path, _mark_opaque)
         except (FileNotFoundError, NotADirectoryError):
             pass  # a later entry replaced its directory, and so hides it already
+        return False
+
+    def _mark_as_copied(self, path: bytes) -> None:
+        """Say "copied up, from an unknown place" of a directory with whiteouts in it.
+
+        Otherwise, where nothing below has that directory, overlayfs lists the whiteouts as files that
+        cannot be opened: it looks for them only in merged and in copied directories (fs/overlayfs/inode.c,
+        ovl_get_inode).
+        """
+        fd = os.open(b".", _OPEN_DIRECTORY, dir_fd=self._tree.directory(path))
+        try:
+            _set_overlay(fd, b"origin", b"")
+        finally:
+            os.close(fd)
 
     def _with_directory(self, path: bytes, action: Callable[[int], None]) -> None:
         """Call action(fd) on the directory at path, if that is still one."""
@@ -488,6 +511,10 @@ class Applier:
 
 def _mark_opaque(fd: int) -> None:
     """Let a directory hide those of the same name below it."""
-    if not set_xattr(fd, b"trusted.overlay.opaque", b"y"):
-        # In a user namespace the overlay is mounted with `userxattr`.
-        os.setxattr(fd, b"user.overlay.opaque", b"y")
+    _set_overlay(fd, b"opaque", b"y")
+
+
+def _set_overlay(fd: int, name: bytes, value: bytes) -> None:
+    """Set an attribute of overlayfs; in a user namespace the overlay is mounted with `userxattr`."""
+    if not set_xattr(fd, b"trusted.overlay." + name, value):
+        os.setxattr(fd, b"user.overlay." + name, value)

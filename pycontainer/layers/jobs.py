@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pycontainer import checkpoints
-from pycontainer.errors import InvalidInput
+from pycontainer.errors import InvalidInput, KernelError
 from pycontainer.kernel import mounts, namespaces
 from pycontainer.layers.apply import Applied, Applier
 from pycontainer.layers.confine import confine
@@ -134,15 +134,34 @@ def _mount(upper: int, work: int, lower: Sequence[int]) -> int:
     except OSError as error:
         if error.errno not in (errno.ENOSYS, errno.EINVAL):
             raise
-    # Before Linux 6.5 the layers go through mount(2), which needs a place to mount on.
+    return _mount_classic(upper, work, lower, options)
+
+
+def _mount_classic(
+    upper: int, work: int, lower: Sequence[int], options: Sequence[tuple[bytes, bytes | None]]
+) -> int:
+    """The same before Linux 6.5: mount(2) needs a place to mount on, in a namespace of its own."""
     namespaces.leave(namespaces.NEWNS)
     slash = os.open("/", os.O_PATH | os.O_DIRECTORY)
     mounts.set_propagation(slash, mounts.MS_PRIVATE, recursive=True)
     os.close(slash)
-    path = os.readlink(f"/proc/self/fd/{upper}")
+    upper, work, *lower = (_reopened(fd) for fd in (upper, work, *lower))
     plain = [name if value is None else name + b"=" + value for name, value in options]
+    path = os.readlink(f"/proc/self/fd/{upper}")
     mounts.overlay_classic(lower, upper, work, plain, os.fsencode(path))
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _reopened(fd: int) -> int:
+    """The same directory on this namespace's copy of its mount, which is all that mount(2) accepts.
+
+    Raises: KernelError if another directory has its place by now.
+    """
+    path = os.readlink(f"/proc/self/fd/{fd}")
+    new = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    if not os.path.samestat(os.fstat(fd), os.fstat(new)):
+        raise KernelError(errno.ESTALE, "open", path)
+    return new
 
 
 def _open_root(mount: int) -> int:

@@ -168,7 +168,7 @@ def test_highest_ratio_of_honest_gzip_is_accepted() -> None:
 def test_missing_zstd_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("backports.zstd", "compression.zstd", "compression"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(Unsupported, match="install the package backports.zstd"):
+    with pytest.raises(Unsupported, match=r"install the package backports\.zstd"):
         open_decoder("zstd", io.BytesIO())
 
 

@@ -200,8 +200,8 @@ class TestExtendedHeaders:
 
     @pytest.mark.parametrize(
         "records",
-        [[(b"SCHILY.xattr.", b"x")], [(b"SCHILY.xattr." + b"n" * 256, b"x")], [(b"LIBARCHIVE.xattr.user.%zz", b"AA")],
-         [(b"LIBARCHIVE.xattr.user.x", b"A")]],
+        [[(b"SCHILY.xattr.", b"x")], [(b"SCHILY.xattr." + b"n" * 256, b"x")],
+         [(b"LIBARCHIVE.xattr.user.%zz", b"AA")], [(b"LIBARCHIVE.xattr.user.x", b"A")]],
         ids=["no name", "long name", "quoting", "base64"],
     )  # fmt: skip
     def test_bad_xattr_is_refused(self, records: list[tuple[bytes, bytes]]) -> None:
@@ -210,7 +210,8 @@ class TestExtendedHeaders:
 
     @pytest.mark.parametrize(
         "body",
-        [b"path=x\n", b"8 path=x\n", b"11 path=x\n", b"10 path=xx", b"-5 a=b\n", b"9999999999999999999999 a=b\n",
+        [b"path=x\n", b"8 path=x\n", b"11 path=x\n", b"10 path=xx", b"-5 a=b\n",
+         b"9999999999999999999999 a=b\n",
          b"5 =x\n", b"6 ab\n\n", b"0 a=b\n", b"3 \n", b"\0" * 10, b"8 a\0b=c\n", b" 6 a=b\n"],
     )  # fmt: skip
     def test_malformed_record_is_refused(self, body: bytes) -> None:
