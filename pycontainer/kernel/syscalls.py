@@ -205,12 +205,14 @@ def _path(path: bytes) -> ctypes.c_char_p:
 def clone3(flags: int, *, cgroup_fd: int = -1) -> tuple[int, int]:
     """Fork with CLONE_PIDFD and the given CLONE_* flags; (0, -1) in the child, (pid, pidfd) in the parent.
 
+    Signal handlers are reset in the child (CLONE_CLEAR_SIGHAND), ignored signals stay ignored.
+
     The child has no after-fork work of Python's done: it may run straight-line code, then execve or _exit.
     Needs a single-threaded process. cgroup_fd: a cgroup v2 directory to be born in (CLONE_INTO_CGROUP).
     Source: clone(2).
     """
     pidfd = ctypes.c_int(-1)
-    args = CloneArgs(flags=flags | 0x1000, pidfd=ctypes.addressof(pidfd), exit_signal=17)
+    args = CloneArgs(flags=flags | 0x100001000, pidfd=ctypes.addressof(pidfd), exit_signal=17)
     if cgroup_fd >= 0:
         args.flags |= 0x200000000
         args.cgroup = cgroup_fd

@@ -14,7 +14,8 @@ from pycontainer.launcher.steps.context import Context, Refused
 
 DEFAULT_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _CLOSE_RANGE_CLOEXEC = 4
-_SIGNALS = tuple(sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}))
+# What this interpreter, the helper or its jobs ignore; handlers are reset by the clone (CLONE_CLEAR_SIGHAND).
+_IGNORED_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGCHLD, signal.SIGIO)
 
 
 def settle(context: Context) -> None:
@@ -26,7 +27,7 @@ def settle(context: Context) -> None:
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if name in context.fds:
             os.dup2(context.fds[name], number)
-    for number in _SIGNALS:
+    for number in _IGNORED_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
