@@ -48,7 +48,8 @@ class Request:
     """What to ask a registry.
 
     action: what it is for, in the infinitive, for errors. path: below the API's root, or url: one the
-    registry gave us itself. accepts: the statuses that are no failure.
+    registry gave us itself. accepts: the statuses that are no failure. timeout_s: for each wait, instead
+    of the configured ones.
     """
 
     action: str
@@ -60,6 +61,7 @@ class Request:
     content: Content = attrs.field(default=None, repr=False)
     right: Right = attrs.field(factory=Right)
     accepts: frozenset[int] = frozenset({200})
+    timeout_s: float | None = None
 
 
 class Session:
@@ -305,10 +307,8 @@ class Session:
             content=body,
             extensions={
                 "timeout": {
-                    "connect": timeouts.connect_s,
-                    "read": timeouts.read_gap_s,
-                    "write": timeouts.read_gap_s,
-                    "pool": timeouts.read_gap_s,
+                    "connect": request.timeout_s or timeouts.connect_s,
+                    **dict.fromkeys(("read", "write", "pool"), request.timeout_s or timeouts.read_gap_s),
                 }
             },
         )

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import attrs
 import httpx
 
 from pycontainer.checkpoints import reached
-from pycontainer.errors import DigestMismatch, RegistryError
+from pycontainer.errors import AuthDenied, DigestMismatch, RegistryError
 from pycontainer.image import Action, BlobSource, OnEvent, Progress
 from pycontainer.oci import Descriptor, Reference
 from pycontainer.registry import guard
 from pycontainer.registry.auth import Right
-from pycontainer.registry.cancel import current
+from pycontainer.registry.cancel import Cancellation, current
 from pycontainer.registry.endpoints import Endpoint, upstream
 from pycontainer.registry.errors import NotInRegistry
 from pycontainer.registry.retry import with_retries
@@ -30,6 +30,7 @@ __all__ = ["Upload"]
 
 PIECE_BYTES = 1 << 20
 EVENT_GAP_S = 0.1
+ABANDON_TIMEOUT_S = 5.0
 LARGEST_CHUNK = 1 << 30  # what a server may demand as the least size of a chunk
 _RANGE = re.compile(r"(?:bytes=)?0-(\d{1,19})")
 
@@ -63,7 +64,7 @@ class Upload:
         self._mount_from = [path for path in mount_from if path != reference.path]
         self._on_event = on_event
         self._endpoint: Endpoint = upstream(reference.domain, reference.registry_host)
-        self._right = Right.to(reference.path, "pull,push", mount_from=self._mount_from)
+        self._right = Right.to(reference.path, "pull,push")
         self._next_event = 0.0
 
     def run(self) -> None:
@@ -81,16 +82,27 @@ class Upload:
 
         ready: list[_Upload] = []
         for path in self._mount_from:
-            opened = with_retries(partial(self._begin, path), policy, wait, report)
+            opened = self._mounted(path, report)
             if opened is None:
+                self._abandon_all(ready)
                 self._tell("mounted", self._descriptor.size)
                 return
             # Not mounted: the registry opened an upload instead. The last such one is used.
             self._abandon_all(ready)
-            ready.append(opened)
+            ready += opened
         with_retries(lambda: self._send(ready.pop() if ready else self._begin()), policy, wait, report)
         reached("push.blob.uploaded")
         self._tell("uploaded", self._descriptor.size)
+
+    def _mounted(self, path: str, report: Callable[[RegistryError], None]) -> list[_Upload] | None:
+        """Try to mount from a repository: None if that worked, else what the registry opened instead."""
+        try:
+            opened = with_retries(
+                partial(self._begin, path), self._session.config.retries, current().wait, report
+            )
+        except (AuthDenied, NotInRegistry):
+            return []  # not ours to read, or not there: the blob can still be sent
+        return None if opened is None else [opened]
 
     def _is_there(self) -> bool:
         request = self._request(
@@ -112,6 +124,7 @@ class Upload:
             query=query,
             content=b"",
             accepts={201, 202} if mount_path else {202},
+            right=Right.to(self._reference.path, "pull,push", mount_from=[mount_path] if mount_path else ()),
         )
         with self._session.open(self._endpoint, request) as response:
             if response.status_code == 201:
@@ -209,10 +222,15 @@ class Upload:
     def _abandon(self, opened: _Upload) -> None:
         """Tell the registry that an upload is over; if it does not hear, its own time-out does it."""
         request = self._request(
-            "cancel the upload of blob", "DELETE", url=opened.url, accepts={204, 202, 200}
+            "cancel the upload of blob",
+            "DELETE",
+            url=opened.url,
+            accepts={204, 202, 200},
+            timeout_s=ABANDON_TIMEOUT_S,
         )
         try:
-            with self._session.open(self._endpoint, request):
+            # In a group of its own: this is what a cancelled transfer still has to do.
+            with Cancellation().entered(), self._session.open(self._endpoint, request):
                 pass
         except RegistryError:
             return
@@ -247,9 +265,8 @@ class Upload:
         return Request(
             action=f"{verb} {self._descriptor.digest}",
             method=method,
-            right=self._right,
             accepts=frozenset(accepts or {200}),
-            **details,  # type: ignore[arg-type]  # Request's own fields, checked by attrs
+            **{"right": self._right, **details},  # type: ignore[arg-type]  # Request's own fields, checked by attrs
         )
 
     def _tell_rarely(self, done_bytes: int) -> None:

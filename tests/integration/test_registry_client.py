@@ -593,3 +593,16 @@ def test_a_dead_registry_is_reported_soon_and_by_name() -> None:
     with RegistryClient() as client, pytest.raises(TransferFailed, match=host):
         client.describe(Reference.parse(f"{host}/app:1"))
     assert time.monotonic() - started < 3
+
+
+def test_uploads_that_were_cancelled_by_anothers_error_are_given_up_with_the_registry(
+    registry: Registry, source: MemorySink, top: Descriptor
+) -> None:
+    first, second, _ = layers(source, top)
+    registry.inject(Fault(Hang(60), method="PUT", path=first.digest.replace(":", "%3A"), count=None))
+    registry.inject(Fault(Status(400), method="PUT", path=second.digest.replace(":", "%3A"), count=None))
+    with RegistryClient(RegistryConfig(retries=FAST)) as client, pytest.raises(RegistryError):
+        client.push(ref(registry), source, top)
+    begun = len(put_requests(registry, "POST", "/uploads/"))
+    finished = [record for record in registry.requests if record.method == "PUT" and record.status == 201]
+    assert len(put_requests(registry, "DELETE", "/uploads/")) == begun - len(finished)

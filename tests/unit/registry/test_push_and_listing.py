@@ -268,3 +268,41 @@ class TestReferrers:
         registry, _ = client({f"GET {BASE}/referrers/{self.DIGEST}": httpx.Response(200, content=content)})
         with pytest.raises(ValueError):
             registry.referrers(REF, self.DIGEST)
+
+
+class TestMounts:
+    @pytest.mark.parametrize("status", [401, 403, 404])
+    def test_a_source_we_may_not_read_is_passed_over(self, status: int) -> None:
+        source = MemorySink()
+        top = small_image(source, b"layer")
+
+        def begin(request: httpx.Request) -> httpx.Response:
+            if "mount" in request.url.params:
+                return httpx.Response(status)
+            return httpx.Response(202, headers={"Location": "/upload/1"})
+
+        registry, _ = client(accepting(source) | {BEGIN: begin})
+        assert registry.push(REF, source, top, mount_from=["private/base"]) == top.digest
+
+    def test_only_the_mount_itself_asks_for_the_right_to_read_its_source(self) -> None:
+        source = MemorySink()
+        top = small_image(source, b"layer")
+        challenge = httpx.Response(
+            401, headers={"WWW-Authenticate": 'Bearer realm="https://auth.example/t",service="s"'}
+        )
+        replies = accepting(source)
+        for key, reply in list(replies.items()):
+            replies[key] = lambda r, reply=reply: reply if "authorization" in r.headers else challenge
+        replies[BEGIN] = lambda r: (
+            httpx.Response(201) if "authorization" in r.headers and "mount" in r.url.params else challenge
+        )
+        replies["GET https://auth.example/t"] = httpx.Response(200, json={"token": "t"})
+        registry, table = client(replies)
+        registry.push(REF, source, top, mount_from=["base"])
+        asked = [
+            request.url.params.get_list("scope")
+            for request in table.seen
+            if request.url.host == "auth.example"
+        ]
+        assert ["repository:app:pull,push", "repository:base:pull"] in asked
+        assert ["repository:app:pull,push"] in asked
