@@ -11,6 +11,7 @@ from 8 threads.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -23,6 +24,7 @@ from typing import Any
 
 import pycontainer as pc
 from benchmarks import harness, peers
+from benchmarks.caller import Caller
 from tests.support import images
 
 _INSIDE = "BENCH_WITHOUT_UNIFIED"
@@ -139,6 +141,19 @@ def _many(image: pc.Image, engine: pc.Engine, as_json: bool) -> None:
         harness.report(title, {"pycontainer": [harness.timed(work) for _ in range(3)]}, as_json=as_json)
 
 
+def _sizes(store: Path, image: str, options: argparse.Namespace) -> None:
+    names = ("small caller", f"caller with {options.caller_gib} GiB")
+    with Caller(store, image, 0) as small, Caller(store, image, options.caller_gib) as large:
+        callers = dict(zip(names, (small, large), strict=True))
+        times: dict[str, list[float]] = {name: [] for name in names}
+        for caller in callers.values():
+            caller.run()
+        for _round in range(options.runs):
+            for name, caller in callers.items():
+                times[name].append(caller.run())
+    harness.report("the same from programs of two sizes, taking turns", times, as_json=options.json)
+
+
 def main() -> None:
     options = harness.arguments(__doc__, runs=200, slow_every=10, caller_gib=1)
     _leave_hybrid()
@@ -157,16 +172,7 @@ def main() -> None:
         times = harness.interleave(rivals, options.runs, every)
         harness.report(f"run `true` to its end, {options.runs} rounds", times, as_json=options.json)
         _many(image, engine, options.json)
-        ballast = bytearray(options.caller_gib << 30)
-        ballast[::4096] = b"x" * len(ballast[::4096])
-        large = harness.interleave({"pycontainer": ours}, options.runs // 2)
-        title = f"the same from a caller with {options.caller_gib} GiB"
-        harness.report(
-            title,
-            {"small caller": times["pycontainer"], "large caller": large["pycontainer"]},
-            as_json=options.json,
-        )
-        del ballast
+        _sizes(work / "store", image.id, options)
 
 
 if __name__ == "__main__":
