@@ -175,13 +175,6 @@ class TestRoundTrip:
         assert sum(event.action == "mounted" for event in events) == 4
         assert client.resolve(other, AMD64).descriptor.digest == top.digest
 
-    def test_a_mount_that_is_not_possible_becomes_an_upload(
-        self, registry: Registry, client: RegistryClient, source: MemorySink, top: Descriptor
-    ) -> None:
-        other = ref(registry, "other/app:1")
-        client.push(other, source, top, mount_from=["no/such", "nor/this"])
-        assert client.resolve(other, AMD64).descriptor.digest == top.digest
-
     def test_foreign_layers_are_not_pushed(self, registry: Registry, client: RegistryClient) -> None:
         source, events = MemorySink(), list[Progress]()
         top = small_image(source, b"mine", b"theirs")
