@@ -5,13 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
 from pathlib import Path
 
 from attrs import evolve
 
 from pycontainer.checkpoints import reached
-from pycontainer.errors import DeadlineExceeded, KernelError, mapped
+from pycontainer.errors import AlreadyExists, DeadlineExceeded, KernelError
 from pycontainer.image import OnEvent
 from pycontainer.launcher import Helper
 from pycontainer.store.content import ContentStore
@@ -145,8 +144,12 @@ class Store:
         root = self.snapshots.path(record.snapshots[-1]) if record.snapshots else None
         # Shared: to repair and collector, a directory without a row would be an orphan.
         with shared(self._layout.store_lock):
-            with mapped(OSError, to=partial(_failed, "mkdir", directory)):
+            try:
                 make_writable_layer(directory, root)
+            except FileExistsError:
+                raise AlreadyExists(f"container {record.id} exists already") from None
+            except OSError as error:
+                raise KernelError(error.errno or 0, "mkdir", str(error.filename or directory)) from error
             reached("create.container.prepared")
             try:
                 self.state.containers.insert(record)
@@ -184,8 +187,3 @@ class Store:
         """Close the database and stop background work; idempotent."""
         self._durability.close()
         self.state.close()
-
-
-def _failed(call: str, path: Path, error: BaseException) -> KernelError:
-    assert isinstance(error, OSError)
-    return KernelError(error.errno or 0, call, str(error.filename or path))

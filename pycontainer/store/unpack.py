@@ -138,7 +138,9 @@ class _Run:
         futures: dict[Digest, Future[SnapshotKey | None]] = {}
         with ThreadPoolExecutor(len(missing), thread_name_prefix="pycontainer-unpack") as pool:
             try:
-                for diff_id, (layer, is_bottom) in missing.items():
+                # The largest first: it decides when the last one is done.
+                by_size = sorted(missing.items(), key=lambda item: -item[1][0].descriptor.size)
+                for diff_id, (layer, is_bottom) in by_size:
                     futures[diff_id] = pool.submit(self._guarded, self._direct, layer, is_bottom)
                 return self._settle(chains, ready, futures)
             except BaseException:
