@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Tag,
     )
     from pycontainer.store.removal import RemovedImage
+    from pycontainer.store.repair import Repaired
     from pycontainer.store.statedb import StateDB
     from pycontainer.store.store import Store
     from pycontainer.store.unpack import LayerToUnpack
@@ -40,6 +41,7 @@ _HOMES = {
     "Lease": "leases",
     "Owner": "records",
     "RemovedImage": "removal",
+    "Repaired": "repair",
     "SnapshotKey": "records",
     "StateDB": "statedb",
     "Store": "store",
@@ -59,6 +61,7 @@ __all__ = [
     "Lease",
     "Owner",
     "RemovedImage",
+    "Repaired",
     "SnapshotKey",
     "StateDB",
     "Store",

@@ -6,8 +6,8 @@ by its holder before it lets go; whoever gets the lock of a removed file opens t
 
 Waiting costs nothing: inotify reports that the holder closed the file.
 
-Lock order, so that nobody waits in a circle: ingest, layer, store, database. Nothing waits for a blob
-or a helper job while it holds the store's lock.
+Lock order, so that nobody waits in a circle: container, ingest, layer, store, database. Nothing waits
+for a blob or a helper job while it holds the store's lock.
 """
 
 from __future__ import annotations

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import re
 import subprocess
 import sys
 import time
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import pycontainer.store as store_package
 from pycontainer.errors import AlreadyExists, InUse, NotFound
 from pycontainer.kernel import pidfd
 from pycontainer.launcher import Helper, status
@@ -396,6 +399,17 @@ def test_a_store_is_whole_after_a_kill_at(tmp_path: Path, helper: Helper, point:
             assert os.listdir(store.root / directory) == []
     finally:
         store.close()
+
+
+def test_every_kill_point_is_listed_by_its_module() -> None:
+    package = Path(store_package.__file__).parent
+    listed: set[str] = set()
+    marked: set[str] = set()
+    for path in package.rglob("*.py"):
+        name = ".".join(["pycontainer", *path.relative_to(package.parent).with_suffix("").parts])
+        listed.update(getattr(importlib.import_module(name), "KILL_POINTS", ()))
+        marked.update(re.findall(r'reached\("([^"]+)"\)', path.read_text()))
+    assert listed == marked
 
 
 def test_blobs_of_unknown_size_are_never_assumed(store: Store) -> None:
