@@ -76,8 +76,10 @@ def _from_socket(sock: socket.socket, remaining: int, pace: _Pace, gap_s: float)
 def _fill(sock: socket.socket, buffer: memoryview) -> int:
     """Collect TLS records, 16 KiB each, for as long as the next one is there already."""
     assert isinstance(sock, ssl.SSLSocket)
+    arrivals = select.poll()  # select() fails for descriptors above 1023
+    arrivals.register(sock, select.POLLIN)
     filled = sock.recv_into(buffer)
-    while 0 < filled < len(buffer) and (sock.pending() or select.select([sock], [], [], 0)[0]):
+    while 0 < filled < len(buffer) and (sock.pending() or arrivals.poll(0)):
         count = sock.recv_into(buffer[filled:])
         if count == 0:
             break  # the next call meets the end again

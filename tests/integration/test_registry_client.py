@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -102,7 +101,13 @@ def layers(source: MemorySink, top: Descriptor) -> tuple[Descriptor, ...]:
     return manifest.layers
 
 
-def put_requests(registry: Registry, method: str, fragment: str) -> list[str]:
+def store(folder: Path) -> ContentStore:
+    layout = Layout(folder)
+    layout.create()
+    return ContentStore(layout)
+
+
+def requests(registry: Registry, method: str, fragment: str) -> list[str]:
     return [
         str(record) for record in registry.requests if record.method == method and fragment in record.path
     ]
@@ -194,7 +199,7 @@ class TestRoundTrip:
         del source.blobs[layers(source, top)[0].digest]
         with pytest.raises(NotFound):
             client.push(ref(registry), source, top)
-        assert not put_requests(registry, "PUT", "/manifests/")
+        assert not requests(registry, "PUT", "/manifests/")
 
     def test_tags_come_in_pages(
         self, registry: Registry, client: RegistryClient, source: MemorySink, monkeypatch: pytest.MonkeyPatch
@@ -205,7 +210,7 @@ class TestRoundTrip:
         for name in names:
             client.push(ref(registry, f"app:{name}"), source, top)
         assert client.tags(ref(registry, "app")) == names
-        assert len(put_requests(registry, "GET", "/tags/list")) == 4
+        assert len(requests(registry, "GET", "/tags/list")) == 4
 
     def test_what_refers_to_an_image_is_listed_and_filtered(
         self,
@@ -248,7 +253,7 @@ class TestUploads:
         with self.chunked() as client:
             client.push(ref(registry), source, top)
             assert client.resolve(ref(registry), AMD64).descriptor.digest == top.digest
-        assert len(put_requests(registry, "PATCH", "/uploads/")) == 5
+        assert len(requests(registry, "PATCH", "/uploads/")) == 5
 
     def test_a_chunk_that_breaks_off_is_resumed_where_the_registry_is(
         self, registry: Registry, source: MemorySink, top: Descriptor
@@ -257,7 +262,7 @@ class TestUploads:
         with self.chunked() as client:
             client.push(ref(registry), source, top)
             assert client.resolve(ref(registry), AMD64).descriptor.digest == top.digest
-        assert put_requests(registry, "GET", "/uploads/")
+        assert requests(registry, "GET", "/uploads/")
 
     def test_an_upload_that_breaks_off_begins_anew(
         self, registry: Registry, client: RegistryClient, source: MemorySink, top: Descriptor
@@ -273,8 +278,8 @@ class TestUploads:
         with pytest.raises(RegistryError) as caught:
             client.push(ref(registry), source, top)
         assert "DIGEST_INVALID" in caught.value.codes
-        assert put_requests(registry, "DELETE", "/uploads/")
-        assert not put_requests(registry, "PUT", "/manifests/")
+        assert requests(registry, "DELETE", "/uploads/")
+        assert not requests(registry, "PUT", "/manifests/")
 
     def test_a_least_chunk_size_of_the_registry_is_kept(
         self, registry: Registry, source: MemorySink, top: Descriptor
@@ -286,7 +291,7 @@ class TestUploads:
         )
         with self.chunked() as client:
             client.push(ref(registry), source, top)
-        assert len(put_requests(registry, "PATCH", "/uploads/")) == 3  # 2 and 1 MiB, 2 MiB
+        assert len(requests(registry, "PATCH", "/uploads/")) == 3  # 2 and 1 MiB, 2 MiB
 
     def test_an_upload_location_on_another_host_gets_no_token(
         self, source: MemorySink, top: Descriptor
@@ -471,10 +476,7 @@ class TestStore:
         top: Descriptor,
         tmp_path: Path,
     ) -> None:
-        layout = Layout(tmp_path)
-        layout.create()
-        content = ContentStore(layout)
-        before = len(registry.requests)
+        content, before = store(tmp_path), len(registry.requests)
         threads = [
             threading.Thread(target=client.fetch_all, args=(pushed, layers(source, top), content))
             for _ in range(4)
@@ -497,16 +499,14 @@ class TestStore:
         top: Descriptor,
         tmp_path: Path,
     ) -> None:
-        layout = Layout(tmp_path)
-        layout.create()
         layer = layers(source, top)[0]
         registry.inject(Fault(Drop(after_bytes=2_000_000), method="GET", path="/blobs/", count=None))
         with pytest.raises(TransferFailed):
-            client.fetch(pushed, layer, ContentStore(layout))
+            client.fetch(pushed, layer, store(tmp_path))
         registry.clear_faults()
-        client.fetch(pushed, layer, ContentStore(layout))
+        client.fetch(pushed, layer, store(tmp_path))
         assert registry.requests[-1].status == 206
-        assert ContentStore(layout).read(layer, 10 << 20) == LAYERS[0]
+        assert store(tmp_path).read(layer, 10 << 20) == LAYERS[0]
 
     def test_a_wrong_digest_leaves_the_store_clean_and_the_next_attempt_succeeds(
         self,
@@ -517,9 +517,7 @@ class TestStore:
         top: Descriptor,
         tmp_path: Path,
     ) -> None:
-        layout = Layout(tmp_path)
-        layout.create()
-        content, layer = ContentStore(layout), layers(source, top)[0]
+        content, layer = store(tmp_path), layers(source, top)[0]
         registry.inject(Fault(Corrupt(at=99), method="GET", path="/blobs/"))
         with pytest.raises(DigestMismatch):
             client.fetch(pushed, layer, content)
@@ -567,7 +565,7 @@ class TestMirrors:
     ) -> None:
         with Registry(upstream=registry.address) as mirror:
             config = RegistryConfig(
-                retries=FAST, timeouts=SHORT, mirrors=(Mirror(url=mirror.url, registry=registry.address),)
+                retries=FAST, mirrors=(Mirror(url=mirror.url, registry=registry.address),)
             )
             with RegistryClient(config) as client:
                 found = client.resolve(pushed, AMD64)
@@ -578,16 +576,6 @@ class TestMirrors:
             assert [sink.blobs[layer.digest] for layer in found.manifest.layers] == LAYERS
 
 
-def test_a_dead_registry_is_reported_soon_and_by_name() -> None:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        host = f"127.0.0.1:{sock.getsockname()[1]}"
-    started = time.monotonic()
-    with RegistryClient() as client, pytest.raises(TransferFailed, match=host):
-        client.describe(Reference.parse(f"{host}/app:1"))
-    assert time.monotonic() - started < 3
-
-
 def test_uploads_that_were_cancelled_by_anothers_error_are_given_up_with_the_registry(
     registry: Registry, source: MemorySink, top: Descriptor
 ) -> None:
@@ -596,6 +584,9 @@ def test_uploads_that_were_cancelled_by_anothers_error_are_given_up_with_the_reg
     registry.inject(Fault(Status(400), method="PUT", path=second.digest.replace(":", "%3A"), count=None))
     with RegistryClient(RegistryConfig(retries=FAST)) as client, pytest.raises(RegistryError):
         client.push(ref(registry), source, top)
-    begun = len(put_requests(registry, "POST", "/uploads/"))
-    finished = [record for record in registry.requests if record.method == "PUT" and record.status == 201]
-    assert len(put_requests(registry, "DELETE", "/uploads/")) == begun - len(finished)
+    ended = {
+        record.path.partition("?")[0]
+        for record in registry.requests
+        if record.method == "DELETE" or (record.method == "PUT" and record.status == 201)
+    }
+    assert len(ended) == len(requests(registry, "POST", "/uploads/"))

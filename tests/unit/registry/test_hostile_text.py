@@ -52,12 +52,12 @@ def test_challenges_that_were_written_by_the_rules_are_read_back(
 
 
 def test_long_hostile_headers_take_no_long_time() -> None:
-    started = time.monotonic()
+    started = time.process_time()
     for pattern in ('a="', "a,", 'Bearer realm="\\', "a=b,", " \t", "a a ", '"'):
         parse_challenges([pattern * (16_000 // len(pattern))])
         redact_url("https://x/?" + pattern * 1000)
         printable(pattern * 100_000)
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
 
 
 @given(st.text(max_size=300) | st.from_regex(r"https?://[ -~]{0,60}", fullmatch=True))

@@ -84,6 +84,16 @@ def reference(host: str) -> Reference:
     return Reference.parse(f"{host}/app:1")
 
 
+def test_a_dead_registry_is_reported_soon_and_by_name() -> None:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{sock.getsockname()[1]}"
+    started = time.monotonic()
+    with RegistryClient() as client, pytest.raises(TransferFailed, match=host):
+        client.describe(Reference.parse(f"{host}/app:1"))
+    assert time.monotonic() - started < 3
+
+
 def test_an_endless_body_is_cut_off() -> None:
     def endless(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
