@@ -16,6 +16,7 @@ caller and helper; its channel is closed once it has started.
 from __future__ import annotations
 
 import binascii
+import fcntl
 import os
 import resource  # noqa: F401  (os.wait4 imports it when first called, which costs half a millisecond)
 import select
@@ -108,6 +109,9 @@ class _Monitor:
 
     def start(self) -> None:
         """Clone the process and wait until it executes the program. Raises LaunchError and others."""
+        # Held until this process ends, so that others know it lives before it has said so; and the monitor
+        # of the last run lets go of the cgroups before this one takes them.
+        fcntl.flock(self.directory, fcntl.LOCK_EX)
         syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
         outline = plan.outline(self.params["spec"], self.params)
         self.has_own_pids = outline.has_own_pids
@@ -136,8 +140,11 @@ class _Monitor:
 
     def _seccomp(self) -> bytes:
         if "seccomp" in self.fds:
-            with open(self.fds["seccomp"], "rb", closefd=False) as file:
-                return file.read()
+            # The descriptor is shared with other launches, and its offset with it.
+            program = os.pread(self.fds["seccomp"], os.fstat(self.fds["seccomp"]).st_size, 0)
+            if not program:
+                raise errors.LaunchError("the system call filter is empty", step="seccomp", reason="empty")
+            return program
         return binascii.a2b_base64(self.params.get("seccomp_b64") or "")
 
     def _clone(self, outline: plan.Outline) -> None:
@@ -161,17 +168,21 @@ class _Monitor:
         if self.pid == 0:
             os.close(self_go)  # else our own copy would keep the monitor's death from being seen
             child.run(self.params, seccomp, Context(monitor=me, go=go, error=report, fds=given, trees=trees))
-        for fd in (me, go, report, *given.values(), *trees, *((born_in,) if born_in >= 0 else ())):
+        for fd in (me, report, *given.values(), *trees, *((born_in,) if born_in >= 0 else ())):
             os.close(fd)
         reached("start.init.cloned")
         self._hold_mounts()
         try:
             self._map_ids(outline)
             cgroup.enter(self.cgroup, self.pid)
+            # Our own reading end is still open: a clone that failed already must not kill us by SIGPIPE.
             os.write(self_go, b"g")
-        except BrokenPipeError:
-            pass  # it ended already; its report says why
+        except errors.LaunchError:
+            if not pidfd.has_ended(self.pidfd):
+                raise
+            # It failed first; what it reports is the cause.
         finally:
+            os.close(go)
             os.close(self_go)
         self.fields.update(pid=self.pid, pid_start=pidfd.start_time(self.pid))
 
@@ -415,7 +426,8 @@ class _Monitor:
             finished_at_ns=time.time_ns(),
             log_lost_bytes=self.log.lost_bytes,
         )
-        if not self.params.get("auto_remove"):
+        if not (self.is_owned and self.params.get("auto_remove")):
+            # Others may wait for a detached one; an owned one's exit is the caller's alone.
             self._write_status()
         reached("stop.status.written")
         is_whole = self._send_exited(code, was_oom, figures)

@@ -106,6 +106,11 @@ def execute(context: Context, args: tuple[bytes, ...]) -> None:
 
 def supervise(context: Context, args: tuple[bytes, ...]) -> None:
     """Be a small init: run the program as a child, reap, forward signals, end as it ends."""
+    # This process never executes anything, so closing on execve is not enough: it must hold nothing now.
+    if context.error != 3:
+        os.dup2(context.error, 3, inheritable=False)
+        context.error = 3
+    syscalls.close_range(4, 0xFFFFFFFF, 0)
     initproc.run(lambda: execute(context, args), context.error)
 
 
