@@ -14,7 +14,7 @@ STATEMENTS = {
     "python alone": "pass",
     "import pycontainer": "import pycontainer",
     "and the name run": "import pycontainer; pycontainer.run",
-    "import docker's peer httpx": "import httpx",
+    "import httpx, for comparison": "import httpx",
 }
 
 

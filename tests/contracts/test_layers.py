@@ -20,7 +20,13 @@ LEVELS = (
 HELPER_SIDE = {"errors", "checkpoints", "kernel", "layers", "launcher"}
 # The seam to the kernel has no single front door: each of its modules is one (mounts, capabilities ...).
 # The helper's two halves are entered by the module that runs: the client here, the jobs there.
-DOORS = {"pycontainer.launcher.client", "pycontainer.layers.jobs", "pycontainer.layers.codecs"}
+# The runtime-spec's models cost 40 ms to make, which only those that run containers should pay.
+DOORS = {
+    "pycontainer.launcher.client",
+    "pycontainer.layers.codecs",
+    "pycontainer.layers.jobs",
+    "pycontainer.oci.runtime",
+}
 
 
 def _part(dotted: str) -> str:
