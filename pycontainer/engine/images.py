@@ -13,6 +13,7 @@ import attrs
 
 from pycontainer.engine import views
 from pycontainer.engine.engine import Engine, current_engine
+from pycontainer.engine.progress import shown
 from pycontainer.engine.pulling import import_view, pull
 from pycontainer.errors import BadReference, InvalidInput, NotFound
 from pycontainer.oci import Platform, Reference
@@ -75,7 +76,8 @@ class Image:
         engine = engine or current_engine()
         name = Reference.parse(reference)
         wanted = None if platform is None else Platform.parse(platform)
-        return cls(engine, pull(engine, name, wanted, on_event))
+        with _shown(engine, on_event) as emit:
+            return cls(engine, pull(engine, name, wanted, emit))
 
     @classmethod
     def get(cls, key: str, *, engine: Engine | None = None) -> Image:
@@ -262,12 +264,12 @@ class Image:
         target = Reference.parse(reference or self.name)
         own = [Reference.parse(tag) for tag in self.tags]
         siblings = [name.path for name in own if name.domain == target.domain and name.path != target.path]
-        with self._engine.store.lease(f"push {target}"):
+        with self._engine.store.lease(f"push {target}"), _shown(self._engine, on_event) as emit:
             return self._engine.registries.push(
                 target,
                 self._engine.store.content,
                 self.view.descriptor,
-                on_event=on_event,
+                on_event=emit,
                 mount_from=siblings,
             )
 
@@ -322,6 +324,16 @@ class Image:
 
     def __repr__(self) -> str:
         return f"Image({self.name!r}, id={self.id[:19]!r})"
+
+
+@contextmanager
+def _shown(engine: Engine, on_event: OnEvent | None) -> Iterator[OnEvent | None]:
+    """The caller's own receiver of events, else one that draws where someone watches."""
+    if on_event is not None:
+        yield on_event
+        return
+    with shown(engine.config.progress) as drawn:
+        yield drawn
 
 
 _Images: TypeAlias = list[Image]  # inside the class, `list` is its own method
