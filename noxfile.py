@@ -6,6 +6,8 @@ the test command does; otherwise nox makes one per session.
 
 from __future__ import annotations
 
+import sys
+
 import nox
 
 nox.options.sessions = ["lint", "types", "unit"]
@@ -21,24 +23,29 @@ def _install(session: nox.Session, extra: str) -> None:
         session.install("-e", f".[{extra}]")
 
 
+def _python(session: nox.Session, *arguments: str) -> None:
+    """Run the session's interpreter; without a sandbox that is nox's own, whatever the path says."""
+    session.run("python" if session.virtualenv.is_sandboxed else sys.executable, *arguments, external=True)
+
+
 def _pytest(session: nox.Session, *arguments: str) -> None:
     _install(session, "test")
-    session.run("python", "-m", "pytest", *arguments, *session.posargs)
+    _python(session, "-m", "pytest", *arguments, *session.posargs)
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style and formatting."""
     _install(session, "dev")
-    session.run("ruff", "check", *PATHS)
-    session.run("ruff", "format", "--check", *PATHS)
+    _python(session, "-m", "ruff", "check", *PATHS)
+    _python(session, "-m", "ruff", "format", "--check", *PATHS)
 
 
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types, strictly."""
     _install(session, "dev")
-    session.run("mypy")
+    _python(session, "-m", "mypy")
 
 
 @nox.session
@@ -82,18 +89,18 @@ def bench(session: nox.Session) -> None:
     """Measure start, import, memory and removal beside the installed rivals; `-- pull` for one of them."""
     _install(session, "test")
     for name in session.posargs or ("imports", "start", "memory", "remove"):
-        session.run("python", "-m", f"benchmarks.{name}")
+        _python(session, "-m", f"benchmarks.{name}")
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation; a warning is an error."""
     _install(session, "docs")
-    session.run("python", "-m", "sphinx", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
+    _python(session, "-m", "sphinx", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
 
 
 @nox.session
 def generate(session: nox.Session) -> None:
     """Write the generated files, or with `-- --check` say whether they are current."""
     _install(session, "test")
-    session.run("python", "-m", "pycontainer.options.derive", *(session.posargs or ["--write"]))
+    _python(session, "-m", "pycontainer.options.derive", *(session.posargs or ["--write"]))
