@@ -14,7 +14,7 @@ import attrs
 from pycontainer.engine import views
 from pycontainer.engine.engine import Engine, current_engine
 from pycontainer.engine.progress import shown
-from pycontainer.engine.pulling import import_view, pull
+from pycontainer.engine.pulling import import_view, pull, unpack_again
 from pycontainer.errors import BadReference, InvalidInput, NotFound
 from pycontainer.oci import Platform, Reference
 
@@ -340,11 +340,16 @@ _Images: TypeAlias = list[Image]  # inside the class, `list` is its own method
 
 
 def resolve_image(engine: Engine, image: str | Image, options: RunOptions) -> Image:
-    """The image to run: as given, from the store, or pulled as options.pull says."""
+    """The image to run, ready to be: as given, from the store, or pulled as options.pull says."""
+    chosen = _choose(engine, image, options)
+    if engine.store.is_unpacked(chosen._record):
+        return chosen
+    return Image(engine, unpack_again(engine, chosen._record, chosen.view))
+
+
+def _choose(engine: Engine, image: str | Image, options: RunOptions) -> Image:
     if isinstance(image, Image):
-        if image._engine.root != engine.root:
-            return Image.get(image.id, engine=engine)
-        return image
+        return image if image._engine.root == engine.root else Image.get(image.id, engine=engine)
     if options.pull != "always":
         try:
             record = engine.store.find_image(image)

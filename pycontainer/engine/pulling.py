@@ -11,6 +11,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
 from pycontainer.checkpoints import reached
 from pycontainer.image import ImageView, OnEvent, Progress
 from pycontainer.registry import Cancellation
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from pycontainer.engine.engine import Engine
     from pycontainer.oci import Descriptor, Digest, Platform, Reference
 
-__all__ = ["KILL_POINTS", "import_view", "pull"]
+__all__ = ["KILL_POINTS", "import_view", "pull", "unpack_again"]
 
 KILL_POINTS = (
     "pull.manifest.resolved",  # nothing is written yet
@@ -64,6 +66,17 @@ def import_view(
     record = store.state.images.put(record, [str(name) for name in names])
     store.sync_later()
     return record
+
+
+def unpack_again(engine: Engine, record: ImageRecord, view: ImageView) -> ImageRecord:
+    """Unpack the layers that a power cut took, from the blobs. Raises NotFound when these are gone, too."""
+    store = engine.store
+    with store.lease(f"unpack {record.id}") as lease:
+        keys = store.unpack(_to_unpack(view), lease=lease)
+        layers = tuple(evolve(layer, snapshot=key) for layer, key in zip(record.layers, keys, strict=True))
+        stored = store.state.images.put(evolve(record, layers=layers))
+        store.sync_later()
+    return stored
 
 
 def _transfer_and_unpack(
