@@ -69,13 +69,13 @@ def compat(session: nox.Session) -> None:
 @nox.session(name="property")
 def properties(session: nox.Session) -> None:
     """Check properties on generated inputs."""
-    _pytest(session, "tests/property", "-m", "not fuzz", "-n", "2")
+    _pytest(session, "tests/property", "-n", "2")
 
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
     """Feed mutated inputs to the parsers, for a bounded time."""
-    _pytest(session, "tests/property", "-m", "fuzz", "-n", "2")
+    _pytest(session, "tests/fuzz", "-n", "2")
 
 
 @nox.session

@@ -45,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         kind = item.path.relative_to(Path(__file__).parent).parts[0]
-        if kind in {"integration", "compat", "guest", "property"}:
+        if kind in {"integration", "compat", "guest", "property", "fuzz"}:
             item.add_marker(kind)
 
 
