@@ -127,11 +127,23 @@ def mask(context: Context, paths: tuple[bytes, ...]) -> None:
             continue
         if context.masks < 0:
             context.masks = _empty_tree()
+            if syscalls.kernel_version() < (6, 15):
+                _hang(context.masks)
         kind = b"directory" if stat.S_ISDIR(os.fstat(spot).st_mode) else b"file"
         cover = mounts.clone(context.masks, path=kind)
         mounts.attach(cover, spot)
         os.close(cover)
         os.close(spot)
+
+
+def _hang(tree: int) -> None:
+    """Attach a tree in this namespace, on the host's /sys, which the pivot lets go of.
+
+    Before Linux 6.15 open_tree(2) copies mounts of the caller's own namespace only.
+    """
+    spot = os.open(b"/sys", os.O_PATH | os.O_DIRECTORY)
+    mounts.attach(tree, spot)
+    os.close(spot)
 
 
 def _empty_tree() -> int:
