@@ -1,4 +1,4 @@
-"""Images exchanged with docker, podman, skopeo and umoci through Debian's docker-registry and through ours."""
+"""Images exchanged with docker, podman, skopeo and umoci by registry and by file."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 
 import pycontainer as pc
 from pycontainer.errors import AuthDenied
 from pycontainer.oci import mediatype
 from tests.support import peers, rich_image
-from tests.support.images import tar_of
 from tests.support.layers import describe, merged
 from tests.support.needs import needs
 from tests.support.peers import PASSWORD, USER, Docker, Namespace, Podman, Skopeo
@@ -26,6 +24,11 @@ pytestmark = [
     pytest.mark.timeout(180),
 ]
 Tree = dict[str, tuple[Any, ...]]
+FORMS = pytest.mark.parametrize(
+    ("form", "compression"),
+    [("oci", "gzip"), ("v2s2", "gzip"), ("oci", "zstd")],
+    ids=["oci gzip", "schema 2 gzip", "oci zstd"],
+)
 
 
 @pytest.fixture(scope="session")
@@ -109,8 +112,9 @@ def assert_same(ours: Tree, theirs: Tree) -> None:
     assert sorted(ours) == sorted(theirs)
     for path, entry in theirs.items():
         # A directory's time is the layer's where it lists it; else each engine touches it in its own order.
-        times = slice(4, 5 if not entry[0].startswith("0o40") else 4)
-        assert ours[path][:4] + ours[path][times] + ours[path][5:] == entry[:4] + entry[times] + entry[5:], path
+        skipped = 4 if entry[0].startswith("0o40") else None
+        mine = [fact for index, fact in enumerate(ours[path]) if index != skipped]
+        assert mine == [fact for index, fact in enumerate(entry) if index != skipped], path
 
 
 def check(image: pc.Image, engine: pc.Engine, scratch: Path, expected: Tree) -> None:
@@ -129,12 +133,24 @@ def compressions(manifest: Mapping[str, Any]) -> set[str]:
 
 
 @needs("umoci")
+def test_the_image_that_is_compared_has_one_of_everything(by_umoci: Tree) -> None:
+    modes = {path: int(entry[0], 8) for path, entry in by_umoci.items()}
+    assert modes["bin/su"] == 0o104755
+    assert modes["turned"] == 0o42711
+    assert by_umoci["usr/sbin/bind"][5] == {"security.capability": rich_image.CAPABILITY}
+    assert by_umoci["usr/sbin/noted"][5] == {"user.note": b"kept"}
+    assert by_umoci["srv/big-owner"][1:3] == (2_000_000_000, 1)
+    assert len({by_umoci[f"srv/{name}"][6] for name in ("one", "two", "three")}) == 1
+    assert f"srv/{rich_image.LONG}" in by_umoci
+    assert not {"gone", "old/hidden", "old/deep", "var/spool/removed"} & set(by_umoci)
+    assert {"old/seen", "var/spool/kept", "turned/inside"} <= set(by_umoci)
+
+
+@needs("umoci")
 class TestPulledByUs:
     """What others pushed to docker-registry has, here, the tree umoci unpacks."""
 
-    @pytest.mark.parametrize(
-        ("form", "compression"), [("oci", "gzip"), ("v2s2", "gzip"), ("oci", "zstd")], ids="-".join
-    )
+    @FORMS
     def test_what_skopeo_pushed(
         self, debian: str, skopeo: Skopeo, rich: Path, by_umoci: Tree, engine: pc.Engine, tmp_path: Path,
         form: str, compression: str,
@@ -152,9 +168,7 @@ class TestPulledByUs:
         check(pc.Image.pull(name), engine, tmp_path / "look", by_umoci)
 
     @needs("podman")
-    @pytest.mark.parametrize(
-        ("form", "compression"), [("oci", "gzip"), ("v2s2", "gzip"), ("oci", "zstd")], ids="-".join
-    )
+    @FORMS
     def test_what_podman_pushed(
         self, debian: str, podman: Podman, skopeo: Skopeo, rich: Path, by_umoci: Tree, engine: pc.Engine,
         tmp_path: Path, form: str, compression: str,
@@ -177,3 +191,268 @@ class TestPulledByUs:
         image = pc.Image.pull(name)
         assert image.id == docker.id_of(name)
         check(image, engine, tmp_path / "look", by_umoci)
+
+
+@pytest.fixture(scope="session")
+def seen_by_all(rich: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """What a container of the rich image prints of its own files, here."""
+    with pc.Engine(tmp_path_factory.mktemp("seen") / "store"):
+        image = pc.Image.load(rich)[0]
+        return pc.run(image, ["sh", "-c", rich_image.LISTING]).check().stdout
+
+
+@pytest.fixture
+def embedded() -> Iterator[pc.Registry]:
+    """A registry of ours."""
+    with pc.Registry() as made:
+        yield made
+
+
+@pytest.fixture(params=["docker-registry", "pycontainer"])
+def registry(request: pytest.FixtureRequest, debian: str, embedded: pc.Registry) -> str:
+    """Address of a registry: Debian's, then ours."""
+    return debian if request.param == "docker-registry" else embedded.address
+
+
+def rich_one(_directory: Path, rich: Path) -> pc.Image:
+    return pc.Image.load(rich)[0]
+
+
+def of_a_directory(directory: Path, _rich: Path) -> pc.Image:
+    (directory / "made/bin").mkdir(parents=True)
+    (directory / "made/bin/busybox").write_bytes(Path("/bin/busybox").read_bytes())
+    (directory / "made/bin/busybox").chmod(0o755)
+    (directory / "made/bin/sh").symlink_to("busybox")
+    return pc.Image.from_directory(directory / "made", cmd=["/bin/sh", "-c", "echo a directory"])
+
+
+def of_the_host(_directory: Path, _rich: Path) -> pc.Image:
+    return pc.Image.from_host(["sh", "echo", "id"], cmd=["sh", "-c", "id -u; echo of the host"])
+
+
+MADE = pytest.mark.parametrize(
+    ("make", "says"),
+    [(rich_one, rich_image.SAYS), (of_a_directory, b"a directory\n"), (of_the_host, b"0\nof the host\n")],
+    ids=["loaded", "from_directory", "from_host"],
+)
+
+
+class TestPushedByUs:
+    """What we push to docker-registry and to our own registry is an image to everybody."""
+
+    @MADE
+    @needs("podman", "dockerd", "containerd", "docker")
+    def test_podman_and_docker_pull_and_run_it_and_skopeo_reads_it(
+        self, registry: str, podman: Podman, docker: Docker, skopeo: Skopeo, rich: Path, engine: pc.Engine,
+        tmp_path: Path, make: Callable[[Path, Path], pc.Image], says: bytes,
+    ) -> None:  # fmt: skip
+        name = f"{registry}/ours/{make.__name__}:1"
+        image = make(tmp_path, rich)
+        digest = image.push(name)
+        told = skopeo.inspect(name)
+        assert (told["Digest"], told["Os"], told["RepoTags"]) == (digest, "linux", ["1"])
+        assert podman.pull(name) == docker.pull(name) == image.id
+        assert podman.run(name) == docker.run(name) == pc.run(image).check().stdout == says
+
+    @needs("podman", "dockerd", "containerd", "docker")
+    def test_containers_of_all_three_see_the_same_files(
+        self, registry: str, podman: Podman, docker: Docker, rich: Path, engine: pc.Engine,
+        seen_by_all: bytes,
+    ) -> None:  # fmt: skip
+        name = f"{registry}/ours/listed:1"
+        pc.Image.load(rich)[0].push(name)
+        podman.pull(name)
+        docker.pull(name)
+        look = ["sh", "-c", rich_image.LISTING]
+        assert b"srv/big-owner regular file 600 2000000000 1" in seen_by_all
+        assert podman.run(name, *look) == seen_by_all
+        assert docker.run(name, *look) == seen_by_all
+
+
+class TestOurRegistry:
+    """docker, podman and skopeo use the embedded registry unchanged."""
+
+    @needs("dockerd", "containerd", "docker", "umoci")
+    def test_docker_pushes_and_pulls(
+        self, embedded: pc.Registry, docker: Docker, skopeo: Skopeo, rich: Path, by_umoci: Tree,
+        engine: pc.Engine, tmp_path: Path,
+    ) -> None:  # fmt: skip
+        name = f"{embedded.address}/docker/rich:1"
+        skopeo("copy", f"oci:{rich}:latest", f"docker-archive:{tmp_path}/rich.tar:{name}")
+        docker.load(tmp_path / "rich.tar")
+        docker.push(name)
+        pushed = docker.id_of(name)
+        docker.forget()
+        assert docker.pull(name) == pushed
+        assert docker.run(name) == rich_image.SAYS
+        docker("tag", name, f"{embedded.address}/docker/mounted:2")
+        docker.push(f"{embedded.address}/docker/mounted:2")
+        check(pc.Image.pull(f"{embedded.address}/docker/mounted:2"), engine, tmp_path / "look", by_umoci)
+
+    @FORMS
+    @needs("podman", "umoci")
+    def test_podman_pushes_and_pulls(
+        self, embedded: pc.Registry, podman: Podman, skopeo: Skopeo, rich: Path, by_umoci: Tree,
+        engine: pc.Engine, tmp_path: Path, form: str, compression: str,
+    ) -> None:  # fmt: skip
+        name = f"{embedded.address}/podman/{form}-{compression}:1"
+        podman("tag", podman.pull(f"oci:{rich}:latest").removeprefix("sha256:"), name)
+        podman.push(name, "--format", form, "--compression-format", compression)
+        assert compressions(manifest_of(skopeo, name)) == {compression}
+        podman.forget()
+        podman.pull(name)
+        assert podman.run(name) == rich_image.SAYS
+        check(pc.Image.pull(name), engine, tmp_path / "look", by_umoci)
+
+    @needs("umoci")
+    def test_skopeo_copies_from_docker_registry_to_it_and_back(
+        self, debian: str, embedded: pc.Registry, skopeo: Skopeo, rich: Path, by_umoci: Tree,
+        engine: pc.Engine, tmp_path: Path,
+    ) -> None:  # fmt: skip
+        there, here, back = f"{debian}/a/b:1", f"{embedded.address}/c:2", f"{debian}/d/e/f:3"
+        skopeo.push(rich, there)
+        insecure = ("--src-tls-verify=false", "--dest-tls-verify=false")
+        skopeo("copy", *insecure, f"docker://{there}", f"docker://{here}")
+        skopeo("copy", *insecure, f"docker://{here}", f"docker://{back}")
+        digests = {skopeo.inspect(name)["Digest"] for name in (there, here, back)}
+        assert digests == {pc.Image.pull(back).digest}
+        check(pc.Image.get(back), engine, tmp_path / "look", by_umoci)
+
+
+class TestArchives:
+    """Files that one engine writes and another reads."""
+
+    @needs("dockerd", "containerd", "docker")
+    @MADE
+    def test_docker_loads_what_we_save(
+        self, docker: Docker, rich: Path, engine: pc.Engine, tmp_path: Path,
+        make: Callable[[Path, Path], pc.Image], says: bytes,
+    ) -> None:  # fmt: skip
+        image = make(tmp_path, rich).tag("saved/by-us:1")
+        image.save(tmp_path / "saved.tar", format="docker-archive")
+        docker.load(tmp_path / "saved.tar")
+        assert docker.id_of("saved/by-us:1") == image.id
+        assert docker.run("saved/by-us:1") == says
+
+    @needs("podman")
+    @pytest.mark.parametrize("kind", ["docker-archive", "oci-archive"])
+    @MADE
+    def test_podman_loads_what_we_save(
+        self, podman: Podman, rich: Path, engine: pc.Engine, tmp_path: Path, kind: Any,
+        make: Callable[[Path, Path], pc.Image], says: bytes,
+    ) -> None:  # fmt: skip
+        image = make(tmp_path, rich).tag("example.org/saved/by-us:1")
+        image.save(tmp_path / "saved.tar", format=kind)
+        podman.load(tmp_path / "saved.tar")
+        assert podman.id_of("example.org/saved/by-us:1") == image.id
+        assert podman.run("example.org/saved/by-us:1") == says
+
+    @needs("dockerd", "containerd", "docker", "umoci")
+    def test_we_load_what_docker_saves(
+        self, docker: Docker, skopeo: Skopeo, rich: Path, by_umoci: Tree, engine: pc.Engine, tmp_path: Path
+    ) -> None:
+        skopeo("copy", f"oci:{rich}:latest", f"docker-archive:{tmp_path}/rich.tar:by/docker:1")
+        docker.load(tmp_path / "rich.tar")
+        docker("tag", "by/docker:1", "by/docker:2")
+        docker("save", "--output", tmp_path / "saved.tar", "by/docker:1", "by/docker:2")
+        (image,) = pc.Image.load(tmp_path / "saved.tar")
+        assert image.id == docker.id_of("by/docker:1")
+        assert image.tags == ("by/docker:1", "by/docker:2")
+        check(image, engine, tmp_path / "look", by_umoci)
+
+    @needs("podman", "umoci")
+    @pytest.mark.parametrize("kind", ["docker-archive", "oci-archive", "oci-dir"])
+    def test_we_load_what_podman_saves(
+        self, podman: Podman, rich: Path, by_umoci: Tree, engine: pc.Engine, tmp_path: Path, kind: str
+    ) -> None:
+        name = "example.org/by/podman:1"
+        podman("tag", podman.pull(f"oci:{rich}:latest").removeprefix("sha256:"), name)
+        podman("save", "--quiet", "--format", kind, "--output", tmp_path / "saved", name)
+        (image,) = pc.Image.load(tmp_path / "saved")
+        check(image, engine, tmp_path / "look", by_umoci)
+
+    @needs("umoci")
+    @pytest.mark.parametrize("kind", ["docker-archive", "oci-archive", "oci"])
+    def test_we_load_what_skopeo_copies(
+        self, skopeo: Skopeo, rich: Path, by_umoci: Tree, engine: pc.Engine, tmp_path: Path, kind: str
+    ) -> None:
+        skopeo("copy", f"oci:{rich}:latest", f"{kind}:{tmp_path}/copied:by/skopeo:1")
+        (image,) = pc.Image.load(tmp_path / "copied")
+        assert image.tags == ("by/skopeo:1",)
+        check(image, engine, tmp_path / "look", by_umoci)
+
+    @needs("umoci")
+    def test_skopeo_reads_the_layout_we_save(
+        self, skopeo: Skopeo, rich: Path, by_umoci: Tree, engine: pc.Engine, tmp_path: Path
+    ) -> None:
+        image = rich_one(tmp_path, rich).tag("example.org/laid/out:1")
+        image.save(tmp_path / "saved", format="oci-layout")
+        skopeo("copy", f"oci:{tmp_path}/saved:example.org/laid/out:1", f"oci:{tmp_path}/copied:1")
+        (copied,) = pc.Image.load(tmp_path / "copied")
+        assert copied == image
+
+
+PULL = """
+import sys
+import pycontainer as pc
+with pc.Engine(sys.argv[1]):
+    try:
+        print(pc.Image.pull(sys.argv[2]).id)
+    except pc.errors.AuthDenied as error:
+        sys.exit(f"denied: {error}")
+"""
+
+
+class TestAccounts:
+    """docker-registry with an htpasswd file."""
+
+    @pytest.fixture
+    def private(self, guarded: str, skopeo: Skopeo, rich: Path) -> str:
+        name = f"{guarded}/private/rich:1"
+        skopeo.push(rich, name, "--dest-creds", f"{USER}:{PASSWORD}")
+        return name
+
+    def test_the_account_of_the_configuration_pushes_and_pulls(
+        self, guarded: str, private: str, tmp_path: Path
+    ) -> None:
+        account = pc.Credentials(username=USER, password=PASSWORD)
+        with pc.Engine(tmp_path / "store", registry=pc.RegistryConfig(credentials={guarded: account})):
+            image = pc.Image.pull(private)
+            image.push(f"{guarded}/private/again:1")
+            assert pc.run(f"{guarded}/private/again:1").check().stdout == rich_image.SAYS
+
+    @pytest.mark.parametrize("password", [None, "wr0ng-one"], ids=["none", "wrong"])
+    def test_without_the_right_password_nothing_is_pulled(
+        self, guarded: str, private: str, tmp_path: Path, password: str | None
+    ) -> None:
+        accounts = {guarded: pc.Credentials(username=USER, password=password)} if password else {}
+        config = pc.RegistryConfig(credentials=accounts)
+        with pc.Engine(tmp_path / "store", registry=config) as engine:
+            with pytest.raises(AuthDenied, match=guarded) as caught:
+                pc.Image.pull(private)
+            assert password is None or password not in str(caught.value)
+            assert pc.Image.list() == []
+            assert list(engine.store.content.digests()) == []
+
+    @needs("dockerd", "containerd", "docker")
+    def test_the_file_that_docker_login_wrote_is_used(
+        self, guarded: str, private: str, docker: Docker, tmp_path: Path
+    ) -> None:
+        config = tmp_path / "docker"
+        config.mkdir()
+
+        def pull() -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                [sys.executable, "-c", PULL, str(tmp_path / "store"), private],
+                env={"PATH": "/usr/bin:/bin", "DOCKER_CONFIG": str(config), "HOME": str(tmp_path)},
+                capture_output=True, text=True, timeout=60, check=False,
+            )  # fmt: skip
+
+        denied = pull()
+        assert denied.returncode == 1
+        assert denied.stderr.startswith("denied: ")
+        docker("login", "-u", USER, "--password-stdin", guarded, input=PASSWORD.encode(), config=config)
+        assert guarded in json.loads((config / "config.json").read_text())["auths"]
+        done = pull()
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("sha256:")

@@ -27,7 +27,9 @@ USER, PASSWORD = "me", "s3cret"
 HTPASSWD = f"{USER}:$2b$04$e57mmFkyuezUuas2SrFEQeYnueMfhrnsLl6JURkdIETSCqGPFDjSW\n"
 READY_S = 30.0
 _HIDDEN = "/run /dev/shm /var/lib/containers /var/lib/docker /var/lib/containerd /var/lib/cni /etc/docker"
+# crun refuses cgroups where version 2 is mounted beside version 1.
 _KEEPER = f"""
+! mountpoint -q /sys/fs/cgroup/unified || umount /sys/fs/cgroup/unified || exit 1
 for place in {_HIDDEN}; do [ ! -d $place ] || mount -t tmpfs peers $place || exit 1; done
 echo ready
 exec cat
@@ -243,7 +245,10 @@ class Podman:
 
     def run(self, *words: str) -> bytes:
         """stdout of a container without network."""
-        return self("run", "--rm", "--network", "none", "--cgroups", "disabled", *words)
+        # By default it asks for more open files and processes than the hard limits here may allow.
+        limits = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")
+        options = ("--network", "none", "--cgroups", "disabled", *limits)
+        return self("run", "--rm", *options, *words)
 
     def pull(self, reference: str) -> str:
         """Pull, and return the image's id. reference: with a transport, or a registry's."""
@@ -261,8 +266,9 @@ class Podman:
         return f"sha256:{self('image', 'inspect', '--format', '{{.Id}}', name).decode().strip()}"
 
     def forget(self) -> None:
-        """Remove all images."""
+        """Remove all images, and what it learnt of registries."""
         self("rmi", "--all", "--force")
+        self.space.run("rm", "-rf", "/var/lib/containers/cache")
 
 
 @attrs.frozen
@@ -274,7 +280,7 @@ class Skopeo:
     def __call__(self, *words: str | Path) -> bytes:
         """Run `skopeo …`."""
         # It would otherwise offer a registry any compression of a layer that it saw there before.
-        forget = "rm -rf /var/lib/containers/cache; exec skopeo --insecure-policy \"$@\""
+        forget = 'rm -rf /var/lib/containers/cache; exec skopeo --insecure-policy "$@"'
         return self.space.run("sh", "-c", forget, "skopeo", *words)
 
     def push(self, layout: Path, name: str, *options: str) -> None:
