@@ -293,7 +293,9 @@ def test_choosing_gives_an_entry_of_the_index_or_not_found(index: Index, platfor
         pass
 
 
-@pytest.mark.parametrize("character", [chr(code) for code in range(256)], ids=lambda character: hex(ord(character)))
+@pytest.mark.parametrize(
+    "character", [chr(code) for code in range(256)], ids=lambda character: hex(ord(character))
+)
 def test_no_other_single_character_joins_two_components(character: str) -> None:
     allowed = string.ascii_lowercase + string.digits + "._-/:"
     try:

@@ -174,7 +174,9 @@ class Launcher:
             assert end is None
         return Ended(message=message, directory=Path(params["container_dir"]), pid=pid)
 
-    def failure(self, args: Sequence[str], spec: Mapping[str, Any] | None = None, **changes: Any) -> LaunchError:
+    def failure(
+        self, args: Sequence[str], spec: Mapping[str, Any] | None = None, **changes: Any
+    ) -> LaunchError:
         """Launch what cannot start; the error."""
         job = self.submit(self.params(args, spec, **changes))
         with job:

@@ -7,7 +7,7 @@ import struct
 import subprocess
 import sys
 import threading
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -30,8 +30,8 @@ def test_lines_come_tagged_in_order_and_byte_for_byte(tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(record(b"one\n") + record(b"\xff\x00two", stream=2, at_s=2))
     seen = [(line.stream, line.content, line.at) for line in finished(tmp_path)]
     assert seen == [
-        ("stdout", b"one\n", datetime.fromtimestamp(1, timezone.utc)),
-        ("stderr", b"\xff\x00two", datetime.fromtimestamp(2, timezone.utc)),
+        ("stdout", b"one\n", datetime.fromtimestamp(1, UTC)),
+        ("stderr", b"\xff\x00two", datetime.fromtimestamp(2, UTC)),
     ]
 
 
@@ -77,7 +77,7 @@ def test_one_stream_alone_can_be_asked_for(tmp_path: Path) -> None:
 
 def test_since_and_until_select_by_time(tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(b"".join(record(b"%d" % at, at_s=at) for at in range(1, 6)))
-    since = datetime.fromtimestamp(2, timezone.utc)
+    since = datetime.fromtimestamp(2, UTC)
     assert finished(tmp_path, since=since, until=4).read() == b"234"
 
 

@@ -31,7 +31,6 @@ def put(layout: Layout, data: bytes, media_type: str) -> Descriptor:
     return Descriptor.of(data, media_type)
 
 
-
 def test_a_sound_image_has_no_problems(layout: Layout, view: ImageView) -> None:
     assert messages(layout, view.descriptor) == []
     index = put(layout, encode(Index(manifests=(view.descriptor,))), mediatype.OCI_INDEX)
