@@ -10,26 +10,27 @@ import os
 import signal
 
 _armed: str | None = None
-_victim: int | None = None
+_victims: tuple[int, ...] = ()
 
 
-def arm(name: str | None, victim: int | None = None) -> None:
-    """Kill a process when this one reaches the step of that name; None disarms.
+def arm(name: str | None, *victims: int) -> None:
+    """Kill processes when this one reaches the step of that name; None disarms.
 
-    victim: process id to kill, default the process that reaches the step.
+    victims: process ids to kill, in this order; 0, and the default, is the process that reaches the step.
     """
-    global _armed, _victim
-    _armed, _victim = name, victim
+    global _armed, _victims
+    _armed, _victims = name, victims
 
 
-def armed() -> tuple[str | None, int | None]:
-    """The step armed in this process, and whom it kills."""
-    return _armed, _victim
+def armed() -> tuple[str | int | None, ...]:
+    """The step armed in this process and whom it kills: the arguments of `arm`."""
+    return _armed, *_victims
 
 
 def reached(name: str) -> None:
     """Mark a step; called as `<verb>.<thing>.<past participle>`."""
     if name == _armed:
-        victim = _victim or os.getpid()
+        victims = _victims or (0,)
         arm(None)
-        os.kill(victim, signal.SIGKILL)
+        for victim in victims:
+            os.kill(victim or os.getpid(), signal.SIGKILL)

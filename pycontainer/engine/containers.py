@@ -14,7 +14,7 @@ from pycontainer.engine import launching, views
 from pycontainer.engine.engine import Engine, current_engine, engine_on
 from pycontainer.engine.images import Image, resolve_image
 from pycontainer.engine.logs import Logs
-from pycontainer.engine.state import Observed, await_end, monitor_of, observe
+from pycontainer.engine.state import Observed, await_end, await_start, monitor_of, observe
 from pycontainer.errors import DeadlineExceeded, NotFound, WrongState
 from pycontainer.kernel import pidfd
 from pycontainer.options import RunOptions, parse_run_options, parse_seconds, parse_signal
@@ -22,7 +22,7 @@ from pycontainer.options import RunOptions, parse_run_options, parse_seconds, pa
 if TYPE_CHECKING:
     from pycontainer._generated import RunKwargs
     from pycontainer.launcher import Job
-    from pycontainer.oci.runtime import Spec
+    from pycontainer.oci import runtime as model
     from pycontainer.store import ContainerRecord, Owner
 
 __all__ = ["Container", "this_process"]
@@ -152,7 +152,7 @@ class Container:
         return {**self.image.config.config.labels, **(self._options.labels or {})}
 
     @property
-    def spec(self) -> Spec:
+    def spec(self) -> model.Spec:
         """The runtime-spec it is started with."""
         return launching.spec_of(self._engine, self.id, self._options, self.image.config)
 
@@ -237,6 +237,7 @@ class Container:
         timeout: seconds, default the container's stop_timeout (10); -1 waits for ever. Stopping what does
         not run is no error.
         """
+        await_start(self._directory)
         observed = self._observed
         if observed.state is not runtime.State.RUNNING:
             return
@@ -277,21 +278,20 @@ class Container:
 
         Removing what is gone is no error.
         """
-        record = self._known
-        try:
-            observed = self._observed
-        except NotFound:
-            observed = Observed()
-        if observed.state is runtime.State.RUNNING:
-            runtime.after("force remove" if force else "remove", str(observed.state))
-            self._signal(observed, signals.SIGKILL)
-            self._await_end(_KILL_TIMEOUT_S)
-        if observed.is_lost:
-            self._engine.sweep_cgroups()
-        if self._job is not None:
-            self._job.close()
-            self._job = None
-        self._engine.store.remove_container(record.id)
+        with self._engine.store.container_lock(self.id):
+            await_start(self._directory)
+            try:
+                observed = self._observed
+            except NotFound:
+                observed = Observed()
+            if observed.state is runtime.State.RUNNING:
+                runtime.after("force remove" if force else "remove", str(observed.state))
+                self._signal(observed, signals.SIGKILL)
+                self._await_end(_KILL_TIMEOUT_S)
+            if self._job is not None:
+                self._job.close()
+                self._job = None
+            self._engine.forget_container(self.id)
 
     def logs(
         self,
@@ -333,7 +333,7 @@ class Container:
                 self._engine, record, options, chosen.config, is_owned=True, spec=spec
             )
         except BaseException:
-            self._engine.store.remove_container(record.id)
+            self._engine.forget_container(record.id)
             raise
         self._record = record
         self._engine.own(self)

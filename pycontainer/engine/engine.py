@@ -9,6 +9,7 @@ import select
 import threading
 import time
 import weakref
+from contextlib import ExitStack
 from contextvars import ContextVar, Token
 from pathlib import Path
 from typing import TYPE_CHECKING, final
@@ -23,7 +24,7 @@ from pycontainer.launcher import Helper
 if TYPE_CHECKING:
     from pycontainer.engine.containers import Container
     from pycontainer.image import ImageView
-    from pycontainer.oci.runtime import Spec
+    from pycontainer.oci import runtime as model
     from pycontainer.options import RunOptions
     from pycontainer.registry import RegistryClient
     from pycontainer.runtime import HostFacts
@@ -133,22 +134,29 @@ class Engine:
 
     def sweep_cgroups(self) -> None:
         """Remove the cgroups of containers whose monitor was killed, and what still runs in them."""
-        from pycontainer.engine.state import monitor_of
+        from pycontainer.engine.state import monitor_locked_out
         from pycontainer.runtime import cgroups
 
         store, layout = self.store, self.host.cgroups
-        # Listed before the monitors are looked at: a cgroup is made by one that lives.
         found = cgroups.leftovers(f"/pycontainer/{self.store_tag}", layout)
-        living = set()
-        for container_id in found:
-            try:
-                monitor = monitor_of(store.container_dir(container_id))
-            except FileNotFoundError:
-                monitor = None
-            if monitor is not None:
-                living.add(container_id)
-                os.close(monitor)
-        cgroups.sweep(found, living, layout)
+        with ExitStack() as locks:
+            locked = {name: monitor_locked_out(store.container_dir(name)) for name in found}
+            living = {name for name, lock in locked.items() if not locks.enter_context(lock)}
+            cgroups.sweep(found, living, layout)
+
+    def forget_container(self, container_id: str) -> None:
+        """Remove a container that does not run from the store, and what a killed monitor left of it."""
+        from pycontainer.engine.state import await_start, monitor_locked_out
+        from pycontainer.runtime import cgroups
+
+        directory = self.store.container_dir(container_id)
+        await_start(directory)
+        with monitor_locked_out(directory) as has_no_monitor:
+            if has_no_monitor:
+                layout = self.host.cgroups
+                found = cgroups.leftovers(f"/pycontainer/{self.store_tag}", layout)
+                cgroups.sweep({name: found[name] for name in found if name == container_id}, (), layout)
+            self.store.remove_container(container_id)
 
     def image_view(self, record: ImageRecord) -> ImageView:
         """The documents of an image in this store, kept in memory."""
@@ -168,7 +176,7 @@ class Engine:
         size = content.size(record.manifest_digest)
         return ImageView.load(content, Descriptor(digest=record.manifest_digest, size=size, media_type=""))
 
-    def seccomp_filter(self, options: RunOptions, spec: Spec) -> int | None:
+    def seccomp_filter(self, options: RunOptions, spec: model.Spec) -> int | None:
         """A descriptor of the compiled system call filter, which the engine keeps; None for no filter."""
         from pycontainer.runtime import seccomp_program
 

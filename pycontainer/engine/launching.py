@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from pycontainer.engine.images import Image
     from pycontainer.launcher import Job
     from pycontainer.oci import ImageConfig
-    from pycontainer.oci.runtime import Spec
+    from pycontainer.oci import runtime as model
 
 __all__ = ["KILL_POINTS", "create", "feed", "launch", "network_files", "spec_of"]
 
 KILL_POINTS = (
-    "create.files.written",  # the container is complete
+    "create.files.written",  # everything is there but the row
     "start.launch.requested",  # the helper has the request, the caller has no answer
     "start.launch.answered",
 )
@@ -43,7 +43,7 @@ _NAME_ATTEMPTS = 8
 
 def create(
     engine: Engine, image: Image, options: RunOptions, *, owner: Owner | None = None, reference: str = ""
-) -> tuple[ContainerRecord, Spec]:
+) -> tuple[ContainerRecord, model.Spec]:
     """Record a container and make its directory. Raises AlreadyExists, InvalidOption, NotFound."""
     container_id = new_id()
     # Before anything is made: a container whose spec cannot be built is no container.
@@ -60,26 +60,25 @@ def create(
         auto_remove=options.auto_remove,
         owner=owner,
     )
-    record, directory = _insert(engine, record, is_named=options.name is not None)
-    try:
-        _write_files(directory, network_files(options.hostname or record.id[:12], options))
-    except BaseException:
-        engine.store.remove_container(record.id)
-        raise
+    files = network_files(options.hostname or record.id[:12], options)
+    record = _insert(engine, record, files, is_named=options.name is not None)
     return record, spec
 
 
-def spec_of(engine: Engine, container_id: str, options: RunOptions, config: ImageConfig) -> Spec:
+def spec_of(engine: Engine, container_id: str, options: RunOptions, config: ImageConfig) -> model.Spec:
     """The runtime-spec of a container. Raises InvalidOption, InvalidImage, Unsupported."""
     return runtime.build_spec(
         options, config, engine.host, container_id=container_id, store_tag=engine.store_tag
     )
 
 
-def _insert(engine: Engine, record: ContainerRecord, *, is_named: bool) -> tuple[ContainerRecord, Path]:
+def _insert(
+    engine: Engine, record: ContainerRecord, files: Mapping[str, bytes], *, is_named: bool
+) -> ContainerRecord:
     for attempt in range(_NAME_ATTEMPTS):
         try:
-            return record, engine.store.add_container(record)
+            engine.store.add_container(record, fill=lambda directory: _write_files(directory, files))
+            return record
         except AlreadyExists:
             if is_named or attempt == _NAME_ATTEMPTS - 1:
                 raise
@@ -131,7 +130,7 @@ def launch(
     config: ImageConfig,
     *,
     is_owned: bool,
-    spec: Spec | None = None,
+    spec: model.Spec | None = None,
     stdin: int | None = None,
     inline_output: int = 0,
 ) -> Job:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pycontainer._generated import RunKwargs
     from pycontainer.launcher import Job
     from pycontainer.oci import ImageConfig
-    from pycontainer.oci.runtime import Spec
+    from pycontainer.oci import runtime as model
     from pycontainer.options import RunOptions
     from pycontainer.store import ContainerRecord
 
@@ -64,7 +64,7 @@ def run(
     try:
         result = _run_recorded(engine, record, asked, chosen.config, spec, input, limit_s)
     except BaseException:
-        engine.store.remove_container(record.id)
+        engine.forget_container(record.id)
         raise
     # Its files are the monitor's to remove, off the caller's path.
     engine.store.state.containers.delete(record.id)
@@ -76,7 +76,7 @@ def _run_recorded(
     record: ContainerRecord,
     options: RunOptions,
     config: ImageConfig,
-    spec: Spec,
+    spec: model.Spec,
     given: bytes | IO[bytes] | None,
     limit_s: float | None,
 ) -> RunResult:

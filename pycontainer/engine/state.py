@@ -6,6 +6,8 @@ import fcntl
 import os
 import select
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,10 @@ from pycontainer.kernel import inotify, pidfd
 from pycontainer.launcher import status
 from pycontainer.runtime import State
 
-__all__ = ["Observed", "await_end", "monitor_of", "observe", "usage_of"]
+__all__ = ["Observed", "await_end", "await_start", "monitor_locked_out", "monitor_of", "observe", "usage_of"]
 
+_START_TIMEOUT_S = 60.0
+_START_PAUSE_S = 0.005
 _KILLED = 137  # what SIGKILL leaves; a monitor that died took its container along
 
 
@@ -45,7 +49,7 @@ def observe(directory: Path | int) -> Observed:
     fields = _read(directory)
     if fields is None:
         return Observed()
-    if fields["state"] == "exited" and fields.get("error"):
+    if fields["state"] == "exited" and fields.get("error") and not fields.get("is_lost"):
         # It never ran; like Docker it stays "created", with the code of the failed start.
         return Observed(exit_code=fields.get("exit_code"), error=fields.get("error", ""))
     if fields["state"] == "exited":
@@ -77,6 +81,49 @@ def monitor_of(directory: Path | int) -> int | None:
     """A pidfd of the container's monitor, which the caller closes; None when none lives."""
     fields = _read(directory)
     return None if fields is None else _open_monitor(fields)
+
+
+@contextmanager
+def monitor_locked_out(directory: Path) -> Iterator[bool]:
+    """Whether the container has no monitor, and gets none before the block ends."""
+    try:
+        lock = os.open(directory / status.LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except FileNotFoundError:
+        yield True
+        return
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            has_none = True
+        except BlockingIOError:
+            has_none = False
+        yield has_none
+    finally:
+        os.close(lock)
+
+
+def is_starting(directory: Path) -> bool:
+    """Whether a monitor is at work that has not said yet what came of it.
+
+    Its caller waits for that; but when the caller was killed, others may meet the container so.
+    """
+    with monitor_locked_out(directory) as has_none:
+        monitor = None if has_none else monitor_of(directory)
+    if monitor is not None:
+        os.close(monitor)
+    return not has_none and monitor is None
+
+
+def await_start(directory: Path) -> None:
+    """Wait for the end of a start that is going on. Raises DeadlineExceeded."""
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while is_starting(directory):
+        if time.monotonic() > deadline:
+            raise DeadlineExceeded(
+                f"container {directory.name[:12]} is still being started after {_START_TIMEOUT_S:g} s",
+                timeout_s=_START_TIMEOUT_S,
+            )
+        time.sleep(_START_PAUSE_S)
 
 
 def await_end(directory: Path, timeout_s: float | None, *, removes_itself: bool = False) -> Observed:

@@ -49,6 +49,7 @@ CHECKPOINTS = (
 
 _READ = select.POLLIN | select.POLLHUP | select.POLLERR
 _MAX_REPORT = 4096
+_LOCK_PAUSE_S = 0.002
 
 
 def launch(params: dict[str, Any], fds: list[int], channel: Channel) -> None:
@@ -57,6 +58,11 @@ def launch(params: dict[str, Any], fds: list[int], channel: Channel) -> None:
     The messages are those of the launch job: started, exited, or an error.
     """
     monitor = _Monitor(params, fds, channel)
+    try:
+        monitor.take_over()
+    except errors.PycontainerError as error:
+        channel.send({"error": describe_error(error, "launch")})
+        return
     try:
         monitor.start()
     except BaseException as error:  # the edge of the process: a failed start is the caller's to see
@@ -107,11 +113,32 @@ class _Monitor:
 
     # -- start -----------------------------------------------------------------------------------
 
+    def take_over(self) -> None:
+        """Become the container's only monitor, until this process ends. Raises WrongState, NotFound.
+
+        The lock tells others that a monitor lives before it has said so. The last run's monitor may
+        still be tidying up; or a caller died after it had asked for a start, and that one comes first.
+        """
+        try:
+            lock = os.open(status.LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600, dir_fd=self.directory)
+            while not self._has_locked(lock):
+                time.sleep(_LOCK_PAUSE_S)
+        except FileNotFoundError:
+            raise errors.NotFound(f"container {self.params['id']} was removed") from None
+
+    def _has_locked(self, lock: int) -> bool:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if status.is_running(self.directory):
+                raise errors.WrongState(
+                    f"container {self.params['id'][:12]} was started meanwhile", verb="start", state="running"
+                ) from None
+            return False
+        return True
+
     def start(self) -> None:
         """Clone the process and wait until it executes the program. Raises LaunchError and others."""
-        # Held until this process ends, so that others know it lives before it has said so; and the monitor
-        # of the last run lets go of the cgroups before this one takes them.
-        fcntl.flock(self.directory, fcntl.LOCK_EX)
         syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
         outline = plan.outline(self.params["spec"], self.params)
         self.has_own_pids = outline.has_own_pids

@@ -2,8 +2,9 @@
 
 Before the first start there is none. Fields: state ("running", "exited"), id, boot_id, monitor_pid,
 monitor_start, pid, pid_start, started_at_ns, finished_at_ns, exit_code (128+n after signal n), signal,
-oom_killed, usage, error, log_lost_bytes. Start times are clock ticks since boot: with boot_id and pid
-they tell whether the process named here is still that one.
+oom_killed, usage, error (why it could not start), is_lost (it ran, and nobody saw its end),
+log_lost_bytes. Start times are clock ticks since boot: with boot_id and pid they tell whether the
+process named here is still that one.
 """
 
 from __future__ import annotations
@@ -13,7 +14,12 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from pycontainer.kernel import pidfd
+
 NAME = "status.json"
+LOCK = ".monitor"
+"""Beside it, the file on which a monitor holds a lock from before it makes anything until it ends."""
+
 _NEW = ".status.json.new"
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -50,3 +56,14 @@ def read(directory: str | int) -> dict[str, Any] | None:
     with open(fd, "rb") as file:
         fields: dict[str, Any] = json.loads(file.read())
     return fields
+
+
+def is_running(directory: str | int) -> bool:
+    """Whether the container runs, by its status and its monitor's life together."""
+    fields = read(directory)
+    if fields is None or fields["state"] != "running" or fields["boot_id"] != BOOT_ID:
+        return False
+    monitor = pidfd.open_checked(fields["monitor_pid"], fields["monitor_start"])
+    if monitor is not None:
+        os.close(monitor)
+    return monitor is not None

@@ -157,6 +157,7 @@ def _mark_exited(directory: Path, fields: dict[str, object]) -> None:
         **fields,
         "state": "exited",
         "exit_code": LOST_EXIT_CODE,
+        "is_lost": True,
         "finished_at_ns": time.time_ns(),
         "error": "the monitor of this container was killed, or the machine went down",
     }

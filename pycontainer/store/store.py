@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from pycontainer.store.removal import RemovedImage, find_image, forget_image
 from pycontainer.store.repair import Repaired, Repairer
 from pycontainer.store.snapshots import OverlaySnapshotter, Snapshotter
 from pycontainer.store.snapshots.initlayer import make_init_layer
-from pycontainer.store.snapshots.writable import make_writable_layer, remove_writable_layer
+from pycontainer.store.snapshots.writable import make_writable_layer
 from pycontainer.store.statedb import StateDB
 from pycontainer.store.trash import Trash
 from pycontainer.store.unpack import LayerToUnpack, Unpacker
@@ -134,9 +134,10 @@ class Store:
         """Directory of a container: upper, work, status and log."""
         return self._layout.container(container_id)
 
-    def add_container(self, record: ContainerRecord) -> Path:
+    def add_container(self, record: ContainerRecord, *, fill: Callable[[Path], None] | None = None) -> Path:
         """Make a container's directory with an empty writable layer, and record it under its name.
 
+        fill: puts what else belongs into the directory, so that no container is ever seen without it.
         Raises: AlreadyExists if the name is taken; NotFound if the image was removed meanwhile or a
         layer is missing; KernelError.
         """
@@ -150,11 +151,13 @@ class Store:
                 raise AlreadyExists(f"container {record.id} exists already") from None
             except OSError as error:
                 raise KernelError(error.errno or 0, "mkdir", str(error.filename or directory)) from error
-            reached("create.container.prepared")
             try:
+                if fill is not None:
+                    fill(directory)
+                reached("create.container.prepared")
                 self.state.containers.insert(record)
             except BaseException:
-                remove_writable_layer(directory)
+                self._trash.remove(directory)
                 raise
         return directory
 

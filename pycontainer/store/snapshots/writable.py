@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["make_writable_layer", "remove_writable_layer"]
+__all__ = ["make_writable_layer"]
 
 
 def make_writable_layer(directory: Path, image_root: Path | None) -> None:
@@ -25,9 +25,3 @@ def make_writable_layer(directory: Path, image_root: Path | None) -> None:
         if (found.st_uid, found.st_gid) != (os.geteuid(), os.getegid()):
             os.chown(upper, found.st_uid, found.st_gid)
     os.chmod(upper, mode)
-
-
-def remove_writable_layer(directory: Path) -> None:
-    """Undo make_writable_layer before anything was written."""
-    for name in ("upper", "work", ""):
-        os.rmdir(directory / name)

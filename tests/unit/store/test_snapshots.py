@@ -12,7 +12,7 @@ from pycontainer.store import SnapshotKey
 from pycontainer.store.locks import FileLock
 from pycontainer.store.snapshots import OverlaySnapshotter, Snapshotter, direct_key, stacked_key
 from pycontainer.store.snapshots.initlayer import make_init_layer
-from pycontainer.store.snapshots.writable import make_writable_layer, remove_writable_layer
+from pycontainer.store.snapshots.writable import make_writable_layer
 from tests.unit.store.records import digest, key
 
 
@@ -142,5 +142,3 @@ def test_the_writable_layer_looks_like_the_images_root(tmp_path: Path) -> None:
     make_writable_layer(tmp_path / "c", root)
     assert (tmp_path / "c/upper").stat().st_mode & 0o7777 == 0o1775
     assert (tmp_path / "c").stat().st_mode & 0o7777 == 0o700
-    remove_writable_layer(tmp_path / "c")
-    assert not (tmp_path / "c").exists()

@@ -1,0 +1,219 @@
+"""Kill points: SIGKILL at every named step of pull, create, start, stop, remove, run and push.
+
+For each step there is one case per victim: the process that reaches the step, the caller, the helper.
+A caller that survives repeats what failed. Then another process opens the store, lists, repeats the
+verb and empties the store; what is left then is a leak. Steps are read from the source: a new one is
+tested at once, and one that no process comes to fails its test.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import pycontainer as pc
+from pycontainer.errors import WrongState
+from pycontainer.testing import killpoints
+from tests.support import stores
+from tests.support.needs import needs
+
+pytestmark = needs("root", "overlay")
+
+SETUP = """
+import pycontainer as pc
+from pycontainer import checkpoints
+from pycontainer.errors import PycontainerError
+engine = pc.Engine({root!r})
+engine.store
+engine.helper.start()
+def attempt(work):
+    try:
+        return work()
+    except PycontainerError as error:
+        print(type(error).__name__, error, flush=True)
+    checkpoints.arm(None)
+    return work()
+def box():
+    return pc.Container.get("box", engine=engine)
+def create():
+    return pc.Container.create("busybox", ["sleep", "1000"], name="box", memory="64m", engine=engine)
+"""
+
+SCRIPTS = {
+    "pull": ("", "attempt(lambda: pc.Image.pull({reference!r}, engine=engine))\nengine.store.sync()"),
+    "create": ("", "attempt(create)"),
+    "start": ("create()", "attempt(lambda: box().start())"),
+    "stop": ("create()", "box().start()\nattempt(lambda: box().stop(timeout=0))"),
+    "run": ("", "attempt(lambda: pc.run('busybox', ['true'], memory='64m', engine=engine))"),
+    "remove": (
+        "create()",
+        """
+box().start()
+attempt(lambda: box().remove(force=True))
+attempt(lambda: [image.remove() for image in pc.Image.list(engine=engine)])
+attempt(lambda: engine.store.collect_garbage())
+""",
+    ),
+    "push": ("", "attempt(lambda: pc.Image.get('busybox', engine=engine).push({reference!r}))"),
+}
+
+IN_MONITOR = set(killpoints.names(within="launcher"))
+IN_JOBS = set(killpoints.names(within="layers"))
+OF_RUN = {"remove.files.removed"}  # of containers that go by themselves
+TESTED_ELSEWHERE = {
+    *killpoints.names("registry"),  # tests/unit/registry_server/test_lifecycle.py
+    *killpoints.names("diff"),  # no verb of the engine diffs layers
+}
+
+STEPS = {
+    "pull": killpoints.names("pull") + killpoints.names("unpack"),
+    "create": killpoints.names("create"),
+    "start": killpoints.names("start"),
+    "stop": killpoints.names("stop"),
+    "run": sorted(IN_MONITOR),
+    "remove": sorted({*killpoints.names("remove"), *killpoints.names("collect")} - OF_RUN),
+    "push": killpoints.names("push"),
+}
+
+
+def victims(verb: str, step: str) -> list[str]:
+    if verb == "push":
+        return ["caller"]  # there is no other process
+    return ["caller", "helper", "reacher"] if step in IN_MONITOR | IN_JOBS else ["caller", "helper"]
+
+
+CASES = [
+    pytest.param(verb, step, victim, id=f"{verb}-{step}-{victim}")
+    for verb, steps in STEPS.items()
+    for step in steps
+    for victim in victims(verb, step)
+]
+
+
+def test_every_step_belongs_to_a_verb() -> None:
+    tested = {step for steps in STEPS.values() for step in steps}
+    assert set(killpoints.names()) == tested | TESTED_ELSEWHERE
+
+
+def test_every_listed_step_is_marked_in_the_source() -> None:
+    package = Path(pc.__file__).parent
+    marked = set(killpoints.names())
+    for path in sorted(package.rglob("*.py")):
+        if "KILL_POINTS" in (text := path.read_text()) or "CHECKPOINTS" in text:
+            module = import_module(".".join(path.relative_to(package.parent).with_suffix("").parts))
+            listed = getattr(module, "KILL_POINTS", None) or getattr(module, "CHECKPOINTS", ())
+            assert set(listed) <= marked, path
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory, busybox_layout: Path) -> Path:
+    """A store with busybox in it, to be copied."""
+    root = tmp_path_factory.mktemp("template") / "store"
+    with pc.Engine(root) as engine:
+        pc.Image.load(busybox_layout, engine=engine)[0].tag("busybox:latest")
+        engine.store.sync()
+    return root
+
+
+@pytest.fixture(scope="module")
+def registry(template: Path) -> Iterator[pc.Registry]:
+    with pc.Registry() as made:
+        with pc.Engine(template) as engine:
+            pc.Image.get("busybox", engine=engine).push(f"{made.address}/busybox:1")
+        yield made
+
+
+def pull(engine: pc.Engine, reference: str) -> None:
+    image = pc.Image.pull(reference, engine=engine)
+    assert pc.run(image, ["cat", "/srv/greeting"], engine=engine).text == "hello from the second layer\n"
+
+
+def create(engine: pc.Engine, reference: str) -> None:
+    if "box" not in {container.name for container in pc.Container.list(all=True, engine=engine)}:
+        pc.Container.create("busybox", ["sleep", "1000"], name="box", engine=engine)
+    start(engine, reference)
+
+
+def start(engine: pc.Engine, reference: str) -> None:
+    box = pc.Container.get("box", engine=engine)
+    with suppress(WrongState):  # the killed caller's start may still come to its end, before or meanwhile
+        box.start()
+    assert box.state == "running"
+    box.stop(timeout=0)
+    assert box.state == "exited"
+
+
+def stop(engine: pc.Engine, reference: str) -> None:
+    box = pc.Container.get("box", engine=engine)
+    box.stop(timeout=0)
+    assert (box.state, box.exit_code) in {("exited", 137), ("exited", 255)}
+
+
+def run(engine: pc.Engine, reference: str) -> None:
+    assert pc.run("busybox", ["echo", "hi"], engine=engine).text == "hi\n"
+
+
+def remove(engine: pc.Engine, reference: str) -> None:
+    for container in pc.Container.list(all=True, engine=engine):
+        container.remove(force=True)
+    for image in pc.Image.list(engine=engine):
+        image.remove()
+
+
+def push(engine: pc.Engine, reference: str) -> None:
+    digest = pc.Image.get("busybox", engine=engine).push(reference)
+    with pc.Engine(engine.root.with_name("other")) as other:
+        assert pc.Image.pull(reference, engine=other).manifest_digest == digest
+
+
+REPEAT: dict[str, Callable[[pc.Engine, str], None]] = {
+    "pull": pull,
+    "create": create,
+    "start": start,
+    "stop": stop,
+    "run": run,
+    "remove": remove,
+    "push": push,
+}
+
+
+@pytest.mark.parametrize(("verb", "step", "victim"), CASES)
+def test_after_a_kill_another_process_finds_order_and_repeats(
+    tmp_path: Path, template: Path, registry: pc.Registry, verb: str, step: str, victim: str
+) -> None:
+    root = tmp_path / "store"
+    if verb != "pull":
+        subprocess.run(["cp", "-a", template, root], check=True)
+    if verb != "push":
+        check_kill(root, f"{registry.address}/busybox:1", verb, step, victim)
+        return
+    # A registry keeps an upload that broke off, so each case has one of its own.
+    with pc.Registry() as target:
+        check_kill(root, f"{target.address}/pushed:1", verb, step, victim)
+
+
+def check_kill(root: Path, reference: str, verb: str, step: str, victim: str) -> None:
+    setup, script = SCRIPTS[verb]
+    outcome = killpoints.run_killed(
+        script.format(reference=reference) + "\nengine.close()",
+        step,
+        victim=victim,  # type: ignore[arg-type]
+        setup=SETUP.format(root=str(root)) + setup,
+        settle_s=10,
+    )
+    assert outcome.was_reached, f"no process came to {step}: {outcome.stdout}{outcome.stderr}"
+    assert outcome.exit_code in (0, -9), outcome.stderr
+    with pc.Engine(root) as engine:
+        stores.check_whole(engine)
+        REPEAT[verb](engine, reference)
+    stores.await_monitors(root)
+    with pc.Engine(root) as engine:
+        stores.check_whole(engine)
+        stores.check_running(engine)
+        stores.check_tidy(engine)
+        stores.empty(engine)

@@ -1,0 +1,100 @@
+"""What must hold of a store after anything that may happen to its users."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import select
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pycontainer as pc
+from pycontainer.launcher import status
+from pycontainer.store import Store
+
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def check_whole(engine: pc.Engine) -> None:
+    """Everything listed is complete, and can be looked at."""
+    store = engine.store
+    for container in pc.Container.list(all=True, engine=engine):
+        container.inspect()
+    for image in pc.Image.list(engine=engine):
+        record = store.find_image(image.id)
+        assert store.is_unpacked(record), f"{image.name} misses a layer"
+        damaged = [digest for digest in record.digests if not store.content.verify(digest)]
+        assert damaged == [], f"{image.name} misses blobs, or they are not what they should be"
+    assert {tag.image_id for tag in store.state.images.tags()} <= {
+        record.id for record in store.state.images.list()
+    }
+    assert set(store.snapshots.committed()) <= {layer.key for layer in store.state.layers.list()}
+    with closing(sqlite3.connect(store.root / "state.db")) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+
+
+def check_tidy(engine: pc.Engine) -> None:
+    """No directory, lock, lease or row without the thing it belongs to, once garbage is collected."""
+    store = engine.store
+    store.collect_garbage(stale_ingest_s=0)
+    known = {container.id for container in pc.Container.list(all=True, engine=engine)}
+    assert set(os.listdir(store.root / "containers")) == store.state.containers.ids() == known
+    check_no_leftovers(store)
+    needed = {key for image in store.state.images.list() for key in image.snapshots}
+    needed |= {key for record in store.state.containers.list() for key in record.snapshots}
+    assert set(store.snapshots.committed()) == needed
+    assert {layer.key for layer in store.state.layers.list()} == needed
+
+
+def check_no_leftovers(store: Store) -> None:
+    """Nothing lies where things are only on their way."""
+    passing = ("trash", "content/ingest", "locks/leases", "locks/layers", "locks/containers")
+    left = {name: os.listdir(store.root / name) for name in passing}
+    assert {name: found for name, found in left.items() if found} == {}
+    assert list(store.snapshots.preparations()) == []
+
+
+def check_running(engine: pc.Engine) -> None:
+    """Cgroups and monitors are those of the running containers, and no others."""
+    running = {container.id for container in pc.Container.list(engine=engine)}
+    assert cgroup_ids(engine.root) == running
+
+
+def empty(engine: pc.Engine) -> None:
+    """Remove all containers and images, and look whether that is all there was."""
+    for container in pc.Container.list(all=True, engine=engine):
+        container.remove(force=True)
+    for image in pc.Image.list(engine=engine):
+        image.remove(force=True)
+    check_tidy(engine)
+    assert list(engine.store.content.digests()) == []
+    assert list(engine.store.snapshots.committed()) == []
+    check_running(engine)
+
+
+def cgroup_ids(root: Path) -> set[str]:
+    """Names of the cgroups of a store's containers, in every hierarchy."""
+    tag = hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:12]
+    places = [*CGROUPS.glob(f"pycontainer/{tag}/*/"), *CGROUPS.glob(f"*/pycontainer/{tag}/*/")]
+    return {place.name for place in places}
+
+
+def await_monitors(root: Path, timeout_s: float = 20.0) -> None:
+    """Wait for the monitors of containers whose owner is dead; they end on their own, and soon."""
+    deadline = time.monotonic() + timeout_s
+    for directory in (root / "containers").iterdir():
+        fields = status.read(str(directory))
+        if fields is None or fields["state"] == "exited":
+            continue
+        try:
+            monitor = os.pidfd_open(fields["monitor_pid"])
+        except ProcessLookupError:
+            continue
+        poller = select.poll()
+        poller.register(monitor, select.POLLIN)
+        has_ended = poller.poll(max(0.0, deadline - time.monotonic()) * 1000)
+        os.close(monitor)
+        assert has_ended, f"the monitor of {directory.name} lives on"
