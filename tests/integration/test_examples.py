@@ -1,0 +1,42 @@
+"""Each file in examples/ is run as a user would, and must keep what it says."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
+
+pytestmark = pytest.mark.needs("root", "overlay")
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_runs_to_its_end_and_leaves_nothing(example: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, example],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path)},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_tour_shows_that_limits_and_isolation_hold(tmp_path: Path) -> None:
+    (tour,) = [path for path in EXAMPLES if path.stem == "quickstart"]
+    done = subprocess.run([sys.executable, tour], capture_output=True, text=True, timeout=90, check=True)
+    assert "out of memory: True, exit code 137" in done.stdout
+    assert "fork refused: True" in done.stdout
+    assert done.stdout.count("refused (") == 3
+    assert "exit code 127" in done.stdout
+    assert "afterwards" in done.stdout
+    assert "gone" in done.stdout
+    for broken_promise in ("ALLOWED", "STILL THERE", "no error"):
+        assert broken_promise not in done.stdout
