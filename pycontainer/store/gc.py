@@ -12,6 +12,7 @@ from attrs import frozen
 
 from pycontainer.checkpoints import reached
 from pycontainer.oci import Digest
+from pycontainer.store import locks
 from pycontainer.store.content import ContentStore
 from pycontainer.store.layout import Layout
 from pycontainer.store.leases import Leases
@@ -67,7 +68,7 @@ class Collector:
 
         stale_ingest_s: age from which a partial download that nobody writes to counts as garbage.
         """
-        with FileLock(self._layout.store_lock).held():
+        with FileLock(self._layout.store_lock).held(locks.SHORT_S):
             digests, keys = self._needed()
             reached("collect.garbage.marked")
             blob_bytes, blobs = self._sweep_blobs(digests)

@@ -25,7 +25,10 @@ from pathlib import Path
 from pycontainer.errors import DeadlineExceeded
 from pycontainer.kernel import syscalls
 
-__all__ = ["FileLock", "remove_free", "shared"]
+__all__ = ["SHORT_S", "FileLock", "remove_free", "shared"]
+
+SHORT_S = 60.0
+"""How long to wait for locks that are held for milliseconds: longer, and the holder was stopped."""
 
 _IN_CLOSE_WRITE = 0x00000008
 _IN_ATTRIB = 0x00000004
@@ -76,10 +79,7 @@ class FileLock:
                 raise
             if not is_locked:
                 os.close(fd)
-                raise DeadlineExceeded(
-                    f"another program held {self.path.name} for longer than {timeout_s:g} s",
-                    timeout_s=timeout_s,
-                )
+                raise _too_long(self.path, timeout_s or 0.0)
             if self._adopt(fd):
                 return
 
@@ -125,10 +125,15 @@ class FileLock:
 
 @contextmanager
 def shared(path: Path) -> Iterator[None]:
-    """The lock in shared mode for a short block; an exclusive holder makes us wait."""
+    """The lock in shared mode for a short block; an exclusive holder makes us wait.
+
+    Raises: DeadlineExceeded when that takes longer than SHORT_S.
+    """
     fd = _open(path, create=True)
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH)
+        deadline = time.monotonic() + SHORT_S
+        if not (_flock(fd, fcntl.LOCK_SH) or _wait(fd, path, deadline, fcntl.LOCK_SH)):
+            raise _too_long(path, SHORT_S)
         yield
     finally:
         # Not only closed: see release().
@@ -149,9 +154,17 @@ def _open(path: Path, create: bool) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _flock(fd: int) -> bool:
+def _too_long(path: Path, timeout_s: float) -> DeadlineExceeded:
+    return DeadlineExceeded(
+        f"another program held the lock {path} for longer than {timeout_s:g} s; "
+        "if it is stopped, let it go on or end it",
+        timeout_s=timeout_s,
+    )
+
+
+def _flock(fd: int, mode: int = fcntl.LOCK_EX) -> bool:
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, mode | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno not in (errno.EWOULDBLOCK, errno.EINTR):
             raise
@@ -159,13 +172,13 @@ def _flock(fd: int) -> bool:
     return True
 
 
-def _wait(fd: int, path: Path, deadline: float | None) -> bool:
+def _wait(fd: int, path: Path, deadline: float | None, mode: int = fcntl.LOCK_EX) -> bool:
     """Wait for the lock on our open descriptor; False when the deadline passed."""
     watch = _watch(path)
     try:
         slice_s = 0.0
         while True:
-            if _flock(fd):
+            if _flock(fd, mode):
                 return True
             remaining = float("inf") if deadline is None else deadline - time.monotonic()
             if remaining <= 0:

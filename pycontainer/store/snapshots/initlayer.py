@@ -11,6 +11,7 @@ import os
 import shutil
 from pathlib import Path
 
+from pycontainer.store import locks
 from pycontainer.store.locks import FileLock
 
 __all__ = ["make_init_layer"]
@@ -27,7 +28,7 @@ def make_init_layer(root: Path, store_lock: Path) -> Path:
     """The init layer's files; made whole on the first call, found on every other."""
     final = root / f"init-{_VERSION}"
     if not (final / "fs").is_dir():
-        with FileLock(store_lock).held():
+        with FileLock(store_lock).held(locks.SHORT_S):
             if not (final / "fs").is_dir():
                 temporary = root / f"init-{_VERSION}.new"
                 # Left by a crash; it holds no stranger's file.
