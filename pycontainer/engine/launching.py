@@ -15,7 +15,7 @@ from attrs import evolve
 from pycontainer import runtime
 from pycontainer.checkpoints import reached
 from pycontainer.engine.names import new_id, random_name
-from pycontainer.errors import AlreadyExists, KernelError, LaunchError
+from pycontainer.errors import AlreadyExists, LaunchError
 from pycontainer.options import RunOptions, dump_run_options
 from pycontainer.store import ContainerRecord, Owner
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["KILL_POINTS", "create", "feed", "launch", "network_files", "spec_of"]
 
 KILL_POINTS = (
-    "create.files.written",  # everything is there but the row
     "start.launch.requested",  # the helper has the request, the caller has no answer
     "start.launch.answered",
 )
@@ -60,9 +59,7 @@ def create(
         auto_remove=options.auto_remove,
         owner=owner,
     )
-    files = network_files(options.hostname or record.id[:12], options)
-    record = _insert(engine, record, files, is_named=options.name is not None)
-    return record, spec
+    return _insert(engine, record, is_named=options.name is not None), spec
 
 
 def spec_of(engine: Engine, container_id: str, options: RunOptions, config: ImageConfig) -> model.Spec:
@@ -72,12 +69,10 @@ def spec_of(engine: Engine, container_id: str, options: RunOptions, config: Imag
     )
 
 
-def _insert(
-    engine: Engine, record: ContainerRecord, files: Mapping[str, bytes], *, is_named: bool
-) -> ContainerRecord:
+def _insert(engine: Engine, record: ContainerRecord, *, is_named: bool) -> ContainerRecord:
     for attempt in range(_NAME_ATTEMPTS):
         try:
-            engine.store.add_container(record, fill=lambda directory: _write_files(directory, files))
+            engine.store.add_container(record)
             return record
         except AlreadyExists:
             if is_named or attempt == _NAME_ATTEMPTS - 1:
@@ -86,41 +81,24 @@ def _insert(
     raise AssertionError("unreachable")
 
 
-def _write_files(directory: Path, files: Mapping[str, bytes]) -> None:
-    for name, content in files.items():
-        path = f"{directory}/{name}"
-        try:
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-            try:
-                os.write(fd, content)
-                os.fchmod(fd, 0o644)  # whatever the caller's umask: the container's users read it
-            finally:
-                os.close(fd)
-        except OSError as error:
-            raise KernelError(error.errno or 0, "write", path) from error
-    reached("create.files.written")
-
-
-def network_files(hostname: str, options: RunOptions) -> Mapping[str, bytes]:
-    """Contents of hostname, hosts and resolv.conf. Source: hosts(5), resolv.conf(5)."""
+def network_files(hostname: str, options: RunOptions) -> Mapping[str, str]:
+    """Contents of hostname, hosts and resolv.conf, by path. Source: hosts(5), resolv.conf(5)."""
     if options.network == "host":
-        return {
-            "hostname": f"{hostname}\n".encode(),
-            "hosts": _host_file("/etc/hosts"),
-            "resolv.conf": _host_file("/etc/resolv.conf"),
-        }
-    hosts = (
-        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n"
-        f"ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n127.0.1.1\t{hostname}\n"
-    )
-    return {"hostname": f"{hostname}\n".encode(), "hosts": hosts.encode(), "resolv.conf": b""}
+        hosts, resolver = _host_file("/etc/hosts"), _host_file("/etc/resolv.conf")
+    else:
+        resolver = ""
+        hosts = (
+            "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n"
+            f"ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n127.0.1.1\t{hostname}\n"
+        )
+    return {"/etc/hostname": f"{hostname}\n", "/etc/hosts": hosts, "/etc/resolv.conf": resolver}
 
 
-def _host_file(path: str) -> bytes:
+def _host_file(path: str) -> str:
     try:
-        return Path(path).read_bytes()
+        return Path(path).read_text("utf-8", "surrogateescape")
     except OSError:
-        return b""
+        return ""
 
 
 def launch(
@@ -159,7 +137,7 @@ def launch(
         "user": user,
         "groups": list(groups),
         "cgroup": dict(runtime.plan_cgroups(spec, host)),
-        "files": {f"/etc/{name}": f"{directory}/{name}" for name in ("hostname", "hosts", "resolv.conf")},
+        "files": network_files(options.hostname or record.id[:12], options),
         "owned": is_owned,
         "auto_remove": record.auto_remove,
         "log": {

@@ -57,6 +57,7 @@ def launch(params: dict[str, Any], fds: list[int], channel: Channel) -> None:
 
     The messages are those of the launch job: started, exited, or an error.
     """
+    syscalls.set_name(b"pycontainer-mon")
     monitor = _Monitor(params, fds, channel)
     try:
         monitor.take_over()
@@ -140,7 +141,7 @@ class _Monitor:
     def start(self) -> None:
         """Clone the process and wait until it executes the program. Raises LaunchError and others."""
         syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
-        outline = plan.outline(self.params["spec"], self.params)
+        outline = plan.outline(self.params["spec"])
         self.has_own_pids = outline.has_own_pids
         cgroup.make(self.cgroup)
         reached("start.cgroup.made")
@@ -246,9 +247,10 @@ class _Monitor:
                     step="namespaces",
                     reason=str(error),
                 ) from error
-        if outline.time_offsets:
+        if outline.new & namespaces.NEWTIME:
             # Only before the first process is in it can a time namespace be set (time_namespaces(7)).
             namespaces.leave(namespaces.NEWTIME)
+        if outline.time_offsets:
             with open("/proc/self/timens_offsets", "wb", buffering=0) as file:
                 file.write(b"".join(outline.time_offsets))
 

@@ -99,7 +99,7 @@ _LIMITS = (
 """By number, the same on x86-64 and arm64 (asm-generic/resource.h)."""
 
 
-def outline(spec: Json, params: Json) -> Outline:
+def outline(spec: Json) -> Outline:
     """What to clone for this specification. Raises InvalidInput naming what cannot be done."""
     linux = spec.get("linux") or {}
     new, joined = _namespaces(linux.get("namespaces") or ())
@@ -112,7 +112,7 @@ def outline(spec: Json, params: Json) -> Outline:
         gid_map=_id_map(linux.get("gidMappings") or ()) if has_users else b"",
         trees=tuple(
             (_bytes(entry["source"]), "rbind" in (entry.get("options") or ()))
-            for entry in _wanted_mounts(spec, params)
+            for entry in spec.get("mounts") or ()
             if _is_bind(entry)
         ),
     )
@@ -228,19 +228,6 @@ def _hidden(spec: Json) -> list[Step]:
     return steps
 
 
-def _wanted_mounts(spec: Json, params: Json) -> list[Json]:
-    wanted = list(spec.get("mounts") or ())
-    files = params.get("files") or {}
-    if files:
-        taken = {entry["destination"] for entry in wanted}
-        wanted += [
-            {"destination": path, "type": "bind", "source": source, "options": ["bind", "rprivate"]}
-            for path, source in files.items()
-            if path not in taken
-        ]
-    return wanted
-
-
 def _is_bind(entry: Json) -> bool:
     options = entry.get("options") or ()
     return entry.get("type") == "bind" or "bind" in options or "rbind" in options
@@ -251,7 +238,7 @@ def _mounts(spec: Json, params: Json, new: int) -> list[Step]:
     nodes = _nodes(spec, params, new)
     in_cgroups = not new & namespaces.NEWCGROUP
     count = 0
-    for entry in _wanted_mounts(spec, params):
+    for entry in spec.get("mounts") or ():
         destination = _absolute(entry["destination"], "mount destination")
         if entry.get("type") in ("cgroup", "cgroup2") and not in_cgroups:
             steps.append(Step("cgroup namespace", settings.enter_cgroup_namespace))
@@ -263,7 +250,18 @@ def _mounts(spec: Json, params: Json, new: int) -> list[Step]:
             nodes = []
     if not in_cgroups:
         steps.append(Step("cgroup namespace", settings.enter_cgroup_namespace))
-    return steps + nodes
+    return steps + nodes + _files(spec, params)
+
+
+def _files(spec: Json, params: Json) -> list[Step]:
+    taken = {entry["destination"] for entry in spec.get("mounts") or ()}
+    files = tuple(
+        (_bytes(_absolute(path, "file")), text.encode("utf-8", "surrogateescape"))
+        for path, text in (params.get("files") or {}).items()
+        if path not in taken
+    )
+    attributes = mounts.ATTR_RDONLY if (spec.get("root") or {}).get("readonly") else 0
+    return [Step("files", mount_steps.mount_files, (files, attributes))] if files else []
 
 
 def _mount(entry: Json, destination: str, params: Json, index: int) -> Step:

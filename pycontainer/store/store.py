@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -134,10 +134,9 @@ class Store:
         """Directory of a container: upper, work, status and log."""
         return self._layout.container(container_id)
 
-    def add_container(self, record: ContainerRecord, *, fill: Callable[[Path], None] | None = None) -> Path:
+    def add_container(self, record: ContainerRecord) -> Path:
         """Make a container's directory with an empty writable layer, and record it under its name.
 
-        fill: puts what else belongs into the directory, so that no container is ever seen without it.
         Raises: AlreadyExists if the name is taken; NotFound if the image was removed meanwhile or a
         layer is missing; KernelError.
         """
@@ -152,8 +151,6 @@ class Store:
             except OSError as error:
                 raise KernelError(error.errno or 0, "mkdir", str(error.filename or directory)) from error
             try:
-                if fill is not None:
-                    fill(directory)
                 reached("create.container.prepared")
                 self.state.containers.insert(record)
             except BaseException:

@@ -137,10 +137,22 @@ class TestIsolation:
         assert "Read-only" in ended.stderr
         assert (tmp_path / "volume/y").exists()
 
-    def test_files_are_bound_over_the_image_s(self, launcher: Launcher, tmp_path: Path) -> None:
-        (tmp_path / "hosts").write_text("10.0.0.1 here\n")
-        ended = launcher.run(["cat", "/etc/hosts"], files={"/etc/hosts": f"{tmp_path}/hosts"})
-        assert ended.stdout == "10.0.0.1 here\n"
+    @pytest.mark.parametrize("is_readonly", [False, True], ids=["writable", "read-only"])
+    def test_files_are_put_over_the_image_s_and_written_as_the_root_is(
+        self, launcher: Launcher, is_readonly: bool
+    ) -> None:
+        script = (
+            "cat /etc/hosts; stat -c %a,%u /etc/hosts; grep ' /etc/hosts ' /proc/self/mountinfo;"
+            " echo more >> /etc/hosts && echo wrote"
+        )
+        ended = launcher.run(
+            ["sh", "-c", script], {"root": {"readonly": is_readonly}}, files={"/etc/hosts": "10.0.0.1 here\n"}
+        )
+        content, owner, mount, *wrote = ended.stdout.splitlines()
+        assert content == "10.0.0.1 here"
+        assert owner == "644,0"
+        assert " - tmpfs none " in mount
+        assert wrote == ([] if is_readonly else ["wrote"])
 
     def test_a_new_cgroup_namespace_and_session_keyring(self, launcher: Launcher) -> None:
         kinds = [{"type": kind} for kind in ("pid", "mount", "uts", "ipc", "network", "cgroup")]
@@ -363,6 +375,11 @@ class TestExecution:
             {"linux": {"namespaces": kinds, "timeOffsets": {"boottime": {"secs": 10_000_000}}}},
         )
         assert float(ended.stdout.split()[0]) > 10_000_000
+
+    def test_a_time_namespace_without_offsets_is_one_too(self, launcher: Launcher) -> None:
+        kinds = [{"type": kind} for kind in ("time", "pid", "mount", "uts", "ipc", "network")]
+        ended = launcher.run(["readlink", "/proc/self/ns/time"], {"linux": {"namespaces": kinds}})
+        assert ended.stdout.strip() != os.readlink("/proc/self/ns/time")
 
     def test_a_network_namespace_is_joined_by_path(self, launcher: Launcher) -> None:
         first, pid = launcher.start(launcher.params(["sleep", "60"]))

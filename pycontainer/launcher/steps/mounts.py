@@ -11,6 +11,7 @@ from pycontainer.launcher.steps import inroot
 from pycontainer.launcher.steps.context import Context, Refused
 
 _CLONE_RECURSIVE = 0x8001  # OPEN_TREE_CLONE | AT_RECURSIVE
+_FILES_BYTES = 1 << 16
 
 
 def copy_trees(sources: tuple[tuple[bytes, bool], ...]) -> list[int]:
@@ -117,6 +118,28 @@ def mount_cgroups(
     if attributes & mounts.ATTR_RDONLY:
         mounts.set_attributes(top, mounts.ATTR_RDONLY)
     os.close(top)
+
+
+def mount_files(context: Context, files: tuple[tuple[bytes, bytes], ...], attributes: int) -> None:
+    """Put small files of our own over the image's, (path, content) each: no path of the host shows."""
+    flags = mounts.ATTR_NOSUID | mounts.ATTR_NODEV | mounts.ATTR_NOEXEC
+    tree = mounts.create(b"tmpfs", ((b"mode", b"755"), (b"size", b"%d" % _FILES_BYTES)), flags)
+    if syscalls.kernel_version() < (6, 15):
+        _hang(tree)
+    for index, (path, content) in enumerate(files):
+        name = b"%d" % index
+        fd = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644, dir_fd=tree)
+        if os.write(fd, content) != len(content):
+            raise Refused(f"{os.fsdecode(path)} is too large: its like have {_FILES_BYTES} bytes together")
+        os.close(fd)
+        spot = inroot.target(context.root, path, is_directory=False)
+        cover = mounts.clone(tree, path=name)
+        if attributes:
+            mounts.set_attributes(cover, attributes)
+        mounts.attach(cover, spot)
+        os.close(cover)
+        os.close(spot)
+    os.close(tree)
 
 
 def mask(context: Context, paths: tuple[bytes, ...]) -> None:

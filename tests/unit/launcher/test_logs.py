@@ -57,14 +57,28 @@ def test_full_files_move_on_and_the_oldest_goes(
     writer.close()
     assert sorted(path.name for path in tmp_path.iterdir()) == expected
     assert read(tmp_path / "log")[-1][2] == 19
-    assert all((tmp_path / name).stat().st_size <= 114 for name in expected)
+    assert all((tmp_path / name).stat().st_size <= 100 for name in expected)
 
 
-def test_a_record_larger_than_the_limit_is_still_whole(directory: int, tmp_path: Path) -> None:
-    writer = logs.LogWriter(directory, max_size=10, max_files=2)
-    writer.append(logs.STDOUT, memoryview(b"x" * 1000), 1)
+def test_a_read_larger_than_the_limit_is_cut_after_lines(directory: int, tmp_path: Path) -> None:
+    writer = logs.LogWriter(directory, max_size=100, max_files=100)
+    lines = b"".join(b"line %d\n" % number for number in range(100))
+    writer.append(logs.STDOUT, memoryview(lines), 1)
     writer.close()
-    assert len(read(tmp_path / "log")[0][3]) == 1000
+    files = sorted(tmp_path.iterdir(), key=lambda path: -int(path.suffix[1:] or 0))
+    assert all(path.stat().st_size <= 100 for path in files)
+    records = [record for path in files for record in read(path)]
+    assert b"".join(payload for *_, payload in records) == lines
+    assert all(flags == 0 for _, flags, *_ in records)
+
+
+def test_a_line_larger_than_the_limit_is_cut_within(directory: int, tmp_path: Path) -> None:
+    writer = logs.LogWriter(directory, max_size=10, max_files=2)
+    writer.append(logs.STDOUT, memoryview(b"x" * 1000 + b"\n"), 1)
+    writer.close()
+    kept = [*read(tmp_path / "log.1"), *read(tmp_path / "log")]
+    assert [(flags, len(payload)) for _, flags, _, payload in kept] == [(1, 48), (0, 41)]
+    assert writer.lost_bytes == 0
 
 
 def test_a_later_monitor_appends(directory: int, tmp_path: Path) -> None:

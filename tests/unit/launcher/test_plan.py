@@ -91,7 +91,7 @@ def test_a_user_namespace_waits_for_its_ids_and_binds_devices() -> None:
     ids = [{"containerID": 0, "hostID": 1000, "size": 10}]
     spec = base_spec(["x"])
     merge(spec, {"linux": {"namespaces": kinds, "uidMappings": ids, "gidMappings": ids}})
-    outline = plan.outline(spec, params())
+    outline = plan.outline(spec)
     assert outline.uid_map == b"0 1000 10\n"
     found = plan.plan(spec, params())
     assert found[1].function is process.become_root
@@ -107,17 +107,28 @@ def test_the_outline_names_namespaces_trees_and_clocks() -> None:
         {"type": "network", "path": "/run/netns/x"},
     ]
     spec["linux"]["timeOffsets"] = {"monotonic": {"secs": 5}}
-    outline = plan.outline(spec, params(files={"/etc/hosts": "/c/hosts", "/data": "/ignored"}))
+    outline = plan.outline(spec)
     assert outline.clone_flags == namespaces.NEWNS
     assert outline.joined == (("ns:network", namespaces.NEWNET, "/run/netns/x"),)
-    assert outline.trees == ((b"/srv", True), (b"/c/hosts", False))
+    assert outline.trees == ((b"/srv", True),)
     assert outline.time_offsets == (b"monotonic 5 0\n",)
     assert not outline.has_own_pids
-    found = plan.plan(spec, params(files={"/etc/hosts": "/c/hosts"}))
-    binds = [step.args for step in found if step.function is mount_steps.mount_bind]
-    assert [args[:2] for args in binds] == [(0, b"/data"), (1, b"/etc/hosts")]
-    assert binds[0][2][0] == mounts.ATTR_RDONLY
-    assert binds[0][3] == (mounts.MS_PRIVATE, True)
+    (bound,) = [step.args for step in plan.plan(spec, params()) if step.function is mount_steps.mount_bind]
+    assert bound[:2] == (0, b"/data")
+    assert bound[2][0] == mounts.ATTR_RDONLY
+    assert bound[3] == (mounts.MS_PRIVATE, True)
+
+
+@pytest.mark.parametrize(("is_readonly", "attributes"), [(False, 0), (True, mounts.ATTR_RDONLY)])
+def test_files_of_ours_give_way_to_mounts_and_are_as_read_only_as_the_root(
+    is_readonly: bool, attributes: int
+) -> None:
+    spec = base_spec(["x"])
+    spec["mounts"].append({"destination": "/data", "type": "tmpfs"})
+    spec["root"] = {"path": "rootfs", "readonly": is_readonly}
+    found = plan.plan(spec, params(files={"/etc/hosts": "1 \udcff\n", "/data": "ignored"}))
+    (step,) = [step for step in found if step.function is mount_steps.mount_files]
+    assert step.args == (((b"/etc/hosts", b"1 \xff\n"),), attributes)
 
 
 def test_cgroups_of_version_1_are_shown_by_controller() -> None:
@@ -157,7 +168,7 @@ def test_what_cannot_be_is_refused(changes: dict[str, Any], word: str) -> None:
     merge(spec, changes)
 
     def all_of_it() -> None:
-        plan.outline(spec, params())
+        plan.outline(spec)
         plan.environment(spec)
         plan.plan(spec, params())
 
