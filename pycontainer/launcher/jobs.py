@@ -11,7 +11,7 @@ from typing import Any
 
 from pycontainer.launcher import monitor, trees
 from pycontainer.launcher.protocol import Channel
-from pycontainer.layers.jobs import JOBS
+from pycontainer.layers import JOBS
 
 Report = Callable[[dict[str, Any]], None]
 PlainJob = Callable[[dict[str, Any], list[int], Report], dict[str, Any]]
