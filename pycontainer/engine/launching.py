@@ -16,6 +16,7 @@ from pycontainer import runtime
 from pycontainer.checkpoints import reached
 from pycontainer.engine.names import new_id, random_name
 from pycontainer.errors import AlreadyExists, LaunchError
+from pycontainer.oci import Platform
 from pycontainer.options import RunOptions, dump_run_options
 from pycontainer.store import ContainerRecord, Owner
 
@@ -137,6 +138,7 @@ def launch(
         "user": user,
         "groups": list(groups),
         "cgroup": dict(runtime.plan_cgroups(spec, host)),
+        "volumes": runtime.volumes(config),
         "files": network_files(options.hostname or record.id[:12], options),
         "owned": is_owned,
         "auto_remove": record.auto_remove,
@@ -163,6 +165,9 @@ def launch(
     reached("start.launch.requested")
     try:
         _await_started(job)
+    except LaunchError as error:
+        job.close()
+        raise _explained(error, config) from None
     except BaseException:
         job.close()
         raise
@@ -176,6 +181,20 @@ def _await_started(job: Job) -> None:
         raise LaunchError(
             "the monitor was killed before the container started", step="monitor", reason="killed"
         )
+
+
+def _explained(error: LaunchError, config: ImageConfig) -> LaunchError:
+    """Say so when the program is another machine's."""
+    made_for = Platform(os=config.os, architecture=config.architecture, variant=config.variant).normalized()
+    here = Platform.host()
+    if error.exit_code != 126 or made_for.architecture in ("", here.architecture):
+        return error
+    return LaunchError(
+        f"{error}; the image is for {made_for}, this host is {here}: pull it for platform {str(here)!r}",
+        step=error.step,
+        reason=error.reason,
+        exit_code=error.exit_code,
+    )
 
 
 def feed(content: bytes) -> int:

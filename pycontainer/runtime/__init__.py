@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pycontainer.runtime.lifecycle import State, after
     from pycontainer.runtime.resources import plan_cgroups
     from pycontainer.runtime.security import seccomp_program
-    from pycontainer.runtime.specgen import Identity, build_spec, identity, stop_signal
+    from pycontainer.runtime.specgen import Identity, build_spec, identity, stop_signal, volumes
     from pycontainer.runtime.validate import check_spec
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "seccomp",
     "seccomp_program",
     "stop_signal",
+    "volumes",
 ]
 
 _HOME = {
@@ -40,6 +41,7 @@ _HOME = {
     "plan_cgroups": "resources",
     "seccomp_program": "security",
     "stop_signal": "specgen",
+    "volumes": "specgen",
 }
 
 

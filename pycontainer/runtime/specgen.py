@@ -9,6 +9,7 @@ the user's name (see `identity`), which only the container's own files can tell.
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -169,6 +170,19 @@ def workdir(options: RunOptions, image_config: ImageConfig) -> str:
     if not given.startswith("/") or "\0" in given:
         raise InvalidImage(f"the image's working directory {given[:80]!r} is not absolute; pass workdir=")
     return given
+
+
+def volumes(image_config: ImageConfig) -> list[str]:
+    """Directories the image's programs write to, which a container has even where no layer does.
+
+    Those below /dev, /proc and /sys, which are not the image's to make, are left out.
+    """
+    found = []
+    for path in image_config.config.volumes:
+        clean = "/" + posixpath.normpath(f"/{path}").lstrip("/")
+        if clean.split("/")[1] not in ("", "dev", "proc", "sys"):
+            found.append(clean)
+    return found
 
 
 def _process(

@@ -6,9 +6,11 @@ import errno
 import os
 
 from pycontainer.kernel import mounts, syscalls
-from pycontainer.launcher.steps.context import Context
+from pycontainer.launcher.steps import inroot
+from pycontainer.launcher.steps.context import Context, Refused
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
+_CLONE = 0x8001  # OPEN_TREE_CLONE | AT_RECURSIVE
 Options = tuple[tuple[bytes, bytes | None], ...]
 
 _NO_SUCH_API = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
@@ -39,7 +41,7 @@ def assemble(layers: tuple[bytes, ...], upper: bytes, work: bytes, options: Opti
 
 def copy_directory(source: bytes) -> int:
     """A directory of the host, with what is mounted below it, as a detached mount to be the root."""
-    root = syscalls.open_tree(syscalls.AT_FDCWD, source, 0x8001)  # OPEN_TREE_CLONE | AT_RECURSIVE
+    root = syscalls.open_tree(syscalls.AT_FDCWD, source, _CLONE)
     mounts.set_propagation(root, mounts.MS_PRIVATE, recursive=True)
     return root
 
@@ -76,6 +78,33 @@ def pivot(context: Context) -> None:
     syscalls.pivot_root(b".", b".")
     syscalls.umount2(b".", mounts.MNT_DETACH)
     os.chdir(b"/")
+
+
+def make_directory(context: Context, path: bytes) -> None:
+    """Make a directory of the container if it is missing; why it cannot be, whoever enters it will say."""
+    try:
+        os.close(inroot.directory(context.root, path))
+    except (OSError, Refused):
+        pass
+
+
+def make_volumes(context: Context, paths: tuple[bytes, ...], is_readonly: bool) -> None:
+    """Make the image's volumes directories of the container, to be written to whatever its root is.
+
+    What a program writes there is kept as long as the container.
+    """
+    for path in paths:
+        spot = inroot.directory(context.root, path)
+        try:
+            if is_readonly:
+                # A mount of its own: make_readonly changes only the root's.
+                own = syscalls.open_tree(spot, b"", _CLONE | syscalls.AT_EMPTY_PATH)
+                try:
+                    mounts.attach(own, spot)
+                finally:
+                    os.close(own)
+        finally:
+            os.close(spot)
 
 
 def make_readonly(context: Context) -> None:
