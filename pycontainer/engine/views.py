@@ -68,11 +68,11 @@ def container_document(
 def image_document(engine: Engine, record: ImageRecord, config: ImageConfig) -> dict[str, Any]:
     """What `docker image inspect` shows."""
     names = [Reference.parse(tag.name) for tag in engine.store.state.images.tags(record.id)]
-    repositories = sorted({name.with_digest(record.target_digest) for name in names}, key=str)
+    repositories = sorted({name.repository for name in names})
     return {
         "Id": record.id,
         "RepoTags": [name.familiar for name in names if name.tag is not None],
-        "RepoDigests": [f"{name.repository}@{record.target_digest}" for name in repositories],
+        "RepoDigests": [f"{name}@{record.target_digest}" for name in repositories],
         "Created": config.created,
         "Author": config.author,
         "Architecture": config.architecture,

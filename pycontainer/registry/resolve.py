@@ -10,7 +10,7 @@ import attrs
 import httpx
 from cachetools import LRUCache
 
-from pycontainer.errors import IntegrityError, InvalidImage, InvalidInput
+from pycontainer.errors import IntegrityError, InvalidImage, InvalidInput, NotFound
 from pycontainer.oci import (
     CONFIG_LIMIT,
     Descriptor,
@@ -70,6 +70,7 @@ class Resolver:
     def resolve(self, reference: Reference, platform: Platform | None) -> Resolved:
         """The image a reference names, for `platform` (the host's where None).
 
+        An image that stands alone is taken for any platform unless one is asked for, as Docker does.
         Raises: RegistryError, NotFound (also if the platform is not offered), DigestMismatch,
         InvalidImage.
         """
@@ -87,6 +88,8 @@ class Resolver:
             document = self._decode(content, entry.media_type)
         config_bytes = self._config(reference, document)
         config = decode_config(config_bytes)
+        if platform is not None and index_bytes is None:
+            _check_platform(reference, entry, config, platform)
         if len(config.diff_ids) != len(document.layers):
             raise InvalidImage(
                 f"{reference} has {len(document.layers)} layers, and its config names {len(config.diff_ids)}"
@@ -219,3 +222,14 @@ def _check(content: bytes, digest: Digest, size: int | None, source: str) -> Non
     hasher = Hasher.like(digest)
     hasher.update(content)
     hasher.check(digest, len(content) if size is None else size, source)
+
+
+def _check_platform(
+    reference: Reference, manifest: Descriptor, config: ImageConfig, platform: Platform
+) -> None:
+    """Raise NotFound unless the image, which no index lists, is one for the platform."""
+    offered = Platform(os=config.os, architecture=config.architecture, variant=config.variant)
+    try:
+        choose(Index(manifests=(attrs.evolve(manifest, platform=offered),)), platform)
+    except NotFound as error:
+        raise NotFound(f"{reference}: {error}") from None
