@@ -98,17 +98,21 @@ def _write(file: str, value: str) -> None:
         os.close(fd)
 
 
-def enter(plan: Plan, pid: int) -> None:
-    """Move a process into the cgroups it was not born in. Raises LaunchError."""
+def open_tasks(plan: Plan) -> list[tuple[str, int]]:
+    """The version 1 directories, with the file open by which a process moves itself in. Raises LaunchError.
+
+    A process of one thread that writes "0" to "tasks" takes none of the locks for which the kernel waits
+    until every processor has passed by; "cgroup.procs" takes them: 10 ms against some microseconds.
+    Source: kernel/cgroup/cgroup.c, cgroup_procs_write_start.
+    """
+    opened = []
     for file in plan.get("procs") or ():
+        directory = os.path.dirname(file)
         try:
-            _write(file, str(pid))
+            opened.append((directory, os.open(f"{directory}/tasks", os.O_WRONLY)))
         except OSError as error:
-            raise errors.LaunchError(
-                f"the process cannot be moved into {os.path.dirname(file)}: {error.strerror}",
-                step="cgroup",
-                reason=str(error),
-            ) from error
+            raise _refused(f"{directory}/tasks", "0", error) from error
+    return opened
 
 
 def read(plan: Plan) -> dict[str, int]:

@@ -152,6 +152,7 @@ class _Monitor:
         status.replace(self.directory)
         reached("start.status.written")
         self._send({"event": "started", "pid": self.pid, "pid_start": self.fields["pid_start"]})
+        status.reserve(self.directory)
         if not self.is_owned:
             self._close_channel()
 
@@ -189,20 +190,23 @@ class _Monitor:
         trees = self._open_trees(outline)
         self._open_namespaces(outline, given)
         seccomp = self._seccomp()
+        tasks = cgroup.open_tasks(self.cgroup)
         born_in = -1
         if self.cgroup.get("clone_into"):
             born_in = os.open(self.cgroup["clone_into"], os.O_RDONLY | os.O_DIRECTORY)
         self.pid, self.pidfd = syscalls.clone3(outline.clone_flags, cgroup_fd=born_in)
         if self.pid == 0:
             os.close(self_go)  # else our own copy would keep the monitor's death from being seen
-            child.run(self.params, seccomp, Context(monitor=me, go=go, error=report, fds=given, trees=trees))
-        for fd in (me, report, *given.values(), *trees, *((born_in,) if born_in >= 0 else ())):
+            context = Context(monitor=me, go=go, error=report, fds=given, trees=trees, cgroups=tasks)
+            child.run(self.params, seccomp, context)
+        for fd in (me, report, *given.values(), *trees, *dict(tasks).values()):
             os.close(fd)
+        if born_in >= 0:
+            os.close(born_in)
         reached("start.init.cloned")
         self._hold_mounts()
         try:
             self._map_ids(outline)
-            cgroup.enter(self.cgroup, self.pid)
             # Our own reading end is still open: a clone that failed already must not kill us by SIGPIPE.
             os.write(self_go, b"g")
         except errors.LaunchError:
@@ -292,7 +296,9 @@ class _Monitor:
         """What the child reported, as the error that the caller gets."""
         spec = self.params["spec"]
         try:
-            steps = plan.plan(spec, self.params)
+            # The same steps that the child counted: with a place for the filter if it had one.
+            has_filter = "seccomp" in self.params.get("fd_names", ()) or self.params.get("seccomp_b64")
+            steps = plan.plan(spec, self.params, seccomp=b"filter" if has_filter else b"")
         except errors.InvalidInput as error:
             return error
         step = steps[failure.step].name if failure.step < len(steps) else "plan"

@@ -130,7 +130,7 @@ def plan(spec: Json, params: Json, *, seccomp: bytes = b"") -> tuple[Step, ...]:
     steps += _settings(spec, new)
     steps += _hidden(spec)
     # Nothing of the image is touched, and nothing runs, outside the container's cgroups.
-    steps.append(Step("cgroup", settings.wait_go))
+    steps.append(Step("cgroup", settings.enter_cgroups))
     steps.append(Step("pivot", rootfs.pivot))
     steps += _identity(spec["process"], params)
     steps += _confinement(spec, params, seccomp)

@@ -24,6 +24,7 @@ class Context:
     """Descriptors and facts handed from step to step, within one process."""
 
     __slots__ = (
+        "cgroups",
         "dev",
         "env",
         "error",
@@ -41,18 +42,27 @@ class Context:
     )
 
     def __init__(
-        self, *, monitor: int, go: int, error: int, fds: Mapping[str, int], trees: Sequence[int] = ()
+        self,
+        *,
+        monitor: int,
+        go: int,
+        error: int,
+        fds: Mapping[str, int],
+        trees: Sequence[int] = (),
+        cgroups: Sequence[tuple[str, int]] = (),
     ) -> None:
         self.monitor = monitor
         """pidfd of the monitor."""
         self.go = go
-        """Pipe on which the monitor writes one byte when ids and cgroups are set."""
+        """Pipe on which the monitor writes one byte when the ids are mapped."""
         self.error = error
         """Close-on-exec pipe for the one report of a failure."""
         self.fds = fds
         """stdin, stdout, stderr, root (a detached mount), and namespaces to join."""
         self.trees = trees
         """Detached copies of the trees to bind, in plan order."""
+        self.cgroups = cgroups
+        """Cgroups to enter: directory, and its "tasks" open."""
         self.root = -1
         self.dev = -1
         self.proc = -1
@@ -69,8 +79,18 @@ class Context:
             self.proc = mounts.create(b"proc")
         return self.proc
 
+    def enter_cgroups(self) -> None:
+        """Move into the cgroups this process was not born in; the first time only."""
+        for directory, tasks in self.cgroups:
+            try:
+                os.write(tasks, b"0")
+            except OSError as error:
+                raise Refused(f"the process cannot be moved into {directory}: {error.strerror}") from None
+            os.close(tasks)
+        self.cgroups = ()
+
     def wait_go(self) -> None:
-        """Block until the monitor has done its part; end at once when it died."""
+        """Block until the monitor has mapped the ids; end at once when it died."""
         if self.go < 0:
             return
         if os.read(self.go, 1) != b"g":

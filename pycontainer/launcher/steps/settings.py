@@ -22,13 +22,13 @@ def join(context: Context, joined: tuple[tuple[str, int], ...]) -> None:
 
 def enter_cgroup_namespace(context: Context) -> None:
     """Make the cgroup this process is in by now the root of what it sees."""
-    context.wait_go()
+    context.enter_cgroups()
     namespaces.leave(namespaces.NEWCGROUP)
 
 
-def wait_go(context: Context) -> None:
-    """Do not go on before the monitor has written the id maps and cgroups."""
-    context.wait_go()
+def enter_cgroups(context: Context) -> None:
+    """Move into the container's cgroups, unless that is done."""
+    context.enter_cgroups()
 
 
 def set_names(context: Context, hostname: bytes, domainname: bytes) -> None:

@@ -44,7 +44,7 @@ def test_the_order_carries_the_safety() -> None:
         mount_steps.freeze,
         mount_steps.mask,
         rootfs.make_readonly,
-        settings.wait_go,
+        settings.enter_cgroups,
         rootfs.pivot,
         identity.resolve,
         process.enter_directory,
