@@ -106,6 +106,8 @@ def _count(parent: int, name: str, limit: int) -> int:
         fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     except NotADirectoryError:
         return 1
+    except FileNotFoundError:
+        return 0  # the container's monitor deletes it as well
     count = 1
     try:
         with os.scandir(fd) as entries:
