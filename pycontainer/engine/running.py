@@ -17,8 +17,8 @@ from pycontainer.engine.images import Image, resolve_image
 from pycontainer.engine.launching import INLINE_OUTPUT_BYTES, create, feed, launch
 from pycontainer.engine.logs import Logs
 from pycontainer.engine.result import RunResult
-from pycontainer.engine.state import usage_of
-from pycontainer.errors import DeadlineExceeded, LaunchError
+from pycontainer.engine.state import await_tidied, usage_of
+from pycontainer.errors import DeadlineExceeded, KernelError, LaunchError
 from pycontainer.options import parse_run_options, parse_seconds
 
 if TYPE_CHECKING:
@@ -67,7 +67,12 @@ def run(
         engine.forget_container(record.id)
         raise
     # Its files are the monitor's to remove, off the caller's path.
-    engine.store.state.containers.delete(record.id)
+    try:
+        engine.store.state.containers.delete(record.id)
+    except KernelError:
+        # No room to write even this, when the container has just filled the disk: its files go first.
+        await_tidied(engine.store.container_dir(record.id))
+        engine.forget_container(record.id)
     return result.check() if check else result
 
 

@@ -6,7 +6,7 @@ import fcntl
 import os
 import select
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,10 +20,19 @@ from pycontainer.kernel import inotify, pidfd
 from pycontainer.launcher import status
 from pycontainer.runtime import State
 
-__all__ = ["Observed", "await_end", "await_start", "monitor_locked_out", "monitor_of", "observe", "usage_of"]
+__all__ = [
+    "Observed",
+    "await_end",
+    "await_start",
+    "await_tidied",
+    "monitor_locked_out",
+    "monitor_of",
+    "observe",
+    "usage_of",
+]
 
-_START_TIMEOUT_S = 60.0
-_START_PAUSE_S = 0.005
+_PATIENCE_S = 60.0
+_PAUSE_S = 0.005
 _KILLED = 137  # what SIGKILL leaves; a monitor that died took its container along
 
 
@@ -116,14 +125,25 @@ def is_starting(directory: Path) -> bool:
 
 def await_start(directory: Path) -> None:
     """Wait for the end of a start that is going on. Raises DeadlineExceeded."""
-    deadline = time.monotonic() + _START_TIMEOUT_S
-    while is_starting(directory):
+    _await(lambda: not is_starting(directory), f"container {directory.name[:12]} is still being started")
+
+
+def await_tidied(directory: Path) -> None:
+    """Wait until the monitor of a container that has ended is done. Raises DeadlineExceeded."""
+
+    def is_done() -> bool:
+        with monitor_locked_out(directory) as has_none:
+            return has_none
+
+    _await(is_done, f"container {directory.name[:12]} is still being tidied up")
+
+
+def _await(is_done: Callable[[], bool], otherwise: str) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    while not is_done():
         if time.monotonic() > deadline:
-            raise DeadlineExceeded(
-                f"container {directory.name[:12]} is still being started after {_START_TIMEOUT_S:g} s",
-                timeout_s=_START_TIMEOUT_S,
-            )
-        time.sleep(_START_PAUSE_S)
+            raise DeadlineExceeded(f"{otherwise} after {_PATIENCE_S:g} s", timeout_s=_PATIENCE_S)
+        time.sleep(_PAUSE_S)
 
 
 def await_end(directory: Path, timeout_s: float | None, *, removes_itself: bool = False) -> Observed:

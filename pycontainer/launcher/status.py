@@ -21,6 +21,7 @@ LOCK = ".monitor"
 """Beside it, the file on which a monitor holds a lock from before it makes anything until it ends."""
 
 _NEW = ".status.json.new"
+_ROOM = 4096
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 # Read once, when the helper starts: every monitor is forked from it.
@@ -28,11 +29,26 @@ with open("/proc/sys/kernel/random/boot_id") as _file:
     BOOT_ID = _file.read().strip()
 
 
+def reserve(directory_fd: int) -> None:
+    """Take room for the next status, so that the end of a container that filled the disk can be told."""
+    try:
+        fd = os.open(_NEW, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600, dir_fd=directory_fd)
+        try:
+            os.posix_fallocate(fd, 0, _ROOM)
+        finally:
+            os.close(fd)
+    except OSError:
+        pass  # the disk is full by now; some may be free again in the end
+
+
 def prepare(directory_fd: int, fields: Mapping[str, Any]) -> None:
     """Write the fields beside the file, to be shown by replace."""
-    fd = os.open(_NEW, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600, dir_fd=directory_fd)
+    content = _encode(fields).encode("ascii")
+    fd = os.open(_NEW, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600, dir_fd=directory_fd)
     try:
-        os.write(fd, _encode(fields).encode("ascii"))
+        # Over what is reserved, and only then cut to its length.
+        os.write(fd, content)
+        os.ftruncate(fd, len(content))
     finally:
         os.close(fd)
 

@@ -147,7 +147,8 @@ class Download:
     def _receive(self, response: httpx.Response, ingest: Ingest) -> None:
         """Write one answer's body, after checking that it is the piece we lack."""
         end = self._piece_end(response, ingest)
-        for piece in read_body(response, self._session.config.timeouts):
+        pieces = self._named(read_body(response, self._session.config.timeouts))
+        for piece in pieces:
             current().check()
             if ingest.offset + len(piece) > end:
                 raise self._mismatch(ingest, f"more than {end} bytes")
@@ -155,6 +156,16 @@ class Download:
             self._tell_rarely(ingest.offset)
         if ingest.offset < end:
             raise self._mismatch(ingest, f"{ingest.offset} bytes")
+
+    def _named(self, pieces: Iterator[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+        """The pieces; when they break off, the error says of what."""
+        try:
+            yield from pieces
+        except TransferFailed as error:
+            raise TransferFailed(
+                f"blob {self._descriptor.digest} of {self._reference.repository}: {error}",
+                is_temporary=error.is_temporary,
+            ) from error
 
     def _piece_end(self, response: httpx.Response, ingest: Ingest) -> int:
         """The offset at which this answer ends; restarts the ingest for an answer with the whole blob."""

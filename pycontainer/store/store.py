@@ -160,7 +160,12 @@ class Store:
 
     def remove_container(self, container_id: str) -> bool:
         """Forget a container that does not run, and delete its directory; False if there was no such one."""
-        was_known = self.state.containers.delete(container_id)
+        try:
+            was_known = self.state.containers.delete(container_id)
+        except KernelError:
+            # On a full disk its files have to make room first; a row without files is repaired.
+            self._trash.remove(self._layout.container(container_id))
+            return self.state.containers.delete(container_id)
         self._trash.remove(self._layout.container(container_id))
         return was_known
 

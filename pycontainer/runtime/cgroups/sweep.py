@@ -18,7 +18,8 @@ def leftovers(path: str, layout: CgroupLayout) -> dict[str, list[str]]:
     for mount in sorted({*layout.v1.values(), *([layout.v2] if layout.v2 else [])}):
         parent = f"{mount}{path}"
         try:
-            names = [entry.name for entry in os.scandir(parent) if entry.is_dir(follow_symlinks=False)]
+            with os.scandir(parent) as entries:
+                names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
         except FileNotFoundError:
             continue
         for name in names:
