@@ -94,7 +94,12 @@ def make_volumes(context: Context, paths: tuple[bytes, ...], is_readonly: bool) 
     What a program writes there is kept as long as the container.
     """
     for path in paths:
-        spot = inroot.directory(context.root, path)
+        try:
+            spot = inroot.directory(context.root, path)
+        except OSError as error:
+            raise Refused(
+                f"the image's volume {os.fsdecode(path)} cannot be made: {error.strerror}"
+            ) from None
         try:
             if is_readonly:
                 # A mount of its own: make_readonly changes only the root's.
