@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -456,3 +457,25 @@ class TestAccounts:
         done = pull()
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith("sha256:")
+
+
+@needs("strace")
+def test_nothing_but_the_programs_of_containers_is_executed(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    tour = Path(__file__).parents[2] / "examples/quickstart.py"
+    command = ["strace", "-f", "-qq", "-s", "200", "-e", "trace=execve,execveat", "-e", "signal=none"]
+    done = subprocess.run(
+        [*command, "-o", str(trace), sys.executable, str(tour)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    # By the first argument: the helper's interpreter is executed by descriptor.
+    programs = {Path(word).name for word in re.findall(r'execve(?:at)?\([^[]*\["([^"]*)"', trace.read_text())}
+    assert {"sh", "wc", "no-such-program"} <= programs
+    # No engine, no network tool, no mount(8), no tar. The dynamic loader lists what from_host takes along.
+    asked = {"sh", *re.findall(r'"([a-z-]+)"', tour.read_text())}
+    others = {name for name in programs - asked if not name.startswith(("python", "ld-"))}
+    assert others == set()
