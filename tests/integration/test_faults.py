@@ -5,6 +5,7 @@ Each time the error names the thing, nothing half-written is visible, and the ne
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import os
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -139,6 +141,18 @@ def test_a_connection_that_breaks_is_resumed_where_it_broke(
     assert 0 < int(asked.removeprefix("bytes=").partition("-")[0]) <= BIG // 2
 
 
+def reopened(content: Path, port: int) -> pc.Registry:
+    """A registry on the port of the one that has just gone; some other connection may have it meanwhile."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            return pc.Registry(content, port=port).__enter__()
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
 def test_a_registry_that_dies_in_mid_blob_and_comes_back_is_asked_for_the_rest(
     engine: pc.Engine, content: Path
 ) -> None:
@@ -154,7 +168,7 @@ def test_a_registry_that_dies_in_mid_blob_and_comes_back_is_asked_for_the_rest(
             with once:
                 if event.action == "retrying" and not second:
                     first.close()
-                    second.append(pc.Registry(content, port=port).__enter__())
+                    second.append(reopened(content, port))
 
         try:
             image = pc.Image.pull(reference, engine=engine, on_event=on_event)
