@@ -39,7 +39,7 @@ def own(root: Path) -> Iterator[pc.Engine]:
         yield engine
     with pc.Engine(root) as fresh:
         assert pc.Container.list(all=True, engine=fresh) == []
-        stores.check_no_leftovers(fresh.store)
+        stores.check_tidy(fresh)
     assert stores.cgroup_ids(root) == set()
 
 

@@ -123,6 +123,7 @@ def test_on_a_full_disk_a_run_fails_by_name_and_leaves_nothing(small_disk: Path,
             pc.Container.create(reference, ["true"], engine=engine)
         assert [other.id for other in pc.Container.list(all=True, engine=engine)] == [box.id]
         box.remove()
+    with pc.Engine(small_disk / "store") as engine:
         works(engine, reference)
         stores.check_whole(engine)
         stores.empty(engine)
