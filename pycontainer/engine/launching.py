@@ -49,6 +49,7 @@ def create(
     # Before anything is made: a container whose spec cannot be built is no container.
     spec = spec_of(engine, container_id, options, image.config)
     runtime.identity(options, image.config)
+    runtime.stop_signal(options, image.config)
     record = ContainerRecord(
         id=container_id,
         name=options.name or random_name(),

@@ -270,6 +270,23 @@ class TestPushedByUs:
         assert docker.run(name, *look) == seen_by_all
 
 
+@needs("ctr", "containerd", "dockerd", "docker", "umoci")
+def test_containerd_pulls_what_we_push_and_pushes_it_on(
+    registry: str, docker: Docker, rich: Path, by_umoci: Tree, engine: pc.Engine, tmp_path: Path
+) -> None:
+    name, other = f"{registry}/containerd/ours:1", f"{registry}/containerd/theirs:1"
+    digest = pc.Image.load(rich)[0].push(name)
+    try:
+        docker.containerd("images", "pull", "--plain-http", name)
+        docker.containerd("images", "tag", name, other)
+        docker.containerd("images", "push", "--plain-http", other)
+    finally:
+        docker.containerd("images", "remove", "--sync", name, other)
+    image = pc.Image.pull(other)
+    assert image.digest == digest
+    check(image, engine, tmp_path / "look", by_umoci)
+
+
 class TestOurRegistry:
     """docker, podman and skopeo use the embedded registry unchanged."""
 

@@ -96,6 +96,19 @@ def test_a_user_the_image_does_not_know_is_named(make: Make, run: Run, user: str
     assert run(image, user="web").text.startswith("uid=1000(web)")
 
 
+def test_a_stop_signal_that_is_none_is_told_before_a_container_could_not_be_stopped(
+    make: Make, engine: pc.Engine
+) -> None:
+    image = make({**PATH, "StopSignal": "SIGNOTHING", "Cmd": ["sleep", "100"]})
+    with pytest.raises(errors.InvalidImage, match=r"SIGNOTHING.*pass stop_signal="):
+        pc.Container.create(image, engine=engine)
+    box = pc.Container.create(image, engine=engine, stop_signal="SIGKILL")
+    box.start()
+    box.stop()
+    assert box.exit_code == 137
+    box.remove()
+
+
 def test_a_user_by_number_needs_no_entry(make: Make, run: Run) -> None:
     assert run(make({**PATH, "User": "4242:77", "Cmd": ["id"]})).text == "uid=4242 gid=77 groups=77\n"
 

@@ -186,6 +186,10 @@ class Docker:
         """sha256 digest of the configuration of an image it has."""
         return self("image", "inspect", "--format", "{{.Id}}", name).decode().strip()
 
+    def containerd(self, *words: str | Path) -> bytes:
+        """Run `ctr …` against the daemon's containerd, which keeps images of its own."""
+        return self.space.run("ctr", "--address", self.home / "c.sock", "--namespace", "tests", *words)
+
     def forget(self) -> None:
         """Remove all images."""
         images = self("images", "--all", "--quiet", "--no-trunc").decode().split()
