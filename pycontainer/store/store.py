@@ -10,7 +10,7 @@ from pathlib import Path
 from attrs import evolve
 
 from pycontainer.checkpoints import reached
-from pycontainer.errors import AlreadyExists, DeadlineExceeded, KernelError
+from pycontainer.errors import AlreadyExists, DeadlineExceeded, KernelError, NotFound
 from pycontainer.image import OnEvent
 from pycontainer.launcher import Helper
 from pycontainer.store.content import ContentStore
@@ -149,6 +149,9 @@ class Store:
             except FileExistsError:
                 raise AlreadyExists(f"container {record.id} exists already") from None
             except OSError as error:
+                self._trash.remove(directory)
+                if root is not None and not root.is_dir():
+                    raise NotFound(f"image {record.image_id} was removed meanwhile; pull it again") from None
                 raise KernelError(error.errno or 0, "mkdir", str(error.filename or directory)) from error
             try:
                 reached("create.container.prepared")

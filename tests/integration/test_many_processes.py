@@ -31,8 +31,7 @@ with pc.Engine(root) as engine:
     for turn in range(8):
         number = random.randrange(3)
         reference = f"{address}/many:{number}"
-        image = pc.Image.pull(reference, engine=engine)
-        assert image.tags, image
+        pc.Image.pull(reference, engine=engine)
         # Another process may remove the image between any two steps: then the next pull brings it back.
         try:
             done = pc.run(reference, ["cat", "/which"], memory="64m", engine=engine)
@@ -144,8 +143,9 @@ def test_two_processes_repair_while_four_work(tmp_path: Path, registry: pc.Regis
     root = tmp_path / "store"
     repairers = [begin(REPAIRER, str(root)) for _ in range(2)]
     workers = [begin(WORKER, str(root), registry.address, str(seed)) for seed in range(4)]
-    assert outcomes(workers) == [(0, "")] * 4
-    assert outcomes(repairers) == [(0, "")] * 2
+    of_workers, of_repairers = outcomes(workers), outcomes(repairers)
+    assert of_workers == [(0, "")] * 4
+    assert of_repairers == [(0, "")] * 2
     check(root)
 
 
