@@ -231,7 +231,7 @@ def test_an_image_without_layers_can_be_kept_and_told_of(
         with pc.Engine(tmp_path / "fresh"):
             assert pc.Image.pull(f"{registry.address}/scratch:1").id == image.id
     for kind in ("oci-archive", "docker-archive"):
-        image.save(tmp_path / kind, format=kind)  # type: ignore[arg-type]
+        image.save(tmp_path / kind, format=kind)
         assert pc.Image.load(tmp_path / kind, engine=engine) == [image]
 
 

@@ -160,7 +160,13 @@ class Docker:
 
     def __call__(self, *words: str | Path, input: bytes | None = None, config: Path | None = None) -> bytes:
         """Run `docker …`. config: directory of its config.json."""
-        command = ["docker", "--config", config or self.home / "client", "--host", self.host]
+        command: list[str | Path] = [
+            "docker",
+            "--config",
+            config or self.home / "client",
+            "--host",
+            self.host,
+        ]
         return self.space.run(*command, *words, input=input)
 
     @property
@@ -243,7 +249,7 @@ class Podman:
 
     def __call__(self, *words: str | Path, input: bytes | None = None) -> bytes:
         """Run `podman …`."""
-        base = ["podman", "--root", self.home / "root", "--runroot", self.home / "run"]
+        base: list[str | Path] = ["podman", "--root", self.home / "root", "--runroot", self.home / "run"]
         base += ["--tmpdir", self.home / "tmp", "--storage-driver", "overlay", "--events-backend", "none"]
         return self.space.run(*base, "--cgroup-manager", "cgroupfs", *words, input=input)
 
