@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias, final
 
@@ -159,10 +160,12 @@ class Image:
             return cls(engine, import_view(engine, make(engine.store.content), names, lease))
 
     @classmethod
-    def load(cls, source: str | os.PathLike[str] | BinaryIO, *, engine: Engine | None = None) -> _Images:
+    def load(
+        cls, source: str | os.PathLike[str] | bytes | BinaryIO, *, engine: Engine | None = None
+    ) -> _Images:
         """The images of an OCI layout directory, oci-archive or docker-archive, with their names.
 
-        source: a path or a stream; gzip, zstd, xz or plain. Which it is, is seen from the content.
+        source: a path, the bytes or a stream; gzip, zstd, xz or plain. Which it is, is seen from the content.
         Raises: InvalidImage, DigestMismatch, NotFound.
         """
         engine = engine or current_engine()
@@ -396,11 +399,13 @@ def _config(given: Mapping[str, Any]) -> ContainerConfig | None:
 
 @contextmanager
 def _opened(
-    source: str | os.PathLike[str] | BinaryIO,
+    source: str | os.PathLike[str] | bytes | BinaryIO,
 ) -> Iterator[list[ArchivedImage]]:
     """The images of a layout directory or an archive, with their names."""
     from pycontainer.image import Archive, Layout, images_in_layout
 
+    if isinstance(source, bytes):
+        source = BytesIO(source)
     if isinstance(source, (str, os.PathLike)) and Path(source).is_dir():
         yield images_in_layout(Layout(source))
         return

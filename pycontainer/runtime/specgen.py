@@ -151,9 +151,12 @@ def environment(options: RunOptions, image_config: ImageConfig, hostname: str | 
         merged["HOSTNAME"] = hostname
     for line in image_config.config.env:
         key, separator, value = line.partition("=")
-        if not key or not separator or "\0" in line:
+        if not key or "\0" in line:
             raise InvalidImage(f"the image's environment line {line[:40]!r} is not KEY=VALUE")
-        merged[key] = value
+        if separator:
+            merged[key] = value
+        else:
+            merged.pop(key, None)  # as Docker reads it: the variable is not there
     for key, given in (options.env or {}).items():
         if given is None:
             merged.pop(key, None)

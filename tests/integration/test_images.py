@@ -178,8 +178,9 @@ def test_an_archive_loads_from_a_stream(
     engine: pc.Engine, busybox: pc.Image, fresh: pc.Engine, tmp_path: Path
 ) -> None:
     busybox.save(tmp_path / "saved.tar", format="docker-archive")
-    stream = io.BytesIO((tmp_path / "saved.tar").read_bytes())
-    assert pc.Image.load(stream, engine=fresh)[0].id == busybox.id
+    archive = (tmp_path / "saved.tar").read_bytes()
+    assert pc.Image.load(io.BytesIO(archive), engine=fresh)[0].id == busybox.id
+    assert pc.Image.load(archive, engine=fresh)[0].id == busybox.id
 
 
 def test_a_wrong_digest_leaves_nothing_visible(fresh: pc.Engine, pushed: str, registry: pc.Registry) -> None:

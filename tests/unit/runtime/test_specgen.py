@@ -114,7 +114,7 @@ def test_the_environment_is_made_of_defaults_image_and_options() -> None:
     assert process().env[0] == "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-@pytest.mark.parametrize("line", ["NOVALUE", "=x", "A=\0", ""])
+@pytest.mark.parametrize("line", ["=x", "A=\0", ""])
 def test_a_broken_environment_of_the_image_is_refused(line: str) -> None:
     with pytest.raises(InvalidImage, match="environment"):
         spec_of(image(env=(line,)))
