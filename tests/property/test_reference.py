@@ -6,7 +6,7 @@ import json
 import string
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pycontainer.errors import BadReference, IntegrityError, InvalidImage, InvalidInput
@@ -58,7 +58,11 @@ digests = st.binary(max_size=8).map(sha256)
 
 @st.composite
 def names(draw: st.DrawFn) -> str:
-    text = draw(domains) + "/".join(draw(st.lists(components(), min_size=1, max_size=4)))
+    host = draw(domains)
+    parts = draw(st.lists(components(), min_size=1, max_size=4))
+    # A first component with a dot is read as a host, and no host has an underscore.
+    assume(host or len(parts) == 1 or not ("." in parts[0] and "_" in parts[0]))
+    text = host + "/".join(parts)
     if draw(st.booleans()):
         text += ":" + draw(tags)
     if draw(st.booleans()):
@@ -74,6 +78,11 @@ def test_a_name_of_the_grammar_is_accepted_and_its_normal_forms_mean_the_same(te
     assert Reference.parse(reference.familiar) == reference
     assert reference.domain not in ("", "index.docker.io")
     assert reference.tag or reference.digest
+
+
+def test_a_first_component_that_is_read_as_a_host_must_be_one() -> None:
+    with pytest.raises(BadReference, match="registry host"):
+        Reference.parse("0.0_0/0")
 
 
 @given(st.one_of(st.text(max_size=80), st.text(string.printable + "é٣ａ", max_size=80)))
