@@ -16,7 +16,7 @@ from pycontainer.engine import views
 from pycontainer.engine.engine import Engine, current_engine
 from pycontainer.engine.progress import shown
 from pycontainer.engine.pulling import import_view, pull, unpack_again
-from pycontainer.errors import BadReference, InvalidInput, NotFound
+from pycontainer.errors import BadReference, InvalidInput, NotFound, PycontainerError
 from pycontainer.oci import Platform, Reference
 
 if TYPE_CHECKING:
@@ -326,7 +326,11 @@ class Image:
         return hash(self.id)
 
     def __repr__(self) -> str:
-        return f"Image({self.name!r}, id={self.id[:19]!r})"
+        try:
+            name = self.name
+        except PycontainerError:  # the engine is closed: its id is still known
+            name = ""
+        return f"Image({name!r}, id={self.id[:19]!r})"
 
 
 @contextmanager

@@ -30,7 +30,7 @@ from pycontainer.store.trash import Trash
 __all__ = ["LOST_EXIT_CODE", "Repaired", "Repairer"]
 
 # What Docker reports for a container whose end nobody saw.
-LOST_EXIT_CODE = 255
+LOST_EXIT_CODE = 137
 
 
 @frozen(kw_only=True)
