@@ -29,7 +29,7 @@ from pycontainer.store.trash import Trash
 
 __all__ = ["LOST_EXIT_CODE", "Repaired", "Repairer"]
 
-# What Docker reports for a container whose end nobody saw.
+# SIGKILL is what the end of its monitor was to it, as far as anybody can tell afterwards.
 LOST_EXIT_CODE = 137
 
 

@@ -19,5 +19,5 @@ def test_the_handle_of_a_closed_engine_can_still_be_shown(tmp_path: Path) -> Non
 def _record() -> ImageRecord:
     digest = Digest("sha256:" + "0" * 64)
     return ImageRecord(
-        id=digest, manifest_digest=digest, target_digest=digest, platform="linux/amd64", size=1, created_at=0.0
+        id=digest, manifest_digest=digest, target_digest=digest, platform="linux/amd64", size=1, created_at=0
     )
