@@ -24,8 +24,6 @@ from pycontainer.launcher import Helper
 if TYPE_CHECKING:
     from pycontainer.engine.containers import Container
     from pycontainer.image import ImageView
-    from pycontainer.oci import runtime as model
-    from pycontainer.options import RunOptions
     from pycontainer.registry import RegistryClient
     from pycontainer.runtime import HostFacts
     from pycontainer.store import ImageRecord, Store
@@ -73,7 +71,6 @@ class Engine:
         self._owned: dict[str, Container] = {}
         self._lifeline: tuple[int, int] | None = None
         self._views: LRUCache[str, ImageView] = LRUCache(256)
-        self._filters: dict[bytes, int] = {}
         self._closed = False
         self._tokens: list[Token[Engine | None]] = []
         _engines.add(self)
@@ -176,20 +173,6 @@ class Engine:
         size = content.size(record.manifest_digest)
         return ImageView.load(content, Descriptor(digest=record.manifest_digest, size=size, media_type=""))
 
-    def seccomp_filter(self, options: RunOptions, spec: model.Spec) -> int | None:
-        """A descriptor of the compiled system call filter, which the engine keeps; None for no filter."""
-        from pycontainer.runtime import seccomp_program
-
-        program = seccomp_program(options, spec, self.host)
-        if program is None:
-            return None
-        with self._lock:
-            fd = self._filters.get(program)
-            if fd is None:
-                fd = self._filters[program] = os.memfd_create("pycontainer-seccomp", os.MFD_CLOEXEC)
-                os.write(fd, program)
-            return fd
-
     def close(self, timeout_s: float = 30.0) -> None:
         """Stop what this engine owns and end its helper; idempotent. Detached containers go on."""
         with self._lock:
@@ -208,8 +191,6 @@ class Engine:
                 self._store.close()
             if self._helper is not None:
                 self._helper.close(max(0.1, deadline - time.monotonic()))
-            while self._filters:
-                os.close(self._filters.popitem()[1])
 
     def own(self, container: Container) -> None:
         """Remove the container when this engine closes."""

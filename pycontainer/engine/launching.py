@@ -158,9 +158,10 @@ def launch(
             fds["caller"] = os.pidfd_open(os.getpid())
             cleanup.callback(os.close, fds["caller"])
             fds["lifeline"] = engine.lifeline
-        filter_fd = engine.seccomp_filter(options, spec)
-        if filter_fd is not None:
-            fds["seccomp"] = filter_fd
+        program = runtime.seccomp_program(options, spec, host)
+        if program is not None:
+            fds["seccomp"] = _sealed_memory("pycontainer-seccomp", program)
+            cleanup.callback(os.close, fds["seccomp"])
         params["fd_names"] = {name: index for index, name in enumerate(fds)}
         job = engine.helper.submit("launch", params, list(fds.values()))
     reached("start.launch.requested")
@@ -208,13 +209,17 @@ def feed(content: bytes) -> int:
     finally:
         os.close(writer)
     os.close(reader)
-    memory = os.memfd_create("pycontainer-stdin", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    return _sealed_memory("pycontainer-stdin", content)
+
+
+def _sealed_memory(name: str, content: bytes) -> int:
+    """A descriptor, at its beginning, of memory that nobody can change or make grow."""
+    memory = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         view = memoryview(content)
         while view:
             view = view[os.write(memory, view) :]
         os.lseek(memory, 0, os.SEEK_SET)
-        # The container must not be able to use it as memory of ours that grows.
         seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
         fcntl.fcntl(memory, fcntl.F_ADD_SEALS, seals)
     except BaseException:
