@@ -119,6 +119,7 @@ class Helper:
         Raises Unsupported when the helper cannot be started, DeadlineExceeded when it does not listen.
         """
         ours, theirs = socket.socketpair()
+        # The job comes first: the helper passes a launch on without reading further.
         request = {"job": job, "params": params, "kill_at": checkpoints.armed()}
         try:
             with self._lock, theirs:

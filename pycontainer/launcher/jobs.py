@@ -1,7 +1,8 @@
 """What the helper can be asked to do.
 
 PLAIN jobs take (params, descriptors, report) and return their result; they end when the caller goes.
-LIVING jobs take (params, descriptors, channel) and decide themselves how long they live.
+LIVING jobs take (params, descriptors, channel, what was made ahead) and decide themselves how long they
+live.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from collections.abc import Callable
 from typing import Any
 
 from pycontainer.launcher import monitor, trees
+from pycontainer.launcher.ahead import Ahead
 from pycontainer.launcher.protocol import Channel
 from pycontainer.layers import JOBS
 
 Report = Callable[[dict[str, Any]], None]
 PlainJob = Callable[[dict[str, Any], list[int], Report], dict[str, Any]]
-LivingJob = Callable[[dict[str, Any], list[int], Channel], None]
+LivingJob = Callable[[dict[str, Any], list[int], Channel, Ahead], None]
 
 PLAIN: dict[str, PlainJob] = {**JOBS, "remove_tree": trees.remove_tree, "syncfs": trees.syncfs}
 LIVING: dict[str, LivingJob] = {"launch": monitor.launch}

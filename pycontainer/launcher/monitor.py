@@ -28,6 +28,7 @@ from pycontainer import errors
 from pycontainer.checkpoints import reached
 from pycontainer.kernel import namespaces, pidfd, syscalls
 from pycontainer.launcher import cgroup, child, logs, plan, status, trees
+from pycontainer.launcher.ahead import Ahead
 from pycontainer.launcher.protocol import Channel, describe_error
 from pycontainer.launcher.steps import mounts, rootfs
 from pycontainer.launcher.steps.context import Context, Refused
@@ -50,15 +51,16 @@ CHECKPOINTS = (
 _READ = select.POLLIN | select.POLLHUP | select.POLLERR
 _MAX_REPORT = 4096
 _LOCK_PAUSE_S = 0.002
+_SETTLED_MS = 10
 
 
-def launch(params: dict[str, Any], fds: list[int], channel: Channel) -> None:
+def launch(params: dict[str, Any], fds: list[int], channel: Channel, ahead: Ahead) -> None:
     """Start a container and be its monitor until it has ended and is cleaned up.
 
     The messages are those of the launch job: started, exited, or an error.
     """
     syscalls.set_name(b"pycontainer-mon")
-    monitor = _Monitor(params, fds, channel)
+    monitor = _Monitor(params, fds, channel, ahead)
     try:
         monitor.take_over()
     except errors.PycontainerError as error:
@@ -88,8 +90,9 @@ class _Output:
 class _Monitor:
     """State of the one container of this process."""
 
-    def __init__(self, params: dict[str, Any], fds: list[int], channel: Channel) -> None:
+    def __init__(self, params: dict[str, Any], fds: list[int], channel: Channel, ahead: Ahead) -> None:
         self.params = params
+        self.ahead = ahead
         self.fds = {name: fds[index] for name, index in (params.get("fd_names") or {}).items()}
         self.channel: Channel | None = channel
         self.is_owned = bool(params.get("owned"))
@@ -147,7 +150,7 @@ class _Monitor:
         reached("start.cgroup.made")
         self._clone(outline)
         self._prepare_running()
-        self._await_exec()
+        self._await_exec(outline)
         reached("start.process.executed")
         status.replace(self.directory)
         reached("start.status.written")
@@ -194,11 +197,13 @@ class _Monitor:
         born_in = -1
         if self.cgroup.get("clone_into"):
             born_in = os.open(self.cgroup["clone_into"], os.O_RDONLY | os.O_DIRECTORY)
-        self.pid, self.pidfd = syscalls.clone3(outline.clone_flags, cgroup_fd=born_in)
+        born_with = self.ahead.fits(outline)
+        self.pid, self.pidfd = syscalls.clone3(outline.clone_flags & ~born_with, cgroup_fd=born_in)
         if self.pid == 0:
             os.close(self_go)  # else our own copy would keep the monitor's death from being seen
             context = Context(monitor=me, go=go, error=report, fds=given, trees=trees, cgroups=tasks)
-            child.run(self.params, seccomp, context)
+            child.run(self.params, seccomp, context, self.ahead)
+        self.ahead.discard()
         for fd in (me, report, *given.values(), *trees, *dict(tasks).values()):
             os.close(fd)
         if born_in >= 0:
@@ -278,7 +283,7 @@ class _Monitor:
         except OSError:
             self.mount_namespace = -1  # only the time of the take-down is lost
 
-    def _await_exec(self) -> None:
+    def _await_exec(self, outline: plan.Outline) -> None:
         """Read the report to its end while the output is pumped. Raises LaunchError."""
         for fd in self.outputs:
             self.poller.register(fd, _READ)
@@ -286,11 +291,12 @@ class _Monitor:
         self._watch_caller()
         while self.report >= 0:
             self._serve_ready(None)
-        is_ready, failure = child.parse(self.said)
+        described, failure = child.parse(self.said)
         if failure is not None:
             raise self._failed(failure)
-        if not is_ready:
+        if described is None:
             raise self._killed_early()
+        self.ahead.learn(outline, described)
 
     def _failed(self, failure: child.Failure) -> Exception:
         """What the child reported, as the error that the caller gets."""
@@ -330,6 +336,7 @@ class _Monitor:
         self._write_status()
         self._release()
         self._send({"error": described})
+        self.ahead.tell()
         self._remove_files()
 
     # -- life ------------------------------------------------------------------------------------
@@ -343,8 +350,11 @@ class _Monitor:
     def watch(self) -> None:
         """Serve until the first process has ended."""
         self.poller.register(self.pidfd, _READ)
-        while not self._serve_ready(None):
-            pass
+        settled_at = time.monotonic() + _SETTLED_MS / 1000
+        while not self._serve_ready(None if self.ahead.has_told else _SETTLED_MS):
+            # Its start is over, and nothing that is done for the next one delays it.
+            if not self.ahead.has_told and time.monotonic() >= settled_at:
+                self.ahead.tell()
         reached("stop.exit.seen")
 
     def _serve_ready(self, timeout_ms: int | None) -> bool:
@@ -466,6 +476,7 @@ class _Monitor:
             self._write_status()
         reached("stop.status.written")
         is_whole = self._send_exited(code, was_oom, figures)
+        self.ahead.tell()
         self._release()
         if self.params.get("auto_remove"):
             if not is_whole:

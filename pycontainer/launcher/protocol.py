@@ -45,9 +45,12 @@ class Channel:
 
     def send(self, message: Message, fds: Sequence[int] = ()) -> None:
         """Send one message whole. Raises OSError (BrokenPipeError when the other end is gone)."""
+        self.send_body(json.dumps(message, separators=(",", ":")).encode("ascii"), fds)
+
+    def send_body(self, body: bytes, fds: Sequence[int] = ()) -> None:
+        """Send a message that is written out already."""
         if len(fds) > MAX_FDS:
             raise errors.InvalidInput(f"{len(fds)} descriptors do not fit one message, {MAX_FDS} do")
-        body = json.dumps(message, separators=(",", ":")).encode("ascii")
         frame = _HEADER.pack(len(body), len(fds)) + body
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         sent = self.sock.sendmsg([frame], rights, socket.MSG_NOSIGNAL)
@@ -71,6 +74,14 @@ class Channel:
 
     def take(self) -> Message | None:
         """A message that has already arrived whole, or None."""
+        body = self.take_body()
+        if body is None:
+            return None
+        message: Message = json.loads(body)
+        return message
+
+    def take_body(self) -> bytes | None:
+        """A message that has already arrived whole, as it came, or None."""
         if len(self._buffer) < _HEADER.size:
             return None
         length, fd_count = _HEADER.unpack_from(self._buffer)
@@ -83,8 +94,7 @@ class Channel:
         del self._buffer[:end]
         # A read may bring the next message's descriptors too, so each takes only its own number.
         self._fds_taken, self._fds = self._fds[:fd_count], self._fds[fd_count:]
-        message: Message = json.loads(body)
-        return message
+        return body
 
     def take_fds(self) -> list[int]:
         """The descriptors of the message last returned; the taker owns them."""
@@ -105,6 +115,10 @@ class Channel:
                 self._fds.extend(received)
         self._buffer += chunk
         return bool(chunk)
+
+    def has_arrived(self) -> bool:
+        """Whether there is something to read, or the other end has closed."""
+        return self._wait(time.monotonic())
 
     def close(self) -> None:
         """Close the socket and the descriptors nobody took."""

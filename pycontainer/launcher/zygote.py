@@ -4,8 +4,10 @@ Theory of operation. The caller may be threaded and huge, so it is never forked;
 once per engine and each request is one fork(2) of it, whose price is that of its own few megabytes. It
 reads requests from a private socketpair, forks, and hands the child the request's descriptors; the
 first of them is the job's own channel to the caller, so the helper itself answers nothing and cannot
-be a bottleneck. It ends when the socket closes or the caller's pidfd fires, which also covers a caller
-whose forked children still hold a copy of the socket.
+be a bottleneck. A launch goes to a process forked for it beforehand (launcher.ahead), if there is one;
+the next is forked when the launch tells that its caller has been answered. The helper ends when the
+socket closes or the caller's pidfd fires, which also covers a caller whose forked children still hold a
+copy of the socket.
 
 It runs with an empty environment under `-I -S -B` from a sealed copy of the interpreter, is not
 dumpable, and imports everything it will ever need before it freezes the heap.
@@ -14,6 +16,7 @@ dumpable, and imports everything it will ever need before it freezes the heap.
 from __future__ import annotations
 
 import gc
+import json
 import os
 import select
 import signal
@@ -24,7 +27,11 @@ from typing import Any
 from pycontainer import checkpoints
 from pycontainer.kernel import syscalls
 from pycontainer.launcher import jobs
+from pycontainer.launcher.ahead import Ahead
 from pycontainer.launcher.protocol import Channel, describe_error
+
+_LAUNCH = b'{"job":"launch",'
+_MAX_PASSED = 128 << 10  # fits the buffer of the socket: a spare that was stopped must not stop the helper
 
 
 def main(control_fd: int, caller_pid: int) -> None:
@@ -42,7 +49,7 @@ def main(control_fd: int, caller_pid: int) -> None:
     gc.collect()
     gc.disable()
     gc.freeze()
-    _serve(control, caller)
+    _Helper(control, caller).serve()
     os._exit(0)
 
 
@@ -56,25 +63,104 @@ def _reset_signals() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 
 
-def _serve(control: Channel, caller: int) -> None:
-    poller = select.poll()
-    poller.register(control, select.POLLIN)
-    poller.register(caller, select.POLLIN)
-    while True:
-        ready = {fd for fd, _ in poller.poll()}
-        if caller in ready or not control.fill():
-            return
-        while (request := control.take()) is not None:
-            fds = control.take_fds()
+class _Helper:
+    """The loop that hands requests to processes of their own."""
+
+    def __init__(self, control: Channel, caller: int) -> None:
+        self._control = control
+        self._caller = caller
+        self._spare: Channel | None = None
+        """To the process that waits for the next launch."""
+        self._launching: Channel | None = None
+        """To the last launch, which will tell what it was like."""
+
+    def serve(self) -> None:
+        """Serve requests until the caller has gone."""
+        poller = select.poll()
+        poller.register(self._control, select.POLLIN)
+        poller.register(self._caller, select.POLLIN)
+        while True:
+            if self._launching is not None:
+                poller.register(self._launching, select.POLLIN)
+            ready = {fd for fd, _ in poller.poll()}
+            launching = self._launching
+            if launching is not None:
+                poller.unregister(launching)
+            if self._caller in ready or (self._control.fileno() in ready and not self._control.fill()):
+                return
+            while (body := self._control.take_body()) is not None:
+                fds = self._control.take_fds()
+                self._hand_over(body, fds)
+                for fd in fds:
+                    os.close(fd)
+            if launching is not None and launching is self._launching and launching.fileno() in ready:
+                self._follow(launching)
+
+    def _hand_over(self, body: bytes, fds: list[int]) -> None:
+        if not body.startswith(_LAUNCH):
             if os.fork() == 0:
-                os.close(caller)
-                control.close()
-                _run(request, fds)
-            for fd in fds:
-                os.close(fd)
+                self._leave()
+                _run(json.loads(body), fds, None)
+            return
+        if self._launching is not None:
+            self._launching.close()
+        self._launching, self._spare = self._spare, None
+        if self._launching is not None and len(body) <= _MAX_PASSED:
+            try:
+                self._launching.send_body(body, fds)
+                return
+            except OSError:
+                pass  # it was killed, and nothing has been begun
+            self._launching.close()
+        elif self._launching is not None:
+            self._launching.close()
+        self._launching, theirs = _pair()
+        if os.fork() == 0:
+            self._leave()
+            _run(json.loads(body), fds, Ahead(theirs))
+        theirs.close()
+
+    def _follow(self, launching: Channel) -> None:
+        """Fork the next one, like the last, whose caller has its answer."""
+        self._launching = None
+        launching.fill()
+        like = launching.take_body()
+        launching.close()
+        if like is None or self._spare is not None:
+            return
+        self._spare, theirs = _pair()
+        if os.fork() == 0:
+            self._leave()
+            _be_spare(theirs, like)
+        theirs.close()
+
+    def _leave(self) -> None:
+        """In a child: let go of what is the helper's."""
+        os.close(self._caller)
+        for channel in (self._control, self._spare, self._launching):
+            if channel is not None:
+                channel.close()
 
 
-def _run(request: dict[str, Any], fds: list[int]) -> None:
+def _pair() -> tuple[Channel, Channel]:
+    ours, theirs = socket.socketpair()
+    return Channel(ours), Channel(theirs)
+
+
+def _be_spare(channel: Channel, like: bytes) -> None:
+    """Make ready for a launch and wait for it; never returns."""
+    try:
+        syscalls.set_name(b"pycontainer-nxt")
+        ahead = Ahead(channel)
+        ahead.prepare(json.loads(like))
+        request = ahead.await_request()
+        if request is not None:
+            _run(request, ahead.take_fds(), ahead)
+    finally:
+        os._exit(0)
+
+
+def _run(request: dict[str, Any], fds: list[int], ahead: Ahead | None) -> None:
     """Be the job; never returns."""
     status = 1
     try:
@@ -82,8 +168,8 @@ def _run(request: dict[str, Any], fds: list[int]) -> None:
         checkpoints.arm(*request["kill_at"])
         channel = Channel(socket.socket(fileno=fds[0]))
         name = request["job"]
-        if name in jobs.LIVING:
-            jobs.LIVING[name](request["params"], fds[1:], channel)
+        if ahead is not None:
+            jobs.LIVING[name](request["params"], fds[1:], channel, ahead)
         else:
             _run_plain(name, request["params"], fds[1:], channel)
         status = 0

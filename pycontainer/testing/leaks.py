@@ -180,6 +180,12 @@ def _process_table() -> dict[int, _Process]:
         name = text[text.index("(") + 1 : text.rindex(")")]
         state, parent = text[text.rindex(")") + 2 :].split(" ")[:2]
         table[int(entry)] = _Process(int(entry), int(parent), state, name)
+    # A living helper keeps one process for the next launch, each time another, and takes it along.
+    waiting = [process for process in table.values() if process.name == "pycontainer-nxt"]
+    for process in waiting:
+        helper = table.get(process.parent)
+        if helper is not None and helper.name == "pycontainer":
+            del table[process.pid]
     return table
 
 

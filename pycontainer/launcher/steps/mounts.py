@@ -65,12 +65,17 @@ def mount_filesystem(
     propagation: int,
 ) -> None:
     """Mount a new file system on path; the kernel's own ones never on a link."""
+    made = mounts.create(fstype, options, attributes)
+    attach_filesystem(context, made, fstype, path, propagation)
+
+
+def attach_filesystem(context: Context, made: int, fstype: bytes, path: bytes, propagation: int) -> None:
+    """Attach a detached mount on path, and keep it or close it."""
     is_ours = fstype in (b"proc", b"sysfs", b"cgroup2", b"devpts", b"mqueue") or path == b"/dev"
     spot = inroot.target(context.root, path, is_directory=True, strict=is_ours)
     try:
         if fstype != b"proc":
             _refuse_proc(context, spot, path, False)
-        made = mounts.create(fstype, options, attributes)
         mounts.attach(made, spot)
     finally:
         os.close(spot)
@@ -149,7 +154,7 @@ def mask(context: Context, paths: tuple[bytes, ...]) -> None:
         if spot is None:
             continue
         if context.masks < 0:
-            context.masks = _empty_tree()
+            context.masks = empty_tree()
             if syscalls.kernel_version() < (6, 15):
                 _hang(context.masks)
         kind = b"directory" if stat.S_ISDIR(os.fstat(spot).st_mode) else b"file"
@@ -169,7 +174,8 @@ def _hang(tree: int) -> None:
     os.close(spot)
 
 
-def _empty_tree() -> int:
+def empty_tree() -> int:
+    """A detached, read-only mount of an empty "file" and an empty "directory"."""
     attributes = mounts.ATTR_NOSUID | mounts.ATTR_NODEV | mounts.ATTR_NOEXEC
     made = mounts.create(b"tmpfs", ((b"mode", b"755"), (b"size", b"4096"), (b"nr_inodes", b"4")), attributes)
     os.mkdir(b"directory", 0o555, dir_fd=made)
