@@ -15,6 +15,7 @@ from attrs import evolve
 from pycontainer import runtime
 from pycontainer.checkpoints import reached
 from pycontainer.engine.names import new_id, random_name
+from pycontainer.engine.state import await_end
 from pycontainer.errors import AlreadyExists, LaunchError
 from pycontainer.oci import Platform
 from pycontainer.options import RunOptions, dump_run_options
@@ -166,7 +167,7 @@ def launch(
         job = engine.helper.submit("launch", params, list(fds.values()))
     reached("start.launch.requested")
     try:
-        _await_started(job)
+        _await_started(job, store.container_dir(record.id))
     except LaunchError as error:
         job.close()
         raise _explained(error, config) from None
@@ -177,9 +178,14 @@ def launch(
     return job
 
 
-def _await_started(job: Job) -> None:
+def _await_started(job: Job, directory: Path) -> None:
     message = job.receive(LAUNCH_TIMEOUT_S)
     if message is None:
+        # Its channel closes a little before it has ended: till then the container would seem to run.
+        try:
+            await_end(directory, LAUNCH_TIMEOUT_S)
+        except FileNotFoundError:
+            pass  # removed meanwhile
         raise LaunchError(
             "the monitor was killed before the container started", step="monitor", reason="killed"
         )
