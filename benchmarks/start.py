@@ -3,8 +3,8 @@
     python -m benchmarks.start [--runs 200] [--slow-every 10] [--caller-gib 1]
 
 crun and runc run the bundle this engine made for the same container; bubblewrap gets the nearest thing
-it can do; docker and podman run the same image. All are interleaved in one loop. crun refuses to run
-where version 1 and 2 cgroups are both mounted, so there the whole benchmark runs in a mount namespace
+it can do; docker and podman run the same image. They take turns in blocks of 20 runs: one by one, each
+would pay for what the others leave to the kernel to tidy up. crun refuses to run where version 1 and 2 cgroups are both mounted, so there the whole benchmark runs in a mount namespace
 without the unified hierarchy. Then: the same from a caller with a GiB of memory, 100 in sequence, 100
 from 8 threads.
 """
@@ -169,7 +169,7 @@ def main() -> None:
 
         rivals = _working({"pycontainer": ours, **_rivals(stack, work, image, engine)})
         every = dict.fromkeys(("docker", "podman"), options.slow_every)
-        times = harness.interleave(rivals, options.runs, every)
+        times = harness.interleave(rivals, options.runs, every, block=20)
         harness.report(f"run `true` to its end, {options.runs} rounds", times, as_json=options.json)
         _many(image, engine, options.json)
         _sizes(work / "store", image.id, options)
