@@ -4,8 +4,9 @@
 
 crun and runc run the bundle this engine made for the same container; bubblewrap gets the nearest thing
 it can do; docker and podman run the same image. They take turns in blocks of 20 runs: one by one, each
-would pay for what the others leave to the kernel to tidy up. crun refuses to run where version 1 and 2 cgroups are both mounted, so there the whole benchmark runs in a mount namespace
-without the unified hierarchy. Then: the same from a caller with a GiB of memory, 100 in sequence, 100
+would pay for what the others leave to the kernel to tidy up. crun refuses to run where version 1 and 2
+cgroups are both mounted, so there the whole benchmark runs in a mount namespace without the unified
+hierarchy. Then: the same from a caller with a GiB of memory, 100 in sequence, 100
 from 8 threads.
 """
 
