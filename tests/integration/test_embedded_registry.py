@@ -111,16 +111,17 @@ def big_file(tmp_path: Path) -> Iterator[tuple[Path, str]]:
 
 
 @needs("curl")
-def test_big_blob_costs_little_processor_time_and_memory(big_file: tuple[Path, str]) -> None:
+def test_a_big_blob_is_never_held_in_memory(big_file: tuple[Path, str]) -> None:
     path, digest = big_file
     script = (
-        "import resource, sys, time\n"
+        "import sys\n"
         "from pycontainer.registry.server import Registry\n"
         "registry = Registry()\n"
         "print(registry.url, flush=True)\n"
         "for _line in sys.stdin:\n"
-        "    used = resource.getrusage(resource.RUSAGE_SELF)\n"
-        "    print(used.ru_utime + used.ru_stime, used.ru_maxrss, flush=True)\n"
+        # Not ru_maxrss: that begins with the peak of the process which started this one.
+        "    lines = open('/proc/self/status').read().splitlines()\n"
+        "    print(next(line.split()[1] for line in lines if line.startswith('VmHWM')), flush=True)\n"
         "registry.close()\n"
     )
     server = subprocess.Popen(
@@ -135,27 +136,18 @@ def test_big_blob_costs_little_processor_time_and_memory(big_file: tuple[Path, s
     try:
         url = server.stdout.readline().strip()
 
-        def measured() -> tuple[float, int]:
-            assert server.stdin is not None
-            assert server.stdout is not None
-            server.stdin.write("\n")
-            server.stdin.flush()
-            seconds, kibibytes = server.stdout.readline().split()
-            return float(seconds), int(kibibytes)
-
         curl = ["curl", "--silent", "--fail", "--output", "/dev/null"]
         push: list[str | Path] = ["--header", "Expect:", "--request", "POST", "--upload-file", path]
         run([*curl, *push, f"{url}/v2/a/blobs/uploads?digest={digest}"])
-        before, _ = measured()
         for _ in range(4):
             run([*curl, f"{url}/v2/a/blobs/{digest}"])
-        after, peak_kib = measured()
+        server.stdin.write("\n")
+        server.stdin.flush()
+        peak_kib = int(server.stdout.readline())
     finally:
         server.stdin.close()
         server.stdout.close()
         server.wait(10)
-    # 1 GiB out by sendfile: measured 0.4 s; a copy through Python costs about 1.5 s.
-    assert after - before < 1.2
     assert peak_kib < 80 << 10
 
 

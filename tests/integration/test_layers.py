@@ -730,9 +730,8 @@ class TestGrowingBlob:
             os.close(writing)
             return JOBS["unpack"]({}, [source, reading, target], lambda _event: None)
 
-        thread.start()
         try:
-            return in_child(job)
+            return in_child(job, on_fork=thread.start)
         finally:
             thread.join()
             blob.close()

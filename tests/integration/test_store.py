@@ -368,8 +368,7 @@ random.seed(seed)
 helper = Helper()
 store = Store(Path(sys.argv[1]), helper)
 for turn in range(6):
-    record = pull(store, Path(sys.argv[3]), f"docker.io/library/shared:{random.randrange(3)}")
-    assert store.is_unpacked(store.find_image(record.id)) or True
+    pull(store, Path(sys.argv[3]), f"docker.io/library/shared:{random.randrange(3)}")
     if random.random() < 0.4:
         try:
             store.remove_image(f"shared:{random.randrange(3)}")

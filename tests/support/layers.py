@@ -100,8 +100,11 @@ def file(name: bytes, content: bytes = b"content", **attributes: Any) -> tuple[E
     return Entry(name, "file", size=len(content), **attributes), content
 
 
-def in_child(function: Callable[[], Result]) -> Result:
-    """Run in a forked child (jobs confine their process for good); its result, or its exception raised."""
+def in_child(function: Callable[[], Result], on_fork: Callable[[], None] = lambda: None) -> Result:
+    """Run in a forked child (jobs confine their process for good); its result, or its exception raised.
+
+    on_fork: called in this process once the child has its copies of the descriptors.
+    """
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -117,6 +120,7 @@ def in_child(function: Callable[[], Result]) -> Result:
         finally:
             os._exit(0)
     os.close(writing)
+    on_fork()
     with os.fdopen(reading, "rb") as pipe:
         data = pipe.read()
     os.waitpid(pid, 0)
