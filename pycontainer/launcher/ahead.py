@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pycontainer import errors
-from pycontainer.kernel import mounts, namespaces
+from pycontainer.kernel import mounts, namespaces, syscalls
 from pycontainer.launcher import plan
 from pycontainer.launcher.protocol import Channel
 from pycontainer.launcher.steps import devices, settings
@@ -128,7 +128,9 @@ class Ahead:
                 for inner in of_dev:
                     inner.function(context, *inner.args)
                 self._groups.append(((step, *of_dev), (made, *(-1 for _ in of_dev))))
-        self.masks = mount_steps.empty_tree()
+        # Before that, only mounts of the container's own namespace can be copied, and this is none.
+        if syscalls.kernel_version() >= (6, 15):
+            self.masks = mount_steps.empty_tree()
 
     def await_request(self) -> dict[str, Any] | None:
         """What the helper passes on, with `take_fds`; None when it has ended."""
