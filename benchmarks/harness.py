@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import secrets
+import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -105,8 +106,13 @@ def quiet(*command: str | os.PathLike[str], env: Mapping[str, str] | None = None
 @contextmanager
 def scratch() -> Iterator[Path]:
     """A directory on a real file system, removed afterwards; TMPDIR chooses another place."""
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=os.environ.get("TMPDIR", "/var/tmp")) as name:
-        yield Path(name)
+    # podman reads the path of a layout as an image's name: no run of "-" and "_", as tempfile makes them.
+    made = Path(os.environ.get("TMPDIR", "/var/tmp"), f"bench-{secrets.token_hex(6)}")
+    made.mkdir(mode=0o700)
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made)
 
 
 def descendants(root: int) -> list[int]:
