@@ -485,3 +485,10 @@ def bpf_attach(program_fd: int, cgroup_fd: int, kind: int) -> None:
     """Attach a program to a cgroup, beside what is there (BPF_F_ALLOW_MULTI). Source: bpf(2)."""
     attr = BpfProgAttach(cgroup_fd, program_fd, kind, 2)
     raw(SYS_BPF, ctypes.c_int(8), ctypes.byref(attr), ctypes.c_uint(ctypes.sizeof(attr)))
+
+
+def filesystem_type(fd: int) -> int:
+    """The magic number of the file system fd lies on, as in linux/magic.h. Source: fstatfs(2)."""
+    room = ctypes.create_string_buffer(256)  # struct statfs has 120 bytes; its first member is f_type
+    _checked(_libc.fstatfs(ctypes.c_int(fd), room))
+    return ctypes.c_long.from_buffer(room).value & 0xFFFFFFFF

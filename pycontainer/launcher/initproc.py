@@ -12,6 +12,7 @@ import signal
 from collections.abc import Callable
 
 from pycontainer.kernel import syscalls
+from pycontainer.launcher import pty
 
 _NOT_FORWARDED = {
     signal.SIGCHLD,
@@ -34,8 +35,11 @@ _FAULTS = {
 _WAITED = frozenset(signal.valid_signals() - _FAULTS - {signal.SIGKILL, signal.SIGSTOP})
 
 
-def run(execute: Callable[[], None], report_fd: int) -> None:
-    """Fork; the child runs execute (which reports its own failure), this process never returns."""
+def run(execute: Callable[[], None], report_fd: int, *, has_terminal: bool) -> None:
+    """Fork; the child runs execute (which reports its own failure), this process never returns.
+
+    has_terminal: stdin is the container's own terminal, for the child's session to control.
+    """
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
     signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED)
@@ -44,6 +48,8 @@ def run(execute: Callable[[], None], report_fd: int) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         # Of its own session, the program is also the leader of what a terminal signals (tini -s).
         os.setsid()
+        if has_terminal:
+            pty.take_control()
         execute()
         os._exit(127)
     os.close(report_fd)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from pycontainer import errors
 from pycontainer.kernel import caps, mounts, namespaces
-from pycontainer.launcher import mountoptions
+from pycontainer.launcher import mountoptions, pty
 from pycontainer.launcher.steps import devices, identity, process, rootfs, security, settings
 from pycontainer.launcher.steps import mounts as mount_steps
 
@@ -127,6 +127,8 @@ def plan(spec: Json, params: Json, *, seccomp: bytes = b"") -> tuple[Step, ...]:
     if new & namespaces.NEWUSER:
         steps.append(Step("user namespace", process.become_root))
     steps += _file_system(spec, params, new)
+    if spec["process"].get("terminal"):
+        steps.append(_terminal(spec["process"], params))
     steps += _settings(spec, new)
     steps += _hidden(spec)
     # Nothing of the image is touched, and nothing runs, outside the container's cgroups.
@@ -219,6 +221,16 @@ def _file_system(spec: Json, params: Json, new: int) -> list[Step]:
         cwd = _bytes(_absolute(spec["process"].get("cwd") or "/", "directory"))
         steps.append(Step("cwd", rootfs.make_directory, (cwd,)))
     return steps
+
+
+def _terminal(described: Json, params: Json) -> Step:
+    size = described.get("consoleSize") or {}
+    rows, columns = size.get("height", 0), size.get("width", 0)
+    if not (0 <= rows <= pty.MAX_SIZE and 0 <= columns <= pty.MAX_SIZE):
+        raise errors.InvalidInput(
+            f"a console of {rows} by {columns} cannot be: a side is 0 to {pty.MAX_SIZE}"
+        )
+    return Step("terminal", pty.give_terminal, (rows, columns, not params.get("init")))
 
 
 def _hidden(spec: Json) -> list[Step]:

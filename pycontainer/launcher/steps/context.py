@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from pycontainer.kernel import mounts
 
+CONSOLE = "console"
+"""Name of the descriptor of the socket that a terminal's master goes to, where there is a terminal."""
+
 
 class Refused(Exception):
     """A step will not go on: the message says what it met and what to do.

@@ -8,7 +8,7 @@ import stat
 
 from pycontainer.kernel import caps, syscalls
 from pycontainer.launcher import identity
-from pycontainer.launcher.steps.context import Context, Refused
+from pycontainer.launcher.steps.context import CONSOLE, Context, Refused
 
 _PR_SET_KEEPCAPS = 8
 _PR_SET_SECUREBITS = 28
@@ -61,8 +61,10 @@ def _read_all(fd: int) -> bytes:
 
 
 def own_output(context: Context) -> None:
-    """Give the output pipes to the user, who may open /dev/stdout again."""
-    if context.uid:
+    """Give the output pipes, or the terminal, to the user, who may open /dev/stdout again."""
+    if context.uid and CONSOLE in context.fds:
+        os.fchown(0, context.uid, -1)
+    elif context.uid:
         for fd in (1, 2):
             if stat.S_ISFIFO(os.fstat(fd).st_mode):
                 os.fchown(fd, context.uid, -1)

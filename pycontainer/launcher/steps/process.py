@@ -10,7 +10,7 @@ import stat
 from pycontainer.kernel import pidfd, syscalls
 from pycontainer.launcher import initproc
 from pycontainer.launcher.steps import inroot
-from pycontainer.launcher.steps.context import Context, Refused
+from pycontainer.launcher.steps.context import CONSOLE, Context, Refused
 
 DEFAULT_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _CLOSE_RANGE_CLOEXEC = 4
@@ -111,7 +111,7 @@ def supervise(context: Context, args: tuple[bytes, ...]) -> None:
         os.dup2(context.error, 3, inheritable=False)
         context.error = 3
     syscalls.close_range(4, 0xFFFFFFFF, 0)
-    initproc.run(lambda: execute(context, args), context.error)
+    initproc.run(lambda: execute(context, args), context.error, has_terminal=CONSOLE in context.fds)
 
 
 def _is_missing_interpreter(refused: Refused) -> bool:
