@@ -22,6 +22,7 @@ from typing import Any
 
 from pycontainer import checkpoints, errors
 from pycontainer.launcher.protocol import Channel, rebuild_error
+from pycontainer.launcher.sealed import sealed_copy
 
 __all__ = ["Helper", "Job"]
 
@@ -203,7 +204,7 @@ class Helper:
 def _spawn(python: str, control_fd: int) -> tuple[subprocess.Popen[bytes], int]:
     """Start the helper on control_fd; return it and a descriptor of what it writes to stderr."""
     executable = os.path.realpath(python)
-    image_fd, environment = _sealed_copy(executable)
+    image_fd, environment = sealed_copy(executable)
     log_fd = os.memfd_create("pycontainer-helper-log", os.MFD_CLOEXEC)
     # A caller without stdin may have got 0, 1 or 2 for these; the child's own stdio would replace them.
     inherited = fcntl.fcntl(control_fd, fcntl.F_DUPFD_CLOEXEC, 3)
@@ -232,24 +233,6 @@ def _spawn(python: str, control_fd: int) -> tuple[subprocess.Popen[bytes], int]:
         os.close(inherited)
         os.close(image_fd)
     return process, log_fd
-
-
-def _sealed_copy(executable: str) -> tuple[int, dict[str, str]]:
-    """A read-only copy of the interpreter in memory, and the environment it needs to find its library."""
-    with open(executable, "rb") as file:
-        content = file.read()
-    if not content.startswith(b"\x7fELF"):
-        raise errors.Unsupported(f"{executable} is not an interpreter binary", "use Engine(python=...)")
-    fd = os.memfd_create("pycontainer-helper", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    duplicate = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
-    os.close(fd)
-    with open(duplicate, "wb", closefd=False) as copy:
-        copy.write(content)
-    seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
-    fcntl.fcntl(duplicate, fcntl.F_ADD_SEALS, seals)
-    # $ORIGIN means nothing in a memfd, so a library found through it has to be named (ld.so(8)).
-    library = os.path.join(os.path.dirname(os.path.dirname(executable)), "lib")
-    return duplicate, {"LD_LIBRARY_PATH": library} if b"$ORIGIN" in content else {}
 
 
 def _ended(pid: int, timeout_s: float) -> bool:
