@@ -23,6 +23,7 @@ from pycontainer.launcher import Helper
 
 if TYPE_CHECKING:
     from pycontainer.engine.containers import Container
+    from pycontainer.engine.events import EventWriter
     from pycontainer.image import ImageView
     from pycontainer.registry import RegistryClient
     from pycontainer.runtime import HostFacts
@@ -68,6 +69,7 @@ class Engine:
         self._store: Store | None = None
         self._client: RegistryClient | None = None
         self._host: HostFacts | None = None
+        self._event_writer: EventWriter | None = None
         self._owned: dict[str, Container] = {}
         self._lifeline: tuple[int, int] | None = None
         self._views: LRUCache[str, ImageView] = LRUCache(256)
@@ -115,6 +117,16 @@ class Engine:
             return self._client
 
     @property
+    def event_writer(self) -> EventWriter:
+        """Where this engine tells what happens; see engine.events."""
+        with self._lock:
+            if self._event_writer is None:
+                from pycontainer.engine.events import EventWriter
+
+                self._event_writer = EventWriter(str(self.store.events_dir))
+            return self._event_writer
+
+    @property
     def host(self) -> HostFacts:
         """What this host can do, found out once."""
         with self._lock:
@@ -143,6 +155,7 @@ class Engine:
 
     def forget_container(self, container_id: str) -> None:
         """Remove a container that does not run from the store, and what a killed monitor left of it."""
+        from pycontainer.engine.events import emit_container
         from pycontainer.engine.state import await_start, monitor_locked_out
         from pycontainer.runtime import cgroups
 
@@ -153,7 +166,9 @@ class Engine:
                 layout = self.host.cgroups
                 found = cgroups.leftovers(f"/pycontainer/{self.store_tag}", layout)
                 cgroups.sweep({name: found[name] for name in found if name == container_id}, (), layout)
-            self.store.remove_container(container_id)
+            record = self.store.state.containers.get(container_id)
+            if self.store.remove_container(container_id) and record is not None:
+                emit_container(self, "destroy", record)
 
     def image_view(self, record: ImageRecord) -> ImageView:
         """The documents of an image in this store, kept in memory."""
@@ -189,6 +204,8 @@ class Engine:
                 self._client.close()
             if self._store is not None:
                 self._store.close()
+            if self._event_writer is not None:
+                self._event_writer.close()
             if self._helper is not None:
                 self._helper.close(max(0.1, deadline - time.monotonic()))
 
@@ -230,6 +247,9 @@ class Engine:
         """In a forked child: what the parent owns is the parent's."""
         self._lock = threading.RLock()
         self._owned = {}
+        writer, self._event_writer = self._event_writer, None
+        if writer is not None:
+            writer.close()  # its descriptor has one offset in both processes
         lifeline, self._lifeline = self._lifeline, None
         for fd in lifeline or ():
             os.close(fd)

@@ -14,6 +14,7 @@ from attrs import evolve
 
 from pycontainer import runtime
 from pycontainer.checkpoints import reached
+from pycontainer.engine.events import container_attributes, emit
 from pycontainer.engine.names import new_id, random_name
 from pycontainer.engine.state import await_end
 from pycontainer.errors import AlreadyExists, LaunchError
@@ -62,7 +63,9 @@ def create(
         auto_remove=options.auto_remove,
         owner=owner,
     )
-    return _insert(engine, record, is_named=options.name is not None), spec
+    record = _insert(engine, record, is_named=options.name is not None)
+    emit(engine, "container", "create", record.id, container_attributes(record, options, image.config))
+    return record, spec
 
 
 def spec_of(engine: Engine, container_id: str, options: RunOptions, config: ImageConfig) -> model.Spec:
@@ -146,6 +149,8 @@ def launch(
         "auto_remove": record.auto_remove,
         "log": {
             "max_size": options.log_max_size or _LOG_MAX_BYTES,
+        "events_dir": str(store.events_dir),
+        "event_attributes": container_attributes(record, options, config),
             "max_files": options.log_max_files or _LOG_MAX_FILES,
         },
         "inline_output": inline_output,

@@ -14,6 +14,7 @@ import attrs
 
 from pycontainer.engine.containers import this_process
 from pycontainer.engine.engine import Engine, current_engine
+from pycontainer.engine.events import container_attributes, emit
 from pycontainer.engine.images import Image, resolve_image
 from pycontainer.engine.launching import INLINE_OUTPUT_BYTES, create, feed, launch
 from pycontainer.engine.logs import Logs
@@ -69,7 +70,8 @@ def run(
         raise
     # Its files are the monitor's to remove, off the caller's path.
     try:
-        engine.store.state.containers.delete(record.id)
+        if engine.store.state.containers.delete(record.id):
+            emit(engine, "container", "destroy", record.id, container_attributes(record, asked, chosen.config))
     except KernelError:
         # No room to write even this, when the container has just filled the disk: its files go first. The
         # kernel may free them later still; then whoever opens the store next drops the row without files.

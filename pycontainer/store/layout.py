@@ -6,6 +6,7 @@ content/ingest/<hex>.*       blobs on their way: .partial (kept for resuming), .
 snapshots/<key>/fs           unpacked layers
 init-1/fs                    the layer of mount points above every image
 containers/<id>/             writable layer, status and log of one container
+events/                      the log of what happened (launcher.eventlog)
 locks/                       leases/<id>, layers/<key>, containers/<id>, store
 trash/                       trees being deleted
 """
@@ -34,6 +35,7 @@ class Layout:
         "containers",
         "content",
         "database",
+        "events",
         "ingest",
         "layer_locks",
         "leases",
@@ -51,6 +53,7 @@ class Layout:
         self.ingest = root / "content/ingest"
         self.snapshots = root / "snapshots"
         self.containers = root / "containers"
+        self.events = root / "events"
         self.trash = root / "trash"
         self.leases = root / "locks/leases"
         self.layer_locks = root / "locks/layers"
@@ -80,6 +83,7 @@ class Layout:
                 self.ingest,
                 self.snapshots,
                 self.containers,
+                self.events,
                 self.trash,
                 self.root / "locks",
                 self.leases,

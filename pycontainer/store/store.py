@@ -181,6 +181,11 @@ class Store:
         with FileLock(self._layout.container_locks / container_id).held(timeout_s, remove=True):
             yield
 
+    @property
+    def events_dir(self) -> Path:
+        """Directory of the log of what happens in this store."""
+        return self._layout.events
+
     # Housekeeping
 
     def collect_garbage(self, *, stale_ingest_s: float = STALE_INGEST_S) -> Collected:

@@ -26,6 +26,7 @@ def test_modes_do_not_depend_on_the_umask(tmp_path: Path, umask: int) -> None:
         "content": 0o700,
         "snapshots": 0o700,
         "containers": 0o700,
+        "events": 0o700,
         "trash": 0o700,
         "locks": 0o700,
     }

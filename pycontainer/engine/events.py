@@ -1,0 +1,91 @@
+"""Telling the store's log what happens to containers and images; `eventstream` reads it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from pycontainer.errors import KernelError, NotFound
+from pycontainer.launcher import eventlog
+
+if TYPE_CHECKING:
+    from pycontainer.engine.engine import Engine
+    from pycontainer.oci import ImageConfig
+    from pycontainer.options import RunOptions
+    from pycontainer.store import ContainerRecord
+
+__all__ = ["EventWriter", "container_attributes", "emit", "emit_container", "emit_image"]
+
+
+class EventWriter:
+    """The log as one process of an engine writes it. Thread-safe; a forked child needs its own."""
+
+    def __init__(self, directory: str) -> None:
+        self._lock = threading.Lock()
+        self._log = eventlog.EventLog(directory)
+
+    def write(self, event: Mapping[str, Any]) -> None:
+        """Write one event. What cannot be written is let go: no container fails for its log."""
+        with self._lock, suppress(OSError):
+            self._log.append(event)
+
+    def close(self) -> None:
+        """Close the log; idempotent."""
+        self._log.close()
+
+
+def emit(
+    engine: Engine,
+    type: str,
+    action: str,
+    id: str,
+    attributes: Mapping[str, str] | None = None,
+    *,
+    time_ns: int | None = None,
+) -> None:
+    """Tell the engine's log that something happened, now or at time_ns; never raises for the log's sake.
+
+    Types, actions and attributes are Docker's (`docker events`); attributes are texts.
+    """
+    engine.event_writer.write(
+        {
+            "type": type,
+            "action": action,
+            "id": id,
+            "attributes": attributes or {},
+            "time_ns": time.time_ns() if time_ns is None else time_ns,
+        }
+    )
+
+
+def emit_container(
+    engine: Engine, action: str, record: ContainerRecord, attributes: Mapping[str, str] | None = None
+) -> None:
+    """Tell what happened to a container: these attributes, and its name, image and labels."""
+    emit(engine, "container", action, record.id, {**_recorded(engine, record), **(attributes or {})})
+
+
+def emit_image(engine: Engine, action: str, id: str, name: str = "") -> None:
+    """Tell what happened to an image. name: which of its names it happened to."""
+    emit(engine, "image", action, id, {"name": name or id})
+
+
+def container_attributes(record: ContainerRecord, options: RunOptions, config: ImageConfig) -> dict[str, str]:
+    """What every event of a container says of it: labels, image and name."""
+    own = options.labels or {}
+    return {**config.config.labels, **own, "image": record.image_ref, "name": record.name}
+
+
+def _recorded(engine: Engine, record: ContainerRecord) -> dict[str, str]:
+    """The same, of a container that is no more than a record."""
+    own = record.options.get("labels")
+    inherited: Mapping[str, str] = {}
+    with suppress(NotFound, KernelError):  # its image was removed by force
+        if record.image_id:
+            image = engine.store.state.images.get(record.image_id)
+            inherited = engine.image_view(image).config.config.labels
+    given = own if isinstance(own, Mapping) else {}
+    return {**inherited, **given, "image": record.image_ref, "name": record.name}
