@@ -71,7 +71,8 @@ def run(
     # Its files are the monitor's to remove, off the caller's path.
     try:
         if engine.store.state.containers.delete(record.id):
-            emit(engine, "container", "destroy", record.id, container_attributes(record, asked, chosen.config))
+            told = container_attributes(record, asked, chosen.config)
+            emit(engine, "container", "destroy", record.id, told)
     except KernelError:
         # No room to write even this, when the container has just filled the disk: its files go first. The
         # kernel may free them later still; then whoever opens the store next drops the row without files.
