@@ -1,0 +1,224 @@
+"""From the request to a program that runs: the lock, the cgroups, the clone, and its report."""
+
+from __future__ import annotations
+
+import binascii
+import fcntl
+import os
+import time
+from typing import TYPE_CHECKING
+
+from pycontainer import errors
+from pycontainer.checkpoints import reached
+from pycontainer.kernel import pidfd, syscalls
+from pycontainer.launcher import cgroup, child, plan, status, surroundings
+from pycontainer.launcher.steps import rootfs
+from pycontainer.launcher.steps.context import Context
+
+if TYPE_CHECKING:
+    from pycontainer.launcher.monitor.core import Monitor
+
+__all__ = ["start", "take_over"]
+
+_MAX_REPORT = 4096
+_LOCK_PAUSE_S = 0.002
+
+
+def take_over(monitor: Monitor) -> None:
+    """Become the container's only monitor, until this process ends. Raises WrongState, NotFound.
+
+    The lock tells others that a monitor lives before it has said so. The last run's monitor may
+    still be tidying up; or a caller died after it had asked for a start, and that one comes first.
+    """
+    try:
+        lock = os.open(status.LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600, dir_fd=monitor.directory)
+        while not _has_locked(monitor, lock):
+            time.sleep(_LOCK_PAUSE_S)
+    except FileNotFoundError:
+        raise errors.NotFound(f"container {monitor.params['id']} was removed") from None
+
+
+def _has_locked(monitor: Monitor, lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if status.is_running(monitor.directory):
+            raise errors.WrongState(
+                f"container {monitor.params['id'][:12]} was started meanwhile", verb="start", state="running"
+            ) from None
+        return False
+    return True
+
+
+def start(monitor: Monitor) -> None:
+    """Clone the process and wait until it executes the program. Raises LaunchError and others."""
+    syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
+    outline = plan.outline(monitor.params["spec"])
+    monitor.has_own_pids = outline.has_own_pids
+    cgroup.make(monitor.cgroup)
+    reached("start.cgroup.made")
+    report = _clone(monitor, outline)
+    _prepare_running(monitor)
+    _await_exec(monitor, outline, report)
+    reached("start.process.executed")
+    status.replace(monitor.directory)
+    reached("start.status.written")
+    monitor.send({"event": "started", "pid": monitor.pid, "pid_start": monitor.fields["pid_start"]})
+    status.reserve(monitor.directory)
+    if not monitor.is_owned:
+        monitor.close_channel()
+
+
+def _prepare_running(monitor: Monitor) -> None:
+    """Use the time in which the clone sets itself up for what will be needed when it is done."""
+    me = os.getpid()
+    monitor.fields.update(
+        state="running",
+        monitor_pid=me,
+        monitor_start=pidfd.start_time(me),
+        started_at_ns=time.time_ns(),
+    )
+    status.prepare(monitor.directory, monitor.fields)
+
+
+def _seccomp(monitor: Monitor) -> bytes:
+    if "seccomp" in monitor.fds:
+        # The descriptor is shared with other launches, and its offset with it.
+        program = os.pread(monitor.fds["seccomp"], os.fstat(monitor.fds["seccomp"]).st_size, 0)
+        if not program:
+            raise errors.LaunchError("the system call filter is empty", step="seccomp", reason="empty")
+        return program
+    return binascii.a2b_base64(monitor.params.get("seccomp_b64") or "")
+
+
+def _clone(monitor: Monitor, outline: plan.Outline) -> int:
+    """Clone the first process into its namespaces and give it what only its parent can.
+
+    Returns the reading end of its report.
+    """
+    me = os.pidfd_open(os.getpid())
+    given = _open_root(monitor)
+    fds = monitor.fds
+    given["stdin"] = fds.pop("stdin") if "stdin" in fds else os.open("/dev/null", os.O_RDONLY)
+    given.update(monitor.streams.open())
+    report, self_report = os.pipe2(os.O_CLOEXEC)
+    go, self_go = os.pipe2(os.O_CLOEXEC)
+    trees = surroundings.open_trees(outline)
+    surroundings.open_namespaces(outline, given)
+    seccomp = _seccomp(monitor)
+    tasks = cgroup.open_tasks(monitor.cgroup)
+    born_in = -1
+    if monitor.cgroup.get("clone_into"):
+        born_in = os.open(monitor.cgroup["clone_into"], os.O_RDONLY | os.O_DIRECTORY)
+    born_with = monitor.ahead.fits(outline)
+    monitor.pid, monitor.pidfd = syscalls.clone3(outline.clone_flags & ~born_with, cgroup_fd=born_in)
+    if monitor.pid == 0:
+        os.close(self_go)  # else our own copy would keep the monitor's death from being seen
+        context = Context(monitor=me, go=go, error=self_report, fds=given, trees=trees, cgroups=tasks)
+        child.run(monitor.params, seccomp, context, monitor.ahead)
+    monitor.ahead.discard()
+    for fd in (me, self_report, *given.values(), *trees, *dict(tasks).values()):
+        os.close(fd)
+    if born_in >= 0:
+        os.close(born_in)
+    reached("start.init.cloned")
+    _hold_mounts(monitor)
+    try:
+        surroundings.map_ids(monitor.pid, outline)
+        # Our own reading end is still open: a clone that failed already must not kill us by SIGPIPE.
+        os.write(self_go, b"g")
+    except errors.LaunchError:
+        if not pidfd.has_ended(monitor.pidfd):
+            raise
+        # It failed first; what it reports is the cause.
+    finally:
+        os.close(go)
+        os.close(self_go)
+    monitor.fields.update(pid=monitor.pid, pid_start=pidfd.start_time(monitor.pid))
+    return report
+
+
+def _open_root(monitor: Monitor) -> dict[str, int]:
+    layers = plan.overlay(monitor.params)
+    try:
+        if layers is None:
+            return {"root": rootfs.copy_directory(os.fsencode(monitor.params["rootfs"]["dir"]))}
+        root = rootfs.assemble(*layers)
+        reached("start.rootfs.mounted")
+    except OSError as error:
+        raise errors.LaunchError(
+            f"rootfs: the container's file system cannot be mounted: {error.strerror}",
+            step="rootfs",
+            reason=str(error),
+        ) from error
+    return {} if root is None else {"root": root}
+
+
+def _hold_mounts(monitor: Monitor) -> None:
+    try:
+        monitor.mount_namespace = os.open(f"/proc/{monitor.pid}/ns/mnt", os.O_RDONLY)
+    except OSError:
+        monitor.mount_namespace = -1  # only the time of the take-down is lost
+
+
+class _Report:
+    """What the first process says until it executes the program, which ends it."""
+
+    def __init__(self, monitor: Monitor, fd: int) -> None:
+        self._loop = monitor.loop
+        self._fd = fd
+        self.said = b""
+        self._loop.add(fd, self._read)
+
+    def _read(self, _: int) -> None:
+        chunk = os.read(self._fd, _MAX_REPORT)
+        self.said += chunk
+        if not chunk:
+            self._loop.remove(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+
+    def has_ended(self) -> bool:
+        """Whether all of it was read."""
+        return self._fd < 0
+
+
+def _await_exec(monitor: Monitor, outline: plan.Outline, fd: int) -> None:
+    """Read the report to its end while the output is pumped. Raises LaunchError."""
+    monitor.streams.watch()
+    report = _Report(monitor, fd)
+    monitor.watch_caller()
+    monitor.loop.run_until(report.has_ended)
+    described, failure = child.parse(report.said)
+    if failure is not None:
+        raise _failed(monitor, failure)
+    if described is None:
+        raise _killed_early(monitor)
+    monitor.ahead.learn(outline, described)
+
+
+def _failed(monitor: Monitor, failure: child.Failure) -> Exception:
+    """What the child reported, as the error that the caller gets."""
+    params = monitor.params
+    try:
+        # The same steps that the child counted: with a place for the filter if it had one.
+        has_filter = "seccomp" in params.get("fd_names", ()) or params.get("seccomp_b64")
+        steps = plan.plan(params["spec"], params, seccomp=b"filter" if has_filter else b"")
+    except errors.InvalidInput as error:
+        return error
+    step = steps[failure.step].name if failure.step < len(steps) else "plan"
+    reason = failure.text or os.strerror(failure.errno)
+    message = reason if failure.exit_code != 125 else f"{step}: {reason}"
+    return errors.LaunchError(message, step=step, reason=reason, exit_code=failure.exit_code)
+
+
+def _killed_early(monitor: Monitor) -> errors.LaunchError:
+    _, wait_status, _ = os.wait4(monitor.pid, 0)
+    monitor.pid = -1
+    number = os.WTERMSIG(wait_status) if os.WIFSIGNALED(wait_status) else 0
+    reason = f"killed by signal {number}" if number else f"ended with code {os.WEXITSTATUS(wait_status)}"
+    if cgroup.read(monitor.cgroup).get("oom"):
+        reason += ": its memory limit is too small to start in"
+    return errors.LaunchError(
+        f"the container's first process was {reason} during set-up", step="process", reason=reason
+    )
