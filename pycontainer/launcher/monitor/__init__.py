@@ -1,0 +1,65 @@
+"""The monitor: one small process per container, its parent from the first breath to the last record.
+
+Theory of operation. The helper forks it; it prepares the cgroups, clones the container's first process
+with all namespaces at once, and then is one poll(2) loop (`loop`) over a handful of descriptors: the
+report pipe (its end means "executed"), the process's pidfd, the two output pipes, the channel to the
+caller, the caller's pidfd and the control socket. Everything is written down before it is said:
+status.json first, then the message.
+
+After the exit only what the caller waits for comes first: exit code, the rest of the output, the figures.
+Taking down the mount namespace, the cgroups and the files follows when the caller already knows; for
+that the monitor holds the mount namespace open, else the dying process would take it down itself.
+
+An owned container ends with its caller (its channel closes, or its pidfd fires). A detached one outlives
+caller and helper; its channel is closed once it has started.
+
+`core` is the state of the one container and what all of it is used for; `starting`, `ending` and `control`
+are the parts of its life, as functions of that state; `streams` is its output.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pycontainer import errors
+from pycontainer.kernel import syscalls
+from pycontainer.launcher.ahead import Ahead
+from pycontainer.launcher.monitor import ending, starting
+from pycontainer.launcher.monitor.core import Monitor
+from pycontainer.launcher.protocol import Channel, describe_error
+
+__all__ = ["CHECKPOINTS", "launch"]
+
+CHECKPOINTS = (
+    "start.cgroup.made",
+    "start.rootfs.mounted",
+    "start.init.cloned",
+    "start.process.executed",
+    "start.status.written",
+    "stop.exit.seen",
+    "stop.status.written",
+    "remove.cgroup.removed",
+    "remove.files.removed",
+)
+"""The named steps of a container's life in this process, in order."""
+
+
+def launch(params: dict[str, Any], fds: list[int], channel: Channel, ahead: Ahead) -> None:
+    """Start a container and be its monitor until it has ended and is cleaned up.
+
+    The messages are those of the launch job: started, exited, or an error.
+    """
+    syscalls.set_name(b"pycontainer-mon")
+    monitor = Monitor(params, fds, channel, ahead)
+    try:
+        starting.take_over(monitor)
+    except errors.PycontainerError as error:
+        channel.send({"error": describe_error(error, "launch")})
+        return
+    try:
+        starting.start(monitor)
+    except BaseException as error:  # the edge of the process: a failed start is the caller's to see
+        ending.abandon(monitor, error)
+        return
+    monitor.watch()
+    ending.finish(monitor)

@@ -1,0 +1,120 @@
+"""What a monitor knows of its one container, and what every part of its life needs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any
+
+from pycontainer.kernel import pidfd
+from pycontainer.launcher import status
+from pycontainer.launcher.ahead import Ahead
+from pycontainer.launcher.monitor.control import Control
+from pycontainer.launcher.monitor.loop import Loop
+from pycontainer.launcher.monitor.streams import Streams
+from pycontainer.launcher.protocol import Channel
+
+__all__ = ["Monitor"]
+
+_SETTLED_S = 0.010
+
+
+class Monitor:
+    """State of the one container of this process.
+
+    params: the launch request. fds: by the names in it. channel: to the caller, None once it is closed.
+    fields: what status.json says or will say next. directory: descriptor of the container's directory.
+    """
+
+    def __init__(self, params: dict[str, Any], fds: list[int], channel: Channel, ahead: Ahead) -> None:
+        self.params = params
+        self.ahead = ahead
+        self.fds = {name: fds[index] for name, index in (params.get("fd_names") or {}).items()}
+        self.channel: Channel | None = channel
+        self.is_owned = bool(params.get("owned"))
+        self.cgroup: dict[str, Any] = params.get("cgroup") or {}
+        self.directory = os.open(params["container_dir"], os.O_RDONLY | os.O_DIRECTORY)
+        self.loop = Loop()
+        self.streams = Streams(
+            self.loop, self.directory, params.get("log") or {}, int(params.get("inline_output") or 0)
+        )
+        self.control = Control(self)
+        self.fields: dict[str, Any] = {"id": params["id"], "boot_id": status.BOOT_ID}
+        self.pid = -1
+        self.pidfd = -1
+        self.has_ended = False
+        """Whether the pidfd has fired; the process is not reaped yet then."""
+        self.mount_namespace = -1
+        self.has_own_pids = True
+
+    def watch(self) -> None:
+        """Serve until the first process has ended."""
+        self.loop.add(self.pidfd, self._see_end)
+        settled = self.loop.at(time.monotonic() + _SETTLED_S, self._settle)
+        self.loop.run_until(lambda: self.has_ended)
+        self.loop.cancel(settled)
+        self.loop.remove(self.pidfd)
+
+    def _see_end(self, _: int) -> None:
+        self.has_ended = True
+
+    def _settle(self) -> None:
+        """Its start is over: nothing that is done for the next one, or for later, delays it."""
+        self.ahead.tell()
+        self.control.open()
+
+    def kill(self) -> None:
+        """End the container's first process, and the container with it."""
+        pidfd.send_signal(self.pidfd, signal.SIGKILL)
+
+    # -- the caller ------------------------------------------------------------------------------
+
+    def watch_caller(self) -> None:
+        """Serve the caller's channel from now on; an owned container ends with it, or with the caller."""
+        if self.channel is not None:
+            self.loop.add(self.channel, self.serve_channel)
+        if self.is_owned and "caller" in self.fds:
+            self.loop.add(self.fds["caller"], self._see_caller_end)
+
+    def _see_caller_end(self, _: int) -> None:
+        self.loop.remove(self.fds["caller"])
+        self.kill()
+
+    def serve_channel(self, _: int) -> None:
+        """Do what the caller sent."""
+        assert self.channel is not None
+        if not self.channel.fill():
+            self.close_channel()
+            if self.is_owned:
+                self.kill()
+            return
+        while (message := self.channel.take()) is not None:
+            if "signal" in message:
+                pidfd.send_signal(self.pidfd, int(message["signal"]))
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Tell the caller, if it still listens."""
+        if self.channel is None:
+            return
+        try:
+            self.channel.send(message)
+        except OSError:
+            self.close_channel()
+
+    def close_channel(self) -> None:
+        """Let go of the caller; idempotent."""
+        if self.channel is not None:
+            self.loop.remove(self.channel)
+            self.channel.close()
+            self.channel = None
+
+    # -- the record ------------------------------------------------------------------------------
+
+    def write_status(self) -> None:
+        """Write the fields down as far as that can be done."""
+        try:
+            status.prepare(self.directory, self.fields)
+            status.replace(self.directory)
+        except OSError:
+            pass  # the disk is full or the directory gone; the message still says what happened

@@ -1,0 +1,120 @@
+"""From the end of the first process to nothing left: the record, the message, and the tidying."""
+
+from __future__ import annotations
+
+import os
+import resource  # noqa: F401  (os.wait4 imports it when first called, which costs half a millisecond)
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+from pycontainer import errors
+from pycontainer.checkpoints import reached
+from pycontainer.kernel import pidfd
+from pycontainer.launcher import cgroup, trees
+from pycontainer.launcher.protocol import describe_error
+
+if TYPE_CHECKING:
+    from pycontainer.launcher.monitor.core import Monitor
+
+__all__ = ["abandon", "finish"]
+
+
+def abandon(monitor: Monitor, error: BaseException) -> None:
+    """Undo a start that failed, say why, and end."""
+    if monitor.pid > 0:
+        pidfd.send_signal(monitor.pidfd, signal.SIGKILL)
+        os.waitpid(monitor.pid, 0)
+    monitor.streams.drain()
+    monitor.streams.close_log()
+    described = describe_error(error, "launch")
+    code = error.exit_code if isinstance(error, errors.LaunchError) else 125
+    monitor.fields.update(state="exited", exit_code=code, error=str(error), finished_at_ns=time.time_ns())
+    monitor.write_status()
+    _release(monitor)
+    monitor.send({"error": described})
+    monitor.ahead.tell()
+    _remove_files(monitor)
+
+
+def finish(monitor: Monitor) -> None:
+    """Record the exit, tell the caller, then clean up."""
+    reached("stop.exit.seen")
+    _, wait_status, usage = os.wait4(monitor.pid, 0)
+    number = os.WTERMSIG(wait_status) if os.WIFSIGNALED(wait_status) else None
+    code = 128 + number if number is not None else os.WEXITSTATUS(wait_status)
+    if not monitor.has_own_pids:
+        # No kernel does it for us: what the program left running would hold its output for ever.
+        cgroup.kill_all(monitor.cgroup)
+    monitor.streams.drain()
+    monitor.streams.close_log()
+    figures = cgroup.read(monitor.cgroup)
+    was_oom = bool(figures.pop("oom", 0))
+    figures.update(
+        user_ns=int(usage.ru_utime * 1e9),
+        system_ns=int(usage.ru_stime * 1e9),
+        max_rss_bytes=usage.ru_maxrss * 1024,
+    )
+    monitor.fields.update(
+        state="exited",
+        exit_code=code,
+        signal=number,
+        oom_killed=was_oom,
+        usage=figures,
+        finished_at_ns=time.time_ns(),
+        log_lost_bytes=monitor.streams.lost_bytes,
+    )
+    if not (monitor.is_owned and monitor.params.get("auto_remove")):
+        # Others may wait for a detached one; an owned one's exit is the caller's alone.
+        monitor.write_status()
+    reached("stop.status.written")
+    is_whole = _send_exited(monitor, code, was_oom, figures)
+    monitor.ahead.tell()
+    monitor.control.close()
+    _release(monitor)
+    if monitor.params.get("auto_remove"):
+        if not is_whole:
+            _await_reader(monitor)
+        _remove_files(monitor)
+
+
+def _send_exited(monitor: Monitor, code: int, was_oom: bool, figures: dict[str, int]) -> bool:
+    """Tell the caller; whether the message holds the whole output."""
+    message: dict[str, Any] = {
+        "event": "exited",
+        "exit_code": code,
+        "oom_killed": was_oom,
+        "usage": figures,
+        "log_complete": monitor.streams.lost_bytes == 0,
+    }
+    is_whole = monitor.channel is None
+    is_whole |= monitor.streams.tell(message)
+    monitor.send(message)
+    return is_whole
+
+
+def _release(monitor: Monitor) -> None:
+    """Let go of what the kernel holds for the container."""
+    if monitor.mount_namespace >= 0:
+        os.close(monitor.mount_namespace)
+        monitor.mount_namespace = -1
+    if monitor.cgroup:
+        if cgroup.remove(monitor.cgroup) and cgroup.kill_all(monitor.cgroup):
+            cgroup.remove(monitor.cgroup)
+        reached("remove.cgroup.removed")
+
+
+def _await_reader(monitor: Monitor) -> None:
+    """The caller reads a long output from the log: keep the files until it has closed the channel."""
+    if monitor.is_owned and "caller" in monitor.fds:
+        monitor.loop.add(monitor.fds["caller"], lambda _: monitor.close_channel())
+    monitor.loop.run_until(lambda: monitor.channel is None)
+
+
+def _remove_files(monitor: Monitor) -> None:
+    if not monitor.params.get("auto_remove"):
+        return
+    parent, name = os.path.split(monitor.params["container_dir"])
+    parent_fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
+    trees.remove(parent_fd, name)
+    reached("remove.files.removed")
