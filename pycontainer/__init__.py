@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pycontainer import errors as errors
+    from pycontainer import wait as wait
     from pycontainer.engine import Container as Container
     from pycontainer.engine import Engine as Engine
     from pycontainer.engine import EngineConfig as EngineConfig
@@ -48,6 +49,7 @@ _HOMES = {
     "Usage": "pycontainer.engine",
     "errors": "pycontainer",
     "run": "pycontainer.engine",
+    "wait": "pycontainer",
 }
 
 __all__ = [
@@ -66,6 +68,7 @@ __all__ = [
     "Usage",
     "errors",
     "run",
+    "wait",
 ]
 
 
@@ -75,8 +78,8 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
-    if name == "errors":
-        return importlib.import_module("pycontainer.errors")
+    if home == __name__:
+        return importlib.import_module(f"{home}.{name}")
     found: object = getattr(importlib.import_module(home), name)
     globals()[name] = found
     return found

@@ -21,6 +21,8 @@ PycontainerError
 ├ LaunchError                         the container's first process could not be started
 ├ HelperDied                          the helper process was killed in the middle of a request; ask again
 ├ ContainerFailed                     it started, and its exit code was not zero
+├ NotReady                            it will not come to what was waited for
+│ └ ReadinessTimeout                  it did not in the time given; also a DeadlineExceeded
 └ DeadlineExceeded(TimeoutError)      the time given was not enough
 
 Messages are lower case, name the value, and end with the remedy where there is one.
@@ -51,8 +53,10 @@ __all__ = [
     "KernelError",
     "LaunchError",
     "NotFound",
+    "NotReady",
     "PycontainerError",
     "RateLimited",
+    "ReadinessTimeout",
     "RegistryError",
     "TransferFailed",
     "Unsupported",
@@ -261,6 +265,43 @@ class DeadlineExceeded(PycontainerError, TimeoutError):
 
     def __init__(self, message: str, *, timeout_s: float | None = None) -> None:
         super().__init__(message)
+        self.timeout_s = timeout_s
+
+
+class NotReady(PycontainerError):
+    """A container will not come to what was waited for: its run has ended, or a condition cannot be met.
+
+    Attributes: strategy (what was waited for, in words), missing (what of it was not met), state,
+    exit_code, oom_killed, elapsed_s, log_tail (the last lines of its output).
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        strategy: str = "",
+        missing: tuple[str, ...] = (),
+        state: str = "",
+        exit_code: int | None = None,
+        oom_killed: bool = False,
+        elapsed_s: float = 0.0,
+        log_tail: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.strategy = strategy
+        self.missing = missing
+        self.state = state
+        self.exit_code = exit_code
+        self.oom_killed = oom_killed
+        self.elapsed_s = elapsed_s
+        self.log_tail = log_tail
+
+
+class ReadinessTimeout(NotReady, DeadlineExceeded):
+    """A container did not come to what was waited for in the time given. Attributes: also timeout_s."""
+
+    def __init__(self, message: str, *, timeout_s: float | None = None, **details: Any) -> None:
+        NotReady.__init__(self, message, **details)
         self.timeout_s = timeout_s
 
 

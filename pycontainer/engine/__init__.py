@@ -4,6 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pycontainer.engine import waits as waits
     from pycontainer.engine.config import EngineConfig
     from pycontainer.engine.containers import Container
     from pycontainer.engine.engine import Engine, current_engine
@@ -25,6 +26,7 @@ __all__ = [
     "Usage",
     "current_engine",
     "run",
+    "waits",
 ]
 
 _HOMES = {
@@ -44,11 +46,13 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    if name == "waits":
+        return import_module(f"{__name__}.waits")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
     found: object = getattr(import_module(f"{__name__}.{home}"), name)
     globals()[name] = found
     return found

@@ -15,12 +15,14 @@ from pycontainer.engine.engine import Engine, current_engine, engine_on
 from pycontainer.engine.images import Image, resolve_image
 from pycontainer.engine.logs import Logs
 from pycontainer.engine.state import Observed, await_end, await_start, monitor_of, observe
+from pycontainer.engine.waiting import Subject, await_ready
 from pycontainer.errors import DeadlineExceeded, NotFound, WrongState
 from pycontainer.kernel import pidfd
 from pycontainer.options import RunOptions, parse_run_options, parse_seconds, parse_signal
 
 if TYPE_CHECKING:
     from pycontainer._generated import RunKwargs
+    from pycontainer.engine.waits import Wait
     from pycontainer.launcher import Job
     from pycontainer.oci import runtime as model
     from pycontainer.store import ContainerRecord, Owner
@@ -57,10 +59,15 @@ class Container:
         command: Sequence[str] | str | None = None,
         *,
         engine: Engine | None = None,
+        wait: Wait | None = None,
         **options: Unpack[RunKwargs],
     ) -> None:
-        """Prepare an owned container; it is created and started on entering the with block."""
+        """Prepare an owned container; it is created and started on entering the with block.
+
+        wait: what the block begins with, as `pycontainer.wait.port(6379)`; see wait_until.
+        """
         self._engine = engine or current_engine()
+        self._awaited = wait
         self._wanted: tuple[str | Image, RunOptions] | None = (
             image,
             parse_run_options(command=command, **options),
@@ -72,6 +79,7 @@ class Container:
     def _attach(cls, engine: Engine, record: ContainerRecord) -> Container:
         made = object.__new__(cls)
         made._engine, made._wanted, made._record, made._job = engine, None, record, None
+        made._awaited = None
         return made
 
     @classmethod
@@ -205,8 +213,12 @@ class Container:
 
     # -- what it does ----------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Start its program; it goes on when this process ends. Raises LaunchError, WrongState."""
+    def start(self, *, wait: Wait | None = None) -> None:
+        """Start its program; it goes on when this process ends.
+
+        wait: return when this is met, see wait_until; the container stays when it is not.
+        Raises LaunchError, WrongState; NotReady.
+        """
         with self._engine.store.container_lock(self.id):
             runtime.after("start", self.state)
             if self._observed.is_lost:
@@ -214,6 +226,23 @@ class Container:
             options, config = self._options, self.image.config
             job = launching.launch(self._engine, self._known, options, config, is_owned=False)
         job.close()
+        if wait is not None:
+            self.wait_until(wait)
+
+    def wait_until(self, strategy: Wait, timeout: float | str | timedelta | None = None) -> None:
+        """Return when what a function of `pycontainer.wait` describes is met.
+
+        timeout: seconds; by default the strategy's own (`within`), or else 60. Raises NotReady at once when
+        it cannot be met any more, with the state, the exit code and the end of the log; ReadinessTimeout.
+        """
+        subject = Subject(
+            name=self.name,
+            directory=self._directory,
+            helper=self._engine.helper,
+            start_command=lambda command: getattr(self, "popen")(command),  # noqa: B009
+            logs=self.logs,
+        )
+        await_ready(subject, strategy, None if timeout is None else parse_seconds(timeout))
 
     def wait(self, timeout: float | str | timedelta | None = None) -> int:
         """Wait for the end of its run and return the exit code.
@@ -337,6 +366,12 @@ class Container:
             raise
         self._record = record
         self._engine.own(self)
+        if self._awaited is not None:
+            try:
+                self.wait_until(self._awaited)
+            except BaseException:
+                self.__exit__()
+                raise
         return self
 
     def __exit__(self, *_: object) -> None:

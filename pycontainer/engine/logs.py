@@ -83,13 +83,8 @@ class Logs:
     def __iter__(self) -> Iterator[LogLine]:
         if self.tail is not None and self.tail < 0:
             raise InvalidOption(f"tail={self.tail} is negative")
-        for stream, at_ns, content in self._pieces():
-            yield LogLine(
-                stream=_STREAMS[stream],
-                at=datetime.fromtimestamp(at_ns / 1e9, UTC),
-                content=content,
-                is_partial=not content.endswith(b"\n"),
-            )
+        for piece in self._pieces():
+            yield _log_line(piece)
 
     def read(self) -> bytes:
         """All of it as bytes, both streams in the order they came."""
@@ -104,10 +99,17 @@ class Logs:
             for line in self
         )
 
+    def growing(self) -> Growing:
+        """The output so far, and later what has come since; it never waits, and follow means nothing."""
+        return Growing(self)
+
     def _pieces(self) -> Iterator[_Piece]:
         """Lines and unfinished ends of lines, selected and in order."""
+        yield from self._selected(self._all_pieces())
+
+    def _selected(self, pieces: Iterator[_Piece]) -> Iterator[_Piece]:
         since, until = _nanoseconds(self.since, "since"), _nanoseconds(self.until, "until")
-        for piece in self._all_pieces():
+        for piece in pieces:
             if since is not None and piece[1] < since:
                 continue
             if until is not None and piece[1] > until:
@@ -156,6 +158,33 @@ class Logs:
             finally:
                 if monitor is not None:
                     os.close(monitor)
+
+
+class Growing:
+    """Reads a container's output bit by bit, for those who wait for several things at once. Close it."""
+
+    def __init__(self, logs: Logs) -> None:
+        self._logs = logs
+        self._reader = _Reader(logs._directory)
+
+    def available(self) -> Iterator[LogLine]:
+        """What has come since the last call."""
+        for piece in self._logs._selected(self._logs._lines(self._reader.available())):
+            yield _log_line(piece)
+
+    def close(self) -> None:
+        """Close the files; idempotent."""
+        self._reader.close()
+
+
+def _log_line(piece: _Piece) -> LogLine:
+    stream, at_ns, content = piece
+    return LogLine(
+        stream=_STREAMS[stream],
+        at=datetime.fromtimestamp(at_ns / 1e9, UTC),
+        content=content,
+        is_partial=not content.endswith(b"\n"),
+    )
 
 
 def _is_ready(fd: int) -> bool:

@@ -9,8 +9,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pycontainer.launcher import status as status
     from pycontainer.launcher.client import Helper, Job
+    from pycontainer.launcher.protocol import Channel
 
-__all__ = ["Helper", "Job", "status"]
+__all__ = ["Channel", "Helper", "Job", "status"]
 
 
 def __getattr__(name: str) -> object:
@@ -18,6 +19,8 @@ def __getattr__(name: str) -> object:
 
     if name in ("Helper", "Job"):
         return getattr(import_module("pycontainer.launcher.client"), name)
+    if name == "Channel":
+        return import_module("pycontainer.launcher.protocol").Channel
     if name == "status":
         return import_module("pycontainer.launcher.status")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

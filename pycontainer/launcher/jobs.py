@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pycontainer.launcher import monitor, trees
+from pycontainer.launcher import monitor, probing, trees
 from pycontainer.launcher.ahead import Ahead
 from pycontainer.launcher.protocol import Channel
 from pycontainer.layers import JOBS
@@ -19,5 +19,10 @@ Report = Callable[[dict[str, Any]], None]
 PlainJob = Callable[[dict[str, Any], list[int], Report], dict[str, Any]]
 LivingJob = Callable[[dict[str, Any], list[int], Channel, Ahead], None]
 
-PLAIN: dict[str, PlainJob] = {**JOBS, "remove_tree": trees.remove_tree, "syncfs": trees.syncfs}
+PLAIN: dict[str, PlainJob] = {
+    **JOBS,
+    "probe": probing.probe,
+    "remove_tree": trees.remove_tree,
+    "syncfs": trees.syncfs,
+}
 LIVING: dict[str, LivingJob] = {"launch": monitor.launch}

@@ -13,7 +13,7 @@ LEVELS = (
     {"image"},
     {"registry", "store", "runtime", "network"},
     {"engine"},
-    {""},
+    {"", "wait"},
     {"cli", "testing"},
     {"__main__"},
 )
