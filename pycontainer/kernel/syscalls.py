@@ -364,9 +364,17 @@ def pidfd_send_signal(pidfd: int, signum: int) -> None:
     raw(SYS_PIDFD_SEND_SIGNAL, ctypes.c_int(pidfd), ctypes.c_int(signum), None, ctypes.c_uint(0))
 
 
-def join_session_keyring(name: bytes) -> None:
-    """Leave the inherited session keyring for a new one. Source: keyctl_join_session_keyring(3)."""
-    raw(SYS_KEYCTL, ctypes.c_int(1), ctypes.c_char_p(name))
+def join_session_keyring(name: bytes) -> int:
+    """Leave the inherited session keyring for the one of this name, made if there is none to be found.
+
+    Its serial number is returned. Source: keyctl_join_session_keyring(3).
+    """
+    return raw(SYS_KEYCTL, ctypes.c_int(1), ctypes.c_char_p(name))
+
+
+def set_key_permissions(key: int, permissions: int) -> None:
+    """Set who may do what with a key. Source: keyctl_setperm(3)."""
+    raw(SYS_KEYCTL, ctypes.c_int(5), ctypes.c_int(key), ctypes.c_uint(permissions))
 
 
 # landlock(7); the numbers are shared by all architectures

@@ -53,13 +53,20 @@ def run(params: dict[str, Any], seccomp: bytes, context: Context, ahead: Ahead) 
             elif made[step] >= 0:
                 fstype, path, _options, _attributes, propagation = step.args
                 mounts.attach_filesystem(context, made[step], fstype, path, propagation)
-    except Refused as refused:
-        _report(context.error, index, 0, refused.exit_code, refused.message)
-    except OSError as error:
-        about = os.fsdecode(error.filename) + ": " if isinstance(error.filename, str | bytes) else ""
-        _report(context.error, index, error.errno or 0, 125, about + (error.strerror or ""))
     except BaseException as error:  # the edge of the process: nobody above could tell
-        _report(context.error, index, 0, 125, f"{type(error).__name__}: {error}")
+        fail(context.error, index, error)
+    os._exit(125)
+
+
+def fail(fd: int, step: int, error: BaseException) -> NoReturn:
+    """Report why this step failed, and end."""
+    if isinstance(error, Refused):
+        _report(fd, step, 0, error.exit_code, error.message)
+    elif isinstance(error, OSError):
+        about = os.fsdecode(error.filename) + ": " if isinstance(error.filename, str | bytes) else ""
+        _report(fd, step, error.errno or 0, 125, about + (error.strerror or ""))
+    else:
+        _report(fd, step, 0, 125, f"{type(error).__name__}: {error}")
     os._exit(125)
 
 
@@ -70,6 +77,11 @@ def _report(fd: int, step: int, errno: int, exit_code: int, text: str) -> None:
         )
     except OSError:
         pass  # the monitor is gone, and this process ends with it
+
+
+def say_ready(fd: int, described: bytes = b"") -> None:
+    """Tell that only the program's execution is left, and what the next launch can make ahead."""
+    os.write(fd, READY + _LENGTH.pack(len(described)) + described)
 
 
 def parse(said: bytes) -> tuple[bytes | None, Failure | None]:

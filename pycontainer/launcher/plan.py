@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 from pycontainer import errors
 from pycontainer.kernel import caps, mounts, namespaces
 from pycontainer.launcher import mountoptions, pty
-from pycontainer.launcher.steps import devices, identity, process, rootfs, security, settings
+from pycontainer.launcher.steps import devices, entering, identity, process, rootfs, security, settings
 from pycontainer.launcher.steps import mounts as mount_steps
 
-__all__ = ["Outline", "Overlay", "Step", "environment", "outline", "overlay", "plan"]
+__all__ = ["Outline", "Overlay", "Step", "environment", "outline", "overlay", "plan", "plan_join"]
 
 Json = Mapping[str, Any]
 
@@ -68,6 +68,7 @@ class Outline(NamedTuple):
         return bool(self.new & namespaces.NEWPID)
 
 
+_STREAMS = ("stdin", "stdout", "stderr")
 DEFAULT_NODES = (("null", 3), ("zero", 5), ("full", 7), ("random", 8), ("urandom", 9))
 _LINKS = (
     (b"fd", b"/proc/self/fd"),
@@ -137,6 +138,36 @@ def plan(spec: Json, params: Json, *, seccomp: bytes = b"") -> tuple[Step, ...]:
     steps += _identity(spec["process"], params)
     steps += _confinement(spec, params, seccomp)
     return tuple(steps)
+
+
+def plan_join(spec: Json, params: Json, *, seccomp: bytes = b"") -> tuple[Step, ...]:
+    """Work out the steps of a further process of a running container. Raises InvalidInput.
+
+    Of the specification its process, the types of its namespaces and its filter's flags are used.
+    """
+    described, given = spec["process"], params.get("fd_names") or ()
+    steps = [Step("process", entering.settle), Step("cgroup", settings.enter_cgroups)]
+    steps.append(Step("namespaces", entering.enter, (_kinds_to_join(spec),)))
+    if described.get("terminal"):
+        steps.append(Step("terminal", entering.use_terminal, _console_size(described)))
+    else:
+        missing = tuple(number for number, name in enumerate(_STREAMS) if name not in given)
+        if missing:
+            steps.append(Step("devices", entering.use_null, (missing,)))
+    if described.get("oomScoreAdj") is not None:
+        steps.append(Step("oom score", security.set_oom_score, (described["oomScoreAdj"],)))
+    steps += _identity(described, params)
+    steps += _confinement(spec, {**params, "init": False}, seccomp, entering.enter_directory)
+    kept = params.get("keeps_owner")
+    return tuple(step for step in steps if not (kept and step.function is identity.own_output))
+
+
+def _kinds_to_join(spec: Json) -> int:
+    """All but the pid namespace, in which the process is born already."""
+    new, joined = _namespaces((spec.get("linux") or {}).get("namespaces") or ())
+    for _, kind, _ in joined:
+        new |= kind
+    return new & ~namespaces.NEWPID
 
 
 def overlay(params: Json) -> Overlay | None:
@@ -224,13 +255,18 @@ def _file_system(spec: Json, params: Json, new: int) -> list[Step]:
 
 
 def _terminal(described: Json, params: Json) -> Step:
+    rows, columns = _console_size(described)
+    return Step("terminal", pty.give_terminal, (rows, columns, not params.get("init")))
+
+
+def _console_size(described: Json) -> tuple[int, int]:
     size = described.get("consoleSize") or {}
     rows, columns = size.get("height", 0), size.get("width", 0)
     if not (0 <= rows <= pty.MAX_SIZE and 0 <= columns <= pty.MAX_SIZE):
         raise errors.InvalidInput(
             f"a console of {rows} by {columns} cannot be: a side is 0 to {pty.MAX_SIZE}"
         )
-    return Step("terminal", pty.give_terminal, (rows, columns, not params.get("init")))
+    return rows, columns
 
 
 def _hidden(spec: Json) -> list[Step]:
@@ -402,7 +438,12 @@ def _identity(described: Json, params: Json) -> list[Step]:
     return [Step("user", identity.use_ids, ids)]
 
 
-def _confinement(spec: Json, params: Json, seccomp: bytes) -> list[Step]:
+def _confinement(
+    spec: Json,
+    params: Json,
+    seccomp: bytes,
+    enter_directory: Callable[..., None] = process.enter_directory,
+) -> list[Step]:
     described = spec["process"]
     steps = []
     limits = tuple(map(_limit, described.get("rlimits") or ()))
@@ -410,7 +451,7 @@ def _confinement(spec: Json, params: Json, seccomp: bytes) -> list[Step]:
         steps.append(Step("ulimit", security.set_limits, (limits,)))
     steps.append(Step("keyring", security.join_keyring, (b"_ses." + _bytes(params["id"]),)))
     steps.append(
-        Step("cwd", process.enter_directory, (_bytes(_absolute(described.get("cwd") or "/", "directory")),))
+        Step("cwd", enter_directory, (_bytes(_absolute(described.get("cwd") or "/", "directory")),))
     )
     steps += _labels(described)
     steps.append(Step("user", identity.own_output))

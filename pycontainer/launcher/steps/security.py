@@ -8,6 +8,7 @@ import os
 from pycontainer.kernel import syscalls
 from pycontainer.launcher.steps.context import Context, Refused
 
+_KEYRING_PERMISSIONS = 0x3F1B0000  # possessor all; user view, read, search, link (keyctl_setperm(3))
 _IN_PROCFS = syscalls.RESOLVE_NO_XDEV | syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS
 
 
@@ -67,9 +68,13 @@ def set_label(context: Context, attribute: bytes, label: bytes) -> None:
 
 
 def join_keyring(context: Context, name: bytes) -> None:
-    """Leave the caller's session keyring; kernels without keys have none to leave."""
+    """Leave the caller's session keyring; kernels without keys have none to leave.
+
+    The first process of the container makes it, and lets its owner search it: so those that join the
+    container later get this one, too, and none of their own (as runc does).
+    """
     try:
-        syscalls.join_session_keyring(name)
+        syscalls.set_key_permissions(syscalls.join_session_keyring(name), _KEYRING_PERMISSIONS)
     except OSError as error:
         if error.errno != errno.ENOSYS:
             raise

@@ -1,0 +1,184 @@
+"""A further process in a running container: its namespaces, cgroups and confinement, its own program.
+
+Theory of operation. The caller of `join` is one thread, forked from the helper: an exec's own process, or
+a monitor that checks health. It opens all that is needed while it is on the host, enters the container's
+pid namespace for its next child only, clones that child (into the version 2 cgroup at once) and is back
+in its own pid namespace when `join` returns, so it may clone again for whomever it likes. The child hides
+itself before anything else, closes every descriptor but those it needs, moves into the cgroups, joins the
+other namespaces by the pidfd, and then does what the container's first process did: the same steps for
+ids, limits, keyring, labels, capabilities and filter. Nothing of the container's runs before execve, and
+no library, name service or module is loaded in its root.
+
+It dies with the process that called `join` (PR_SET_PDEATHSIG), and with its container: by the kernel
+where that has a pid namespace of its own, by its cgroup otherwise.
+
+Source: setns(2), clone(2), pid_namespaces(7); CVE-2016-9962, CVE-2019-5736, CVE-2024-21626.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple, NoReturn
+
+from pycontainer import errors
+from pycontainer.kernel import namespaces, syscalls
+from pycontainer.launcher import cgroup, child, plan
+from pycontainer.launcher.steps.context import Context
+
+__all__ = ["Joined", "await_executed", "failure", "join", "read_report"]
+
+Json = Mapping[str, Any]
+_GONE = (errno.ENOMEM, errno.ENOENT, errno.ENODEV, errno.ESRCH)
+"""What clone3(2) and setns(2) answer when the namespace's first process or the cgroup has ended."""
+
+
+class Joined(NamedTuple):
+    """A process on its way to its program. All three are the taker's; close the descriptors."""
+
+    pid: int
+    """On the host; a child of this process, which has to reap it soon: the end of the container waits."""
+    pidfd: int
+    report: int
+    """Its end says that the program was executed, or why not: see `read_report`."""
+
+
+def join(params: Json, init: int, fds: Mapping[str, int], *, seccomp: bytes = b"") -> Joined:
+    """Clone a process into the container whose first process the pidfd init refers to.
+
+    params: as for a launch: "id", "spec" (of it: process, the types of linux.namespaces,
+    linux.seccomp.flags), "user" and "groups" by name, "cgroup" (of it: clone_into, procs; see
+    `proctree.Tree.cgroup`). keeps_owner: the streams are not given to the process's user.
+    fds: "stdin", "stdout", "stderr", which stay open here; what is missing is the container's /dev/null.
+    With spec.process.terminal "console" instead, a connected unix socket that the terminal's master is
+    sent to. seccomp: the container's filter.
+
+    The working directory must exist. Needs a process of one thread; changes nothing of it.
+    Raises WrongState when the container has ended, LaunchError, OSError.
+    """
+    # As launch params may be given, and the child's plan asks for these.
+    params = {**params, "fd_names": tuple(fds)}
+    born_in = -1
+    me = os.pidfd_open(os.getpid())
+    reader, report = os.pipe2(os.O_CLOEXEC)
+    opened = [me, report]
+    try:
+        tasks = cgroup.open_tasks(params["cgroup"])
+        opened += [fd for _, fd in tasks]
+        if params["cgroup"].get("clone_into"):
+            born_in = os.open(params["cgroup"]["clone_into"], os.O_RDONLY | os.O_DIRECTORY)
+            opened.append(born_in)
+        context = Context(monitor=me, go=-1, error=report, fds={**fds, "init": init}, cgroups=tasks)
+        has_own_pids = _has_own_pids(params["spec"])
+        pid, pidfd = _clone(init, born_in, has_own_pids)
+        if pid == 0:
+            _become(params, seccomp, context)
+    except OSError as error:
+        os.close(reader)
+        if error.errno in _GONE:
+            raise _ended() from None
+        raise _refused(error) from error
+    except BaseException:
+        os.close(reader)
+        raise
+    finally:
+        for fd in opened:
+            os.close(fd)
+    return Joined(pid, pidfd, reader)
+
+
+def _has_own_pids(spec: Json) -> bool:
+    kinds = (spec.get("linux") or {}).get("namespaces") or ()
+    return any(entry["type"] == "pid" for entry in kinds)
+
+
+def _clone(init: int, born_in: int, has_own_pids: bool) -> tuple[int, int]:
+    """A child in the container's pid namespace; this process's later children are in its own again."""
+    if not has_own_pids:
+        return syscalls.clone3(0, cgroup_fd=born_in)
+    home = os.open("/proc/self/ns/pid", os.O_RDONLY)
+    try:
+        namespaces.enter(init, namespaces.NEWPID)
+        try:
+            pid, pidfd = syscalls.clone3(0, cgroup_fd=born_in)
+        except BaseException:
+            namespaces.enter(home, namespaces.NEWPID)
+            raise
+        if pid:
+            namespaces.enter(home, namespaces.NEWPID)
+        return pid, pidfd
+    finally:
+        os.close(home)
+
+
+def _become(params: Json, seccomp: bytes, context: Context) -> NoReturn:
+    """In the clone: carry out the plan; its last step executes the program."""
+    index = child.PLANNING
+    try:
+        steps = plan.plan_join(params["spec"], params, seccomp=seccomp)
+        context.env = plan.environment(params["spec"])
+        for index, step in enumerate(steps):
+            if index == len(steps) - 1:
+                child.say_ready(context.error)
+            step.function(context, *step.args)
+    except BaseException as error:  # the edge of the process: nobody above could tell
+        child.fail(context.error, index, error)
+    os._exit(125)
+
+
+def read_report(joined: Joined) -> bytes:
+    """Read the report to its end, which comes when the program was executed, or will not be. Blocks."""
+    said = b""
+    while chunk := os.read(joined.report, 4096):
+        said += chunk
+    return said
+
+
+def failure(params: Json, said: bytes, *, has_filter: bool) -> errors.PycontainerError | None:
+    """What a whole report means: None when the program runs, else the error for whoever asked.
+
+    A LaunchError names the step, or the program with exit_code 126 or 127; WrongState says that the
+    container ended meanwhile. has_filter: whether `join` was given one.
+    """
+    described, failed = child.parse(said)
+    if failed is None:
+        if described is not None:
+            return None
+        return errors.LaunchError(
+            "the process was killed before it executed its program, for want of memory or with its container",
+            step="process",
+            reason="killed",
+        )
+    try:
+        # The same steps that the child counted.
+        steps = plan.plan_join(params["spec"], params, seccomp=b"filter" if has_filter else b"")
+    except errors.InvalidInput as error:
+        return error
+    step = steps[failed.step].name if failed.step < len(steps) else "plan"
+    if step == "namespaces" and not failed.errno:
+        return _ended()
+    reason = failed.text or os.strerror(failed.errno)
+    message = reason if failed.exit_code != 125 else f"{step}: {reason}"
+    return errors.LaunchError(message, step=step, reason=reason, exit_code=failed.exit_code)
+
+
+def await_executed(params: Json, joined: Joined, *, has_filter: bool) -> None:
+    """Block until the program runs. Raises what `failure` finds; the process is reaped then."""
+    error = failure(params, read_report(joined), has_filter=has_filter)
+    if error is not None:
+        os.waitpid(joined.pid, 0)
+        raise error
+
+
+def _ended() -> errors.WrongState:
+    return errors.WrongState(
+        "the container has ended; start it first", verb="exec", state="exited", allowed=("running",)
+    )
+
+
+def _refused(error: OSError) -> errors.LaunchError:
+    reason = str(error)
+    if error.errno == errno.EAGAIN:
+        reason = "the container has as many processes as its pids_limit allows"
+    return errors.LaunchError(f"no process can join the container: {reason}", step="process", reason=reason)

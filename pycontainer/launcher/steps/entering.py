@@ -1,0 +1,104 @@
+"""Entering a container that runs: its namespaces, its null device, its directories.
+
+Until execve the process that does this is not dumpable and belongs to the host's user namespace as far as
+ptrace(2) is concerned, so that no program of the container can stop it, read its memory or take its
+descriptors (CVE-2016-9962).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from pycontainer.kernel import namespaces, syscalls
+from pycontainer.launcher import pty
+from pycontainer.launcher.steps import process
+from pycontainer.launcher.steps.context import CONSOLE, Context, Refused
+
+_NULL = os.makedev(1, 3)
+_LAST = 0xFFFFFFFF
+
+
+def settle(context: Context) -> None:
+    """Be hidden, tied to the parent's life, with the streams in place and nothing open that is not needed."""
+    process.settle(context)
+    needed = {context.monitor, context.error, *(tasks for _, tasks in context.cgroups)}
+    needed |= {fd for name, fd in context.fds.items() if name in ("init", CONSOLE)}
+    first = 3
+    for fd in sorted(fd for fd in needed if fd > 2):
+        if fd > first:
+            syscalls.close_range(first, fd - 1, 0)
+        first = fd + 1
+    syscalls.close_range(first, _LAST, 0)
+
+
+def enter(context: Context, kinds: int) -> None:
+    """Join those namespaces of the container's first process, its user namespace the last.
+
+    While this process is privileged in the host's user namespace it may join all others, whoever owns
+    them; inside, it could not join one that the container shares with another (setns(2)).
+    """
+    init = context.fds["init"]
+    try:
+        if kinds & ~namespaces.NEWUSER:
+            namespaces.enter(init, kinds & ~namespaces.NEWUSER)
+        if kinds & namespaces.NEWUSER:
+            namespaces.enter(init, namespaces.NEWUSER)
+            process.become_root(context)
+    except ProcessLookupError:
+        raise Refused("the container has ended") from None
+    os.close(init)
+    # A mount namespace is entered at its root; what is a link of the image there is the image's own.
+    context.root = os.open(b"/", os.O_PATH | os.O_DIRECTORY)
+
+
+def use_terminal(context: Context, rows: int, columns: int) -> None:
+    """Make a terminal of the container's own, the controlling one of this session, and hand it over."""
+    terminal = pty.open_terminal(context.root, rows, columns)
+    pty.hand_over(context.fds[CONSOLE], terminal.master)
+    os.close(terminal.master)
+    pty.use_terminal(terminal.peer)
+    pty.take_control()
+
+
+def use_null(context: Context, streams: tuple[int, ...]) -> None:
+    """Take these streams from the container's own /dev/null: the host's node could be changed through it."""
+    fd = _open_null(context)
+    for stream in streams:
+        os.dup2(fd, stream)
+    os.close(fd)
+
+
+def _open_null(context: Context) -> int:
+    rules = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_SYMLINKS
+    try:
+        fd = syscalls.openat2(context.root, b"/dev/null", os.O_PATH | os.O_NOFOLLOW, rules)
+        found = os.fstat(fd)
+        os.close(fd)
+        if stat.S_ISCHR(found.st_mode) and found.st_rdev == _NULL:
+            # Opened for use only now that it is known: opening another device could have effects.
+            fd = syscalls.openat2(context.root, b"/dev/null", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK, rules)
+            if os.fstat(fd).st_rdev == _NULL:
+                os.set_blocking(fd, True)
+                return fd
+            os.close(fd)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES):
+            raise
+    raise Refused("/dev/null of the container is not the null device; give the process streams of its own")
+
+
+def enter_directory(context: Context, path: bytes) -> None:
+    """Change to a directory of the container, which must exist, and prove that it lies in the root."""
+    rules = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
+    try:
+        spot = syscalls.openat2(context.root, path, os.O_PATH | os.O_DIRECTORY, rules)
+        os.fchdir(spot)
+        os.close(spot)
+    except OSError as error:
+        raise Refused(f"working directory {os.fsdecode(path)}: {error.strerror}") from None
+    finally:
+        os.close(context.root)
+        context.root = -1
+    process.check_directory(context)
