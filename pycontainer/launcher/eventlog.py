@@ -62,6 +62,11 @@ class EventLog:
         self._fd = -1
         self._number = 0
 
+    def open(self) -> None:
+        """Open the newest file, which the first record else does. Raises OSError."""
+        if self._fd < 0:
+            self._open()
+
     def append(self, event: Mapping[str, Any]) -> None:
         """Write an event: type, action, id, attributes (texts by name), time_ns since the epoch.
 
@@ -69,8 +74,7 @@ class EventLog:
         a directory that is gone, ENOSPC).
         """
         record = b"\x1e%b\n" % _encode(event).encode("ascii")
-        if self._fd < 0:
-            self._open()
+        self.open()
         while True:
             count = os.write(self._fd, record)
             # The offset after our own write, which is not the file's size: others have written since.
@@ -137,8 +141,21 @@ class Reporter:
         self.attributes: dict[str, str] = dict(params.get("event_attributes") or {})
         """May be changed: a container can get another name while it runs."""
 
-    def report(self, action: str, attributes: Mapping[str, str] | None = None) -> None:
-        """Write that something happened now, in Docker's words. Never raises: no container ends for it."""
+    def prepare(self) -> None:
+        """Open the log now, when there is time, rather than with the first event."""
+        if self._log is not None:
+            try:
+                self._log.open()
+            except OSError:
+                pass  # whatever it is, the first event meets it again
+
+    def report(
+        self, action: str, attributes: Mapping[str, str] | None = None, *, time_ns: int | None = None
+    ) -> None:
+        """Write that something happened, now or at time_ns, in Docker's words.
+
+        Never raises: no container ends for its log.
+        """
         if self._log is None:
             return
         try:
@@ -148,7 +165,7 @@ class Reporter:
                     "action": action,
                     "id": self._id,
                     "attributes": {**self.attributes, **(attributes or {})},
-                    "time_ns": time.time_ns(),
+                    "time_ns": time.time_ns() if time_ns is None else time_ns,
                 }
             )
         except OSError:

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from pycontainer.kernel import pidfd
-from pycontainer.launcher import status
+from pycontainer.launcher import eventlog, status
 from pycontainer.launcher.ahead import Ahead
 from pycontainer.launcher.monitor.control import Control
 from pycontainer.launcher.monitor.loop import Loop
@@ -40,6 +40,7 @@ class Monitor:
             self.loop, self.directory, params.get("log") or {}, int(params.get("inline_output") or 0)
         )
         self.control = Control(self)
+        self.events = eventlog.Reporter(params)
         self.fields: dict[str, Any] = {"id": params["id"], "boot_id": status.BOOT_ID}
         self.pid = -1
         self.pidfd = -1

@@ -68,6 +68,7 @@ def finish(monitor: Monitor) -> None:
         # Others may wait for a detached one; an owned one's exit is the caller's alone.
         monitor.write_status()
     reached("stop.status.written")
+    _report_end(monitor, code)
     is_whole = _send_exited(monitor, code, was_oom, figures)
     monitor.ahead.tell()
     monitor.control.close()
@@ -76,6 +77,12 @@ def finish(monitor: Monitor) -> None:
         if not is_whole:
             _await_reader(monitor)
         _remove_files(monitor)
+
+
+def _report_end(monitor: Monitor, code: int) -> None:
+    ended_ns = monitor.fields["finished_at_ns"]
+    ran_s = max(0, ended_ns - monitor.fields["started_at_ns"]) // 10**9
+    monitor.events.report("die", {"exitCode": str(code), "execDuration": str(ran_s)}, time_ns=ended_ns)
 
 
 def _send_exited(monitor: Monitor, code: int, was_oom: bool, figures: dict[str, int]) -> bool:

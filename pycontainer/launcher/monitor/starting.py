@@ -63,7 +63,13 @@ def start(monitor: Monitor) -> None:
     reached("start.process.executed")
     status.replace(monitor.directory)
     reached("start.status.written")
+    # Told in time for those who look when they know; whoever waits for the end as well need not wait now.
+    awaits_end = bool(monitor.params.get("inline_output"))
+    if not awaits_end:
+        monitor.events.report("start")
     monitor.send({"event": "started", "pid": monitor.pid, "pid_start": monitor.fields["pid_start"]})
+    if awaits_end:
+        monitor.events.report("start", time_ns=monitor.fields["started_at_ns"])
     status.reserve(monitor.directory)
     if not monitor.is_owned:
         monitor.close_channel()
@@ -79,6 +85,7 @@ def _prepare_running(monitor: Monitor) -> None:
         started_at_ns=time.time_ns(),
     )
     status.prepare(monitor.directory, monitor.fields)
+    monitor.events.prepare()
 
 
 def _seccomp(monitor: Monitor) -> bytes:
