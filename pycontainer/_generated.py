@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from os import PathLike
 from typing import Literal, TypedDict
 
 
@@ -15,9 +16,17 @@ class RunKwargs(TypedDict, total=False):
 
     entrypoint: Sequence[str] | str | None
     env: Mapping[str, str | int | float | None] | Sequence[str] | None
+    env_file: Sequence[str | PathLike[str]] | str | PathLike[str] | None
+    env_host: bool | None
+    unsetenv: Sequence[str] | str | None
+    unsetenv_all: bool | None
     workdir: str | None
     user: str | None
     group_add: Sequence[str | int] | str | None
+    umask: int | str | None
+    tz: str | None
+    tty: bool | None
+    stdin_open: bool | None
     init: bool | None
     stop_signal: int | str | None
     stop_timeout: float | str | timedelta | None
@@ -25,12 +34,21 @@ class RunKwargs(TypedDict, total=False):
     hostname: str | None
     domainname: str | None
     labels: Mapping[str, str | int | float] | Sequence[str] | None
+    label_file: Sequence[str | PathLike[str]] | str | PathLike[str] | None
     annotations: Mapping[str, str | int | float] | Sequence[str] | None
     platform: str | None
     pull: Literal["missing", "always", "never"] | None
     auto_remove: bool | None
-    log_max_size: int | str | None
-    log_max_files: int | None
+    log_driver: Literal["json-file", "local", "none", "journald", "syslog"] | None
+    log_opts: Mapping[str, str | int | float] | Sequence[str] | None
+    restart: str | None
+    health_cmd: Sequence[str] | str | None
+    health_interval: float | str | timedelta | None
+    health_timeout: float | str | timedelta | None
+    health_retries: int | None
+    health_start_period: float | str | timedelta | None
+    health_start_interval: float | str | timedelta | None
+    no_healthcheck: bool | None
     memory: int | str | None
     memory_reservation: int | str | None
     memory_swap: int | str | None
@@ -56,18 +74,22 @@ class RunKwargs(TypedDict, total=False):
     cgroup_parent: str | None
     cgroup_conf: Mapping[str, str | int | float] | Sequence[str] | None
     ulimits: Mapping[str, int | tuple[int, int] | str] | Sequence[str] | str | None
-    network: Literal["none", "host"] | None
-    ipc: Literal["private", "host"] | None
-    pid: Literal["private", "host"] | None
-    uts: Literal["private", "host"] | None
-    cgroupns: Literal["private", "host"] | None
-    userns: Literal["private", "host"] | None
+    storage_opt: Mapping[str, str | int | float] | Sequence[str] | None
+    network: str | None
+    ipc: str | None
+    pid: str | None
+    uts: str | None
+    cgroupns: str | None
+    userns: str | None
     uid_map: Sequence[str] | str | None
     gid_map: Sequence[str] | str | None
     time: Literal["private", "host"] | None
     read_only: bool | None
+    read_only_tmpfs: bool | None
     tmpfs: Mapping[str, str] | Sequence[str] | str | None
     devices: Sequence[str] | str | None
+    device_cgroup_rules: Sequence[str] | str | None
+    gpus: int | str | None
     sysctls: Mapping[str, str | int | float] | Sequence[str] | None
     cap_add: Sequence[str] | str | None
     cap_drop: Sequence[str] | str | None

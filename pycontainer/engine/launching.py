@@ -19,7 +19,7 @@ from pycontainer.engine.names import new_id, random_name
 from pycontainer.engine.state import await_end
 from pycontainer.errors import AlreadyExists, LaunchError
 from pycontainer.oci import Platform
-from pycontainer.options import RunOptions, dump_run_options
+from pycontainer.options import LogOptions, RunOptions, dump_run_options
 from pycontainer.store import ContainerRecord, Owner
 
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ KILL_POINTS = (
 
 INLINE_OUTPUT_BYTES = 64 << 10
 LAUNCH_TIMEOUT_S = 60.0
-_LOG_MAX_BYTES = 100 << 20  # per file: bounded unless asked otherwise, where Docker fills the disk
-_LOG_MAX_FILES = 3
 _NAME_ATTEMPTS = 8
 
 
@@ -127,6 +125,7 @@ def launch(
         spec = spec_of(engine, record.id, options, config)
     directory = str(store.container_dir(record.id))
     user, groups = runtime.identity(options, config)
+    log = LogOptions.of(options.log_driver, options.log_opts or {})
     params: dict[str, Any] = {
         "id": record.id,
         "spec": spec.to_dict(),
@@ -147,14 +146,11 @@ def launch(
         "files": network_files(options.hostname or record.id[:12], options),
         "owned": is_owned,
         "auto_remove": record.auto_remove,
-        "log": {
-            "max_size": options.log_max_size or _LOG_MAX_BYTES,
-        "events_dir": str(store.events_dir),
-        "event_attributes": container_attributes(record, options, config),
-            "max_files": options.log_max_files or _LOG_MAX_FILES,
-        },
+        "log": {"max_size": log.max_size, "max_files": log.max_files},
         "inline_output": inline_output,
         "init": options.init,
+        "events_dir": str(store.events_dir),
+        "event_attributes": container_attributes(record, options, config),
     }
     with ExitStack() as cleanup:
         fds: dict[str, int] = {}

@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pycontainer.options.derive import OPTIONS, dump_run_options, parse_run_options, reference_table
     from pycontainer.options.field import OptionInfo
+    from pycontainer.options.kinds import shared_with
+    from pycontainer.options.policies import HealthOptions, LogOptions, RestartPolicy
     from pycontainer.options.run import RunOptions
     from pycontainer.options.units import parse_cpus, parse_duration, parse_seconds, parse_signal, parse_size
 
 __all__ = [
     "OPTIONS",
+    "HealthOptions",
+    "LogOptions",
     "OptionInfo",
+    "RestartPolicy",
     "RunOptions",
     "dump_run_options",
     "parse_cpus",
@@ -22,11 +27,15 @@ __all__ = [
     "parse_signal",
     "parse_size",
     "reference_table",
+    "shared_with",
 ]
 
 _HOME = {
+    "HealthOptions": "policies",
+    "LogOptions": "policies",
     "OPTIONS": "derive",
     "OptionInfo": "field",
+    "RestartPolicy": "policies",
     "RunOptions": "run",
     "dump_run_options": "derive",
     "parse_cpus": "units",
@@ -36,6 +45,7 @@ _HOME = {
     "parse_signal": "units",
     "parse_size": "units",
     "reference_table": "derive",
+    "shared_with": "kinds",
 }
 
 

@@ -22,6 +22,8 @@ OPTIONS: Mapping[str, OptionInfo] = {item.name: info_of(item) for item in attrs.
 
 _DEFAULTS: Mapping[str, object] = {item.name: item.default for item in attrs.fields(RunOptions)}
 
+_EXPANDED = frozenset({"env_file", "env_host", "label_file"})
+
 
 def parse_run_options(**given: Any) -> RunOptions:
     """Check keywords and values and make the options; None stands for "not asked".
@@ -42,6 +44,10 @@ def parse_run_options(**given: Any) -> RunOptions:
             # Environments hold secrets, which must not reach logs through an error.
             shown = "..." if name == "env" else _shown(value)
             raise InvalidOption(f"option {name}={shown}: {problem}") from None
+    if not parsed.keys().isdisjoint(_EXPANDED):
+        from pycontainer.options.files import expand
+
+        expand(parsed)
     return RunOptions(**parsed)
 
 
@@ -58,7 +64,11 @@ def dump_run_options(options: RunOptions) -> dict[str, object]:
 def _unknown(name: str) -> str:
     import difflib  # 10 ms that only a mistake costs
 
-    nearest = difflib.get_close_matches(name, OPTIONS, n=1, cutoff=0.5)
+    nearest = (
+        difflib.get_close_matches(name, OPTIONS, n=1, cutoff=0.7)
+        or [known for known in OPTIONS if name.startswith(known)][:1]
+        or difflib.get_close_matches(name, OPTIONS, n=1, cutoff=0.5)
+    )
     if not nearest:
         nearest = [known for known in OPTIONS if name in known or known in name][:1]
     return f"unknown option {name!r}" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
@@ -78,6 +88,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from os import PathLike
 from typing import Literal, TypedDict
 
 

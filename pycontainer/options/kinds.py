@@ -6,11 +6,13 @@ What `dump` writes, `parse` reads back to the same value.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from pycontainer.options.policies import LOG_DRIVERS, RestartPolicy, parse_health_command, parse_health_time
 from pycontainer.options.units import MAX_BYTES, parse_cpus, parse_seconds, parse_signal, parse_size
 
 
@@ -233,13 +235,6 @@ def _size(value: object) -> int:
     return size
 
 
-def _log_size(value: object) -> int:
-    size = _size(value)
-    if size < 4096:  # a record and its header must fit with room
-        raise ValueError("the smallest log file is 4096 bytes")
-    return size
-
-
 def _stop_timeout(value: object) -> float:
     return parse_seconds(value, minus_one=True)
 
@@ -255,10 +250,83 @@ def _id_map(value: object) -> tuple[str, ...]:
     return lines
 
 
+def namespace_mode(*modes: str, can_join: bool = True) -> Kind:
+    """A word of a few, or container:NAME for the namespace of another container."""
+
+    def parse(value: object) -> str:
+        text = _line(value)
+        if text in modes or (can_join and _CONTAINER_MODE.fullmatch(text)):
+            return text
+        words = [f'"{mode}"' for mode in modes] + (['"container:NAME"'] if can_join else [])
+        raise ValueError("give " + " or ".join(words))
+
+    return Kind("str", "|".join(modes) + ("|container:NAME" if can_join else ""), parse, _same)
+
+
+def shared_with(mode: str | None) -> str | None:
+    """The container whose namespace is meant by "container:NAME"; None for every other mode."""
+    return mode.partition(":")[2] if mode is not None and mode.startswith("container:") else None
+
+
+def _restart(value: object) -> RestartPolicy:
+    return value if isinstance(value, RestartPolicy) else RestartPolicy.parse(value)
+
+
+def _file_names(value: object) -> tuple[str, ...]:
+    if isinstance(value, os.PathLike | str):
+        value = [value]
+    if isinstance(value, Iterable) and not isinstance(value, bytes | Mapping):
+        return tuple(_line(os.fspath(item) if isinstance(item, os.PathLike) else item) for item in value)
+    raise ValueError("give the name of a file, or a list of names")
+
+
+_DEVICE_RULE = re.compile(r"[acb] ([0-9]{1,10}|\*):([0-9]{1,10}|\*) [rwm]{1,3}", re.ASCII)
+
+
+def _device_rules(value: object) -> tuple[str, ...]:
+    lines = _lines(value)
+    for line in lines:
+        if _DEVICE_RULE.fullmatch(line) is None:
+            raise ValueError(f'{line!r} is no rule; give type, numbers and access as "c 42:* rmw"')
+    return lines
+
+
+_GPUS = re.compile(
+    r"all|[0-9]{1,4}|device=[A-Za-z0-9][A-Za-z0-9_.:-]*(,[A-Za-z0-9][A-Za-z0-9_.:-]*)*", re.ASCII
+)
+
+
+def _gpus(value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = "all" if value == -1 else str(value)
+    text = _line(value)
+    if _GPUS.fullmatch(text) is None:
+        raise ValueError('give "all", a number of GPUs, or "device=0,1"')
+    return text
+
+
+def _umask(value: object) -> int:
+    if isinstance(value, str) and re.fullmatch(r"0?o?[0-7]{1,4}", value):
+        value = int(value.replace("o", ""), 8)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 0o777:
+        raise ValueError('give permission bits as 0o022 or "0022"')
+    return value
+
+
+def _time_zone(value: object) -> str:
+    text = _line(value)
+    if text != "local" and (re.fullmatch(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,3}", text, re.ASCII) is None):
+        raise ValueError('give the name of a time zone as "Europe/Paris", or "local"')
+    return text
+
+
 def _rate_count(value: object) -> int:
     return int(integer(0, MAX_BYTES).parse(value))
 
 
+_CONTAINER_MODE = re.compile(r"container:[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}", re.ASCII)
+_FILES = "Sequence[str | PathLike[str]] | str | PathLike[str]"
+_TIME = "float | str | timedelta"
 _WORDS = "Sequence[str] | str"
 _PAIRS = "Mapping[str, str | int | float | None] | Sequence[str]"
 
@@ -266,7 +334,6 @@ TEXT = Kind("str", "TEXT", _line, _same)
 FLAG = Kind("bool", "", _flag, _same)
 SIZE = Kind("int | str", "BYTES", _size, _same)
 SIZE_OR_MINUS_ONE = Kind("int | str", "BYTES", parse_size, _same)
-LOG_SIZE = Kind("int | str", "BYTES", _log_size, _same)
 STOP_TIMEOUT = Kind("float | str | timedelta", "SECONDS", _stop_timeout, _same)
 CPUS = Kind("float | str", "NUMBER", parse_cpus, _same)
 SIGNAL = Kind("int | str", "SIGNAL", parse_signal, _same)
@@ -298,3 +365,12 @@ DEVICE_WEIGHTS = Kind(
     dict,
     True,
 )
+DEVICE_RULES = Kind("Sequence[str] | str", "RULE", _device_rules, list, True)
+GPUS = Kind("int | str", "GPUS", _gpus, _same)
+FILES = Kind(_FILES, "FILE", _file_names, list, True)
+UMASK = Kind("int | str", "MASK", _umask, _same)
+TIME_ZONE = Kind("str", "ZONE", _time_zone, _same)
+RESTART = Kind("str", "POLICY", _restart, str)
+HEALTH_COMMAND = Kind(_WORDS, "COMMAND", parse_health_command, list)
+HEALTH_TIME = Kind(_TIME, "SECONDS", parse_health_time, _same)
+LOG_DRIVER = choice(*LOG_DRIVERS)

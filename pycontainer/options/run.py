@@ -13,11 +13,12 @@ import attrs
 
 from pycontainer.options import kinds
 from pycontainer.options.field import option
-from pycontainer.options.kinds import Kind, choice, integer, matching
+from pycontainer.options.kinds import Kind, choice, integer, matching, namespace_mode
+from pycontainer.options.policies import RestartPolicy
 
 _CPU_LIST = r"\d{1,6}(-\d{1,6})?(,\d{1,6}(-\d{1,6})?)*"
 _HOST_NAME = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
-_NAMESPACE = choice("private", "host")
+_NAMESPACE = namespace_mode("private", "host")
 _CPU_SET = matching(_CPU_LIST, 'give CPU or node numbers as "0-2,4"', "LIST")
 _NAME = matching(
     r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}", "start with a letter or digit, then letters, digits, _ . -", "NAME"
@@ -57,6 +58,22 @@ class RunOptions:
         "--env", kind=kinds.ENVIRONMENT, spec="specgen:environment", api="Env", is_secret=True,
         doc="Environment variables, as a dict or KEY=VALUE lines; None removes the image's variable.",
     )  # fmt: skip
+    env_file: tuple[str, ...] | None = option(
+        "--env-file", kind=kinds.FILES, spec="engine:environment",
+        doc="Files of KEY=VALUE lines, read when the container is made; variables of env win.",
+    )  # fmt: skip
+    env_host: bool = option(
+        "--env-host", kind=kinds.FLAG, spec="engine:environment", default=False,
+        doc="Pass on every variable of the caller's environment; those of env and env_file win.",
+    )  # fmt: skip
+    unsetenv: tuple[str, ...] | None = option(
+        "--unsetenv", kind=kinds.LINES, spec="specgen:environment",
+        doc="Variables of the image, or default ones, to leave out.",
+    )  # fmt: skip
+    unsetenv_all: bool = option(
+        "--unsetenv-all", kind=kinds.FLAG, spec="specgen:environment", default=False,
+        doc="Leave out every variable but those given by name or file.",
+    )  # fmt: skip
     workdir: str | None = option(
         "--workdir", kind=kinds.PATH, spec="process.cwd", api="WorkingDir",
         doc="Directory the program starts in, made when missing.",
@@ -68,6 +85,22 @@ class RunOptions:
     group_add: tuple[str, ...] | None = option(
         "--group-add", kind=kinds.ID_OR_NAME_LIST, spec="specgen:user", api="HostConfig.GroupAdd",
         doc="Further groups of the program, by name or number.",
+    )  # fmt: skip
+    umask: int | None = option(
+        "--umask", kind=kinds.UMASK, spec="process.user.umask", unit="permission bits",
+        doc="Permissions that new files do not get; 0022 by default.",
+    )  # fmt: skip
+    tz: str | None = option(
+        "--tz", kind=kinds.TIME_ZONE, spec="specgen:environment",
+        doc="Time zone by name, or the host's own with local: sets TZ and /etc/localtime.",
+    )  # fmt: skip
+    tty: bool = option(
+        "--tty", kind=kinds.FLAG, spec="process.terminal", api="Tty", default=False,
+        doc="Give the program a terminal as its input and output.",
+    )  # fmt: skip
+    stdin_open: bool = option(
+        "--interactive", kind=kinds.FLAG, spec="engine:stdin", api="OpenStdin", default=False,
+        doc="Keep the standard input open for those who attach.",
     )  # fmt: skip
     init: bool = option(
         "--init", kind=kinds.FLAG, spec="engine:init", api="HostConfig.Init", default=False,
@@ -98,6 +131,10 @@ class RunOptions:
         "--label", kind=kinds.MAPPING, spec="engine:labels", api="Labels",
         doc="Labels of the container, added to the image's.",
     )  # fmt: skip
+    label_file: tuple[str, ...] | None = option(
+        "--label-file", kind=kinds.FILES, spec="engine:labels",
+        doc="Files of KEY=VALUE lines, read when the container is made; labels given by name win.",
+    )  # fmt: skip
     annotations: dict[str, str] | None = option(
         "--annotation", kind=kinds.MAPPING, spec="annotations", api="HostConfig.Annotations",
         doc="Annotations written into the runtime-spec.",
@@ -116,13 +153,49 @@ class RunOptions:
         "--rm", kind=kinds.FLAG, spec="engine:remove", api="HostConfig.AutoRemove", default=False,
         doc="Remove the container when it has ended.",
     )  # fmt: skip
-    log_max_size: int | None = option(
-        "--log-max-size", kind=kinds.LOG_SIZE, spec="engine:log", unit="bytes",
-        doc="Size at which the log file is rotated.",
+    log_driver: str = option(
+        "--log-driver", kind=kinds.LOG_DRIVER, spec="engine:log", default="json-file",
+        api="HostConfig.LogConfig.Type", doc="Where the output of the container is kept or sent.",
     )  # fmt: skip
-    log_max_files: int | None = option(
-        "--log-max-files", kind=integer(1, 1000), spec="engine:log", unit="files",
-        doc="Rotated log files to keep, the current one counted.",
+    log_opts: dict[str, str] | None = option(
+        "--log-opt", kind=kinds.MAPPING, spec="engine:log", api="HostConfig.LogConfig.Config",
+        doc="Options of the log driver, as max-size=10m, max-file=3 or mode=non-blocking.",
+    )  # fmt: skip
+
+    # How it is kept alive
+    restart: RestartPolicy | None = option(
+        "--restart", kind=kinds.RESTART, spec="engine:restart", api="HostConfig.RestartPolicy", update=True,
+        doc="Start it again when it has ended: no, always, unless-stopped or on-failure[:retries].",
+    )  # fmt: skip
+    health_cmd: tuple[str, ...] | None = option(
+        "--health-cmd", kind=kinds.HEALTH_COMMAND, spec="engine:health", api="Healthcheck.Test",
+        doc="Command that exits with 0 while the container is healthy: a shell line, or a list of words.",
+    )  # fmt: skip
+    health_interval: float | None = option(
+        "--health-interval", kind=kinds.HEALTH_TIME, spec="engine:health", api="Healthcheck.Interval",
+        unit="seconds", doc="Time between two checks; 30 by default.",
+    )  # fmt: skip
+    health_timeout: float | None = option(
+        "--health-timeout", kind=kinds.HEALTH_TIME, spec="engine:health", api="Healthcheck.Timeout",
+        unit="seconds", doc="Time after which a check has failed; 30 by default.",
+    )  # fmt: skip
+    health_retries: int | None = option(
+        "--health-retries", kind=integer(0, 10**6), spec="engine:health", api="Healthcheck.Retries",
+        unit="checks", doc="Failed checks in a row that make the container unhealthy; 3 by default.",
+    )  # fmt: skip
+    health_start_period: float | None = option(
+        "--health-start-period", kind=kinds.HEALTH_TIME, spec="engine:health",
+        api="Healthcheck.StartPeriod", unit="seconds",
+        doc="Time after the start in which failed checks do not count; 0 by default.",
+    )  # fmt: skip
+    health_start_interval: float | None = option(
+        "--health-start-interval", kind=kinds.HEALTH_TIME, spec="engine:health",
+        api="Healthcheck.StartInterval", unit="seconds",
+        doc="Time between two checks in the start period; 5 by default.",
+    )  # fmt: skip
+    no_healthcheck: bool = option(
+        "--no-healthcheck", kind=kinds.FLAG, spec="engine:health", default=False,
+        doc="Switch off the health check of the image.",
     )  # fmt: skip
 
     # Memory
@@ -231,30 +304,38 @@ class RunOptions:
         api="HostConfig.Ulimits", doc="Resource limits of processes, as nofile=1024:2048; -1 is unlimited.",
     )  # fmt: skip
 
+    storage_opt: dict[str, str] | None = option(
+        "--storage-opt", kind=kinds.MAPPING, spec="engine:storage", api="HostConfig.StorageOpt",
+        doc="Options of the container's storage: size=10g limits what it can write to its own files.",
+    )  # fmt: skip
+
     # Namespaces
     network: str = option(
-        "--network", kind=choice("none", "host"), spec="specgen:namespaces", default="none",
-        api="HostConfig.NetworkMode", doc="Network of the container: none (loopback only) or the host's own.",
+        "--network", kind=namespace_mode("none", "host"), spec="specgen:namespaces", default="none",
+        api="HostConfig.NetworkMode",
+        doc="Network: none (loopback only), the host's own, or container:NAME for another container's.",
     )  # fmt: skip
     ipc: str = option(
-        "--ipc", kind=_NAMESPACE, spec="specgen:namespaces", api="HostConfig.IpcMode", default="private",
-        doc="System V IPC, message queues and /dev/shm: its own or the host's.",
+        "--ipc", kind=namespace_mode("private", "shareable", "host", "none"), spec="specgen:namespaces",
+        api="HostConfig.IpcMode", default="private",
+        doc="System V IPC, message queues, /dev/shm: its own, open to others (shareable), another's, the "
+        "host's; none has no /dev/shm.",
     )  # fmt: skip
     pid: str = option(
         "--pid", kind=_NAMESPACE, spec="specgen:namespaces", api="HostConfig.PidMode", default="private",
-        doc="Processes seen: its own or all of the host's.",
+        doc="Processes seen: its own, another container's as container:NAME, or all of the host's.",
     )  # fmt: skip
     uts: str = option(
         "--uts", kind=_NAMESPACE, spec="specgen:namespaces", api="HostConfig.UTSMode", default="private",
-        doc="Host name: its own or the host's.",
+        doc="Host name: its own, another container's as container:NAME, or the host's.",
     )  # fmt: skip
     cgroupns: str | None = option(
         "--cgroupns", kind=_NAMESPACE, spec="specgen:namespaces", api="HostConfig.CgroupnsMode",
-        doc="Cgroups seen: its own or the host's; its own by default.",
+        doc="Cgroups seen: its own, another container's as container:NAME, or the host's.",
     )  # fmt: skip
     userns: str = option(
         "--userns", kind=_NAMESPACE, spec="specgen:namespaces", api="HostConfig.UsernsMode", default="host",
-        doc="User ids: the host's, or a user namespace of its own mapped by uid_map and gid_map.",
+        doc="User ids: the host's, a user namespace of its own mapped by uid_map and gid_map, or another's.",
     )  # fmt: skip
     uid_map: tuple[str, ...] | None = option(
         "--uid-map", kind=kinds.ID_MAP, spec="linux.uidMappings",
@@ -265,7 +346,7 @@ class RunOptions:
         doc="Group ids of a private user namespace as container:host:count; the user ids' map by default.",
     )  # fmt: skip
     time: str = option(
-        "--time", kind=_NAMESPACE, spec="specgen:namespaces", default="host",
+        "--time", kind=choice("private", "host"), spec="specgen:namespaces", default="host",
         doc="Monotonic and boot clocks: the host's or a time namespace of its own.",
     )  # fmt: skip
 
@@ -274,13 +355,27 @@ class RunOptions:
         "--read-only", kind=kinds.FLAG, spec="root.readonly", api="HostConfig.ReadonlyRootfs", default=False,
         doc="Mount the root file system read-only.",
     )  # fmt: skip
+    read_only_tmpfs: bool = option(
+        "--read-only-tmpfs", kind=kinds.FLAG, spec="specgen:mounts", default=False,
+        doc="With read_only, mount empty memory file systems on /run, /tmp and /var/tmp.",
+    )  # fmt: skip
     tmpfs: dict[str, str] | None = option(
         "--tmpfs", kind=kinds.TMPFS, spec="specgen:mounts", api="HostConfig.Tmpfs",
         doc="Empty memory file systems by path, with mount options as size=64m,mode=1777.",
     )  # fmt: skip
     devices: tuple[str, ...] | None = option(
         "--device", kind=kinds.LINES, spec="linux.devices", api="HostConfig.Devices",
-        doc="Host devices to give, as /dev/fuse or /dev/sdc:/dev/xvdc:rwm.",
+        doc="Host devices to give, as /dev/fuse, /dev/sdc:/dev/xvdc:rwm, a directory of them, or the "
+        "CDI name vendor/class=device.",
+    )  # fmt: skip
+    device_cgroup_rules: tuple[str, ...] | None = option(
+        "--device-cgroup-rule", kind=kinds.DEVICE_RULES, spec="linux.resources.devices",
+        api="HostConfig.DeviceCgroupRules",
+        doc="Devices that may be used once there is a node, as \"c 42:* rmw\".",
+    )  # fmt: skip
+    gpus: str | None = option(
+        "--gpus", kind=kinds.GPUS, spec="specgen:device_nodes", api="HostConfig.DeviceRequests",
+        doc="GPUs to give by CDI: all, a number of them, or device=0,1.",
     )  # fmt: skip
     sysctls: dict[str, str] | None = option(
         "--sysctl", kind=kinds.MAPPING, spec="linux.sysctl", api="HostConfig.Sysctls",
@@ -296,7 +391,8 @@ class RunOptions:
     )  # fmt: skip
     security_opt: tuple[str, ...] | None = option(
         "--security-opt", kind=kinds.LINES, spec="specgen:security", api="HostConfig.SecurityOpt",
-        doc="no-new-privileges[:true|false], seccomp=PATH|builtin|unconfined, systempaths=unconfined.",
+        doc="no-new-privileges[=true|false], seccomp=PATH|builtin|unconfined, apparmor=PROFILE, "
+        "label=user:U|role:R|type:T|level:L|disable, systempaths=unconfined, writable-cgroups[=true|false].",
     )  # fmt: skip
     privileged: bool = option(
         "--privileged", kind=kinds.FLAG, spec="specgen:security", api="HostConfig.Privileged", default=False,

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from pycontainer.errors import InvalidImage, InvalidOption
 from pycontainer.oci import ImageConfig
 from pycontainer.oci import runtime as model
-from pycontainer.options import RunOptions, parse_signal
+from pycontainer.options import RunOptions, parse_signal, shared_with
 from pycontainer.runtime import defaults
 from pycontainer.runtime.hostfacts import HostFacts
 from pycontainer.runtime.resources import device_nodes, linux_resources
@@ -196,7 +196,8 @@ def _process(
         cwd=workdir(options, image_config),
         args=arguments(options, image_config),
         env=environment(options, image_config, hostname),
-        user=model.User(additional_gids=_numeric_groups(options)),
+        user=model.User(additional_gids=_numeric_groups(options), umask=options.umask),
+        terminal=options.tty or None,
         # Inheritable and ambient stay empty: files of the image must not gain from them (CVE-2022-24769).
         capabilities=model.Capabilities(bounding=held, effective=held, permitted=held),
         rlimits=tuple(
@@ -223,8 +224,9 @@ def namespaces(options: RunOptions, network_namespace: str | None = None) -> tup
 
     The cgroup namespace is private on version 1 too, where Docker defaults to the host's: with it the
     host's cgroup paths stay hidden and release_agent is out of reach (CVE-2022-0492).
+    One of another container has the path "container:NAME": the launch gets it as an open descriptor.
     """
-    wanted = ["mount"]
+    found = [model.Namespace(type="mount")]
     for kind, mode in (
         ("pid", options.pid),
         ("uts", options.uts),
@@ -232,20 +234,19 @@ def namespaces(options: RunOptions, network_namespace: str | None = None) -> tup
         ("cgroup", options.cgroupns or "private"),
         ("user", options.userns),
         ("time", options.time),
+        ("network", options.network),
     ):
-        if mode == "private":
-            wanted.append(kind)
-    found = [model.Namespace(type=kind) for kind in wanted]
-    if network_namespace is not None:
-        found.append(model.Namespace(type="network", path=network_namespace))
-    elif options.network != "host":
-        found.append(model.Namespace(type="network"))
+        path = f"container:{shared_with(mode)}" if shared_with(mode) else None
+        if kind == "network" and network_namespace is not None:
+            path = network_namespace
+        if path is not None or mode != "host":
+            found.append(model.Namespace(type=kind, path=path))
     return tuple(found)
 
 
 def mounts(options: RunOptions, rules: Security) -> tuple[model.Mount, ...]:
     """Docker's default mounts, then the tmpfs asked for, parents first."""
-    own_ipc = options.ipc == "private"
+    own_ipc = options.ipc != "host"
     # A sysfs shows its mounter's network namespace, which a user namespace below it may not mount.
     binds_sysfs = options.userns == "private" and options.network == "host"
     found = [
@@ -302,7 +303,7 @@ def _id_map(lines: tuple[str, ...] | None) -> tuple[model.IdMapping, ...]:
 
 
 def _sysctls(options: RunOptions, network_namespace: str | None) -> dict[str, str]:
-    owns_network = options.network != "host" and network_namespace is None
+    owns_network = options.network == "none" and network_namespace is None
     # A user namespace of its own may not name groups that it does not map.
     chosen = dict(_PRIVATE_NETWORK_SYSCTLS) if owns_network and options.userns == "host" else {}
     for key, value in (options.sysctls or {}).items():

@@ -9,7 +9,7 @@ import re
 
 from pycontainer.errors import InvalidOption, Unsupported
 from pycontainer.oci import runtime as model
-from pycontainer.options import RunOptions
+from pycontainer.options import HealthOptions, LogOptions, RunOptions, shared_with
 from pycontainer.runtime import defaults
 from pycontainer.runtime.hostfacts import HostFacts
 
@@ -40,8 +40,25 @@ def check_options(options: RunOptions, host: HostFacts) -> None:
             raise InvalidOption(f"option tmpfs: {path} belongs to the container itself; choose another place")
     if options.userns == "host" and (options.uid_map or options.gid_map):
         raise InvalidOption('option uid_map and gid_map need a user namespace; add userns="private"')
-    if options.log_max_files is not None and options.log_max_size is None and options.log_max_files > 1:
-        raise InvalidOption("option log_max_files has no meaning without log_max_size; give both")
+    _check_policies(options)
+
+
+def _check_policies(options: RunOptions) -> None:
+    if options.log_opts is not None or options.log_driver != "json-file":
+        try:
+            LogOptions.of(options.log_driver, options.log_opts or {})
+        except ValueError as problem:
+            raise InvalidOption(f"option log_opts: {problem}") from None
+    if options.no_healthcheck:
+        try:
+            HealthOptions.of(options)
+        except ValueError as problem:
+            raise InvalidOption(f"option no_healthcheck: {problem}") from None
+    if options.restart is not None and options.restart.name != "no" and options.auto_remove:
+        raise InvalidOption(
+            "option restart: a container that removes itself cannot be started again; "
+            "leave out auto_remove or restart"
+        )
 
 
 def _check_memory(options: RunOptions) -> None:
@@ -92,9 +109,10 @@ def _check_cpu(options: RunOptions, host: HostFacts) -> None:
 
 
 def _check_names(options: RunOptions) -> None:
-    if options.uts == "host" and (options.hostname or options.domainname):
+    if options.uts != "private" and (options.hostname or options.domainname):
+        whom = "the host" if options.uts == "host" else options.uts
         raise InvalidOption(
-            'option hostname and domainname would rename the host with uts="host"; leave one out'
+            f"option hostname and domainname would rename {whom} with uts={options.uts!r}; leave one out"
         )
 
 
@@ -107,14 +125,18 @@ def _check_sysctls(options: RunOptions) -> None:
         if any(ord(letter) < 32 and letter != "\t" for letter in value):
             raise InvalidOption(f"option sysctls: {name} has a control character in its value")
         if key in defaults.IPC_SYSCTLS or key.startswith("fs.mqueue."):
-            if options.ipc == "host":
+            if options.ipc == "host" or shared_with(options.ipc):
                 raise InvalidOption(
                     f'option sysctls: {name} would change the host with ipc="host"; leave one out'
+                    if options.ipc == "host"
+                    else f"option sysctls: {name} belongs to {options.ipc}; set it there"
                 )
         elif key.startswith("net."):
-            if options.network == "host":
+            if options.network == "host" or shared_with(options.network):
                 raise InvalidOption(
                     f'option sysctls: {name} would change the host with network="host"; leave one out'
+                    if options.network == "host"
+                    else f"option sysctls: {name} belongs to {options.network}; set it there"
                 )
         else:
             raise InvalidOption(

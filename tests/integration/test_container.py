@@ -231,8 +231,7 @@ def test_logs_rotate_within_their_bounds_and_keep_the_newest(engine: pc.Engine, 
     box = pc.Container.create(
         busybox,
         ["sh", "-c", "i=0; while [ $i -lt 2000 ]; do echo line-$i; i=$((i+1)); done"],
-        log_max_size="10k",
-        log_max_files=3,
+        log_opts={"max-size": "10k", "max-file": 3},
         engine=engine,
     )
     box.start()

@@ -17,7 +17,10 @@ from pycontainer.options import OPTIONS, RunOptions, reference_table
 from pycontainer.options.derive import generated_source
 from pycontainer.runtime import resources, security, specgen
 
-_ENGINE = {"init", "stop", "name", "labels", "platform", "pull", "remove", "log"}
+_ENGINE = {
+    *("init", "stop", "name", "labels", "platform", "pull", "remove", "log", "restart", "health"),
+    *("stdin", "storage", "environment"),
+}
 _EVERY = pytest.mark.parametrize("name", list(OPTIONS))
 
 
@@ -54,7 +57,7 @@ def test_flags_and_api_names_are_not_given_twice() -> None:
 def test_only_resource_limits_say_that_a_running_container_takes_them() -> None:
     for name, info in OPTIONS.items():
         if info.update:
-            assert info.spec.startswith("linux.resources") or name == "cpus"
+            assert info.spec.startswith("linux.resources") or name in ("cpus", "restart")
 
 
 def test_the_generated_types_are_current() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pycontainer.errors import InvalidOption
-from pycontainer.options import OPTIONS, RunOptions, dump_run_options, parse_run_options
+from pycontainer.options import OPTIONS, RestartPolicy, RunOptions, dump_run_options, parse_run_options
 
 ACCEPTED: list[tuple[str, Any, Any]] = [
     ("command", ["echo", "a b"], ("echo", "a b")),
@@ -16,6 +16,8 @@ ACCEPTED: list[tuple[str, Any, Any]] = [
     ("entrypoint", "", ()),
     ("env", {"A": "1", "N": 2, "GONE": None}, {"A": "1", "N": "2", "GONE": None}),
     ("env", ["A=1=2", "GONE", "EMPTY="], {"A": "1=2", "GONE": None, "EMPTY": ""}),
+    ("unsetenv", ["LANG"], ("LANG",)),
+    ("unsetenv_all", True, True),
     ("workdir", "/srv", "/srv"),
     ("user", "web:staff", "web:staff"),
     ("group_add", ["audio", 44], ("audio", "44")),
@@ -26,13 +28,30 @@ ACCEPTED: list[tuple[str, Any, Any]] = [
     ("hostname", "box.example", "box.example"),
     ("domainname", "example.org", "example.org"),
     ("init", True, True),
+    ("umask", "0027", 0o027),
+    ("umask", 0o077, 0o077),
+    ("tz", "Europe/Paris", "Europe/Paris"),
+    ("tty", True, True),
+    ("stdin_open", True, True),
+    ("restart", "on-failure:3", RestartPolicy("on-failure", 3)),
+    ("restart", "unless-stopped", RestartPolicy("unless-stopped")),
+    ("health_cmd", "wget -q localhost || exit 1", ("CMD-SHELL", "wget -q localhost || exit 1")),
+    ("health_cmd", ["true", "a b"], ("CMD", "true", "a b")),
+    ("health_cmd", ["CMD", "true"], ("CMD", "true")),
+    ("health_interval", "1m30s", 90.0),
+    ("health_timeout", 5, 5.0),
+    ("health_retries", 4, 4),
+    ("health_start_period", "10s", 10.0),
+    ("health_start_interval", "500ms", 0.5),
+    ("no_healthcheck", True, True),
+    ("storage_opt", {"size": "10g"}, {"size": "10g"}),
     ("stop_signal", "SIGINT", 2),
     ("stop_timeout", "1m", 60.0),
     ("platform", "linux/arm64", "linux/arm64"),
     ("pull", "always", "always"),
     ("auto_remove", True, True),
-    ("log_max_size", "10m", 10 << 20),
-    ("log_max_files", 3, 3),
+    ("log_driver", "local", "local"),
+    ("log_opts", {"max-size": "10m"}, {"max-size": "10m"}),
     ("memory", "64m", 64 << 20),
     ("memory_swap", -1, -1),
     ("memory_reservation", "32m", 32 << 20),
@@ -60,7 +79,8 @@ ACCEPTED: list[tuple[str, Any, Any]] = [
     ("ulimits", {"nofile": 1024, "core": (0, -1)}, {"nofile": (1024, 1024), "core": (0, 2**64 - 1)}),
     ("ulimits", "nofile=10:20", {"nofile": (10, 20)}),
     ("network", "host", "host"),
-    ("ipc", "host", "host"),
+    ("network", "container:web", "container:web"),
+    ("ipc", "shareable", "shareable"),
     ("pid", "host", "host"),
     ("uts", "host", "host"),
     ("cgroupns", "host", "host"),
@@ -71,7 +91,10 @@ ACCEPTED: list[tuple[str, Any, Any]] = [
     ("read_only", True, True),
     ("tmpfs", ["/run:size=1m", "/tmp"], {"/run": "size=1m", "/tmp": ""}),
     ("tmpfs", "/run", {"/run": ""}),
+    ("read_only_tmpfs", True, True),
     ("devices", ["/dev/fuse"], ("/dev/fuse",)),
+    ("device_cgroup_rules", "c 42:* rmw", ("c 42:* rmw",)),
+    ("gpus", 2, "2"),
     ("sysctls", {"net.core.somaxconn": 512}, {"net.core.somaxconn": "512"}),
     ("cap_add", "NET_ADMIN", ("NET_ADMIN",)),
     ("cap_drop", ["ALL"], ("ALL",)),
@@ -79,9 +102,12 @@ ACCEPTED: list[tuple[str, Any, Any]] = [
     ("privileged", True, True),
 ]
 
+# These become env and labels when they are parsed (see test_files).
+EXPANDED = {"env_file", "env_host", "label_file"}
+
 
 def test_the_table_below_speaks_of_every_option() -> None:
-    assert {name for name, _, _ in ACCEPTED} == set(OPTIONS)
+    assert {name for name, _, _ in ACCEPTED} | EXPANDED == set(OPTIONS)
 
 
 @pytest.mark.parametrize(("name", "given", "kept"), ACCEPTED)
@@ -114,8 +140,18 @@ def test_a_value_is_read_and_survives_json(name: str, given: Any, kept: Any) -> 
         ("stop_timeout", -2),
         ("stop_signal", "SIGX"),
         ("pull", "sometimes"),
-        ("log_max_size", 10),
-        ("log_max_files", 0),
+        ("log_driver", "gelf"),
+        ("restart", "always:3"),
+        ("restart", "sometimes"),
+        ("health_cmd", []),
+        ("health_cmd", "a\0b"),
+        ("health_interval", "10us"),
+        ("umask", 0o1777),
+        ("umask", "8"),
+        ("tz", "../etc/passwd"),
+        ("ipc", "container:"),
+        ("device_cgroup_rules", "c 42 rwm"),
+        ("gpus", "some"),
         ("memory", "-1"),
         ("memory", "lots"),
         ("memory_swappiness", 101),

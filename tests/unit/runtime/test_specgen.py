@@ -443,7 +443,7 @@ def test_limits_land_in_the_spec(options: dict[str, Any], expected: dict[str, An
         ({"cpu_rt_runtime": 2, "cpu_rt_period": 1}, "above"),
         ({"device_read_bps": {"/dev/fuse": 1}}, "no block device"),
         ({"device_read_bps": {"/dev/none": 1}}, "no such file"),
-        ({"log_max_files": 3}, "log_max_size"),
+        ({"log_opts": {"max-files": 3}}, "max-file"),
     ],
 )
 def test_limits_that_cannot_be_are_refused(options: dict[str, Any], reason: str) -> None:
