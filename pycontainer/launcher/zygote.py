@@ -28,6 +28,7 @@ from pycontainer import checkpoints
 from pycontainer.kernel import syscalls
 from pycontainer.launcher import jobs
 from pycontainer.launcher.ahead import Ahead
+from pycontainer.launcher.heap import fill_holes
 from pycontainer.launcher.protocol import Channel, describe_error
 
 _LAUNCH = b'{"job":"launch",'
@@ -48,6 +49,7 @@ def main(control_fd: int, caller_pid: int) -> None:
     control.send({"event": "ready"})
     gc.collect()
     gc.disable()
+    fill_holes()
     gc.freeze()
     _Helper(control, caller).serve()
     os._exit(0)
