@@ -17,7 +17,7 @@ import attrs
 from pycontainer.engine.result import Usage
 from pycontainer.errors import DeadlineExceeded
 from pycontainer.kernel import inotify, pidfd
-from pycontainer.launcher import status
+from pycontainer.launcher import freezer, status
 from pycontainer.runtime import State
 
 __all__ = [
@@ -49,6 +49,8 @@ class Observed:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     usage: Usage = attrs.Factory(Usage)
+    freeze: dict[str, str] | None = None
+    """What pauses it, while it runs; see launcher.freezer."""
     is_lost: bool = False
     """Its monitor was killed: what it would have tidied up is still there."""
 
@@ -79,10 +81,11 @@ def observe(directory: Path | int) -> Observed:
     if fields["state"] == "created":
         return Observed()
     return Observed(
-        state=State.RUNNING,
+        state=State.PAUSED if freezer.is_frozen(fields.get("freeze")) else State.RUNNING,
         pid=fields["pid"],
         pid_start=fields["pid_start"],
         started_at=_moment(fields, "started_at_ns"),
+        freeze=fields.get("freeze"),
     )
 
 
@@ -180,7 +183,7 @@ def _await_end(
                 # Looked at before the status: once the monitor is gone, nobody changes that any more.
                 ended = monitor is None or pidfd.has_ended(monitor)
                 observed = observe(held)
-                if ended or (removes_itself and observed.state is not State.RUNNING):
+                if ended or (removes_itself and observed.pid is None):
                     return observed
                 left_ms = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
                 if not poller.poll(left_ms):

@@ -7,11 +7,19 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pycontainer.launcher import cgroup as cgroup
+    from pycontainer.launcher import freezer as freezer
+    from pycontainer.launcher import held as held
+    from pycontainer.launcher import hooks as hooks
+    from pycontainer.launcher import mountoptions as mountoptions
+    from pycontainer.launcher import sealed as sealed
     from pycontainer.launcher import status as status
     from pycontainer.launcher.client import Helper, Job
     from pycontainer.launcher.protocol import Channel
 
-__all__ = ["Channel", "Helper", "Job", "status"]
+__all__ = ["Channel", "Helper", "Job", "cgroup", "freezer", "held", "hooks", "mountoptions", "sealed", "status"]
+
+_MODULES = frozenset(("cgroup", "freezer", "held", "hooks", "mountoptions", "sealed", "status"))
 
 
 def __getattr__(name: str) -> object:
@@ -21,6 +29,6 @@ def __getattr__(name: str) -> object:
         return getattr(import_module("pycontainer.launcher.client"), name)
     if name == "Channel":
         return import_module("pycontainer.launcher.protocol").Channel
-    if name == "status":
-        return import_module("pycontainer.launcher.status")
+    if name in _MODULES:
+        return import_module(f"pycontainer.launcher.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

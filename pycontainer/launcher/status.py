@@ -3,7 +3,8 @@
 Before the first start there is none. Fields: state ("running", "exited"), id, boot_id, monitor_pid,
 monitor_start, pid, pid_start, started_at_ns, finished_at_ns, exit_code (128+n after signal n), signal,
 oom_killed, usage, error (why it could not start), is_lost (it ran, and nobody saw its end),
-log_lost_bytes. Start times are clock ticks since boot: with boot_id and pid they tell whether the
+log_lost_bytes, freeze (the file that pauses it; whether it is paused is told by the kernel alone).
+Start times are clock ticks since boot: with boot_id and pid they tell whether the
 process named here is still that one.
 """
 

@@ -83,6 +83,7 @@ def _prepare_running(monitor: Monitor) -> None:
         monitor_pid=me,
         monitor_start=pidfd.start_time(me),
         started_at_ns=time.time_ns(),
+        freeze=monitor.cgroup.get("freeze"),
     )
     status.prepare(monitor.directory, monitor.fields)
     monitor.events.prepare()

@@ -17,6 +17,7 @@ from typing import Any
 
 from pycontainer.errors import DeadlineExceeded, KernelError
 from pycontainer.kernel import bpf
+from pycontainer.launcher import freezer
 from pycontainer.runtime.cgroups.plan import CgroupPlan
 
 _GONE = (errno.ENOENT, errno.ENODEV)  # ENODEV: the file was open while its cgroup went
@@ -100,33 +101,12 @@ def freeze(plan: CgroupPlan, timeout_s: float = 10) -> None:
 
     Raises: DeadlineExceeded when one cannot be stopped (it waits for a device, say); it is thawed again.
     """
-    target = plan["freeze"]
-    if target is None:
-        return
-    deadline = time.monotonic() + timeout_s
-    pause_s = 0.0005
-    while True:
-        if not _write_if_there(target["file"], target["frozen"]) or _is_frozen(
-            target["file"], target["frozen"]
-        ):
-            return
-        if time.monotonic() > deadline:
-            thaw(plan)
-            raise DeadlineExceeded(f"not every process could be paused in {timeout_s} s", timeout_s=timeout_s)
-        time.sleep(pause_s)
-        pause_s = min(pause_s * 2, 0.05)
-
-
-def _is_frozen(file: str, frozen: str) -> bool:
-    if file.endswith("/cgroup.freeze"):
-        return read_key(f"{file.rpartition('/')[0]}/cgroup.events", "frozen") in (1, None)
-    return _read(file).strip() in (frozen, "")  # freezer.state says FREEZING on the way
+    freezer.freeze(plan["freeze"], timeout_s)
 
 
 def thaw(plan: CgroupPlan) -> None:
     """Let the processes run again."""
-    if plan["freeze"] is not None:
-        _write_if_there(plan["freeze"]["file"], plan["freeze"]["thawed"])
+    freezer.thaw(plan["freeze"])
 
 
 def pids(plan: CgroupPlan) -> list[int]:
