@@ -150,7 +150,7 @@ def is_empty(plan: Plan) -> bool:
 
 def _members(plan: Plan) -> set[int]:
     pids: set[int] = set()
-    for file in {f"{path}/cgroup.procs" for path in plan.get("own") or ()}:
+    for file in {f"{path}/cgroup.procs" for own in plan.get("own") or () for path in _with_children(own)}:
         try:
             fd = os.open(file, os.O_RDONLY)
         except OSError:
@@ -163,6 +163,16 @@ def _members(plan: Plan) -> set[int]:
         finally:
             os.close(fd)
     return pids
+
+
+def _with_children(path: str) -> list[str]:
+    """The directory, and those below it, where further processes of the container may be."""
+    try:
+        if os.stat(path).st_nlink == 2:  # of a directory: one for each directory in it, and two
+            return [path]
+    except OSError:
+        return [path]
+    return [path, *(deeper for name in _children(path) for deeper in _with_children(f"{path}/{name}"))]
 
 
 def kill_all(plan: Plan, timeout_s: float = 10.0) -> bool:

@@ -2,7 +2,7 @@
 
 PLAIN jobs take (params, descriptors, report) and return their result; they end when the caller goes.
 LIVING jobs take (params, descriptors, channel, what was made ahead) and decide themselves how long they
-live.
+live. PARENTS take (params, descriptors, channel) and live as long as the one process they start.
 """
 
 from __future__ import annotations
@@ -10,19 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pycontainer.launcher import monitor, probing, trees
+from pycontainer.launcher import execs, monitor, probing, trees
 from pycontainer.launcher.ahead import Ahead
 from pycontainer.launcher.protocol import Channel
 from pycontainer.layers import JOBS
 
 Report = Callable[[dict[str, Any]], None]
 PlainJob = Callable[[dict[str, Any], list[int], Report], dict[str, Any]]
+ParentJob = Callable[[dict[str, Any], list[int], Channel], None]
 LivingJob = Callable[[dict[str, Any], list[int], Channel, Ahead], None]
 
 PLAIN: dict[str, PlainJob] = {
     **JOBS,
     "probe": probing.probe,
+    "sweep_execs": execs.sweep,
     "remove_tree": trees.remove_tree,
     "syncfs": trees.syncfs,
 }
+PARENTS: dict[str, ParentJob] = {"exec": execs.run}
 LIVING: dict[str, LivingJob] = {"launch": monitor.launch}

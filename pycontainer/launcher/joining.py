@@ -27,7 +27,7 @@ from pycontainer.kernel import namespaces, syscalls
 from pycontainer.launcher import cgroup, child, plan
 from pycontainer.launcher.steps.context import Context
 
-__all__ = ["Joined", "await_executed", "failure", "join", "read_report"]
+__all__ = ["Joined", "await_executed", "ended", "failure", "join", "read_report"]
 
 Json = Mapping[str, Any]
 _GONE = (errno.ENOMEM, errno.ENOENT, errno.ENODEV, errno.ESRCH)
@@ -77,7 +77,7 @@ def join(params: Json, init: int, fds: Mapping[str, int], *, seccomp: bytes = b"
     except OSError as error:
         os.close(reader)
         if error.errno in _GONE:
-            raise _ended() from None
+            raise ended() from None
         raise _refused(error) from error
     except BaseException:
         os.close(reader)
@@ -157,7 +157,7 @@ def failure(params: Json, said: bytes, *, has_filter: bool) -> errors.Pycontaine
         return error
     step = steps[failed.step].name if failed.step < len(steps) else "plan"
     if step == "namespaces" and not failed.errno:
-        return _ended()
+        return ended()
     reason = failed.text or os.strerror(failed.errno)
     message = reason if failed.exit_code != 125 else f"{step}: {reason}"
     return errors.LaunchError(message, step=step, reason=reason, exit_code=failed.exit_code)
@@ -171,7 +171,8 @@ def await_executed(params: Json, joined: Joined, *, has_filter: bool) -> None:
         raise error
 
 
-def _ended() -> errors.WrongState:
+def ended() -> errors.WrongState:
+    """What is said when the container ended before the process was in it."""
     return errors.WrongState(
         "the container has ended; start it first", verb="exec", state="exited", allowed=("running",)
     )

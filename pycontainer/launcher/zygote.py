@@ -172,6 +172,8 @@ def _run(request: dict[str, Any], fds: list[int], ahead: Ahead | None) -> None:
         name = request["job"]
         if ahead is not None:
             jobs.LIVING[name](request["params"], fds[1:], channel, ahead)
+        elif name in jobs.PARENTS:
+            jobs.PARENTS[name](request["params"], fds[1:], channel)
         else:
             _run_plain(name, request["params"], fds[1:], channel)
         status = 0

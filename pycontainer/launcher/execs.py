@@ -1,0 +1,276 @@
+"""The exec job: the parent of one further process of a running container, until that has ended.
+
+Theory of operation. Forked from the helper, it makes the cgroup that holds the process's descendants,
+writes the record, joins (`joining`), and is one loop over the report pipe, the process's pidfd, the
+channel to the caller and the caller's pidfd. The streams are the caller's own descriptors, handed through:
+nothing is pumped here. It reaps at once, for the end of a pid namespace waits until all in it are reaped.
+
+Of the caller's own, the process ends with the caller: when the channel closes, or the pidfd fires, before
+it has ended, all its descendants are killed. After it has ended by itself, what it left running in the
+background is the container's from then on. A detached one is nobody's, and dies with the container only.
+
+Messages: started (with the process's pidfd), exited, or an error; to it: {"kill": true}, which ends the
+process with all its descendants.
+"""
+
+from __future__ import annotations
+
+import binascii
+import errno
+import os
+import select
+import signal
+import time
+from typing import Any
+
+from pycontainer import errors
+from pycontainer.checkpoints import reached
+from pycontainer.kernel import pidfd, syscalls
+from pycontainer.launcher import eventlog, execrecords, joining, status
+from pycontainer.launcher.monitor.loop import Loop
+from pycontainer.launcher.proctree import Tree
+from pycontainer.launcher.protocol import Channel, describe_error
+
+__all__ = ["CHECKPOINTS", "run", "sweep"]
+
+CHECKPOINTS = (
+    "exec.tree.made",
+    "exec.process.joined",
+    "exec.process.executed",
+    "exec.start.told",
+    "exec.exit.seen",
+    "exec.exit.told",
+)
+"""The named steps of an exec in this process, in order."""
+
+_LEAVING_S = 0.002
+_LEAVING_TRIES = 25
+
+
+def run(params: dict[str, Any], fds: list[int], channel: Channel) -> None:
+    """Be the parent of one process of a running container. See the module's text for the messages.
+
+    params: those of `joining.join`, and exec_id, pid and pid_start of the container's first process,
+    container_dir, is_detached, record (what is to be written down of it), events_dir, event_attributes.
+    """
+    syscalls.set_name(b"pycontainer-exe")
+    try:
+        parent = _Parent(params, fds, channel)
+        parent.start()
+    except BaseException as error:  # the edge of the process: a failed start is the caller's to see
+        try:
+            channel.send({"error": describe_error(error, "exec")})
+        except OSError:
+            pass
+        return
+    parent.serve()
+
+
+def sweep(params: dict[str, Any], _fds: list[int], _report: object) -> dict[str, Any]:
+    """Kill what is left of a container's execs whose parents were killed. params: container_dir."""
+    return {"swept": execrecords.sweep(params["container_dir"])}
+
+
+class _Parent:
+    """State of the one process."""
+
+    def __init__(self, params: dict[str, Any], fds: list[int], channel: Channel) -> None:
+        self.params = params
+        self.channel: Channel | None = channel
+        self.fds = {name: fds[index] for name, index in params["fd_names"].items()}
+        self.directory = os.open(params["container_dir"], os.O_RDONLY | os.O_DIRECTORY)
+        self.tree = Tree(params["cgroup"], params["exec_id"])
+        self.record = execrecords.Writer(self.directory, params["exec_id"])
+        self.events = eventlog.Reporter(params)
+        self.loop = Loop()
+        self.joined = joining.Joined(-1, -1, -1)
+        self.said = b""
+        self.has_ended = False
+        self.is_left = False
+        """Whether the caller has gone before the process ended."""
+
+    # -- start -----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Join, and wait until the program is executed. Raises LaunchError, WrongState and others."""
+        init = pidfd.open_checked(self.params["pid"], self.params["pid_start"])
+        if init is None:
+            raise joining.ended()
+        self.tree.make()
+        try:
+            self._write_record()
+            reached("exec.tree.made")
+            self._join(init)
+        except BaseException:
+            self._forget()
+            raise
+        finally:
+            os.close(init)
+        reached("exec.process.joined")
+        self._await_executed()
+        reached("exec.process.executed")
+        started_ns = time.time_ns()
+        me_pid = self.joined.pid
+        self.record.add({"pid": me_pid, "pid_start": pidfd.start_time(me_pid), "started_at_ns": started_ns})
+        self._send({"event": "started", "pid": me_pid}, (self.joined.pidfd,))
+        reached("exec.start.told")
+        shown = " ".join(self.params["spec"]["process"]["args"])
+        named = {"execID": self.params["exec_id"]}
+        self.events.report(f"exec_create: {shown}", named, time_ns=self.params["record"]["created_at_ns"])
+        self.events.report(f"exec_start: {shown}", named, time_ns=started_ns)
+
+    def _write_record(self) -> None:
+        fields = {
+            **self.params["record"],
+            "id": self.params["exec_id"],
+            "boot_id": status.BOOT_ID,
+            "is_detached": self.params["is_detached"],
+            "cgroup": self.params["cgroup"],
+        }
+        try:
+            self.record.begin(fields)
+        except FileNotFoundError:
+            raise joining.ended() from None
+        except OSError as error:
+            # On a full disk one must be able to tidy up; only what is to be found again needs a record.
+            if self.params["is_detached"] or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+
+    def _join(self, init: int) -> None:
+        streams = {
+            name: fd for name, fd in self.fds.items() if name in ("stdin", "stdout", "stderr", "console")
+        }
+        params = {**self.params, "cgroup": self.tree.cgroup}
+        self.joined = joining.join(params, init, streams, seccomp=self._seccomp())
+        # Whoever reads the output waits for the process's end of it only.
+        for name in (*streams, "seccomp"):
+            if name in self.fds:
+                os.close(self.fds.pop(name))
+
+    def _seccomp(self) -> bytes:
+        if "seccomp" in self.fds:
+            program = os.pread(self.fds["seccomp"], os.fstat(self.fds["seccomp"]).st_size, 0)
+            if not program:
+                raise errors.LaunchError("the system call filter is empty", step="seccomp", reason="empty")
+            return program
+        return binascii.a2b_base64(self.params.get("seccomp_b64") or "")
+
+    def _await_executed(self) -> None:
+        self.loop.add(self.joined.report, self._see_report)
+        assert self.channel is not None
+        self.loop.add(self.channel, self._serve_channel)
+        if "caller" in self.fds and not self.params["is_detached"]:
+            self.loop.add(self.fds["caller"], self._see_caller_end)
+        self.loop.run_until(lambda: self.joined.report < 0)
+        has_filter = bool(self.params.get("has_filter"))
+        error = joining.failure(self.params, self.said, has_filter=has_filter)
+        if error is not None:
+            os.waitpid(self.joined.pid, 0)
+            self._forget()
+            raise error
+
+    def _see_report(self, _: int) -> None:
+        chunk = os.read(self.joined.report, 4096)
+        self.said += chunk
+        if not chunk:
+            self.loop.remove(self.joined.report)
+            os.close(self.joined.report)
+            self.joined = self.joined._replace(report=-1)
+
+    def _forget(self) -> None:
+        self.tree.kill()
+        self._remove_tree()
+        self.record.remove()
+
+    # -- life ------------------------------------------------------------------------------------
+
+    def serve(self) -> None:
+        """Wait for the process's end, tell it and tidy up."""
+        if self.params["is_detached"]:
+            self._close_channel()
+        self.loop.add(self.joined.pidfd, self._see_end)
+        self.loop.run_until(lambda: self.has_ended)
+        self.loop.remove(self.joined.pidfd)
+        code, number = self._reap()
+        ended_ns = time.time_ns()
+        reached("exec.exit.seen")
+        self.record.add({"exit_code": code, "finished_at_ns": ended_ns})
+        self._send({"event": "exited", "exit_code": code, "signal": number})
+        reached("exec.exit.told")
+        named = {"execID": self.params["exec_id"], "exitCode": str(code)}
+        self.events.report("exec_die", named, time_ns=ended_ns)
+        self._leave()
+
+    def _see_end(self, _: int) -> None:
+        self.has_ended = True
+
+    def _reap(self) -> tuple[int, int]:
+        """Exit code as a shell has it, and the signal that ended the process or 0."""
+        _, wait_status = os.waitpid(self.joined.pid, 0)
+        if os.WIFSIGNALED(wait_status):
+            number = os.WTERMSIG(wait_status)
+            return 128 + number, number
+        return os.WEXITSTATUS(wait_status), 0
+
+    def _leave(self) -> None:
+        """Give what still runs to the container, once the caller needs no way to end it; forget the rest."""
+        if self.is_left:
+            self.tree.kill()
+        elif self.channel is not None and self.tree.members():
+            self.loop.run_until(lambda: self.channel is None)
+            self.tree.release()
+        self._remove_tree()
+        if not self.params["is_detached"]:
+            self.record.remove()
+        execrecords.sweep(self.directory)
+
+    def _remove_tree(self) -> None:
+        for _ in range(_LEAVING_TRIES):
+            if self.tree.remove():
+                return
+            if self.tree.members():
+                self.tree.release()
+            # The kernel lets go of a dead process's cgroup a little after it was reaped, and tells nobody.
+            select.select((), (), (), _LEAVING_S)
+
+    def kill(self) -> None:
+        """End the process and all its descendants."""
+        pidfd.send_signal(self.joined.pidfd, signal.SIGKILL)
+        self.tree.kill()
+
+    # -- the caller ------------------------------------------------------------------------------
+
+    def _serve_channel(self, _: int) -> None:
+        assert self.channel is not None
+        if not self.channel.fill():
+            self._close_channel()
+            self._see_left()
+            return
+        while (message := self.channel.take()) is not None:
+            if message.get("kill"):
+                self.kill()
+
+    def _see_caller_end(self, _: int) -> None:
+        self.loop.remove(self.fds["caller"])
+        if self.channel is not None:
+            self._close_channel()
+            self._see_left()
+
+    def _see_left(self) -> None:
+        if not self.has_ended and not self.params["is_detached"]:
+            self.is_left = True
+            self.kill()
+
+    def _send(self, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
+        if self.channel is None:
+            return
+        try:
+            self.channel.send(message, fds)
+        except OSError:
+            self._close_channel()
+
+    def _close_channel(self) -> None:
+        if self.channel is not None:
+            self.loop.remove(self.channel)
+            self.channel.close()
+            self.channel = None
