@@ -69,6 +69,10 @@ class Job:
                 result: dict[str, Any] = message["result"]
                 return result
 
+    def take_fds(self) -> list[int]:
+        """The descriptors of the message last received; the taker owns them."""
+        return self._channel.take_fds()
+
     def send(self, message: dict[str, Any]) -> None:
         """Send the job a message."""
         self._channel.send(message)

@@ -5,15 +5,18 @@ it are imported when a layer asks for them.
 """
 
 from pycontainer.layers.apply import Applied, Applier
+from pycontainer.layers.attributes import clamp_time, is_kept, set_xattr
 from pycontainer.layers.codecs import HEAD_SIZE, Decoder, detect, open_decoder
+from pycontainer.layers.confine import confine_to
 from pycontainer.layers.diff import Differ, HashedOutput
 from pycontainer.layers.entry import KINDS, Entry
-from pycontainer.layers.jobs import JOBS
+from pycontainer.layers.jobs import JOBS, mount_overlay
 from pycontainer.layers.limits import Limits
 from pycontainer.layers.pipeline import COMPLETE, BlobReader, Inflater
 from pycontainer.layers.stacked import StackedApplier
 from pycontainer.layers.tarreader import FileBlocks, TarReader
 from pycontainer.layers.tarwriter import TarWriter
+from pycontainer.layers.tree import clean
 
 __all__ = [
     "COMPLETE",
@@ -33,6 +36,12 @@ __all__ = [
     "StackedApplier",
     "TarReader",
     "TarWriter",
+    "clamp_time",
+    "clean",
+    "confine_to",
     "detect",
+    "is_kept",
+    "mount_overlay",
     "open_decoder",
+    "set_xattr",
 ]

@@ -25,7 +25,7 @@ from pycontainer.layers.stacked import StackedApplier
 from pycontainer.layers.tarreader import TarReader
 from pycontainer.layers.tarwriter import TarWriter
 
-__all__ = ["JOBS"]
+__all__ = ["JOBS", "mount_overlay"]
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -128,9 +128,23 @@ def _result(applied: Applied, reader: TarReader, inflater: Inflater, *, is_stopp
 def _mount(upper: int, work: int, lower: Sequence[int]) -> int:
     """A descriptor of the root of an overlay that no other process sees and that ends with this one."""
     options = _PLAIN_OVERLAY if _is_host_root() else (*_PLAIN_OVERLAY, (b"userxattr", None))
+    return mount_overlay(upper, work, lower, options)
+
+
+def mount_overlay(
+    upper: int,
+    work: int,
+    lower: Sequence[int],
+    options: Sequence[tuple[bytes, bytes | None]],
+    attributes: int = 0,
+) -> int:
+    """A descriptor of the root of an overlay that no other process sees, top layer first.
+
+    The mount lives as long as a descriptor of something in it. attributes: ATTR_* of kernel.mounts; before
+    Linux 6.5 there are none. Raises: OSError.
+    """
     try:
-        # The mount lives as long as its first descriptor, which stays open to the end of this process.
-        return _open_root(mounts.overlay(lower, upper, work, options))
+        return _open_root(mounts.overlay(lower, upper, work, options, attributes))
     except OSError as error:
         if error.errno not in (errno.ENOSYS, errno.EINVAL):
             raise
@@ -146,7 +160,7 @@ def _mount_classic(
     mounts.set_propagation(slash, mounts.MS_PRIVATE, recursive=True)
     os.close(slash)
     upper, work, *lower = (_reopened(fd) for fd in (upper, work, *lower))
-    plain = [name if value is None else name + b"=" + value for name, value in options]
+    plain = [key if value is None else key + b"=" + value for key, value in options if key != b"source"]
     path = os.readlink(f"/proc/self/fd/{upper}")
     mounts.overlay_classic(lower, upper, work, plain, os.fsencode(path))
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -1,0 +1,224 @@
+"""A tree of files, read by descriptors while its owner may change it, given to a sink piece by piece."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import Protocol
+
+from pycontainer.errors import InvalidInput, KernelError
+from pycontainer.launcher.files import inside
+from pycontainer.launcher.files.content import data_extents
+from pycontainer.launcher.files.entering import named
+from pycontainer.layers import Entry, is_kept
+
+__all__ = ["Sink", "Walker", "attributes", "described"]
+
+MAX_DEPTH = 400  # two descriptors a level
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOATIME
+_READ_ANOTHERS = os.O_RDONLY | os.O_NONBLOCK
+_KINDS = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "dir",
+    stat.S_IFLNK: "symlink",
+    stat.S_IFCHR: "char",
+    stat.S_IFBLK: "block",
+    stat.S_IFIFO: "fifo",
+}
+
+
+class Sink(Protocol):
+    """Where a tree goes. Names of entries are paths from the tree's top."""
+
+    def enter(self, entry: Entry) -> None:
+        """A directory; what comes until `leave` is in it."""
+
+    def leave(self) -> None:
+        """The directory is complete."""
+
+    def file(self, entry: Entry, fd: int) -> int:
+        """A regular file, open for reading; gives the bytes of data taken."""
+
+    def other(self, entry: Entry) -> bool:
+        """A hard link, symbolic link, FIFO or device; False when the sink does not take such."""
+
+
+def attributes(target: int | bytes) -> dict[bytes, bytes]:
+    """The extended attributes of a file that mean something elsewhere."""
+    try:
+        names = [os.fsencode(name) for name in os.listxattr(target)]
+    except OSError as error:
+        if error.errno not in (errno.ENOTSUP, errno.EPERM, errno.EACCES):
+            raise
+        return {}
+    found: dict[bytes, bytes] = {}
+    for name in filter(is_kept, names):
+        try:
+            found[name] = os.getxattr(target, name)
+        except OSError as error:
+            if error.errno not in (errno.ENODATA, errno.ENOTSUP, errno.EPERM, errno.EACCES):
+                raise
+    return found
+
+
+def described(path: bytes, found: os.stat_result, xattrs: dict[bytes, bytes]) -> Entry | None:
+    """A file as an archive describes it; None for a socket, which is nothing without its process."""
+    kind = _KINDS.get(stat.S_IFMT(found.st_mode))
+    if kind is None:
+        return None
+    entry = Entry(
+        path,
+        kind,
+        stat.S_IMODE(found.st_mode),
+        found.st_uid,
+        found.st_gid,
+        found.st_size if kind == "file" else 0,
+        found.st_mtime_ns,
+        xattrs=xattrs,
+    )
+    if kind in ("char", "block"):
+        entry.devmajor, entry.devminor = os.major(found.st_rdev), os.minor(found.st_rdev)
+    return entry
+
+
+class Walker:
+    """Gives one tree to a sink: what is there when it comes by, each object as one moment showed it.
+
+    Attributes: path (where it is, for errors), entries, size (bytes of data), skipped (paths left out:
+    sockets, what the sink does not take, and what lies in file systems of the kernel).
+    """
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._links: dict[tuple[int, int], bytes] = {}
+        self._device = -1
+        self.path = b""
+        self.entries = 0
+        self.size = 0
+        self.skipped: list[bytes] = []
+
+    def run(self, top: int, name: bytes) -> None:
+        """Give all of what is pinned as top; name: what to call it, "" for a directory's content alone.
+
+        Raises: KernelError naming the path; InvalidInput for a tree too deep.
+        """
+        try:
+            if not name:
+                self._run_below(top, b"")
+            elif self._give(top, name):
+                self._run_below(top, name)
+                self._sink.leave()
+        except KernelError:
+            raise
+        except OSError as error:
+            raise explained(error, self.path or name) from error
+
+    def _run_below(self, top: int, path: bytes) -> None:
+        self._device = os.fstat(top).st_dev
+        stack = [(path, os.dup(top), inside.listing(top)[::-1])]
+        try:
+            while stack:
+                above, fd, names = stack[-1]
+                if not names:
+                    os.close(stack.pop()[1])
+                    if stack:
+                        self._sink.leave()
+                    continue
+                below = self._descend(fd, names.pop(), above)
+                if below is None:
+                    continue
+                stack.append((self.path, below, []))
+                if len(stack) > MAX_DEPTH:
+                    raise InvalidInput(
+                        f"{os.fsdecode(self.path[:128])}…: more than {MAX_DEPTH} directories deep; "
+                        "copy a part of it at a time"
+                    )
+                stack[-1][2].extend(inside.listing(below)[::-1])
+        finally:
+            for _, fd, _ in stack:
+                os.close(fd)
+
+    def _descend(self, parent: int, base: bytes, above: bytes) -> int | None:
+        """Give one entry; the pinned directory if there is more below it."""
+        self.path = above + b"/" + base if above else base
+        try:
+            fd = inside.pinned(parent, base)
+        except FileNotFoundError:
+            return None  # removed since its directory was listed
+        is_entered = False
+        try:
+            is_entered = self._give(fd, self.path)
+        finally:
+            if not is_entered:
+                os.close(fd)
+        return fd if is_entered else None
+
+    def _give(self, fd: int, path: bytes) -> bool:
+        """Give what is pinned; True for a directory to go into."""
+        found = os.fstat(fd)
+        kind = stat.S_IFMT(found.st_mode)
+        if kind != stat.S_IFDIR and found.st_nlink > 1:
+            first = self._links.setdefault((found.st_dev, found.st_ino), path)
+            if first != path:
+                return self._give_other(Entry(path, "hardlink", linkname=first))
+        if kind == stat.S_IFREG:
+            self._give_file(fd, path, found)
+            return False
+        entry = described(path, found, attributes(named(fd)))
+        if entry is None:
+            self.skipped.append(path)
+            return False
+        if kind != stat.S_IFDIR:
+            if kind == stat.S_IFLNK:
+                entry.linkname = os.readlink(b"", dir_fd=fd)
+            return self._give_other(entry)
+        self._sink.enter(entry)
+        self.entries += 1
+        if found.st_dev != self._device and self._device != -1 and inside.is_kernels_own(fd):
+            self.skipped.append(path)
+            self._sink.leave()
+            return False
+        return True
+
+    def _give_other(self, entry: Entry) -> bool:
+        if self._sink.other(entry):
+            self.entries += 1
+        else:
+            self.skipped.append(entry.name)
+        return False
+
+    def _give_file(self, pinned: int, path: bytes, found: os.stat_result) -> None:
+        fd = open_pinned(pinned)
+        try:
+            entry = described(path, found, attributes(fd))
+            assert entry is not None
+            entry.sparse = data_extents(fd, found)
+            self.size += self._sink.file(entry, fd)
+            self.entries += 1
+        finally:
+            os.close(fd)
+
+
+def open_pinned(fd: int) -> int:
+    """Open a pinned regular file for reading."""
+    try:
+        return inside.reopen(fd, _READ)
+    except PermissionError:
+        return inside.reopen(fd, _READ_ANOTHERS)  # O_NOATIME is for the owner
+
+
+_HINTS = {
+    errno.ENOSPC: "the file system there is full (or out of inodes)",
+    errno.EDQUOT: "the quota there is used up",
+    errno.EROFS: "it is read-only there",
+    errno.EBUSY: "something is mounted on it",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+}
+
+
+def explained(error: OSError, path: bytes) -> KernelError:
+    """The error with the path it was met at, and a remedy where there is one."""
+    code = error.errno or 0
+    own = error.strerror if error.strerror and error.strerror != os.strerror(code) else ""
+    return KernelError(code, "copy", os.fsdecode(path), own or _HINTS.get(code, ""))
