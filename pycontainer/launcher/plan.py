@@ -378,7 +378,7 @@ def _nodes(spec: Json, params: Json, new: int) -> list[Step]:
         Step("devices", devices.make_nodes, (tuple(nodes.values()), by_bind)),
         Step("devices", devices.make_links, (_LINKS,)),
     ]
-    if "stdin" not in (params.get("fd_names") or ()):
+    if "stdin" not in (params.get("fd_names") or ()) and not params.get("stdin_open"):
         steps.append(Step("devices", devices.use_null))
     return steps
 
@@ -450,9 +450,7 @@ def _confinement(
     if limits:
         steps.append(Step("ulimit", security.set_limits, (limits,)))
     steps.append(Step("keyring", security.join_keyring, (b"_ses." + _bytes(params["id"]),)))
-    steps.append(
-        Step("cwd", enter_directory, (_bytes(_absolute(described.get("cwd") or "/", "directory")),))
-    )
+    steps.append(Step("cwd", enter_directory, (_bytes(_absolute(described.get("cwd") or "/", "directory")),)))
     steps += _labels(described)
     steps.append(Step("user", identity.own_output))
     no_new_privileges = bool(described.get("noNewPrivileges"))

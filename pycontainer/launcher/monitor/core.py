@@ -36,9 +36,7 @@ class Monitor:
         self.cgroup: dict[str, Any] = params.get("cgroup") or {}
         self.directory = os.open(params["container_dir"], os.O_RDONLY | os.O_DIRECTORY)
         self.loop = Loop()
-        self.streams = Streams(
-            self.loop, self.directory, params.get("log") or {}, int(params.get("inline_output") or 0)
-        )
+        self.streams = Streams(self.loop, self.directory, params)
         self.control = Control(self)
         self.events = eventlog.Reporter(params)
         self.fields: dict[str, Any] = {"id": params["id"], "boot_id": status.BOOT_ID}

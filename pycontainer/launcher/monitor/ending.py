@@ -26,7 +26,7 @@ def abandon(monitor: Monitor, error: BaseException) -> None:
         pidfd.send_signal(monitor.pidfd, signal.SIGKILL)
         os.waitpid(monitor.pid, 0)
     monitor.streams.drain()
-    monitor.streams.close_log()
+    monitor.streams.close()
     described = describe_error(error, "launch")
     code = error.exit_code if isinstance(error, errors.LaunchError) else 125
     monitor.fields.update(state="exited", exit_code=code, error=str(error), finished_at_ns=time.time_ns())
@@ -47,7 +47,7 @@ def finish(monitor: Monitor) -> None:
         # No kernel does it for us: what the program left running would hold its output for ever.
         cgroup.kill_all(monitor.cgroup)
     monitor.streams.drain()
-    monitor.streams.close_log()
+    monitor.streams.close()
     figures = cgroup.read(monitor.cgroup)
     was_oom = bool(figures.pop("oom", 0))
     figures.update(
@@ -63,6 +63,7 @@ def finish(monitor: Monitor) -> None:
         usage=figures,
         finished_at_ns=time.time_ns(),
         log_lost_bytes=monitor.streams.lost_bytes,
+        log_problem=monitor.streams.problem,
     )
     if not (monitor.is_owned and monitor.params.get("auto_remove")):
         # Others may wait for a detached one; an owned one's exit is the caller's alone.

@@ -106,9 +106,7 @@ def _clone(monitor: Monitor, outline: plan.Outline) -> int:
     """
     me = os.pidfd_open(os.getpid())
     given = _open_root(monitor)
-    fds = monitor.fds
-    given["stdin"] = fds.pop("stdin") if "stdin" in fds else os.open("/dev/null", os.O_RDONLY)
-    given.update(monitor.streams.open())
+    given.update(monitor.streams.open(monitor.fds))
     report, self_report = os.pipe2(os.O_CLOEXEC)
     go, self_go = os.pipe2(os.O_CLOEXEC)
     trees = surroundings.open_trees(outline)
