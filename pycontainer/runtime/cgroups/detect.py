@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import os
 import re
-
-import attrs
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
 
 from pycontainer.errors import Unsupported
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
-@attrs.define(frozen=True, kw_only=True)
-class CgroupLayout:
+class CgroupLayout(NamedTuple):
     """Where each controller is found.
 
     Attributes: mode ("v1", "v2" or "hybrid"); v1 (controller -> mount point); v2 (mount point or None);
@@ -25,7 +25,7 @@ class CgroupLayout:
     """
 
     mode: str
-    v1: dict[str, str] = attrs.field(factory=dict)
+    v1: Mapping[str, str] = MappingProxyType({})
     v2: str | None = None
     v2_controllers: frozenset[str] = frozenset()
     has_swap: bool = True

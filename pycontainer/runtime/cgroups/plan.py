@@ -13,12 +13,14 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from pycontainer.errors import InvalidOption, Unsupported
-from pycontainer.oci import runtime as model
 from pycontainer.runtime.cgroups import devices, knobs
 from pycontainer.runtime.cgroups.detect import CgroupLayout
+
+if TYPE_CHECKING:
+    from pycontainer.oci import runtime as model
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_.:@-]{1,200}")
 _UNIFIED_FILE = re.compile(r"([a-z_]+)\.[A-Za-z0-9_.]+")
@@ -65,14 +67,16 @@ def plan(
     layout: CgroupLayout,
     *,
     is_update: bool = False,
+    is_whole: bool = False,
 ) -> CgroupPlan:
     """Plan the cgroups below cgroup_path (as "/pycontainer/store/id") for these limits.
 
-    With is_update the writes suit limits that are already set. Looks at nothing on the host, but for v1
+    With is_update the writes suit limits that are already set; with is_whole the container joins every
+    hierarchy, for others who look for it there. Looks at nothing on the host, but for v1
     cpusets above the container's, which must not be empty.
     Raises: InvalidOption for a limit or path that cannot be; Unsupported for a controller the host lacks.
     """
-    limits = resources.to_dict() if isinstance(resources, model.Resources) else resources
+    limits = resources if isinstance(resources, Mapping) else resources.to_dict()
     path = _checked_path(cgroup_path)
     _refuse_v1_only(limits, layout)
     made = CgroupPlan(
@@ -91,7 +95,7 @@ def plan(
     if layout.v2 is not None:
         _plan_v2(made, limits, path, layout)
     if layout.v1:
-        _plan_v1(made, limits, path, layout, is_update)
+        _plan_v1(made, limits, path, layout, is_update, is_whole)
     return made
 
 
@@ -256,13 +260,20 @@ def _v2_reads(leaf: str, layout: CgroupLayout) -> dict[str, list[Any]]:
 
 
 def _plan_v1(
-    made: CgroupPlan, limits: Mapping[str, Any], path: list[str], layout: CgroupLayout, is_update: bool
+    made: CgroupPlan,
+    limits: Mapping[str, Any],
+    path: list[str],
+    layout: CgroupLayout,
+    is_update: bool,
+    is_whole: bool,
 ) -> None:
     asked = [name for name in _wanted(limits, _V1_SECTIONS) if not _is_left_to_v2(name, layout)]
     names = [name for name in _V1_ALWAYS if name in layout.v1]
     names += [name for name in asked if name not in names]
     if made["freeze"] is None and "freezer" in layout.v1:
         names.append("freezer")
+    if is_whole:
+        names += [name for name in layout.v1 if name not in names]
     leaves: dict[str, str] = {}
     for name in names:
         chain = _chain(layout.v1[name], path)
@@ -314,27 +325,29 @@ def _v1_leaf_writes(
 
 def _cpuset_ancestors(layout: CgroupLayout, path: list[str], limits: Mapping[str, Any]) -> list[list[Any]]:
     """A new v1 cpuset is empty and takes no process: fill what is new above, then the leaf."""
-    chain = _chain(layout.v1["cpuset"], path)
+    *above, leaf = _chain(layout.v1["cpuset"], path)
     writes: list[list[Any]] = []
-    for directory in chain[:-1]:
-        # Whoever filled it meant it: only a new one is given everything.
-        if _is_unfilled(directory):
-            writes.append([f"{directory}/cpuset.cpus", layout.all_cpus, False])
-            writes.append([f"{directory}/cpuset.mems", layout.all_nodes, False])
-    cpu = limits["cpu"]
-    if not cpu.get("cpus"):
-        writes.append([f"{chain[-1]}/cpuset.cpus", layout.all_cpus, True])
-    if not cpu.get("mems"):
-        writes.append([f"{chain[-1]}/cpuset.mems", layout.all_nodes, True])
+    cpu = limits.get("cpu") or {}
+    values = {"cpus": layout.all_cpus, "mems": layout.all_nodes}
+    for directory in above:
+        for name in values:
+            # Whoever filled it meant it: only a new one is given everything there is above it.
+            found = _filled(directory, name)
+            if not found:
+                writes.append([f"{directory}/cpuset.{name}", values[name], False])
+            values[name] = found or values[name]
+    for name, value in values.items():
+        if not cpu.get(name) and not _filled(leaf, name):
+            writes.append([f"{leaf}/cpuset.{name}", value, True])
     return writes
 
 
-def _is_unfilled(directory: str) -> bool:
+def _filled(directory: str, name: str) -> str:
     try:
-        with open(f"{directory}/cpuset.cpus") as file:
-            return not file.read().strip()
+        with open(f"{directory}/cpuset.{name}") as file:
+            return file.read().strip()
     except FileNotFoundError:
-        return True
+        return ""
 
 
 def _v1_reads(leaves: Mapping[str, str]) -> dict[str, list[Any]]:
