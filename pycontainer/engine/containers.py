@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import os
-import signal as signals
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, final
 
 from pycontainer import runtime
-from pycontainer.engine import launching, views
+from pycontainer.engine import launching, steering, views
 from pycontainer.engine.engine import Engine, current_engine, engine_on
 from pycontainer.engine.images import Image, resolve_image
 from pycontainer.engine.logs import Logs
-from pycontainer.engine.state import Observed, await_end, await_start, monitor_of, observe
+from pycontainer.engine.pruning import Pruned, prune_containers
+from pycontainer.engine.state import Observed, await_start, monitor_of, observe
 from pycontainer.engine.waiting import Subject, await_ready
-from pycontainer.errors import DeadlineExceeded, NotFound, WrongState
+from pycontainer.errors import NotFound, WrongState
 from pycontainer.kernel import pidfd
 from pycontainer.options import RunOptions, parse_run_options, parse_seconds, parse_signal
 
 if TYPE_CHECKING:
     from pycontainer._generated import RunKwargs
+    from pycontainer.engine.filters import FilterValues
     from pycontainer.engine.waits import Wait
     from pycontainer.launcher import Job
     from pycontainer.oci import runtime as model
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Container", "this_process"]
 
-_STOP_TIMEOUT_S = 10.0
-_KILL_TIMEOUT_S = 30.0
+_PAUSE_TIMEOUT_S = 10.0
 
 
 def this_process() -> Owner:
@@ -108,16 +108,34 @@ class Container:
         return cls._attach(engine, engine.store.state.containers.find(key))
 
     @classmethod
-    def list(cls, *, all: bool = False, engine: Engine | None = None) -> list[Container]:
-        """The running containers, or all of them, the newest first."""
+    def list(
+        cls,
+        *,
+        all: bool = False,
+        filters: FilterValues | None = None,
+        limit: int | None = None,
+        engine: Engine | None = None,
+    ) -> list[Container]:
+        """The running containers, or all of them, the newest first.
+
+        filters: Docker's ancestor, before, exited, health, id, label, name, network, since, status and
+        volume; of each a value or a list of alternatives, and labels that must all be there.
+        limit: no more than that many, of all. Raises: InvalidInput, NotFound.
+        """
+        from pycontainer.engine.listing import select
+
         engine = engine or current_engine()
         found = [cls._attach(engine, record) for record in engine.store.state.containers.list()]
-        present = [container for container in found if container._directory.is_dir()]
-        return (
-            present
-            if all
-            else [container for container in present if container.state == runtime.State.RUNNING]
-        )
+        return select(engine, found, all=all, given=filters, limit=limit)
+
+    @classmethod
+    def prune(cls, *, filters: FilterValues | None = None, engine: Engine | None = None) -> Pruned:
+        """Remove every container that does not run.
+
+        filters: until (created before that time: a moment, or a duration that has passed), label and
+        label! ("key" or "key=value"). Raises: InvalidInput for another one.
+        """
+        return prune_containers(engine or current_engine(), filters)
 
     # -- what it is ------------------------------------------------------------------------------
 
@@ -132,12 +150,19 @@ class Container:
         return self._record
 
     @property
+    def _current(self) -> ContainerRecord:
+        """The record as it is now: others rename and update, too. Of a removed container the last known."""
+        known = self._known
+        found = None if self._engine._closed else self._engine.store.state.containers.get(known.id)
+        return found or known
+
+    @property
     def _directory(self) -> Path:
         return self._engine.store.container_dir(self._known.id)
 
     @property
     def _options(self) -> RunOptions:
-        return parse_run_options(**self._known.options)
+        return parse_run_options(**self._current.options)
 
     @property
     def id(self) -> str:
@@ -147,7 +172,7 @@ class Container:
     @property
     def name(self) -> str:
         """Unique in its store."""
-        return self._known.name
+        return self._current.name
 
     @property
     def image(self) -> Image:
@@ -209,7 +234,9 @@ class Container:
 
     def inspect(self) -> dict[str, Any]:
         """What `docker inspect` shows of a container, as far as it applies here."""
-        return views.container_document(self._engine, self._known, self._options, self._observed, self.image)
+        return views.container_document(
+            self._engine, self._current, self._options, self._observed, self.image
+        )
 
     # -- what it does ----------------------------------------------------------------------------
 
@@ -220,12 +247,7 @@ class Container:
         Raises LaunchError, WrongState; NotReady.
         """
         with self._engine.store.container_lock(self.id):
-            runtime.after("start", self.state)
-            if self._observed.is_lost:
-                self._engine.sweep_cgroups()
-            options, config = self._options, self.image.config
-            job = launching.launch(self._engine, self._known, options, config, is_owned=False)
-        job.close()
+            steering.start(self)
         if wait is not None:
             self.wait_until(wait)
 
@@ -244,21 +266,27 @@ class Container:
         )
         await_ready(subject, strategy, None if timeout is None else parse_seconds(timeout))
 
-    def wait(self, timeout: float | str | timedelta | None = None) -> int:
-        """Wait for the end of its run and return the exit code.
+    def wait(
+        self,
+        timeout: float | str | timedelta | None = None,
+        *,
+        condition: steering.Condition = "not-running",
+    ) -> int:
+        """Wait for its end and return the exit code.
 
-        timeout: seconds; None waits for ever. Raises DeadlineExceeded; WrongState when never started.
+        timeout: seconds; None waits for ever. condition: "not-running" (at once when it does not run),
+        "next-exit" (the end of this run, or of the next one) or "removed".
+        Raises DeadlineExceeded; WrongState when never started; NotFound.
         """
         limit_s = None if timeout is None else parse_seconds(timeout)
+        removes_itself = self._known.auto_remove
         try:
-            observed = await_end(self._directory, limit_s, removes_itself=self._known.auto_remove)
-        except FileNotFoundError:
-            raise NotFound(f"container {self.name} was removed") from None
-        if observed.exit_code is None:
-            raise WrongState(
-                f"container {self.name} was never started", verb="wait", state="created", allowed=("running",)
+            observed = steering.await_condition(
+                self._directory, condition, limit_s, removes_itself=removes_itself
             )
-        return observed.exit_code
+        except FileNotFoundError:
+            raise steering.removed(self.name) from None
+        return steering.exit_code_of(observed, self.name, condition)
 
     def stop(self, timeout: float | str | timedelta | None = None) -> None:
         """Ask its program to end, and kill it when it has not after the timeout.
@@ -266,41 +294,33 @@ class Container:
         timeout: seconds, default the container's stop_timeout (10); -1 waits for ever. Stopping what does
         not run is no error.
         """
-        await_start(self._directory)
-        observed = self._observed
-        if observed.state is not runtime.State.RUNNING:
-            return
-        options = self._options
-        chosen = options.stop_timeout if timeout is None else parse_seconds(timeout, minus_one=True)
-        limit_s = _STOP_TIMEOUT_S if chosen is None else chosen
-        self._signal(observed, runtime.stop_signal(options, self.image.config))
-        try:
-            self._await_end(None if limit_s < 0 else limit_s)
-        except DeadlineExceeded:
-            self._signal(observed, signals.SIGKILL)
-            self._await_end(_KILL_TIMEOUT_S)
+        steering.stop(self, None if timeout is None else parse_seconds(timeout, minus_one=True))
+
+    def restart(self, timeout: float | str | timedelta | None = None) -> None:
+        """Stop it, if it runs, and start it again; an owned one stays owned.
+
+        timeout: as for stop. Raises LaunchError; WrongState.
+        """
+        steering.restart(self, None if timeout is None else parse_seconds(timeout, minus_one=True))
 
     def kill(self, signal: int | str = "KILL") -> None:
         """Send its first process a signal, by name or number. Raises WrongState, InvalidOption."""
-        observed = self._observed
-        runtime.after("kill", str(observed.state))
-        self._signal(observed, parse_signal(signal))
+        steering.kill(self, parse_signal(signal))
 
-    def _await_end(self, limit_s: float | None) -> None:
-        try:
-            await_end(self._directory, limit_s)
-        except FileNotFoundError:
-            pass  # it removed itself when it ended
+    def pause(self, *, timeout: float | str | timedelta = _PAUSE_TIMEOUT_S) -> None:
+        """Stop all its processes where they are, until unpause(). Returns when none runs any more.
 
-    def _signal(self, observed: Observed, number: int) -> None:
-        assert observed.pid is not None
-        process = pidfd.open_checked(observed.pid, observed.pid_start)
-        if process is None:
-            return  # it ended since we looked
-        try:
-            pidfd.send_signal(process, number)
-        finally:
-            os.close(process)
+        timeout: seconds. Raises WrongState; DeadlineExceeded when one cannot be stopped.
+        """
+        steering.pause(self, parse_seconds(timeout))
+
+    def unpause(self) -> None:
+        """Let its processes go on. Raises WrongState unless it is paused."""
+        steering.unpause(self)
+
+    def rename(self, name: str) -> None:
+        """Give it another name. Raises AlreadyExists, InvalidOption, WrongState."""
+        steering.rename(self, name)
 
     def remove(self, *, force: bool = False) -> None:
         """Remove it with its files. Raises WrongState while it runs, unless force, which kills it first.
@@ -313,10 +333,9 @@ class Container:
                 observed = self._observed
             except NotFound:
                 observed = Observed()
-            if observed.state is runtime.State.RUNNING:
+            if steering.is_live(observed):
                 runtime.after("force remove" if force else "remove", str(observed.state))
-                self._signal(observed, signals.SIGKILL)
-                self._await_end(_KILL_TIMEOUT_S)
+                steering.end(self, observed)
             if self._job is not None:
                 self._job.close()
                 self._job = None

@@ -12,10 +12,12 @@ IN_MODIFY = 0x00000002
 IN_MOVED_TO = 0x00000080
 IN_CREATE = 0x00000100
 IN_DELETE_SELF = 0x00000400
+IN_MOVE_SELF = 0x00000800
 
 
 class Watch:
-    """Becomes readable when an entry of the directory is written, created or renamed into it.
+    """Becomes readable when an entry of the directory is written, created or renamed into it, and when
+    the directory itself goes.
 
     Raises: OSError (ENOENT; EMFILE or ENOSPC at the limits of fs.inotify).
     """
@@ -23,7 +25,7 @@ class Watch:
     def __init__(self, directory: bytes) -> None:
         self._fd = syscalls.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            events = IN_MODIFY | IN_MOVED_TO | IN_CREATE | IN_DELETE_SELF
+            events = IN_MODIFY | IN_MOVED_TO | IN_CREATE | IN_DELETE_SELF | IN_MOVE_SELF
             syscalls.inotify_add_watch(self._fd, directory, events)
         except BaseException:
             os.close(self._fd)

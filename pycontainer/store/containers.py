@@ -87,11 +87,16 @@ class ContainerTable:
         return [_record(row) for row in rows]
 
     def rename(self, container_id: str, name: str) -> None:
-        """Give a container another name. Raises: AlreadyExists; NotFound."""
+        """Give a container another name, in its options as well. Raises: AlreadyExists; NotFound."""
         with self._database.transaction() as connection:
+            row = connection.execute(
+                "SELECT options FROM containers WHERE id = ?", (container_id,)
+            ).fetchone()
+            options = {**json.loads(row[0]), "name": name} if row else {}
             try:
                 changed = connection.execute(
-                    "UPDATE containers SET name = ? WHERE id = ?", (name, container_id)
+                    "UPDATE containers SET name = ?, options = ? WHERE id = ?",
+                    (name, json.dumps(options), container_id),
                 ).rowcount
             except sqlite3.IntegrityError:
                 holder = connection.execute("SELECT id FROM containers WHERE name = ?", (name,)).fetchone()

@@ -1,0 +1,289 @@
+"""The verbs that steer a container's life, below `Container`: stop, kill, pause, rename, wait for.
+
+Theory of operation. What changes a container holds its lock, so that callers in several threads and
+processes take turns, and asks the one table of states (runtime.lifecycle) whether the verb fits. Only
+`stop` and `kill` do without the lock: they must be able to end a container that another caller waits for.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal as signals
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pycontainer import runtime
+from pycontainer.engine import launching
+from pycontainer.engine.events import emit_container
+from pycontainer.engine.state import Observed, await_end, await_start, monitor_of, observe
+from pycontainer.errors import DeadlineExceeded, InvalidOption, NotFound, WrongState
+from pycontainer.kernel import inotify, pidfd
+from pycontainer.launcher import freezer
+from pycontainer.options import parse_run_options
+
+if TYPE_CHECKING:
+    from pycontainer.engine.containers import Container
+
+__all__ = [
+    "Condition",
+    "await_condition",
+    "end",
+    "exit_code_of",
+    "is_live",
+    "kill",
+    "pause",
+    "removed",
+    "rename",
+    "restart",
+    "start",
+    "stop",
+    "unpause",
+]
+
+Condition = Literal["not-running", "next-exit", "removed"]
+
+_STOP_TIMEOUT_S = 10.0
+_KILL_TIMEOUT_S = 30.0
+_LIVE = (runtime.State.RUNNING, runtime.State.PAUSED, runtime.State.RESTARTING)
+
+
+def is_live(observed: Observed) -> bool:
+    """Whether it runs, is paused, or will run again by itself."""
+    return observed.state in _LIVE
+
+
+def start(container: Container) -> None:
+    """Start it; the caller holds its lock. Raises LaunchError, WrongState.
+
+    What this process owns stays owned; everything else goes on when this process ends.
+    """
+    observed = container._observed
+    runtime.after("start", str(observed.state))
+    if observed.is_lost:
+        container._engine.sweep_cgroups()
+    options, config = container._options, container.image.config
+    is_owned = container._job is not None
+    job = launching.launch(container._engine, container._current, options, config, is_owned=is_owned)
+    if container._job is None:
+        job.close()
+    else:
+        container._job.close()
+        container._job = job
+
+
+def restart(container: Container, timeout_s: float | None) -> None:
+    """Stop it if it runs, and start it again. Raises LaunchError, WrongState."""
+    with container._engine.store.container_lock(container.id):
+        if container._known.auto_remove and is_live(container._observed):
+            raise WrongState(
+                "the container removes itself when it stops, so it cannot be started again; "
+                "make it without auto_remove",
+                verb="restart",
+                state=container.state,
+            )
+        stop(container, timeout_s)
+        start(container)
+    emit_container(container._engine, "restart", container._current)
+
+
+def stop(container: Container, timeout_s: float | None) -> bool:
+    """Ask the program to end, kill it when it has not after the timeout; False when it did not run.
+
+    timeout_s: None is the container's own, -1 waits for ever. A paused container goes on to do so.
+    """
+    await_start(container._directory)
+    observed = container._observed
+    if not is_live(observed):
+        return False
+    options = container._options
+    chosen = options.stop_timeout if timeout_s is None else timeout_s
+    limit_s = _STOP_TIMEOUT_S if chosen is None else chosen
+    number = runtime.stop_signal(options, container.image.config)
+    _send(container, observed, number)
+    freezer.thaw(observed.freeze)
+    try:
+        _await_end(container, None if limit_s < 0 else limit_s)
+    except DeadlineExceeded:
+        _send(container, observed, signals.SIGKILL)
+        freezer.thaw(observed.freeze)
+        _await_end(container, _KILL_TIMEOUT_S)
+    emit_container(container._engine, "stop", container._current)
+    return True
+
+
+def kill(container: Container, number: int) -> None:
+    """Send the first process a signal. Raises WrongState.
+
+    As with Docker, the signals that end a paused container let it go on to do so; others reach it when it
+    is unpaused.
+    """
+    observed = container._observed
+    runtime.after("kill", str(observed.state))
+    _send(container, observed, number)
+    if observed.state is runtime.State.PAUSED:
+        if number in (signals.SIGKILL, runtime.stop_signal(container._options, container.image.config)):
+            freezer.thaw(observed.freeze)
+
+
+def end(container: Container, observed: Observed) -> None:
+    """Kill a container that is live, for its removal, and wait until it has ended."""
+    if observed.pid is not None:
+        _send(container, observed, signals.SIGKILL)
+        freezer.thaw(observed.freeze)
+    _await_end(container, _KILL_TIMEOUT_S)
+
+
+def _send(container: Container, observed: Observed, number: int) -> None:
+    process = None if observed.pid is None else pidfd.open_checked(observed.pid, observed.pid_start)
+    if process is None:
+        return  # it has ended since we looked
+    try:
+        pidfd.send_signal(process, number)
+    finally:
+        os.close(process)
+    emit_container(container._engine, "kill", container._current, {"signal": str(int(number))})
+
+
+def _await_end(container: Container, limit_s: float | None) -> None:
+    try:
+        await_end(container._directory, limit_s)
+    except FileNotFoundError:
+        pass  # it removed itself when it ended
+
+
+def pause(container: Container, timeout_s: float) -> None:
+    """Freeze every process. Raises WrongState, DeadlineExceeded, KernelError."""
+    with container._engine.store.container_lock(container.id):
+        observed = container._observed
+        runtime.after("pause", str(observed.state))
+        if not freezer.freeze(observed.freeze, timeout_s):
+            # Its cgroup went while we looked; or there is no freezer on this host at all.
+            runtime.after("pause", container.state)
+            raise WrongState(
+                "this host has no freezer in its cgroups; mount cgroup version 2, or v1's freezer",
+                verb="pause",
+                state="running",
+            )
+    emit_container(container._engine, "pause", container._current)
+
+
+def unpause(container: Container) -> None:
+    """Let every process go on. Raises WrongState."""
+    with container._engine.store.container_lock(container.id):
+        observed = container._observed
+        runtime.after("unpause", str(observed.state))
+        freezer.thaw(observed.freeze)
+    emit_container(container._engine, "unpause", container._current)
+
+
+def rename(container: Container, name: str) -> None:
+    """Give it another name. Raises AlreadyExists, InvalidOption, WrongState."""
+    checked = parse_run_options(name=name).name
+    if checked is None:
+        raise InvalidOption("rename: give a name")
+    with container._engine.store.container_lock(container.id):
+        runtime.after("rename", container.state)
+        before = container._current.name
+        container._engine.store.state.containers.rename(container.id, checked)
+    emit_container(container._engine, "rename", container._current, {"oldName": before})
+
+
+# -- waiting for an end
+
+
+def await_condition(
+    directory: Path, condition: Condition, timeout_s: float | None, *, removes_itself: bool
+) -> Observed:
+    """Wait until the container does not run, has ended once more, or is gone; how it was then.
+
+    Raises: DeadlineExceeded; FileNotFoundError when it was removed before the end could be seen.
+    """
+    if condition == "not-running":
+        return await_end(directory, timeout_s, removes_itself=removes_itself)
+    if condition == "next-exit":
+        return _await_next_exit(directory, timeout_s)
+    if condition == "removed":
+        return _await_removal(directory, timeout_s)
+    raise InvalidOption(f'wait: condition={condition!r}; give "not-running", "next-exit" or "removed"')
+
+
+def _await_next_exit(directory: Path, timeout_s: float | None) -> Observed:
+    held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        before = observe(held)
+
+        def has_ended() -> Observed | None:
+            now = observe(held)
+            # A run that its monitor did not see end has no time of its end.
+            is_new = now.finished_at not in (None, before.finished_at) or (now.is_lost and not before.is_lost)
+            if not is_new and now.pid is None and not directory.is_dir():
+                raise FileNotFoundError(directory)
+            return now if is_new else None
+
+        return _await_change(directory, has_ended, timeout_s, "has not ended", lambda: monitor_of(held))
+    finally:
+        os.close(held)
+
+
+def _await_removal(directory: Path, timeout_s: float | None) -> Observed:
+    last = observe(directory)
+
+    def is_gone() -> Observed | None:
+        nonlocal last
+        try:
+            last = observe(directory)
+        except (FileNotFoundError, NotADirectoryError):
+            return last
+        return None if directory.is_dir() else last
+
+    return _await_change(directory, is_gone, timeout_s, "was not removed", lambda: None)
+
+
+def _await_change(
+    directory: Path,
+    seen: Callable[[], Observed | None],
+    timeout_s: float | None,
+    otherwise: str,
+    monitor_of_it: Callable[[], int | None],
+) -> Observed:
+    """Ask again whenever something in the directory changes, or the monitor ends."""
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    with inotify.Watch(os.fsencode(directory)) as watch:
+        while True:
+            monitor = monitor_of_it()
+            try:
+                found = seen()
+                if found is not None:
+                    return found
+                poller = select.poll()
+                poller.register(watch, select.POLLIN)
+                if monitor is not None:
+                    poller.register(monitor, select.POLLIN)
+                left_ms = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
+                if not poller.poll(left_ms):
+                    raise DeadlineExceeded(
+                        f"the container {otherwise} in {timeout_s:g} s", timeout_s=timeout_s
+                    )
+                watch.drain()
+            finally:
+                if monitor is not None:
+                    os.close(monitor)
+
+
+def exit_code_of(observed: Observed, name: str, condition: Condition) -> int:
+    """What `wait` gives. Raises WrongState when there was no run."""
+    if observed.exit_code is not None:
+        return observed.exit_code
+    if condition == "removed":
+        return 0  # as Docker tells of a container that never ran
+    raise WrongState(
+        f"container {name} was never started", verb="wait", state="created", allowed=("running",)
+    )
+
+
+def removed(name: str) -> NotFound:
+    """The error of a container that has gone."""
+    return NotFound(f"container {name} was removed")
