@@ -22,6 +22,7 @@ from pycontainer.options import RunOptions, parse_run_options, parse_seconds, pa
 
 if TYPE_CHECKING:
     from pycontainer._generated import RunKwargs
+    from pycontainer.engine.paths import ContainerPath
     from pycontainer.engine.filters import FilterValues
     from pycontainer.engine.waits import Wait
     from pycontainer.launcher import Job
@@ -237,6 +238,13 @@ class Container:
         return views.container_document(
             self._engine, self._current, self._options, self._observed, self.image
         )
+
+    @property
+    def path(self) -> ContainerPath:
+        """Its root directory, as a path to begin with: `c.path / "etc" / "hosts"`."""
+        from pycontainer.engine.paths import ContainerPath
+
+        return ContainerPath(self)
 
     # -- what it does ----------------------------------------------------------------------------
 

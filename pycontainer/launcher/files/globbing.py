@@ -41,9 +41,7 @@ def _matches(root: int, path: bytes, parts: list[bytes]) -> Iterator[bytes]:
     elif _MAGIC.search(part):
         matches = re.compile(fnmatch.translate(os.fsdecode(part))).match
         for name in _names(root, path):
-            if matches(os.fsdecode(name)) and (
-                not rest or _is_directory(root, path + b"/" + name, follow=True)
-            ):
+            if matches(os.fsdecode(name)) and (not rest or _is_directory(root, path + b"/" + name)):
                 yield from _matches(root, path + b"/" + name, rest)
     elif _exists(root, path + b"/" + part):
         yield from _matches(root, path + b"/" + part, rest)
