@@ -6,10 +6,10 @@ import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack, final
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, Unpack, final
 
 from pycontainer import runtime
-from pycontainer.engine import launching, steering, views
+from pycontainer.engine import launching, steering, updating, views
 from pycontainer.engine.engine import Engine, current_engine, engine_on
 from pycontainer.engine.images import Image, resolve_image
 from pycontainer.engine.logs import Logs
@@ -21,9 +21,11 @@ from pycontainer.kernel import pidfd
 from pycontainer.options import RunOptions, parse_run_options, parse_seconds, parse_signal
 
 if TYPE_CHECKING:
-    from pycontainer._generated import RunKwargs
-    from pycontainer.engine.paths import ContainerPath
+    from pycontainer._generated import RunKwargs, UpdateKwargs
+    from pycontainer.engine.changed import Change
+    from pycontainer.engine.copying import Copied
     from pycontainer.engine.filters import FilterValues
+    from pycontainer.engine.paths import ContainerPath
     from pycontainer.engine.waits import Wait
     from pycontainer.launcher import Job
     from pycontainer.oci import runtime as model
@@ -239,13 +241,6 @@ class Container:
             self._engine, self._current, self._options, self._observed, self.image
         )
 
-    @property
-    def path(self) -> ContainerPath:
-        """Its root directory, as a path to begin with: `c.path / "etc" / "hosts"`."""
-        from pycontainer.engine.paths import ContainerPath
-
-        return ContainerPath(self)
-
     # -- what it does ----------------------------------------------------------------------------
 
     def start(self, *, wait: Wait | None = None) -> None:
@@ -330,6 +325,14 @@ class Container:
         """Give it another name. Raises AlreadyExists, InvalidOption, WrongState."""
         steering.rename(self, name)
 
+    def update(self, **options: Unpack[UpdateKwargs]) -> None:
+        """Change limits and the restart policy, also while it runs: all that is asked, or nothing.
+
+        None gives an option its default back. Raises InvalidOption; KernelError naming the file when the
+        kernel refuses a limit; TypeError for an unknown option; WrongState.
+        """
+        updating.update(self, options)
+
     def remove(self, *, force: bool = False) -> None:
         """Remove it with its files. Raises WrongState while it runs, unless force, which kills it first.
 
@@ -372,6 +375,72 @@ class Container:
             until=until,
             timeout_s=timeout_s,
         )
+
+    # -- its files -------------------------------------------------------------------------------
+
+    @property
+    def path(self) -> ContainerPath:
+        """Its root directory, as a path to begin with: `c.path / "etc" / "hosts"`."""
+        from pycontainer.engine.paths import ContainerPath
+
+        return ContainerPath(self)
+
+    def copy_to(
+        self,
+        src: str | os.PathLike[str] | bytes | BinaryIO,
+        dst: str | ContainerPath,
+        *,
+        archive: bool = False,
+        follow_link: bool = False,
+        timeout: float | str | timedelta | None = None,
+    ) -> Copied:
+        """Copy a file or directory of the host into it, by the rules of `docker cp`; or unpack a tar there.
+
+        src: a path; "dir/." means what is in the directory. Or a tar, compressed or not, as bytes or a
+        stream, for which dst has to be a directory; each of its files keeps its own owner. dst: a path in
+        the container. archive: keep user and group ids, which otherwise become root's. follow_link: copy
+        what a link src points to. timeout: seconds.
+        Raises: NotFound; Conflict where a directory and a file would replace each other; KernelError, with
+        every file either the old one or the new one, whole; InvalidImage for a tar that is none.
+        """
+        from pycontainer.engine import copying
+
+        return copying.copy_to(self, src, dst, archive=archive, follow_link=follow_link, timeout=timeout)
+
+    def copy_from(
+        self,
+        src: str | ContainerPath,
+        dst: str | os.PathLike[str] | BinaryIO,
+        *,
+        archive: bool = False,
+        follow_link: bool = False,
+        timeout: float | str | timedelta | None = None,
+    ) -> Copied:
+        """Copy a file or directory out of it, to a path of the host or as a tar to a stream.
+
+        As copy_to the other way round. Without archive the copies are the caller's, and what gives powers
+        stays behind: set-id bits, file capabilities, devices; nothing is ever written outside dst.
+        """
+        from pycontainer.engine import copying
+
+        return copying.copy_from(self, src, dst, archive=archive, follow_link=follow_link, timeout=timeout)
+
+    def export(
+        self,
+        target: str | os.PathLike[str] | BinaryIO,
+        *,
+        timeout: float | str | timedelta | None = None,
+    ) -> Copied:
+        """Write its whole root as a tar to a file or stream, without what is mounted in it."""
+        from pycontainer.engine import copying
+
+        return copying.export(self, target, timeout=timeout)
+
+    def diff(self, *, timeout: float | str | timedelta | None = 60.0) -> _Changes:
+        """What it added, changed and deleted of its image's files, sorted by path. timeout: seconds."""
+        from pycontainer.engine import changed
+
+        return changed.diff(self, timeout)
 
     # -- ownership -------------------------------------------------------------------------------
 
@@ -420,6 +489,9 @@ class Container:
         if self._record is None:
             return "Container(not entered)"
         return f"Container(name={self.name!r}, id={self.id[:12]!r})"
+
+
+_Changes: TypeAlias = "list[Change]"  # inside the class, `list` is its own method
 
 
 def _attach_by_id(root: str, container_id: str) -> Container:

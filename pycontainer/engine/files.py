@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from pycontainer.engine.containers import Container
     from pycontainer.launcher import Job
 
-__all__ = ["layers_of", "run_job", "until"]
+__all__ = ["layers_of", "left", "run_job", "until"]
 
 _SETTLING_S = 0.5
 _MAX_TURNS = 40
 
 OnMessage = Callable[[dict[str, Any], list[int]], None]
-Attend = Callable[["Job"], None]
+Attend = Callable[[], None]
 
 
 def until(timeout_s: float | None) -> float | None:
@@ -52,8 +52,8 @@ def run_job(
 ) -> dict[str, Any]:
     """Have a job done in the container's root and give its result.
 
-    on_message: gets what the job reports, with descriptors that are its own to close. attend: called once the
-    job has begun, to feed it or to take what it makes; what it raises is raised when the job says nothing.
+    on_message: gets what the job reports, with descriptors that are its own to close. attend: called when the
+    job is ready, to feed it or to take what it makes.
     Raises: DeadlineExceeded, NotFound when the container is removed, and the job's errors.
     """
     for _ in range(_MAX_TURNS):
@@ -79,22 +79,17 @@ def run_job(
 def _followed(
     running: Job, deadline: float | None, on_message: OnMessage | None, attend: Attend | None
 ) -> dict[str, Any]:
-    failure: BaseException | None = None
-    if attend is not None:
-        try:
-            attend(running)
-        except OSError as error:
-            failure = error  # the job's own error says more, if there is one
     while True:
         message = running.receive(left(deadline))
         if message is None:
             raise HelperDied(f"the {running.name} job was killed before it answered", job=running.name)
         if "result" in message:
-            if failure is not None:
-                raise failure
             result: dict[str, Any] = message["result"]
             return result
-        if on_message is not None:
+        if "ready" in message:
+            if attend is not None:
+                attend()
+        elif on_message is not None:
             on_message(message, running.take_fds())
 
 

@@ -36,6 +36,7 @@ def copy_in(params: dict[str, Any], fds: list[int], report: Report) -> dict[str,
     root = cell.enter(params, fds)
     is_tree = not params["is_tar"] and stat.S_IFMT(os.fstat(source).st_mode) in (stat.S_IFREG, stat.S_IFDIR)
     cell.lock([root], [source] if is_tree else [])
+    report({"ready": True})
     manners = Manners(None if params["owner"] is None else tuple(params["owner"]))
     dst = os.fsencode(params["dst"])
     if params["is_tar"]:
@@ -59,6 +60,7 @@ def copy_out(params: dict[str, Any], fds: list[int], report: Report) -> dict[str
     cell = Cell()
     root = cell.enter(params, fds)
     cell.lock([] if params["is_tar"] else [target], [root])
+    report({"ready": True})
     src = os.fsencode(params["src"])
     try:
         top = inside.locate(root, src, follow=params["follow"])
@@ -94,6 +96,7 @@ def export(params: dict[str, Any], fds: list[int], report: Report) -> dict[str, 
     cell = Cell()
     root = cell.enter(params, fds, with_mounts=False)
     cell.lock([], [root])
+    report({"ready": True})
     sink = TarSink(fds[-1])
     walker = Walker(sink)
     walker.run(root, b"")

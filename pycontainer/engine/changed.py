@@ -1,0 +1,48 @@
+"""What a container changed of its image's files, as `docker diff` tells it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+
+from pycontainer.engine.files import layers_of, left, until
+from pycontainer.errors import HelperDied, NotFound
+from pycontainer.options import parse_seconds
+
+if TYPE_CHECKING:
+    from pycontainer.engine.containers import Container
+
+__all__ = ["Change", "diff"]
+
+ChangeKind = Literal["added", "changed", "deleted"]
+_KINDS: dict[str, ChangeKind] = {"A": "added", "C": "changed", "D": "deleted"}
+
+
+@attrs.frozen
+class Change:
+    """A path that the container added, changed or deleted. As text, what `docker diff` prints."""
+
+    path: str
+    kind: ChangeKind
+
+    def __str__(self) -> str:
+        return f"{self.kind[0].upper()} {self.path}"
+
+
+def diff(container: Container, timeout: float | str | timedelta | None) -> list[Change]:
+    """See Container.diff."""
+    deadline = until(None if timeout is None else parse_seconds(timeout))
+    if not container._directory.is_dir():
+        raise NotFound(f"container {container.name} was removed")
+    params = {"upper": str(container._directory / "upper"), "lower": layers_of(container)}
+    found: list[Change] = []
+    with container._engine.helper.submit("compare", params) as running:
+        while True:
+            message: dict[str, Any] | None = running.receive(left(deadline))
+            if message is None:
+                raise HelperDied("the compare job was killed before it answered", job="compare")
+            if "result" in message:
+                return sorted(found, key=lambda change: change.path)
+            found += [Change(path, _KINDS[kind]) for kind, path in message["changes"]]
