@@ -6,15 +6,17 @@ import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, Unpack, final
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, TypeAlias, Unpack, final
 
 from pycontainer import runtime
-from pycontainer.engine import launching, steering, updating, views
+from pycontainer.engine import execs, launching, steering, updating, views
 from pycontainer.engine.engine import Engine, current_engine, engine_on
 from pycontainer.engine.images import Image, resolve_image
 from pycontainer.engine.logs import Logs
+from pycontainer.engine.process import ExecResult, Process
 from pycontainer.engine.pruning import Pruned, prune_containers
 from pycontainer.engine.state import Observed, await_start, monitor_of, observe
+from pycontainer.engine.streams import DEVNULL, PIPE
 from pycontainer.engine.waiting import Subject, await_ready
 from pycontainer.errors import NotFound, WrongState
 from pycontainer.kernel import pidfd
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from pycontainer._generated import RunKwargs, UpdateKwargs
     from pycontainer.engine.changed import Change
     from pycontainer.engine.copying import Copied
+    from pycontainer.engine.execs import Exec
     from pycontainer.engine.filters import FilterValues
     from pycontainer.engine.paths import ContainerPath
     from pycontainer.engine.waits import Wait
@@ -441,6 +444,77 @@ class Container:
         from pycontainer.engine import changed
 
         return changed.diff(self, timeout)
+
+    # -- further processes -----------------------------------------------------------------------
+
+    def exec(
+        self,
+        args: Sequence[str] | str,
+        *,
+        input: bytes | IO[bytes] | None = None,
+        env: Mapping[str, str | None] | None = None,
+        user: str | None = None,
+        workdir: str | None = None,
+        tty: bool = False,
+        privileged: bool = False,
+        timeout: float | str | timedelta | None = None,
+        check: bool = False,
+    ) -> ExecResult:
+        """Run a further program in it to the end, and return what it wrote.
+
+        args: program and arguments; a string is split as a shell would. input: bytes or an open file for
+        its stdin, which is empty otherwise. env: variables beside the container's own; None takes one
+        away. user: name or id, with or without a group; workdir: an existing directory; default those of
+        the container. tty: give it a terminal; all output is stdout then. privileged: all capabilities.
+        timeout: seconds after which it is killed with all its descendants. check: raise ContainerFailed
+        unless it exits with 0.
+
+        It is over when the program has ended and nobody has its output open. Raises LaunchError with
+        exit_code 125, 126 or 127 when it could not be started; WrongState; DeadlineExceeded.
+        """
+        request = execs.Request(
+            args=args, env=env, user=user, workdir=workdir, tty=tty, privileged=privileged
+        )
+        return execs.run(self._engine, self._known, request, input=input, timeout=timeout, check=check)
+
+    def popen(
+        self,
+        args: Sequence[str] | str,
+        *,
+        stdin: int | IO[bytes] | None = DEVNULL,
+        stdout: int | IO[bytes] | None = PIPE,
+        stderr: int | IO[bytes] | None = PIPE,
+        env: Mapping[str, str | None] | None = None,
+        user: str | None = None,
+        workdir: str | None = None,
+        tty: bool = False,
+        size: tuple[int, int] | None = None,
+        privileged: bool = False,
+        detach: bool = False,
+    ) -> Process:
+        """Start a further program in it, with streams as `subprocess.Popen` has them. See exec.
+
+        stdin, stdout, stderr: PIPE, DEVNULL, STDOUT (for stderr), a descriptor, a file, or None for this
+        process's own. tty: one terminal instead of these, of size (rows, columns).
+
+        The program ends with this process, however that ends. detach: it goes on, and is found again by
+        its `id` with get_exec; PIPE means DEVNULL then. Raises as exec does.
+        """
+        request = execs.Request(
+            args=args, env=env, user=user, workdir=workdir, tty=tty, privileged=privileged, size=size
+        )
+        return execs.start(
+            self._engine, self._known, request, stdin=stdin, stdout=stdout, stderr=stderr, detach=detach
+        )
+
+    @property
+    def execs(self) -> Sequence[Exec]:
+        """Its further processes that run, whoever started them, and detached ones that have ended."""
+        return execs.list_all(self._engine, self._known)
+
+    def get_exec(self, key: str) -> Exec:
+        """The further process with this id, or unique beginning of one. Raises NotFound, InvalidOption."""
+        return execs.find(self._engine, self._known, key)
 
     # -- ownership -------------------------------------------------------------------------------
 

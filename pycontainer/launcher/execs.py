@@ -20,18 +20,18 @@ import errno
 import os
 import select
 import signal
+import socket
 import time
 from typing import Any
 
-from pycontainer import errors
 from pycontainer.checkpoints import reached
 from pycontainer.kernel import pidfd, syscalls
-from pycontainer.launcher import eventlog, execrecords, joining, status
+from pycontainer.launcher import eventlog, execrecords, joining, pty
 from pycontainer.launcher.monitor.loop import Loop
 from pycontainer.launcher.proctree import Tree
 from pycontainer.launcher.protocol import Channel, describe_error
 
-__all__ = ["CHECKPOINTS", "run", "sweep"]
+__all__ = ["CHECKPOINTS", "kill", "run", "sweep"]
 
 CHECKPOINTS = (
     "exec.tree.made",
@@ -51,7 +51,8 @@ def run(params: dict[str, Any], fds: list[int], channel: Channel) -> None:
     """Be the parent of one process of a running container. See the module's text for the messages.
 
     params: those of `joining.join`, and exec_id, pid and pid_start of the container's first process,
-    container_dir, is_detached, record (what is to be written down of it), events_dir, event_attributes.
+    container_dir, is_detached, seccomp_b64, record (what is to be written down of it), events_dir and
+    event_attributes.
     """
     syscalls.set_name(b"pycontainer-exe")
     try:
@@ -64,6 +65,18 @@ def run(params: dict[str, Any], fds: list[int], channel: Channel) -> None:
             pass
         return
     parent.serve()
+
+
+def kill(params: dict[str, Any], _fds: list[int], _report: object) -> dict[str, Any]:
+    """Kill a running exec with all its descendants. params: container_dir, exec_id."""
+    fields = execrecords.read(params["container_dir"], params["exec_id"])
+    if fields is None or not fields["is_running"]:
+        return {"killed": False}
+    process = pidfd.open_checked(fields["pid"], fields["pid_start"]) if "pid" in fields else None
+    if process is not None:
+        pidfd.send_signal(process, signal.SIGKILL)
+    Tree(fields["cgroup"], fields["id"]).kill()
+    return {"killed": True}
 
 
 def sweep(params: dict[str, Any], _fds: list[int], _report: object) -> dict[str, Any]:
@@ -123,7 +136,7 @@ class _Parent:
         fields = {
             **self.params["record"],
             "id": self.params["exec_id"],
-            "boot_id": status.BOOT_ID,
+            "parent": [os.getpid(), pidfd.start_time(os.getpid())],
             "is_detached": self.params["is_detached"],
             "cgroup": self.params["cgroup"],
         }
@@ -141,19 +154,39 @@ class _Parent:
             name: fd for name, fd in self.fds.items() if name in ("stdin", "stdout", "stderr", "console")
         }
         params = {**self.params, "cgroup": self.tree.cgroup}
-        self.joined = joining.join(params, init, streams, seccomp=self._seccomp())
+        ours = self._make_console(streams)
+        seccomp = binascii.a2b_base64(self.params["seccomp_b64"])
+        self.joined = joining.join(params, init, streams, seccomp=seccomp)
         # Whoever reads the output waits for the process's end of it only.
-        for name in (*streams, "seccomp"):
-            if name in self.fds:
-                os.close(self.fds.pop(name))
+        for name, fd in streams.items():
+            os.close(fd)
+            self.fds.pop(name, None)
+        if ours is not None:
+            self.loop.add(ours, lambda _: self._see_console(ours))
 
-    def _seccomp(self) -> bytes:
-        if "seccomp" in self.fds:
-            program = os.pread(self.fds["seccomp"], os.fstat(self.fds["seccomp"]).st_size, 0)
-            if not program:
-                raise errors.LaunchError("the system call filter is empty", step="seccomp", reason="empty")
-            return program
-        return binascii.a2b_base64(self.params.get("seccomp_b64") or "")
+    def _make_console(self, streams: dict[str, int]) -> socket.socket | None:
+        """A detached terminal has nobody but us to hold it open, and to take what is written to it."""
+        if not self.params["is_detached"] or not self.params["spec"]["process"].get("terminal"):
+            return None
+        ours, theirs = socket.socketpair()
+        streams["console"] = theirs.detach()
+        return ours
+
+    def _see_console(self, console: socket.socket) -> None:
+        self.loop.remove(console)
+        master = pty.receive_master(console.fileno())
+        console.close()
+        if master is not None:
+            os.set_blocking(master, False)
+            self.loop.add(master, lambda _: self._discard(master))
+
+    def _discard(self, master: int) -> None:
+        try:
+            os.read(master, 1 << 16)
+        except BlockingIOError:
+            pass
+        except OSError:  # EIO: nobody has the other side open
+            self.loop.remove(master)
 
     def _await_executed(self) -> None:
         self.loop.add(self.joined.report, self._see_report)
@@ -162,8 +195,7 @@ class _Parent:
         if "caller" in self.fds and not self.params["is_detached"]:
             self.loop.add(self.fds["caller"], self._see_caller_end)
         self.loop.run_until(lambda: self.joined.report < 0)
-        has_filter = bool(self.params.get("has_filter"))
-        error = joining.failure(self.params, self.said, has_filter=has_filter)
+        error = joining.failure(self.params, self.said, has_filter=bool(self.params["seccomp_b64"]))
         if error is not None:
             os.waitpid(self.joined.pid, 0)
             self._forget()
@@ -186,8 +218,6 @@ class _Parent:
 
     def serve(self) -> None:
         """Wait for the process's end, tell it and tidy up."""
-        if self.params["is_detached"]:
-            self._close_channel()
         self.loop.add(self.joined.pidfd, self._see_end)
         self.loop.run_until(lambda: self.has_ended)
         self.loop.remove(self.joined.pidfd)
@@ -195,11 +225,12 @@ class _Parent:
         ended_ns = time.time_ns()
         reached("exec.exit.seen")
         self.record.add({"exit_code": code, "finished_at_ns": ended_ns})
-        self._send({"event": "exited", "exit_code": code, "signal": number})
+        leaves_others = bool(self.tree.members())
+        self._send({"event": "exited", "exit_code": code, "signal": number, "leaves_others": leaves_others})
         reached("exec.exit.told")
         named = {"execID": self.params["exec_id"], "exitCode": str(code)}
         self.events.report("exec_die", named, time_ns=ended_ns)
-        self._leave()
+        self._leave(leaves_others)
 
     def _see_end(self, _: int) -> None:
         self.has_ended = True
@@ -212,11 +243,11 @@ class _Parent:
             return 128 + number, number
         return os.WEXITSTATUS(wait_status), 0
 
-    def _leave(self) -> None:
+    def _leave(self, leaves_others: bool) -> None:
         """Give what still runs to the container, once the caller needs no way to end it; forget the rest."""
         if self.is_left:
             self.tree.kill()
-        elif self.channel is not None and self.tree.members():
+        elif self.channel is not None and leaves_others and not self.params["is_detached"]:
             self.loop.run_until(lambda: self.channel is None)
             self.tree.release()
         self._remove_tree()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pycontainer.launcher import execs, files, monitor, probing, trees
+from pycontainer.launcher import execs, files, monitor, probing, sizes, trees
 from pycontainer.launcher.ahead import Ahead
 from pycontainer.launcher.protocol import Channel
 from pycontainer.layers import JOBS
@@ -22,8 +22,10 @@ LivingJob = Callable[[dict[str, Any], list[int], Channel, Ahead], None]
 
 PLAIN: dict[str, PlainJob] = {
     **JOBS,
+    "measure": sizes.measure,
     **files.JOBS,
     "probe": probing.probe,
+    "kill_exec": execs.kill,
     "sweep_execs": execs.sweep,
     "remove_tree": trees.remove_tree,
     "syncfs": trees.syncfs,
