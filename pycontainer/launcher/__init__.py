@@ -15,9 +15,22 @@ if TYPE_CHECKING:
     from pycontainer.launcher import sealed as sealed
     from pycontainer.launcher import status as status
     from pycontainer.launcher.client import Helper, Job
+    from pycontainer.launcher.control import ask
     from pycontainer.launcher.protocol import Channel
 
-__all__ = ["Channel", "Helper", "Job", "cgroup", "freezer", "held", "hooks", "mountoptions", "sealed", "status"]
+__all__ = [
+    "Channel",
+    "Helper",
+    "Job",
+    "ask",
+    "cgroup",
+    "freezer",
+    "held",
+    "hooks",
+    "mountoptions",
+    "sealed",
+    "status",
+]
 
 _MODULES = frozenset(("cgroup", "freezer", "held", "hooks", "mountoptions", "sealed", "status"))
 
@@ -27,6 +40,8 @@ def __getattr__(name: str) -> object:
 
     if name in ("Helper", "Job"):
         return getattr(import_module("pycontainer.launcher.client"), name)
+    if name == "ask":
+        return import_module("pycontainer.launcher.control").ask
     if name == "Channel":
         return import_module("pycontainer.launcher.protocol").Channel
     if name in _MODULES:

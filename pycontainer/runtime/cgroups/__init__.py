@@ -12,6 +12,7 @@ from pycontainer.runtime.cgroups.actions import (
     usage,
     write,
 )
+from pycontainer.runtime.cgroups.changes import changes
 from pycontainer.runtime.cgroups.detect import CgroupLayout, detect
 from pycontainer.runtime.cgroups.plan import CgroupPlan, Freeze, plan
 from pycontainer.runtime.cgroups.sweep import leftovers, sweep
@@ -21,6 +22,7 @@ __all__ = [
     "CgroupPlan",
     "Freeze",
     "apply",
+    "changes",
     "detect",
     "freeze",
     "join",

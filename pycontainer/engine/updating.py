@@ -1,0 +1,111 @@
+"""Changing the options of a container that exists: in the record, and in the kernel while it runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pycontainer import runtime
+from pycontainer.engine import launching, steering
+from pycontainer.engine.events import emit_container
+from pycontainer.errors import InvalidOption, PycontainerError, WrongState
+from pycontainer.launcher import ask
+from pycontainer.options import OPTIONS, RunOptions, dump_run_options, parse_run_options
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pycontainer.engine.containers import Container
+    from pycontainer.oci import runtime as model
+
+__all__ = ["update"]
+
+_ASK_S = 60.0  # less memory than is used takes the kernel the time to write it out
+# A newer answer to a question replaces an older one in other words.
+_REPLACES = {"cpus": ("cpu_quota", "cpu_period"), "cpu_quota": ("cpus",), "cpu_period": ("cpus",)}
+
+
+def update(container: Container, given: Mapping[str, Any]) -> None:
+    """Change these options; None goes back to the default. See Container.update."""
+    _check_names(given)
+    engine = container._engine
+    with engine.store.container_lock(container.id):
+        runtime.after("update", container.state)
+        before = parse_run_options(**container._current.options)
+        after = _merged(container, before, given)
+        config = container.image.config
+        # As at create: what cannot be is refused before anything is changed.
+        old = launching.spec_of(engine, container.id, before, config)
+        new = launching.spec_of(engine, container.id, after, config)
+        is_told = steering.is_live(container._observed) and _tell(container, old, new, after)
+        try:
+            engine.store.state.containers.set_options(container.id, dump_run_options(after))
+        except BaseException as error:
+            if is_told:
+                _take_back(container, new, old, before, error)
+            raise
+    emit_container(engine, "update", container._current)
+
+
+def _check_names(given: Mapping[str, Any]) -> None:
+    for name in given:
+        if name in OPTIONS and not OPTIONS[name].update:
+            possible = ", ".join(sorted(other for other, info in OPTIONS.items() if info.update))
+            raise InvalidOption(
+                f"option {name} of a container that exists cannot be changed; make another one "
+                f"(what can be: {possible})"
+            )
+
+
+def _merged(container: Container, before: RunOptions, given: Mapping[str, Any]) -> RunOptions:
+    merged: dict[str, Any] = dict(container._current.options)
+    for name, value in given.items():
+        if value is None and name in OPTIONS:
+            merged.pop(name, None)
+            continue
+        merged[name] = value
+        for replaced in _REPLACES.get(name, ()):
+            if replaced not in given:
+                merged.pop(replaced, None)
+    return parse_run_options(**merged)
+
+
+def _tell(container: Container, old: model.Spec, new: model.Spec, options: RunOptions) -> bool:
+    """Have the monitor do it; False when the container has ended since. Raises KernelError."""
+    host = container._engine.host
+    assert new.linux is not None
+    assert new.linux.cgroups_path is not None
+    request = {
+        "op": "update",
+        "changes": runtime.cgroups.changes(
+            _resources(old), _resources(new), new.linux.cgroups_path, host.cgroups
+        ),
+        "cgroup": dict(runtime.plan_cgroups(new, host)),
+        **_policy(options),
+    }
+    try:
+        ask(str(container._directory), request, timeout_s=_ASK_S)
+    except WrongState:
+        return False
+    return True
+
+
+def _policy(options: RunOptions) -> dict[str, Any]:
+    policy = options.restart
+    if policy is None:
+        return {"restart": {"name": "no", "max_retries": 0}}
+    return {"restart": {"name": policy.name, "max_retries": policy.max_retries}}
+
+
+def _resources(spec: model.Spec) -> dict[str, Any]:
+    assert spec.linux is not None
+    resources = spec.linux.resources
+    return {} if resources is None else resources.to_dict()
+
+
+def _take_back(
+    container: Container, new: model.Spec, old: model.Spec, before: RunOptions, error: BaseException
+) -> None:
+    try:
+        _tell(container, new, old, before)
+    except (PycontainerError, OSError) as problem:
+        error.add_note(f"and the container keeps the new limits until it ends: {problem}")
