@@ -19,13 +19,20 @@ if TYPE_CHECKING:
     from pycontainer import errors as errors
     from pycontainer import wait as wait
     from pycontainer.engine import Container as Container
+    from pycontainer.engine import DiskUsage as DiskUsage
     from pycontainer.engine import Engine as Engine
     from pycontainer.engine import EngineConfig as EngineConfig
+    from pycontainer.engine import Event as Event
+    from pycontainer.engine import Events as Events
     from pycontainer.engine import Image as Image
     from pycontainer.engine import LogLine as LogLine
     from pycontainer.engine import Logs as Logs
+    from pycontainer.engine import Pruned as Pruned
     from pycontainer.engine import RunResult as RunResult
     from pycontainer.engine import Usage as Usage
+    from pycontainer.engine import disk_usage as disk_usage
+    from pycontainer.engine import prune as prune
+    from pycontainer.engine import read_events as events
     from pycontainer.engine import run as run
     from pycontainer.image import Progress as Progress
     from pycontainer.oci import Platform as Platform
@@ -36,37 +43,54 @@ if TYPE_CHECKING:
 _HOMES = {
     "Container": "pycontainer.engine",
     "Credentials": "pycontainer.registry",
+    "DiskUsage": "pycontainer.engine",
     "Engine": "pycontainer.engine",
     "EngineConfig": "pycontainer.engine",
+    "Event": "pycontainer.engine",
+    "Events": "pycontainer.engine",
     "Image": "pycontainer.engine",
     "LogLine": "pycontainer.engine",
     "Logs": "pycontainer.engine",
     "Platform": "pycontainer.oci",
     "Progress": "pycontainer.image",
+    "Pruned": "pycontainer.engine",
     "Registry": "pycontainer.registry",
     "RegistryConfig": "pycontainer.registry",
     "RunResult": "pycontainer.engine",
     "Usage": "pycontainer.engine",
+    "disk_usage": "pycontainer.engine",
     "errors": "pycontainer",
+    "events": "pycontainer.engine",
+    "prune": "pycontainer.engine",
     "run": "pycontainer.engine",
     "wait": "pycontainer",
 }
 
+_NAMES = {"events": "read_events"}
+"""Where a name is another one at home."""
+
 __all__ = [
     "Container",
     "Credentials",
+    "DiskUsage",
     "Engine",
     "EngineConfig",
+    "Event",
+    "Events",
     "Image",
     "LogLine",
     "Logs",
     "Platform",
     "Progress",
+    "Pruned",
     "Registry",
     "RegistryConfig",
     "RunResult",
     "Usage",
+    "disk_usage",
     "errors",
+    "events",
+    "prune",
     "run",
     "wait",
 ]
@@ -80,7 +104,7 @@ def __getattr__(name: str) -> object:
 
     if home == __name__:
         return importlib.import_module(f"{home}.{name}")
-    found: object = getattr(importlib.import_module(home), name)
+    found: object = getattr(importlib.import_module(home), _NAMES.get(name, name))
     globals()[name] = found
     return found
 

@@ -39,7 +39,7 @@ class RunKwargs(TypedDict, total=False):
     platform: str | None
     pull: Literal["missing", "always", "never"] | None
     auto_remove: bool | None
-    log_driver: Literal["json-file", "local", "none", "journald", "syslog"] | None
+    log_driver: Literal["local", "json-file", "none", "journald", "syslog"] | None
     log_opts: Mapping[str, str | int | float] | Sequence[str] | None
     restart: str | None
     health_cmd: Sequence[str] | str | None
@@ -80,7 +80,7 @@ class RunKwargs(TypedDict, total=False):
     pid: str | None
     uts: str | None
     cgroupns: str | None
-    userns: str | None
+    userns: Literal["private", "host"] | None
     uid_map: Sequence[str] | str | None
     gid_map: Sequence[str] | str | None
     time: Literal["private", "host"] | None
@@ -95,3 +95,30 @@ class RunKwargs(TypedDict, total=False):
     cap_drop: Sequence[str] | str | None
     security_opt: Sequence[str] | str | None
     privileged: bool | None
+
+
+class UpdateKwargs(TypedDict, total=False):
+    """Keywords of Container.update: what a container takes when it exists, and also while it runs."""
+
+    restart: str | None
+    memory: int | str | None
+    memory_reservation: int | str | None
+    memory_swap: int | str | None
+    memory_swappiness: int | None
+    oom_kill_disable: bool | None
+    cpus: float | str | None
+    cpu_shares: int | None
+    cpu_period: int | None
+    cpu_quota: int | None
+    cpu_rt_period: int | None
+    cpu_rt_runtime: int | None
+    cpuset_cpus: str | None
+    cpuset_mems: str | None
+    pids_limit: int | None
+    blkio_weight: int | None
+    blkio_weight_device: Mapping[str, int] | Sequence[str] | str | None
+    device_read_bps: Mapping[str, int | str] | Sequence[str] | str | None
+    device_read_iops: Mapping[str, int] | Sequence[str] | str | None
+    device_write_bps: Mapping[str, int | str] | Sequence[str] | str | None
+    device_write_iops: Mapping[str, int] | Sequence[str] | str | None
+    cgroup_conf: Mapping[str, str | int | float] | Sequence[str] | None

@@ -14,18 +14,21 @@ import attrs
 
 from pycontainer.engine import views
 from pycontainer.engine.engine import Engine, current_engine
+from pycontainer.engine.events import emit_image
 from pycontainer.engine.progress import shown
+from pycontainer.engine.pruning import Pruned, prune_images, remove_image
 from pycontainer.engine.pulling import import_view, pull, unpack_again
 from pycontainer.errors import BadReference, InvalidInput, NotFound, PycontainerError
 from pycontainer.oci import Platform, Reference
 
 if TYPE_CHECKING:
+    from pycontainer.engine.filters import FilterValues
     from pycontainer.image import ArchivedImage, Files, ImageView, OnEvent
     from pycontainer.oci import ContainerConfig, ImageConfig
     from pycontainer.options import RunOptions
     from pycontainer.store import ImageRecord, SnapshotKey
 
-__all__ = ["HistoryEntry", "Image", "Pruned", "resolve_image"]
+__all__ = ["HistoryEntry", "Image", "resolve_image"]
 
 ArchiveFormat = Literal["oci-layout", "oci-archive", "docker-archive"]
 
@@ -38,14 +41,6 @@ class HistoryEntry:
     created_by: str
     size_bytes: int
     comment: str = ""
-
-
-@attrs.frozen(kw_only=True)
-class Pruned:
-    """What a prune removed. images: their ids. freed_bytes: of blobs and layers."""
-
-    images: tuple[str, ...] = ()
-    freed_bytes: int = 0
 
 
 @final
@@ -77,8 +72,10 @@ class Image:
         engine = engine or current_engine()
         name = Reference.parse(reference)
         wanted = None if platform is None else Platform.parse(platform)
-        with _shown(engine, on_event) as emit:
-            return cls(engine, pull(engine, name, wanted, emit))
+        with _shown(engine, on_event) as show:
+            pulled = cls(engine, pull(engine, name, wanted, show))
+        emit_image(engine, "pull", name.familiar, name.familiar_repository)
+        return pulled
 
     @classmethod
     def get(cls, key: str, *, engine: Engine | None = None) -> Image:
@@ -157,7 +154,9 @@ class Image:
     def _made(cls, engine: Engine, tags: Sequence[str], make: Any) -> Image:
         names = [_tag_name(tag) for tag in tags]
         with engine.store.lease("make an image") as lease:
-            return cls(engine, import_view(engine, make(engine.store.content), names, lease))
+            made = cls(engine, import_view(engine, make(engine.store.content), names, lease))
+        emit_image(engine, "import", made.id, names[0].familiar if names else "")
+        return made
 
     @classmethod
     def load(
@@ -169,8 +168,12 @@ class Image:
         Raises: InvalidImage, DigestMismatch, NotFound.
         """
         engine = engine or current_engine()
+        loaded = []
         with engine.store.lease("load images") as lease, _opened(source) as found:
-            return [cls(engine, import_view(engine, image.view, image.names, lease)) for image in found]
+            for image in found:
+                loaded.append(cls(engine, import_view(engine, image.view, image.names, lease)))
+                emit_image(engine, "load", loaded[-1].id)
+        return loaded
 
     # -- what it is ------------------------------------------------------------------------------
 
@@ -254,6 +257,7 @@ class Image:
         """Give it another name, taking that from whatever had it; returns this image."""
         reference = _tag_name(name)
         self._engine.store.state.images.tag(str(reference), self.id, self._record.target_digest)
+        emit_image(self._engine, "tag", self.id, reference.familiar)
         return self
 
     def push(self, reference: str | None = None, *, on_event: OnEvent | None = None) -> str:
@@ -267,14 +271,16 @@ class Image:
         target = Reference.parse(reference or self.name)
         own = [Reference.parse(tag) for tag in self.tags]
         siblings = [name.path for name in own if name.domain == target.domain and name.path != target.path]
-        with self._engine.store.lease(f"push {target}"), _shown(self._engine, on_event) as emit:
-            return self._engine.registries.push(
+        with self._engine.store.lease(f"push {target}"), _shown(self._engine, on_event) as show:
+            digest = self._engine.registries.push(
                 target,
                 self._engine.store.content,
                 self.view.descriptor,
-                on_event=emit,
+                on_event=show,
                 mount_from=siblings,
             )
+        emit_image(self._engine, "push", target.familiar, target.familiar_repository)
+        return digest
 
     def save(
         self, target: str | os.PathLike[str] | BinaryIO, *, format: ArchiveFormat = "docker-archive"
@@ -296,6 +302,7 @@ class Image:
                 write(target, [(self.view, names)])
             else:
                 raise InvalidInput(f"format {format!r}: give oci-layout, oci-archive or docker-archive")
+        emit_image(self._engine, "save", self.id)
 
     def remove(self, name: str | None = None, *, force: bool = False) -> None:
         """Remove one of its names, or the image itself; with its last name the image goes, too.
@@ -303,21 +310,18 @@ class Image:
         force: also when it has several names, or containers were made from it.
         Raises: InUse naming what needs it; NotFound.
         """
-        self._engine.store.remove_image(self.id if name is None else str(_tag_name(name)), force=force)
+        remove_image(self._engine, self.id if name is None else str(_tag_name(name)), force=force)
 
     @classmethod
-    def prune(cls, *, all: bool = False, engine: Engine | None = None) -> Pruned:
-        """Remove the images without a name, or all that no container uses, and what nothing needs."""
-        engine = engine or current_engine()
-        store = engine.store
-        used = {record.image_id for record in store.state.containers.list()}
-        removed = []
-        for record in store.state.images.list():
-            if record.id not in used and (all or not store.state.images.tags(record.id)):
-                store.remove_image(record.id, force=True)
-                removed.append(record.id)
-        collected = store.collect_garbage()
-        return Pruned(images=tuple(removed), freed_bytes=collected.bytes)
+    def prune(
+        cls, *, all: bool = False, filters: FilterValues | None = None, engine: Engine | None = None
+    ) -> Pruned:
+        """Remove the images without a name, or all that no container uses, and what nothing needs.
+
+        filters: until (made before that time: a moment, or a duration that has passed), label and label!
+        ("key" or "key=value"), dangling (False is all=True). Raises: InvalidInput for another one.
+        """
+        return prune_images(engine or current_engine(), all, filters)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Image) and self.id == other.id

@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     from pycontainer.options.derive import OPTIONS, dump_run_options, parse_run_options, reference_table
     from pycontainer.options.field import OptionInfo
     from pycontainer.options.kinds import shared_with
-    from pycontainer.options.policies import HealthOptions, LogOptions, RestartPolicy
+    from pycontainer.options.logs import LogOptions
+    from pycontainer.options.policies import HealthOptions, RestartPolicy
     from pycontainer.options.run import RunOptions
     from pycontainer.options.units import parse_cpus, parse_duration, parse_seconds, parse_signal, parse_size
 
@@ -32,7 +33,7 @@ __all__ = [
 
 _HOME = {
     "HealthOptions": "policies",
-    "LogOptions": "policies",
+    "LogOptions": "logs",
     "OPTIONS": "derive",
     "OptionInfo": "field",
     "RestartPolicy": "policies",

@@ -97,13 +97,20 @@ class RunKwargs(TypedDict, total=False):
 
 '''
 
+_UPDATE_HEADER = '''
+
+class UpdateKwargs(TypedDict, total=False):
+    """Keywords of Container.update: what a container takes when it exists, and also while it runs."""
+
+'''
+
 
 def generated_source() -> str:
     """The text of `pycontainer/_generated.py`."""
-    lines = [
-        f"    {name}: {info.kind.accepts} | None\n" for name, info in OPTIONS.items() if name != "command"
-    ]
-    return _HEADER + "".join(lines)
+    lines = {name: f"    {name}: {info.kind.accepts} | None\n" for name, info in OPTIONS.items()}
+    run = "".join(line for name, line in lines.items() if name != "command")
+    update = "".join(line for name, line in lines.items() if OPTIONS[name].update)
+    return f"{_HEADER}{run}{_UPDATE_HEADER}{update}"
 
 
 def reference_table() -> str:

@@ -12,7 +12,8 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from pycontainer.options.policies import LOG_DRIVERS, RestartPolicy, parse_health_command, parse_health_time
+from pycontainer.options.logs import LOG_DRIVERS
+from pycontainer.options.policies import RestartPolicy, parse_health_command, parse_health_time
 from pycontainer.options.units import MAX_BYTES, parse_cpus, parse_seconds, parse_signal, parse_size
 
 

@@ -1,35 +1,18 @@
-"""What restart, health_* and log_* mean together, as values that the engine hands to a monitor."""
+"""What restart and health_* mean together, as values that the engine hands to a monitor."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import attrs
 
-from pycontainer.options.units import parse_duration, parse_size
+from pycontainer.options.units import parse_duration
 
-__all__ = ["HealthOptions", "LogOptions", "RestartPolicy"]
+__all__ = ["HealthOptions", "RestartPolicy"]
 
 _RESTART = re.compile(r"(no|always|unless-stopped|on-failure)(?::([0-9]{1,9}))?", re.ASCII)
-MIN_LOG_BYTES = 4096  # a record and its header must fit with room
-DEFAULT_LOG_BYTES = 100 << 20  # per file: bounded unless asked otherwise, where Docker fills the disk
-DEFAULT_LOG_FILES = 3
-DEFAULT_LOG_BUFFER_BYTES = 1 << 20  # moby: daemon/logger/ring.go, defaultMaxBufferSize
 MIN_HEALTH_S = 0.001  # moby: container.MinimumDuration
-
-LOG_DRIVERS = ("json-file", "local", "none", "journald", "syslog")
-_COMMON = {"mode", "max-buffer-size"}
-_TAGS = {"tag", "labels", "labels-regex", "env", "env-regex"}
-LOG_OPTIONS: Mapping[str, frozenset[str]] = {
-    "json-file": frozenset(_COMMON | _TAGS | {"max-size", "max-file", "compress"}),
-    "local": frozenset(_COMMON | {"max-size", "max-file", "compress"}),
-    "none": frozenset(),
-    "journald": frozenset(_COMMON | _TAGS),
-    "syslog": frozenset(_COMMON | _TAGS | {"syslog-address", "syslog-facility", "syslog-format"}),
-}
-"""Keys of log_opts that each driver knows."""
 
 
 @attrs.frozen
@@ -109,86 +92,3 @@ def parse_health_time(value: object) -> float:
     if seconds and seconds < MIN_HEALTH_S:
         raise ValueError("give 0 for the default, or 1ms or more")
     return seconds
-
-
-@attrs.frozen(kw_only=True)
-class LogOptions:
-    """Where output goes; made by `of`, which checks it."""
-
-    driver: str = "json-file"
-    max_size: int = DEFAULT_LOG_BYTES
-    """Bytes at which the file is rotated."""
-    max_files: int = DEFAULT_LOG_FILES
-    """Files kept, the current one counted."""
-    compress: bool = False
-    """Whether rotated files are compressed."""
-    is_blocking: bool = True
-    """Whether the program waits when the log cannot keep up; else lines are dropped."""
-    max_buffer_size: int = DEFAULT_LOG_BUFFER_BYTES
-    """Bytes that wait for the driver before lines are dropped, where it is not blocking."""
-    extra: Mapping[str, str] = attrs.Factory(dict)
-    """The driver's other options as given: tag, labels, env, syslog-address ..."""
-
-    @classmethod
-    def of(cls, driver: str, given: Mapping[str, str]) -> LogOptions:
-        """Read log_driver and log_opts. Raises ValueError naming the key and what is accepted."""
-        known = LOG_OPTIONS[driver]
-        for key in given:
-            if key not in known:
-                names = ", ".join(sorted(known)) or "none at all"
-                raise ValueError(f"the driver {driver} has no option {key!r}; it has {names}")
-        fields: dict[str, Any] = {"driver": driver}
-        if driver == "local":
-            fields.update(max_size=20 << 20, max_files=5, compress=True)  # Docker's, of that driver
-        for key, read in _READERS.items():
-            if key in given:
-                name, parse = read
-                try:
-                    fields[name] = parse(given[key])
-                except ValueError as problem:
-                    raise ValueError(f"{key}={given[key]!r}: {problem}") from None
-        if "max-buffer-size" in given and fields.get("is_blocking", True):
-            raise ValueError("max-buffer-size has a meaning with mode=non-blocking only")
-        fields["extra"] = {key: value for key, value in given.items() if key not in _READERS}
-        return cls(**fields)
-
-
-def _log_size(text: str) -> int:
-    size = parse_size(text)
-    if size < MIN_LOG_BYTES:
-        raise ValueError(f"the smallest log file is {MIN_LOG_BYTES} bytes")
-    return size
-
-
-def _log_files(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:6]) <= 1000:
-        raise ValueError("give a number between 1 and 1000")
-    return int(text)
-
-
-def _truth(text: str) -> bool:
-    if text not in ("true", "false"):
-        raise ValueError('give "true" or "false"')
-    return text == "true"
-
-
-def _mode(text: str) -> bool:
-    if text not in ("blocking", "non-blocking"):
-        raise ValueError('give "blocking" or "non-blocking"')
-    return text == "blocking"
-
-
-def _buffer(text: str) -> int:
-    size = parse_size(text)
-    if size < 1:
-        raise ValueError('give bytes as a whole number, or text as "4m"')
-    return size
-
-
-_READERS: Mapping[str, tuple[str, Any]] = {
-    "max-size": ("max_size", _log_size),
-    "max-file": ("max_files", _log_files),
-    "compress": ("compress", _truth),
-    "mode": ("is_blocking", _mode),
-    "max-buffer-size": ("max_buffer_size", _buffer),
-}

@@ -154,7 +154,7 @@ class RunOptions:
         doc="Remove the container when it has ended.",
     )  # fmt: skip
     log_driver: str = option(
-        "--log-driver", kind=kinds.LOG_DRIVER, spec="engine:log", default="json-file",
+        "--log-driver", kind=kinds.LOG_DRIVER, spec="engine:log", default="local",
         api="HostConfig.LogConfig.Type", doc="Where the output of the container is kept or sent.",
     )  # fmt: skip
     log_opts: dict[str, str] | None = option(
@@ -334,8 +334,9 @@ class RunOptions:
         doc="Cgroups seen: its own, another container's as container:NAME, or the host's.",
     )  # fmt: skip
     userns: str = option(
-        "--userns", kind=_NAMESPACE, spec="specgen:namespaces", api="HostConfig.UsernsMode", default="host",
-        doc="User ids: the host's, a user namespace of its own mapped by uid_map and gid_map, or another's.",
+        "--userns", kind=choice("private", "host"), spec="specgen:namespaces",
+        api="HostConfig.UsernsMode", default="host",
+        doc="User ids: the host's, or a user namespace of its own mapped by uid_map and gid_map.",
     )  # fmt: skip
     uid_map: tuple[str, ...] | None = option(
         "--uid-map", kind=kinds.ID_MAP, spec="linux.uidMappings",

@@ -116,6 +116,21 @@ class Store:
             return removed
         return evolve(removed, freed_bytes=self.collect_garbage().bytes)
 
+    def prune_image(self, image_id: str, *, also_named: bool) -> RemovedImage | None:
+        """Drop an image that no container was made from, and that has no name unless also_named.
+
+        Its files stay until garbage is collected. Gives None when it is needed, or gone already.
+        """
+        with self.state.transaction():
+            if self.state.containers.of_image(image_id):
+                return None
+            if not also_named and self.state.images.tags(image_id):
+                return None
+            try:
+                return forget_image(self.state, image_id, force=True)
+            except NotFound:
+                return None
+
     def lower_dirs(self, keys: Sequence[SnapshotKey]) -> list[Path]:
         """Directories of layers for an overlay mount, top first, without the init layer. Raises: NotFound."""
         return self.snapshots.lower_dirs(keys)
@@ -180,6 +195,11 @@ class Store:
         """
         with FileLock(self._layout.container_locks / container_id).held(timeout_s, remove=True):
             yield
+
+    @property
+    def containers_dir(self) -> Path:
+        """Directory of the containers' directories."""
+        return self._layout.containers
 
     @property
     def events_dir(self) -> Path:

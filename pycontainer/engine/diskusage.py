@@ -1,0 +1,172 @@
+"""How much room images, containers and layers take, and how much of it a prune would free."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import attrs
+
+from pycontainer.engine.engine import Engine, current_engine
+from pycontainer.engine.state import observe
+from pycontainer.runtime import State
+
+if TYPE_CHECKING:
+    from pycontainer.store import ContainerRecord, ImageRecord
+
+__all__ = ["ContainerUsage", "DiskUsage", "ImageUsage", "disk_usage", "writable_sizes"]
+
+_MEASURE_TIMEOUT_S = 300.0
+_BATCH = 500
+_ACTIVE = (State.RUNNING, State.PAUSED, State.RESTARTING)
+
+
+@attrs.frozen(kw_only=True)
+class ImageUsage:
+    """Room that one image takes: unpacked layers and blobs. shared_bytes: needed by other images, too."""
+
+    id: str
+    tags: tuple[str, ...]
+    size_bytes: int
+    shared_bytes: int
+    containers: int
+    """How many containers were made from it."""
+
+    @property
+    def unique_bytes(self) -> int:
+        """What is gone with it."""
+        return self.size_bytes - self.shared_bytes
+
+
+@attrs.frozen(kw_only=True)
+class ContainerUsage:
+    """Room that one container's own files take."""
+
+    id: str
+    name: str
+    state: str
+    size_bytes: int
+
+
+@attrs.frozen(kw_only=True)
+class DiskUsage:
+    """What a store holds. layers_bytes: unpacked layers, each once; blobs_bytes: as registries sent them.
+
+    reclaimable_image_bytes: what Image.prune(all=True) would free; reclaimable_container_bytes: what
+    Container.prune() would.
+    """
+
+    images: tuple[ImageUsage, ...]
+    containers: tuple[ContainerUsage, ...]
+    layers_bytes: int
+    blobs_bytes: int
+    reclaimable_image_bytes: int
+    reclaimable_container_bytes: int
+
+    @property
+    def images_bytes(self) -> int:
+        """Layers and blobs together."""
+        return self.layers_bytes + self.blobs_bytes
+
+    @property
+    def containers_bytes(self) -> int:
+        """Files of all containers."""
+        return sum(container.size_bytes for container in self.containers)
+
+    @property
+    def reclaimable_bytes(self) -> int:
+        """What prune(all=True) would free."""
+        return self.reclaimable_image_bytes + self.reclaimable_container_bytes
+
+
+def disk_usage(*, engine: Engine | None = None) -> DiskUsage:
+    """How much room everything in the store takes.
+
+    Images cost nothing to count: the sizes of layers were recorded when they were unpacked. The files of
+    containers are measured. Raises: DeadlineExceeded when that takes minutes.
+    """
+    engine = engine or current_engine()
+    store = engine.store
+    images, records = store.state.images.list(), store.state.containers.list()
+    parts = _Parts(engine, images)
+    needing = Counter(record.image_id for record in records)
+    sizes = writable_sizes(engine, [record.id for record in records])
+    containers = tuple(
+        ContainerUsage(
+            id=record.id, name=record.name, state=_state(engine, record), size_bytes=sizes[record.id]
+        )
+        for record in records
+    )
+    used = [image for image in images if needing[image.id]]
+    kept = {key for record in records for key in record.snapshots}.union(*map(_parts_of, used))
+    return DiskUsage(
+        images=tuple(parts.usage(image, needing[image.id]) for image in images),
+        containers=containers,
+        layers_bytes=sum(parts.layers.values()),
+        blobs_bytes=sum(parts.blobs.values()),
+        reclaimable_image_bytes=parts.total() - parts.total(kept),
+        reclaimable_container_bytes=sum(
+            container.size_bytes for container in containers if container.state not in _ACTIVE
+        ),
+    )
+
+
+class _Parts:
+    """Layers and blobs with their sizes, and how many images need each."""
+
+    def __init__(self, engine: Engine, images: Sequence[ImageRecord]) -> None:
+        content = engine.store.content
+        self._engine = engine
+        self.layers: dict[str, int] = {layer.key: layer.size for layer in engine.store.state.layers.list()}
+        self.blobs: dict[str, int] = {}
+        for digest in content.digests():
+            try:
+                self.blobs[digest] = content.size(digest)
+            except LookupError:
+                pass  # collected meanwhile
+        self._needed = Counter(part for image in images for part in _parts_of(image))
+
+    def _size(self, part: str) -> int:
+        return self.layers.get(part, 0) or self.blobs.get(part, 0)
+
+    def total(self, of: set[str] | None = None) -> int:
+        parts = {*self.layers, *self.blobs}
+        return sum(self._size(part) for part in (parts if of is None else parts & of))
+
+    def usage(self, image: ImageRecord, containers: int) -> ImageUsage:
+        parts = _parts_of(image)
+        tags = self._engine.store.state.images.tags(image.id)
+        return ImageUsage(
+            id=image.id,
+            tags=tuple(tag.name for tag in tags),
+            size_bytes=sum(map(self._size, parts)),
+            shared_bytes=sum(self._size(part) for part in parts if self._needed[part] > 1),
+            containers=containers,
+        )
+
+
+def _parts_of(image: ImageRecord) -> set[str]:
+    return {*image.snapshots, *image.digests}
+
+
+def _state(engine: Engine, record: ContainerRecord) -> str:
+    return str(observe(engine.store.container_dir(record.id)).state)
+
+
+def writable_sizes(engine: Engine, container_ids: Sequence[str]) -> dict[str, int]:
+    """Bytes of the files that each container has written or changed; 0 for one that is gone."""
+    if not container_ids:
+        return {}
+    sizes: dict[str, int] = {}
+    parent = os.open(engine.store.containers_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for start in range(0, len(container_ids), _BATCH):
+            batch = container_ids[start : start + _BATCH]
+            names = [f"{container_id}/upper" for container_id in batch]
+            result = engine.helper.run("measure", {"names": names}, [parent], timeout_s=_MEASURE_TIMEOUT_S)
+            sizes.update(zip(batch, result["sizes"], strict=True))
+    finally:
+        os.close(parent)
+    return sizes

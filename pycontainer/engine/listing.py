@@ -1,0 +1,131 @@
+"""Which containers a list shows: Docker's `ps` filters over records, states and images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from pycontainer.engine.filters import Filters, FilterValues
+from pycontainer.engine.images import Image
+from pycontainer.engine.steering import is_live
+from pycontainer.errors import InvalidInput, NotFound
+from pycontainer.runtime import State
+
+if TYPE_CHECKING:
+    from pycontainer.engine.containers import Container
+    from pycontainer.engine.engine import Engine
+    from pycontainer.engine.state import Observed
+    from pycontainer.store import ContainerRecord
+
+__all__ = ["select"]
+
+_FILTERS = (
+    *("ancestor", "before", "exited", "health", "id", "label"),
+    *("name", "network", "since", "status", "volume"),
+)
+_HEALTHS = ("starting", "healthy", "unhealthy", "none")
+
+
+def select(
+    engine: Engine,
+    containers: Iterable[Container],
+    *,
+    all: bool,
+    given: FilterValues | None,
+    limit: int | None,
+) -> list[Container]:
+    """The containers, given newest first, that live or are asked for by all, limit or a filter.
+
+    As in Docker, a limit and the filters status and exited look among all. Raises: InvalidInput, NotFound.
+    """
+    if limit is not None and limit < 1:
+        raise InvalidInput(f"limit={limit}: give how many containers to list, from 1")
+    chosen = _Chosen(engine, Filters(given, _FILTERS, "container lists"))
+    shows_all = all or limit is not None or chosen.is_about_the_dead
+    found: list[Container] = []
+    for container in containers:
+        # Removed by somebody since the database was read: it is in no list any more.
+        with suppress(NotFound):
+            observed = container._observed
+            if (shows_all or is_live(observed)) and chosen.has(container, observed):
+                found.append(container)
+                if len(found) == limit:
+                    break
+    return found
+
+
+class _Chosen:
+    """The filters of one list, with what they refer to looked up once."""
+
+    def __init__(self, engine: Engine, filters: Filters) -> None:
+        self._filters = filters
+        self._states = {_one_of(text, tuple(State), "status") for text in filters.texts("status")}
+        self._healths = {_one_of(text, _HEALTHS, "health") for text in filters.texts("health")}
+        self._codes = {_exit_code(text) for text in filters.texts("exited")}
+        find = engine.store.state.containers.find
+        self._before = [_age(find(text)) for text in filters.texts("before")]
+        self._since = [_age(find(text)) for text in filters.texts("since")]
+        self._descendants = _descendants(engine, filters.texts("ancestor"))
+
+    @property
+    def is_about_the_dead(self) -> bool:
+        """Whether a filter makes sense only for containers that do not run, too."""
+        return bool(self._states or self._codes)
+
+    def has(self, container: Container, observed: Observed) -> bool:
+        """Whether the container fits every filter; the cheap ones are looked at first."""
+        filters, record = self._filters, container._known
+        return (
+            filters.has_pattern_in("name", container.name)
+            and filters.has_prefix_of("id", container.id)
+            and (not self._states or str(observed.state) in self._states)
+            and (not self._codes or (observed.state is State.EXITED and observed.exit_code in self._codes))
+            and (not self._healths or (getattr(observed, "health", None) or "none") in self._healths)
+            and all(_age(record) < age for age in self._before)
+            and all(_age(record) > age for age in self._since)
+            and ("ancestor" not in filters or record.image_id in self._descendants)
+            and ("network" not in filters or filters.has_any("network", container._options.network))
+            and ("volume" not in filters or filters.has_any("volume", *container.image.config.config.volumes))
+            and (not _asks_labels(filters) or filters.has_labels(container.labels))
+        )
+
+
+def _asks_labels(filters: Filters) -> bool:
+    return "label" in filters
+
+
+def _age(record: ContainerRecord) -> tuple[float, str]:
+    return record.created_at, record.id
+
+
+def _one_of(text: str, known: Iterable[str], name: str) -> str:
+    if text not in tuple(known):
+        raise InvalidInput(f"filter {name}={text!r}: give {', '.join(known)}")
+    return text
+
+
+def _exit_code(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise InvalidInput(f"filter exited={text!r}: give an exit code") from None
+
+
+def _descendants(engine: Engine, names: Iterable[str]) -> set[str]:
+    """Ids of the images that are one of these, or lie on all layers of one."""
+    found: set[str] = set()
+    images = engine.store.state.images
+    for name in names:
+        try:
+            ancestor = Image.get(name, engine=engine)._record
+        except NotFound:
+            continue
+        layers = [layer.diff_id for layer in ancestor.layers]
+        found.add(ancestor.id)
+        found.update(
+            image.id
+            for image in images.list()
+            if layers and [layer.diff_id for layer in image.layers[: len(layers)]] == layers
+        )
+    return found
