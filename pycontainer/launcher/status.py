@@ -1,9 +1,10 @@
 """The one small file in which a monitor says how its container is. Replaced whole, never edited.
 
-Before the first start there is none. Fields: state ("running", "exited"), id, boot_id, monitor_pid,
-monitor_start, pid, pid_start, started_at_ns, finished_at_ns, exit_code (128+n after signal n), signal,
+Before the first start there is none. Fields: state ("running", "restarting", "exited"), id, boot_id,
+monitor_pid, monitor_start, pid, pid_start, started_at_ns, finished_at_ns, exit_code (128+n after signal n), signal,
 oom_killed, usage, error (why it could not start), is_lost (it ran, and nobody saw its end),
 log_lost_bytes, freeze (the file that pauses it; whether it is paused is told by the kernel alone).
+restart (the name of its policy), restart_count, is_halted (somebody has stopped it), health.
 Start times are clock ticks since boot: with boot_id and pid they tell whether the
 process named here is still that one.
 """
@@ -18,6 +19,9 @@ from typing import Any
 from pycontainer.kernel import pidfd
 
 NAME = "status.json"
+LIVE = ("running", "restarting")
+"""States in which a monitor is at work."""
+
 LOCK = ".monitor"
 """Beside it, the file on which a monitor holds a lock from before it makes anything until it ends."""
 
@@ -76,9 +80,9 @@ def read(directory: str | int) -> dict[str, Any] | None:
 
 
 def is_running(directory: str | int) -> bool:
-    """Whether the container runs, by its status and its monitor's life together."""
+    """Whether the container runs, or will again, by its status and its monitor's life together."""
     fields = read(directory)
-    if fields is None or fields["state"] != "running" or fields["boot_id"] != BOOT_ID:
+    if fields is None or fields["state"] not in LIVE or fields["boot_id"] != BOOT_ID:
         return False
     monitor = pidfd.open_checked(fields["monitor_pid"], fields["monitor_start"])
     if monitor is not None:

@@ -14,7 +14,8 @@ An owned container ends with its caller (its channel closes, or its pidfd fires)
 caller and helper; its channel is closed once it has started.
 
 `core` is the state of the one container and what all of it is used for; `starting`, `ending` and `control`
-are the parts of its life, as functions of that state; `streams` is its output.
+are the parts of its life, as functions of that state; `streams` is its output. With a restart policy the
+end of a run may be the beginning of another one (`restarting`).
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ CHECKPOINTS = (
     "stop.status.written",
     "remove.cgroup.removed",
     "remove.files.removed",
+    "restart.wait.begun",
+    "restart.wait.over",
+    "restart.run.begun",
 )
 """The named steps of a container's life in this process, in order."""
 
@@ -62,4 +66,5 @@ def launch(params: dict[str, Any], fds: list[int], channel: Channel, ahead: Ahea
         ending.abandon(monitor, error)
         return
     monitor.watch()
-    ending.finish(monitor)
+    while ending.finish(monitor):
+        monitor.watch()

@@ -12,6 +12,7 @@ from pycontainer.launcher import eventlog, status
 from pycontainer.launcher.ahead import Ahead
 from pycontainer.launcher.monitor.control import Control
 from pycontainer.launcher.monitor.loop import Loop
+from pycontainer.launcher.monitor.restarting import Policy
 from pycontainer.launcher.monitor.streams import Streams
 from pycontainer.launcher.protocol import Channel
 
@@ -46,9 +47,19 @@ class Monitor:
         """Whether the pidfd has fired; the process is not reaped yet then."""
         self.mount_namespace = -1
         self.has_own_pids = True
+        self.removes_files = bool(params.get("auto_remove"))
+        restart = params.get("restart")
+        self.policy = Policy(restart) if restart else None
+        self.is_halted = False
+        """Whether somebody has stopped the container, so that it is not started again."""
+        self.is_between = False
+        """Whether it waits to be started again, or is being started again."""
+        self.is_hurried = False
 
     def watch(self) -> None:
         """Serve until the first process has ended."""
+        if self.policy is not None:
+            self.control.open()  # at once: a stop has to be heard before the end it makes
         self.loop.add(self.pidfd, self._see_end)
         settled = self.loop.at(time.monotonic() + _SETTLED_S, self._settle)
         self.loop.run_until(lambda: self.has_ended)
@@ -64,8 +75,44 @@ class Monitor:
         self.control.open()
 
     def kill(self) -> None:
-        """End the container's first process, and the container with it."""
-        pidfd.send_signal(self.pidfd, signal.SIGKILL)
+        """End the container's first process, and the container with it, for good."""
+        self.is_halted = True
+        self._kill_process()
+
+    def _kill_process(self) -> None:
+        if self.pidfd >= 0:
+            pidfd.send_signal(self.pidfd, signal.SIGKILL)
+
+    # -- between two runs ------------------------------------------------------------------------
+
+    def halt(self) -> None:
+        """Start no more: a wait is over, a start under way is broken off, a run ends as it will."""
+        self.is_halted = True
+        self.fields["is_halted"] = True
+        if self.is_between:
+            self._kill_process()
+
+    def hurry(self) -> None:
+        """Wait no longer before the next run."""
+        self.is_hurried = True
+
+    def forget_process(self) -> None:
+        """The last run's process is reaped: there is none to signal."""
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+        self.pid = self.pidfd = -1
+        self.has_ended = False
+        self.fields.pop("pid", None)
+        self.fields.pop("pid_start", None)
+
+    def undo_start(self) -> None:
+        """Take back what a start that failed has made, but for the record."""
+        if self.pid > 0:
+            self._kill_process()
+            os.waitpid(self.pid, 0)
+        self.streams.drain()
+        self.streams.close()
+        self.forget_process()
 
     # -- the caller ------------------------------------------------------------------------------
 
@@ -78,6 +125,11 @@ class Monitor:
 
     def _see_caller_end(self, _: int) -> None:
         self.loop.remove(self.fds["caller"])
+        self._end_unowned()
+
+    def _end_unowned(self) -> None:
+        """Nobody is left to remove what the owner has left."""
+        self.removes_files = True
         self.kill()
 
     def serve_channel(self, _: int) -> None:
@@ -86,7 +138,7 @@ class Monitor:
         if not self.channel.fill():
             self.close_channel()
             if self.is_owned:
-                self.kill()
+                self._end_unowned()
             return
         while (message := self.channel.take()) is not None:
             if "signal" in message:
@@ -109,6 +161,15 @@ class Monitor:
             self.channel = None
 
     # -- the record ------------------------------------------------------------------------------
+
+    def note(self, **fields: Any) -> None:
+        """Tell more of the container as it is."""
+        self.fields.update(fields)
+        if self.is_between and self.pid > 0:
+            status.prepare(self.directory, self.fields)  # shown when the program runs
+            return
+        self.write_status()
+        status.reserve(self.directory)
 
     def write_status(self) -> None:
         """Write the fields down as far as that can be done."""

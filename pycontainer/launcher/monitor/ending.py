@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import resource  # noqa: F401  (os.wait4 imports it when first called, which costs half a millisecond)
-import signal
 import time
 from typing import TYPE_CHECKING, Any
 
 from pycontainer import errors
 from pycontainer.checkpoints import reached
-from pycontainer.kernel import pidfd
 from pycontainer.launcher import cgroup, trees
+from pycontainer.launcher.monitor import restarting
 from pycontainer.launcher.protocol import describe_error
 
 if TYPE_CHECKING:
@@ -22,11 +21,7 @@ __all__ = ["abandon", "finish"]
 
 def abandon(monitor: Monitor, error: BaseException) -> None:
     """Undo a start that failed, say why, and end."""
-    if monitor.pid > 0:
-        pidfd.send_signal(monitor.pidfd, signal.SIGKILL)
-        os.waitpid(monitor.pid, 0)
-    monitor.streams.drain()
-    monitor.streams.close()
+    monitor.undo_start()
     described = describe_error(error, "launch")
     code = error.exit_code if isinstance(error, errors.LaunchError) else 125
     monitor.fields.update(state="exited", exit_code=code, error=str(error), finished_at_ns=time.time_ns())
@@ -37,9 +32,29 @@ def abandon(monitor: Monitor, error: BaseException) -> None:
     _remove_files(monitor)
 
 
-def finish(monitor: Monitor) -> None:
-    """Record the exit, tell the caller, then clean up."""
+def finish(monitor: Monitor) -> bool:
+    """Record the exit, tell the caller, then clean up; True if the container was started again instead."""
     reached("stop.exit.seen")
+    code = _record_end(monitor)
+    reached("stop.status.written")
+    _report_end(monitor, code)
+    if monitor.fields["state"] == "restarting":
+        _release(monitor)
+        if restarting.begin_again(monitor):
+            return True
+    is_whole = _send_exited(monitor)
+    monitor.ahead.tell()
+    monitor.control.close()
+    _release(monitor)
+    if monitor.removes_files:
+        if not is_whole:
+            _await_reader(monitor)
+        _remove_files(monitor)
+    return False
+
+
+def _record_end(monitor: Monitor) -> int:
+    """Reap the process and write down how the run ended; the exit code."""
     _, wait_status, usage = os.wait4(monitor.pid, 0)
     number = os.WTERMSIG(wait_status) if os.WIFSIGNALED(wait_status) else None
     code = 128 + number if number is not None else os.WEXITSTATUS(wait_status)
@@ -65,19 +80,13 @@ def finish(monitor: Monitor) -> None:
         log_lost_bytes=monitor.streams.lost_bytes,
         log_problem=monitor.streams.problem,
     )
+    if restarting.decide(monitor, code, monitor.fields["finished_at_ns"]):
+        assert monitor.policy is not None
+        monitor.fields.update(state="restarting", restart_count=monitor.policy.count)
     if not (monitor.is_owned and monitor.params.get("auto_remove")):
         # Others may wait for a detached one; an owned one's exit is the caller's alone.
         monitor.write_status()
-    reached("stop.status.written")
-    _report_end(monitor, code)
-    is_whole = _send_exited(monitor, code, was_oom, figures)
-    monitor.ahead.tell()
-    monitor.control.close()
-    _release(monitor)
-    if monitor.params.get("auto_remove"):
-        if not is_whole:
-            _await_reader(monitor)
-        _remove_files(monitor)
+    return code
 
 
 def _report_end(monitor: Monitor, code: int) -> None:
@@ -86,13 +95,13 @@ def _report_end(monitor: Monitor, code: int) -> None:
     monitor.events.report("die", {"exitCode": str(code), "execDuration": str(ran_s)}, time_ns=ended_ns)
 
 
-def _send_exited(monitor: Monitor, code: int, was_oom: bool, figures: dict[str, int]) -> bool:
+def _send_exited(monitor: Monitor) -> bool:
     """Tell the caller; whether the message holds the whole output."""
     message: dict[str, Any] = {
         "event": "exited",
-        "exit_code": code,
-        "oom_killed": was_oom,
-        "usage": figures,
+        "exit_code": monitor.fields["exit_code"],
+        "oom_killed": monitor.fields["oom_killed"],
+        "usage": monitor.fields["usage"],
         "log_complete": monitor.streams.lost_bytes == 0,
     }
     is_whole = monitor.channel is None
@@ -120,7 +129,7 @@ def _await_reader(monitor: Monitor) -> None:
 
 
 def _remove_files(monitor: Monitor) -> None:
-    if not monitor.params.get("auto_remove"):
+    if not monitor.removes_files:
         return
     parent, name = os.path.split(monitor.params["container_dir"])
     parent_fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)

@@ -67,11 +67,12 @@ def start(monitor: Monitor) -> None:
     awaits_end = bool(monitor.params.get("inline_output"))
     if not awaits_end:
         monitor.events.report("start")
-    monitor.send({"event": "started", "pid": monitor.pid, "pid_start": monitor.fields["pid_start"]})
+    if not monitor.is_between:
+        monitor.send({"event": "started", "pid": monitor.pid, "pid_start": monitor.fields["pid_start"]})
     if awaits_end:
         monitor.events.report("start", time_ns=monitor.fields["started_at_ns"])
     status.reserve(monitor.directory)
-    if not monitor.is_owned:
+    if not monitor.is_owned or monitor.params.get("lets_go"):
         monitor.close_channel()
 
 
@@ -85,6 +86,8 @@ def _prepare_running(monitor: Monitor) -> None:
         started_at_ns=time.time_ns(),
         freeze=monitor.cgroup.get("freeze"),
     )
+    if monitor.policy is not None:
+        monitor.fields.update(restart=monitor.policy.name, restart_count=monitor.policy.count)
     status.prepare(monitor.directory, monitor.fields)
     monitor.events.prepare()
 
