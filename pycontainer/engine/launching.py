@@ -14,12 +14,14 @@ from attrs import evolve
 
 from pycontainer import runtime
 from pycontainer.checkpoints import reached
+from pycontainer.engine import sharing
 from pycontainer.engine.events import container_attributes, emit
+from pycontainer.engine.logdrivers import SPOOL_BYTES, log_settings, needs_spool
 from pycontainer.engine.names import new_id, random_name
 from pycontainer.engine.state import await_end
 from pycontainer.errors import AlreadyExists, LaunchError
 from pycontainer.oci import Platform
-from pycontainer.options import LogOptions, RunOptions, dump_run_options
+from pycontainer.options import RunOptions, dump_run_options
 from pycontainer.store import ContainerRecord, Owner
 
 if TYPE_CHECKING:
@@ -48,6 +50,8 @@ def create(
     container_id = new_id()
     # Before anything is made: a container whose spec cannot be built is no container.
     spec = spec_of(engine, container_id, options, image.config)
+    if sharing.is_asked(options):
+        sharing.check(engine, options)
     runtime.identity(options, image.config)
     runtime.stop_signal(options, image.config)
     record = ContainerRecord(
@@ -85,6 +89,18 @@ def _insert(engine: Engine, record: ContainerRecord, *, is_named: bool) -> Conta
     raise AssertionError("unreachable")
 
 
+def files_of(engine: Engine, options: RunOptions, hostname: str) -> dict[str, str]:
+    """The small files that are put over the image's, by path. Raises NotFound, InvalidOption."""
+    found = dict(network_files(hostname, options))
+    if options.network.startswith("container:"):
+        donor = sharing.whose_network(engine, options)
+        if donor is not None:
+            found.update(network_files(*donor), **{"/etc/hostname": f"{hostname}\n"})
+    if options.tz is not None:
+        found["/etc/localtime"] = runtime.time_zone(options.tz)
+    return found
+
+
 def network_files(hostname: str, options: RunOptions) -> Mapping[str, str]:
     """Contents of hostname, hosts and resolv.conf, by path. Source: hosts(5), resolv.conf(5)."""
     if options.network == "host":
@@ -115,9 +131,11 @@ def launch(
     spec: model.Spec | None = None,
     stdin: int | None = None,
     inline_output: int = 0,
+    attach: tuple[int, dict[str, Any]] | None = None,
 ) -> Job:
     """Start the container's process and return the channel to its monitor.
 
+    attach: a socket to serve from the first byte on, and how (see engine.attaching).
     The program is running when this returns. Raises LaunchError, Unsupported, KernelError.
     """
     host, store = engine.host, engine.store
@@ -125,7 +143,6 @@ def launch(
         spec = spec_of(engine, record.id, options, config)
     directory = str(store.container_dir(record.id))
     user, groups = runtime.identity(options, config)
-    log = LogOptions.of(options.log_driver, options.log_opts or {})
     params: dict[str, Any] = {
         "id": record.id,
         "spec": spec.to_dict(),
@@ -143,11 +160,12 @@ def launch(
         "groups": list(groups),
         "cgroup": dict(runtime.plan_cgroups(spec, host)),
         "volumes": runtime.volumes(config),
-        "files": network_files(options.hostname or record.id[:12], options),
+        "files": files_of(engine, options, options.hostname or record.id[:12]),
         "owned": is_owned,
         "auto_remove": record.auto_remove,
-        "log": {"max_size": log.max_size, "max_files": log.max_files},
+        "log": log_settings(record, options, config),
         "inline_output": inline_output,
+        "stdin_open": options.stdin_open,
         "init": options.init,
         "events_dir": str(store.events_dir),
         "event_attributes": container_attributes(record, options, config),
@@ -156,10 +174,16 @@ def launch(
         fds: dict[str, int] = {}
         if stdin is not None:
             fds["stdin"] = stdin
+        if attach is not None:
+            fds["attach"], params["attach"] = attach
+        if inline_output and needs_spool(options):
+            params["spool"] = SPOOL_BYTES
         if is_owned:
             fds["caller"] = os.pidfd_open(os.getpid())
             cleanup.callback(os.close, fds["caller"])
             fds["lifeline"] = engine.lifeline
+        if sharing.is_asked(options):
+            fds.update(cleanup.enter_context(sharing.opened(engine, options)))
         program = runtime.seccomp_program(options, spec, host)
         if program is not None:
             fds["seccomp"] = _sealed_memory("pycontainer-seccomp", program)

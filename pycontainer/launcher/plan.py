@@ -177,6 +177,9 @@ def overlay(params: Json) -> Overlay | None:
         return None
     options: list[tuple[bytes, bytes | None]] = [(b"source", b"overlay")]
     options += [(_bytes(flag), None) for flag in ("volatile", "userxattr") if described.get(flag)]
+    label = ((params.get("spec") or {}).get("linux") or {}).get("mountLabel")
+    if label:
+        options.append((b"context", _bytes(label)))
     lower = tuple(_bytes(path) for path in described["lower"])
     return Overlay(lower, _bytes(described["upper"]), _bytes(described["work"]), tuple(options))
 

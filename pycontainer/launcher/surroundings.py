@@ -3,32 +3,77 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from pycontainer import errors
-from pycontainer.kernel import namespaces
+from pycontainer.kernel import namespaces, syscalls
 from pycontainer.launcher import plan
-from pycontainer.launcher.steps import mounts
+from pycontainer.launcher.steps import inroot, mounts
 from pycontainer.launcher.steps.context import Refused
 
 __all__ = ["map_ids", "open_namespaces", "open_trees"]
 
 
-def open_trees(outline: plan.Outline) -> list[int]:
-    """Copies of the trees to bind, as the host has them now. Raises LaunchError."""
+def open_trees(outline: plan.Outline, given: Mapping[str, int] | None = None) -> list[int]:
+    """Copies of the trees to bind, as the host has them now. Raises LaunchError.
+
+    given: may have "shared mounts", the mount namespace of a container; sources that begin with
+    "container:" are taken from there.
+    """
+    other = (given or {}).get("shared mounts", -1)
+    found: list[int] = []
     try:
-        return mounts.copy_trees(outline.trees)
+        for tree in outline.trees:
+            if other >= 0 and tree[0].startswith(b"container:"):
+                found.append(_copy_of_other(other, tree[0]))
+            else:
+                found += mounts.copy_trees((tree,))
     except Refused as refused:
         raise errors.LaunchError(refused.message, step="mounts", reason=refused.message) from None
+    return found
+
+
+def _copy_of_other(namespace: int, source: bytes) -> int:
+    """A copy of a directory of another container, "container:NAME:/PATH", by its mount namespace.
+
+    Before Linux 6.15 only mounts of one's own namespace can be copied, so this process goes there; it is
+    not in the other's process namespace and executes nothing, and the path is followed through no link.
+    """
+    path = source.split(b":", 2)[2]
+    home = os.open("/proc/self/ns/mnt", os.O_RDONLY)
+    try:
+        namespaces.enter(namespace, namespaces.NEWNS)
+        try:
+            return _copy_strictly(path)
+        except OSError as error:
+            raise Refused(f"cannot share {os.fsdecode(source)}: {error.strerror}") from None
+        finally:
+            namespaces.enter(home, namespaces.NEWNS)
+    finally:
+        os.close(home)
+
+
+def _copy_strictly(path: bytes) -> int:
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY)
+    try:
+        spot = inroot.locate(root, path, os.O_PATH | os.O_DIRECTORY, strict=True)
+    finally:
+        os.close(root)
+    try:
+        return syscalls.open_tree(spot, b"", 1 | syscalls.AT_EMPTY_PATH)
+    finally:
+        os.close(spot)
 
 
 def open_namespaces(outline: plan.Outline, given: dict[str, int]) -> None:
-    """Open into given what the first process will join; enter what only its parent can.
+    """Open into given what the first process will join, unless it is there; enter what only its parent can.
 
     Raises LaunchError.
     """
     for key, kind, path in outline.joined:
         try:
-            given[key] = os.open(path, os.O_RDONLY)
+            if key not in given:
+                given[key] = os.open(path, os.O_RDONLY)
             if kind == namespaces.NEWPID:
                 namespaces.enter(given[key], kind)  # for the children only (setns(2))
         except OSError as error:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pycontainer.runtime import cgroups, lifecycle, seccomp
-    from pycontainer.runtime.hostfacts import HostFacts
+    from pycontainer.runtime.hostfacts import HostFacts, time_zone
     from pycontainer.runtime.lifecycle import State, after
     from pycontainer.runtime.resources import plan_cgroups
     from pycontainer.runtime.security import seccomp_program
@@ -27,6 +27,7 @@ __all__ = [
     "seccomp",
     "seccomp_program",
     "stop_signal",
+    "time_zone",
     "volumes",
 ]
 
@@ -41,6 +42,7 @@ _HOME = {
     "plan_cgroups": "resources",
     "seccomp_program": "security",
     "stop_signal": "specgen",
+    "time_zone": "hostfacts",
     "volumes": "specgen",
 }
 

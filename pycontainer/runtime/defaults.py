@@ -91,6 +91,13 @@ def host_bind(path: str, *options: str) -> model.Mount:
     return model.Mount(destination=path, type="bind", source=path, options=("rbind", *options))
 
 
+def container_bind(path: str, container: str) -> model.Mount:
+    """The directory of another container ("container:NAME"), which the launch gets as a descriptor."""
+    return model.Mount(
+        destination=path, type="bind", source=f"{container}:{path}", options=("bind", *_KERNEL_FS)
+    )
+
+
 # The kernel settings that belong to a namespace; all else is the host's (moby: opts.ValidateSysctl).
 IPC_SYSCTLS = frozenset(
     f"kernel.{name}"

@@ -22,6 +22,8 @@ from pycontainer.runtime.cgroups.detect import CgroupLayout, detect
 
 # Nodes below these are made anew in every container, or are no devices (moby: getDevicesFromPath).
 _OWN_DIRECTORIES = frozenset({"pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev"})
+_ZONES = "/usr/share/zoneinfo"
+_MAX_ZONE_BYTES = 16 << 10
 _OWN_NODES = frozenset({"console", "null", "zero", "full", "random", "urandom", "tty", "ptmx"})
 
 
@@ -80,6 +82,10 @@ class HostFacts:
     """Numbers of the CPUs that are online."""
     seccomp: bool
     """Whether the kernel takes system call filters."""
+    has_apparmor: bool = False
+    """Whether the kernel runs AppArmor."""
+    has_selinux: bool = False
+    """Whether the kernel runs SELinux."""
     extra_masked_paths: tuple[str, ...] = ()
     """Paths to hide that depend on the hardware: each CPU's thermal throttle counters."""
     device: Callable[[str], model.Device] = device_node
@@ -103,8 +109,28 @@ def _detected() -> HostFacts:
         cpus=frozenset(_number_list(_read("/sys/devices/system/cpu/online")))
         or frozenset(os.sched_getaffinity(0)),
         seccomp=os.path.exists("/proc/sys/kernel/seccomp/actions_avail"),
+        has_apparmor=_read("/sys/module/apparmor/parameters/enabled").startswith("Y"),
+        has_selinux=os.path.exists("/sys/fs/selinux/enforce"),
         extra_masked_paths=tuple(sorted(glob.glob("/sys/devices/system/cpu/cpu[0-9]*/thermal_throttle"))),
     )
+
+
+def time_zone(name: str) -> str:
+    """The rules of a time zone of this host, for /etc/localtime; each byte as the launch passes bytes on.
+
+    name: as in the zone database, or "local" for the host's own. Raises: InvalidOption.
+    """
+    path = "/etc/localtime" if name == "local" else os.path.join(_ZONES, name)
+    try:
+        with open(path, "rb") as file:
+            content = file.read(_MAX_ZONE_BYTES + 1)
+    except OSError as problem:
+        raise InvalidOption(
+            f"option tz={name!r}: {path} of this host: {problem.strerror}; install tzdata, or set TZ with env"
+        ) from None
+    if not content.startswith(b"TZif") or len(content) > _MAX_ZONE_BYTES:
+        raise InvalidOption(f"option tz={name!r}: {path} of this host holds no time zone")
+    return content.decode("utf-8", "surrogateescape")
 
 
 def _bounding() -> int:

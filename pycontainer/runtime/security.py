@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,36 +25,93 @@ class Security(NamedTuple):
     """"builtin", "unconfined", or the path of a profile in Docker's JSON form."""
     masked_paths: tuple[str, ...]
     readonly_paths: tuple[str, ...]
+    apparmor: str | None = None
+    """The AppArmor profile to run under; None leaves the caller's."""
+    process_label: str | None = None
+    """SELinux label of the processes; None leaves the caller's."""
+    mount_label: str | None = None
+    """SELinux label of the container's files."""
 
 
 def security(options: RunOptions, host: HostFacts) -> Security:
     """Read security_opt. no_new_privs is on unless privileged, or turned off by name.
 
-    Raises: InvalidOption for what is not known, with what is.
+    Raises: InvalidOption for what is not known, with what is; Unsupported for the labels of a security
+    module that this host does not run.
     """
     no_new_privileges = not options.privileged
     seccomp = "unconfined" if options.privileged else "builtin"
     is_unmasked = options.privileged
+    apparmor, labels = None, []
     for text in options.security_opt or ():
-        name, _, value = text.replace(":", "=", 1).partition("=")
+        # Docker once wrote a colon here; labels and profiles hold colons of their own.
+        name, _, value = text.partition("=") if "=" in text else text.partition(":")
         if name == "no-new-privileges" and value in ("", "true", "false"):
             no_new_privileges = value != "false"
         elif name == "seccomp" and value:
             seccomp = value
         elif name == "systempaths" and value == "unconfined":
             is_unmasked = True
+        elif name == "apparmor" and value:
+            apparmor = _profile(value, host)
+        elif name == "label" and value:
+            labels.append(value)
         else:
             raise InvalidOption(
-                f"option security_opt={text!r}: give no-new-privileges[:true|false], "
-                "seccomp=PATH, seccomp=builtin, seccomp=unconfined or systempaths=unconfined"
+                f"option security_opt={text!r}: give no-new-privileges[=true|false], seccomp=PATH, "
+                "seccomp=builtin, seccomp=unconfined, apparmor=PROFILE, label=user:U, label=role:R, "
+                "label=type:T, label=level:L, label=disable or systempaths=unconfined"
             )
+    process_label, mount_label = _selinux_labels(labels, host)
     return Security(
         is_privileged=options.privileged,
         no_new_privileges=no_new_privileges,
         seccomp=seccomp,
         masked_paths=() if is_unmasked else (*defaults.MASKED_PATHS, *host.extra_masked_paths),
         readonly_paths=() if is_unmasked else defaults.READONLY_PATHS,
+        apparmor=apparmor,
+        process_label=process_label,
+        mount_label=mount_label,
     )
+
+
+def _profile(name: str, host: HostFacts) -> str | None:
+    if not host.has_apparmor:
+        if name == "unconfined":
+            return None
+        raise Unsupported(
+            f"option security_opt: this kernel does not run AppArmor, so the profile {name} confines nobody",
+            'boot with apparmor=1 security=apparmor, or leave "apparmor=" out',
+        )
+    return name
+
+
+_LABEL_PART = re.compile(r"[A-Za-z0-9_.:,-]{1,255}", re.ASCII)
+
+
+def _selinux_labels(given: list[str], host: HostFacts) -> tuple[str | None, str | None]:
+    """Labels of processes and of files.
+
+    Source: opencontainers/selinux, label.InitLabels; container-selinux.
+    """
+    if not given or "disable" in given:
+        return None, None
+    parts = {"user": "system_u", "role": "system_r", "type": "container_t", "level": "s0"}
+    for text in given:
+        name, _, value = text.partition(":")
+        if name not in parts or _LABEL_PART.fullmatch(value) is None:
+            raise InvalidOption(
+                f"option security_opt='label={text}': give label=user:U, label=role:R, label=type:T, "
+                "label=level:L or label=disable"
+            )
+        parts[name] = value
+    if not host.has_selinux:
+        raise Unsupported(
+            "option security_opt: this kernel does not run SELinux, so its labels confine nobody",
+            'boot with selinux=1 security=selinux, or leave "label=" out',
+        )
+    process = ":".join(parts.values())
+    return process, f"{parts['user']}:object_r:container_file_t:{parts['level']}"
 
 
 def seccomp_program(

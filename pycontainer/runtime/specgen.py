@@ -62,7 +62,7 @@ def build_spec(
     check_options(options, host)
     rules = security(options, host)
     is_private_user = options.userns == "private"
-    name = None if options.uts == "host" else options.hostname or hostname or container_id[:12]
+    name = None if options.uts != "private" else options.hostname or hostname or container_id[:12]
     spec = model.Spec(
         process=_process(options, image_config, host, rules, name),
         root=model.Root(path=rootfs, readonly=options.read_only or None),
@@ -80,6 +80,7 @@ def build_spec(
             sysctl=_sysctls(options, network_namespace),
             masked_paths=rules.masked_paths,
             readonly_paths=rules.readonly_paths,
+            mount_label=rules.mount_label,
         ),
     )
     check_spec(spec)
@@ -145,10 +146,12 @@ def _image_words(words: Sequence[str] | None, field: str) -> tuple[str, ...]:
 
 
 def environment(options: RunOptions, image_config: ImageConfig, hostname: str | None) -> tuple[str, ...]:
-    """PATH and HOSTNAME, then the image's variables, then the option's; None takes one away."""
+    """PATH, HOSTNAME, TERM of a terminal, the image's variables, then the option's; None takes one away."""
     merged = {"PATH": defaults.PATH.partition("=")[2]}
     if hostname:
         merged["HOSTNAME"] = hostname
+    if options.tty:
+        merged["TERM"] = "xterm"
     for line in image_config.config.env:
         key, separator, value = line.partition("=")
         if not key or "\0" in line:
@@ -157,6 +160,12 @@ def environment(options: RunOptions, image_config: ImageConfig, hostname: str | 
             merged[key] = value
         else:
             merged.pop(key, None)  # as Docker reads it: the variable is not there
+    if options.unsetenv_all:
+        merged.clear()
+    for key in options.unsetenv or ():
+        merged.pop(key, None)
+    if options.tz and options.tz != "local":
+        merged["TZ"] = options.tz
     for key, given in (options.env or {}).items():
         if given is None:
             merged.pop(key, None)
@@ -206,6 +215,8 @@ def _process(
         ),
         no_new_privileges=rules.no_new_privileges or None,
         oom_score_adj=options.oom_score_adj,
+        apparmor_profile=rules.apparmor,
+        selinux_label=rules.process_label,
     )
 
 
@@ -246,9 +257,8 @@ def namespaces(options: RunOptions, network_namespace: str | None = None) -> tup
 
 def mounts(options: RunOptions, rules: Security) -> tuple[model.Mount, ...]:
     """Docker's default mounts, then the tmpfs asked for, parents first."""
-    own_ipc = options.ipc != "host"
     # A sysfs shows its mounter's network namespace, which a user namespace below it may not mount.
-    binds_sysfs = options.userns == "private" and options.network == "host"
+    binds_sysfs = options.userns == "private" and options.network != "none"
     found = [
         defaults.PROC,
         defaults.DEV,
@@ -257,10 +267,12 @@ def mounts(options: RunOptions, rules: Security) -> tuple[model.Mount, ...]:
         if binds_sysfs
         else defaults.sysfs(is_writable=rules.is_privileged),
         defaults.cgroup(is_writable=rules.is_privileged),
-        defaults.MQUEUE if own_ipc else defaults.host_bind("/dev/mqueue"),
-        shared_memory(options),
+        defaults.host_bind("/dev/mqueue") if options.ipc == "host" else defaults.MQUEUE,
+        *shared_memory(options),
     ]
-    asked = options.tmpfs or {}
+    asked = dict(options.tmpfs or {})
+    if options.read_only_tmpfs:
+        asked = {**dict.fromkeys(("/run", "/tmp", "/var/tmp"), "mode=1777"), **asked}
     found = [mount for mount in found if mount.destination not in asked or mount.destination == "/proc"]
     for path in sorted(asked, key=lambda path: path.count("/")):
         given = tuple(word for word in asked[path].split(",") if word)
@@ -269,7 +281,19 @@ def mounts(options: RunOptions, rules: Security) -> tuple[model.Mount, ...]:
                 destination=path, type="tmpfs", source="tmpfs", options=(*_kept_defaults(given), *given)
             )
         )
-    return tuple(found)
+    return tuple(_labelled(mount, rules.mount_label) for mount in found)
+
+
+def _labelled(mount: model.Mount, label: str | None) -> model.Mount:
+    """The mount with its files labelled for SELinux, where that is a mount's option."""
+    if label is None or mount.type != "tmpfs":
+        return mount
+    return model.Mount(
+        destination=mount.destination,
+        type=mount.type,
+        source=mount.source,
+        options=(*mount.options, f"context={label}"),
+    )
 
 
 def _kept_defaults(given: tuple[str, ...]) -> tuple[str, ...]:
@@ -279,11 +303,15 @@ def _kept_defaults(given: tuple[str, ...]) -> tuple[str, ...]:
     )
 
 
-def shared_memory(options: RunOptions) -> model.Mount:
-    """/dev/shm: a tmpfs of its own, or the host's together with the host's IPC namespace."""
+def shared_memory(options: RunOptions) -> tuple[model.Mount, ...]:
+    """/dev/shm: a tmpfs of its own, or with an IPC namespace that is not its own also that one's; or none."""
     if options.ipc == "host":
-        return defaults.host_bind("/dev/shm")
-    return defaults.shm(defaults.SHM_BYTES if options.shm_size is None else options.shm_size)
+        return (defaults.host_bind("/dev/shm"),)
+    if options.ipc == "none":
+        return ()
+    if shared_with(options.ipc):
+        return (defaults.container_bind("/dev/shm", options.ipc),)
+    return (defaults.shm(defaults.SHM_BYTES if options.shm_size is None else options.shm_size),)
 
 
 def cgroup_path(options: RunOptions, container_id: str, store_tag: str) -> str:

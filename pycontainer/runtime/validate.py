@@ -29,6 +29,8 @@ def check_options(options: RunOptions, host: HostFacts) -> None:
     _check_memory(options)
     _check_cpu(options, host)
     _check_names(options)
+    _check_sharing(options)
+    _check_storage(options)
     _check_sysctls(options)
     for path, words in (options.tmpfs or {}).items():
         for word in filter(None, words.split(",")):
@@ -44,7 +46,7 @@ def check_options(options: RunOptions, host: HostFacts) -> None:
 
 
 def _check_policies(options: RunOptions) -> None:
-    if options.log_opts is not None or options.log_driver != "json-file":
+    if options.log_opts is not None or options.log_driver != "local":
         try:
             LogOptions.of(options.log_driver, options.log_opts or {})
         except ValueError as problem:
@@ -113,6 +115,38 @@ def _check_names(options: RunOptions) -> None:
         whom = "the host" if options.uts == "host" else options.uts
         raise InvalidOption(
             f"option hostname and domainname would rename {whom} with uts={options.uts!r}; leave one out"
+        )
+
+
+def _check_sharing(options: RunOptions) -> None:
+    if options.shm_size is not None and (options.ipc in ("host", "none") or shared_with(options.ipc)):
+        raise InvalidOption(
+            f"option shm_size: with ipc={options.ipc!r} the container has no /dev/shm of its own"
+        )
+    if shared_with(options.ipc) and options.restart is not None and options.restart.name != "no":
+        raise InvalidOption(
+            f"option ipc={options.ipc!r}: the shared memory of another container is gone when that ends, so "
+            "this one cannot be started again by itself; leave out restart"
+        )
+    if options.userns == "private":
+        for name in ("network", "ipc", "pid", "uts", "cgroupns"):
+            mode = getattr(options, name)
+            if shared_with(mode):
+                raise InvalidOption(
+                    f'option {name}={mode!r}: with userns="private" the container has no rights in the '
+                    "namespaces of others; leave one out"
+                )
+    if options.read_only_tmpfs and not options.read_only:
+        raise InvalidOption("option read_only_tmpfs has a meaning with read_only only; give both")
+
+
+def _check_storage(options: RunOptions) -> None:
+    for key in options.storage_opt or {}:
+        if key != "size":
+            raise InvalidOption(f"option storage_opt: {key!r} is not known; there is size")
+        raise Unsupported(
+            "option storage_opt: the file system of the store keeps no project quotas",
+            "limit what is written with tmpfs and its size, or give the engine a root on a small file system",
         )
 
 

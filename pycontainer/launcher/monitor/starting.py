@@ -112,7 +112,7 @@ def _clone(monitor: Monitor, outline: plan.Outline) -> int:
     given.update(monitor.streams.open(monitor.fds))
     report, self_report = os.pipe2(os.O_CLOEXEC)
     go, self_go = os.pipe2(os.O_CLOEXEC)
-    trees = surroundings.open_trees(outline)
+    trees = _shared(monitor, outline, given)
     surroundings.open_namespaces(outline, given)
     seccomp = _seccomp(monitor)
     tasks = cgroup.open_tasks(monitor.cgroup)
@@ -145,6 +145,18 @@ def _clone(monitor: Monitor, outline: plan.Outline) -> int:
         os.close(self_go)
     monitor.fields.update(pid=monitor.pid, pid_start=pidfd.start_time(monitor.pid))
     return report
+
+
+def _shared(monitor: Monitor, outline: plan.Outline, given: dict[str, int]) -> list[int]:
+    """Copies of the trees to bind; into given go the namespaces of other containers, opened by the engine."""
+    fds = monitor.fds
+    for key, _, _ in outline.joined:
+        if key in fds:
+            given[key] = os.dup(fds[key])
+    trees = surroundings.open_trees(outline, fds)
+    if "shared mounts" in fds:
+        os.close(fds.pop("shared mounts"))  # held longer it would keep the other's root mounted
+    return trees
 
 
 def _open_root(monitor: Monitor) -> dict[str, int]:
