@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from pycontainer.engine import Image as Image
     from pycontainer.engine import LogLine as LogLine
     from pycontainer.engine import Logs as Logs
+    from pycontainer.engine import ProcessInfo as ProcessInfo
     from pycontainer.engine import Pruned as Pruned
     from pycontainer.engine import RunResult as RunResult
+    from pycontainer.engine import Stats as Stats
     from pycontainer.engine import Usage as Usage
     from pycontainer.engine import disk_usage as disk_usage
     from pycontainer.engine import prune as prune
@@ -53,10 +55,12 @@ _HOMES = {
     "Logs": "pycontainer.engine",
     "Platform": "pycontainer.oci",
     "Progress": "pycontainer.image",
+    "ProcessInfo": "pycontainer.engine",
     "Pruned": "pycontainer.engine",
     "Registry": "pycontainer.registry",
     "RegistryConfig": "pycontainer.registry",
     "RunResult": "pycontainer.engine",
+    "Stats": "pycontainer.engine",
     "Usage": "pycontainer.engine",
     "disk_usage": "pycontainer.engine",
     "errors": "pycontainer",
@@ -81,11 +85,13 @@ __all__ = [
     "LogLine",
     "Logs",
     "Platform",
+    "ProcessInfo",
     "Progress",
     "Pruned",
     "Registry",
     "RegistryConfig",
     "RunResult",
+    "Stats",
     "Usage",
     "disk_usage",
     "errors",

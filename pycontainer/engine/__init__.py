@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from pycontainer.engine.eventstream import Event, Events, read_events
     from pycontainer.engine.images import HistoryEntry, Image
     from pycontainer.engine.logs import LogLine, Logs
+    from pycontainer.engine.processes import ProcessInfo, Top
     from pycontainer.engine.pruning import Pruned, prune
     from pycontainer.engine.result import RunResult, Usage
     from pycontainer.engine.running import run
+    from pycontainer.engine.stats import NetworkStats, Stats, StatsStream
 
 __all__ = [
     "Container",
@@ -29,8 +31,13 @@ __all__ = [
     "ImageUsage",
     "LogLine",
     "Logs",
+    "NetworkStats",
+    "ProcessInfo",
     "Pruned",
     "RunResult",
+    "Stats",
+    "StatsStream",
+    "Top",
     "Usage",
     "current_engine",
     "disk_usage",
@@ -53,8 +60,13 @@ _HOMES = {
     "ImageUsage": "diskusage",
     "LogLine": "logs",
     "Logs": "logs",
+    "NetworkStats": "stats",
+    "ProcessInfo": "processes",
     "Pruned": "pruning",
     "RunResult": "result",
+    "Stats": "stats",
+    "StatsStream": "stats",
+    "Top": "processes",
     "Usage": "result",
     "current_engine": "engine",
     "disk_usage": "diskusage",

@@ -13,6 +13,7 @@ from pycontainer.engine import execs, launching, steering, updating, views
 from pycontainer.engine.engine import Engine, current_engine, engine_on
 from pycontainer.engine.images import Image, resolve_image
 from pycontainer.engine.logs import Logs
+from pycontainer.engine.observing import Observable
 from pycontainer.engine.process import ExecResult, Process
 from pycontainer.engine.pruning import Pruned, prune_containers
 from pycontainer.engine.state import Observed, await_start, monitor_of, observe
@@ -49,7 +50,7 @@ def this_process() -> Owner:
 
 
 @final
-class Container:
+class Container(Observable):
     """A container: a handle whose attributes read the store and the kernel anew each time.
 
     `Container.create()` makes one that lives on until it is removed, and `Container.get()` finds it from

@@ -13,6 +13,7 @@ from pycontainer.runtime.cgroups.actions import (
     write,
 )
 from pycontainer.runtime.cgroups.changes import changes
+from pycontainer.runtime.cgroups.counters import counters, path_of, processes
 from pycontainer.runtime.cgroups.detect import CgroupLayout, detect
 from pycontainer.runtime.cgroups.plan import CgroupPlan, Freeze, plan
 from pycontainer.runtime.cgroups.sweep import leftovers, sweep
@@ -23,13 +24,16 @@ __all__ = [
     "Freeze",
     "apply",
     "changes",
+    "counters",
     "detect",
     "freeze",
     "join",
     "kill",
     "leftovers",
+    "path_of",
     "pids",
     "plan",
+    "processes",
     "read_key",
     "remove",
     "sweep",
