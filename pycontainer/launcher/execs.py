@@ -17,21 +17,23 @@ from __future__ import annotations
 
 import binascii
 import errno
+import json
 import os
 import select
 import signal
 import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 from pycontainer.checkpoints import reached
-from pycontainer.kernel import pidfd, syscalls
-from pycontainer.launcher import eventlog, execrecords, joining, pty
+from pycontainer.kernel import namespaces, pidfd, syscalls
+from pycontainer.launcher import eventlog, execrecords, joining, plan, pty
 from pycontainer.launcher.monitor.loop import Loop
 from pycontainer.launcher.proctree import Tree
 from pycontainer.launcher.protocol import Channel, describe_error
 
-__all__ = ["CHECKPOINTS", "kill", "run", "sweep"]
+__all__ = ["CHECKPOINTS", "kill", "run", "sweep", "warm"]
 
 CHECKPOINTS = (
     "exec.tree.made",
@@ -43,13 +45,39 @@ CHECKPOINTS = (
 )
 """The named steps of an exec in this process, in order."""
 
+_SAMPLE = json.dumps(
+    {
+        "job": "exec",
+        "params": {
+            "id": "0" * 64,
+            "user": "0",
+            "groups": [],
+            "event_attributes": {"name": "sample"},
+            "seccomp_b64": "A" * 6000,
+            "spec": {
+                "process": {
+                    "args": ["/bin/true"],
+                    "cwd": "/",
+                    "env": [f"NAME{number}=value" for number in range(8)],
+                    "noNewPrivileges": True,
+                    "capabilities": {
+                        name: ["CAP_KILL"] * 14 for name in ("bounding", "effective", "permitted")
+                    },
+                },
+                "linux": {"namespaces": [{"type": name} for name in namespaces.FLAGS]},
+            },
+        },
+    }
+)
+"""Like a request as they usually are."""
 _LEAVING_S = 0.002
 _LEAVING_TRIES = 25
 
 
-def run(params: dict[str, Any], fds: list[int], channel: Channel) -> None:
+def run(params: dict[str, Any], fds: list[int], channel: Channel, begun: Callable[[], None]) -> None:
     """Be the parent of one process of a running container. See the module's text for the messages.
 
+    begun: called when the helper may fork the process for the next one.
     params: those of `joining.join`, and exec_id, pid and pid_start of the container's first process,
     container_dir, is_detached, seccomp_b64, record (what is to be written down of it), events_dir and
     event_attributes.
@@ -57,7 +85,7 @@ def run(params: dict[str, Any], fds: list[int], channel: Channel) -> None:
     syscalls.set_name(b"pycontainer-exe")
     try:
         parent = _Parent(params, fds, channel)
-        parent.start()
+        parent.start(begun)
     except BaseException as error:  # the edge of the process: a failed start is the caller's to see
         try:
             channel.send({"error": describe_error(error, "exec")})
@@ -77,6 +105,25 @@ def kill(params: dict[str, Any], _fds: list[int], _report: object) -> dict[str, 
         pidfd.send_signal(process, signal.SIGKILL)
     Tree(fields["cgroup"], fields["id"]).kill()
     return {"killed": True}
+
+
+def warm() -> None:
+    """Go once through what an exec needs, so that its pages are this process's own when it is asked."""
+    request = json.loads(_SAMPLE)
+    params = request["params"]
+    plan.plan_join(params["spec"], params, seccomp=bytes(4096))
+    plan.environment(params["spec"])
+    os.close(os.open("/proc/self/ns/pid", os.O_RDONLY))
+    pidfd.start_time(os.getpid())
+    handle = os.pidfd_open(os.getpid())
+    loop = Loop()
+    loop.add(handle, lambda _: None)
+    loop.remove(handle)
+    os.close(handle)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        Channel(ours).send(request)
+        Channel(theirs).receive()
 
 
 def sweep(params: dict[str, Any], _fds: list[int], _report: object) -> dict[str, Any]:
@@ -104,22 +151,24 @@ class _Parent:
 
     # -- start -----------------------------------------------------------------------------------
 
-    def start(self) -> None:
+    def start(self, begun: Callable[[], None]) -> None:
         """Join, and wait until the program is executed. Raises LaunchError, WrongState and others."""
         init = pidfd.open_checked(self.params["pid"], self.params["pid_start"])
         if init is None:
             raise joining.ended()
         self.tree.make()
+        reached("exec.tree.made")
         try:
-            self._write_record()
-            reached("exec.tree.made")
             self._join(init)
+            reached("exec.process.joined")
+            # While the process sets itself up, the helper forks its next one, and this one writes.
+            begun()
+            self._write_record()
         except BaseException:
             self._forget()
             raise
         finally:
             os.close(init)
-        reached("exec.process.joined")
         self._await_executed()
         reached("exec.process.executed")
         started_ns = time.time_ns()
@@ -195,9 +244,8 @@ class _Parent:
         if "caller" in self.fds and not self.params["is_detached"]:
             self.loop.add(self.fds["caller"], self._see_caller_end)
         self.loop.run_until(lambda: self.joined.report < 0)
-        error = joining.failure(self.params, self.said, has_filter=bool(self.params["seccomp_b64"]))
+        error = joining.failure(self.joined, self.said)
         if error is not None:
-            os.waitpid(self.joined.pid, 0)
             self._forget()
             raise error
 
@@ -210,6 +258,9 @@ class _Parent:
             self.joined = self.joined._replace(report=-1)
 
     def _forget(self) -> None:
+        if self.joined.pid > 0:
+            pidfd.send_signal(self.joined.pidfd, signal.SIGKILL)
+            os.waitpid(self.joined.pid, 0)
         self.tree.kill()
         self._remove_tree()
         self.record.remove()
@@ -224,7 +275,8 @@ class _Parent:
         code, number = self._reap()
         ended_ns = time.time_ns()
         reached("exec.exit.seen")
-        self.record.add({"exit_code": code, "finished_at_ns": ended_ns})
+        if self.params["is_detached"]:  # of the others no record stays
+            self.record.add({"exit_code": code, "finished_at_ns": ended_ns})
         leaves_others = bool(self.tree.members())
         self._send({"event": "exited", "exit_code": code, "signal": number, "leaves_others": leaves_others})
         reached("exec.exit.told")

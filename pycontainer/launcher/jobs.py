@@ -2,7 +2,8 @@
 
 PLAIN jobs take (params, descriptors, report) and return their result; they end when the caller goes.
 LIVING jobs take (params, descriptors, channel, what was made ahead) and decide themselves how long they
-live. PARENTS take (params, descriptors, channel) and live as long as the one process they start.
+live. PARENTS take (params, descriptors, channel) and live as long as the one process they start. JOINING
+take these and begun, which they call when the process for the next one may be forked ahead of its use.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pycontainer.layers import JOBS
 Report = Callable[[dict[str, Any]], None]
 PlainJob = Callable[[dict[str, Any], list[int], Report], dict[str, Any]]
 ParentJob = Callable[[dict[str, Any], list[int], Channel], None]
+JoiningJob = Callable[[dict[str, Any], list[int], Channel, Callable[[], None]], None]
 LivingJob = Callable[[dict[str, Any], list[int], Channel, Ahead], None]
 
 PLAIN: dict[str, PlainJob] = {
@@ -30,5 +32,8 @@ PLAIN: dict[str, PlainJob] = {
     "remove_tree": trees.remove_tree,
     "syncfs": trees.syncfs,
 }
-PARENTS: dict[str, ParentJob] = {"exec": execs.run}
+PARENTS: dict[str, ParentJob] = {**files.PARENTS}
+JOINING: dict[str, JoiningJob] = {"exec": execs.run}
+warm = execs.warm
+"""Makes a process ready that is forked ahead for one of these."""
 LIVING: dict[str, LivingJob] = {"launch": monitor.launch}

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from pycontainer import errors
@@ -35,13 +35,15 @@ _GONE = (errno.ENOMEM, errno.ENOENT, errno.ENODEV, errno.ESRCH)
 
 
 class Joined(NamedTuple):
-    """A process on its way to its program. All three are the taker's; close the descriptors."""
+    """A process on its way to its program. It is the taker's, and so are the descriptors, to close."""
 
     pid: int
     """On the host; a child of this process, which has to reap it soon: the end of the container waits."""
     pidfd: int
     report: int
     """Its end says that the program was executed, or why not: see `read_report`."""
+    steps: tuple[str, ...] = ()
+    """Names of the steps, by which a failure is told."""
 
 
 def join(params: Json, init: int, fds: Mapping[str, int], *, seccomp: bytes = b"") -> Joined:
@@ -55,10 +57,11 @@ def join(params: Json, init: int, fds: Mapping[str, int], *, seccomp: bytes = b"
     sent to. seccomp: the container's filter.
 
     The working directory must exist. Needs a process of one thread; changes nothing of it.
-    Raises WrongState when the container has ended, LaunchError, OSError.
+    Raises WrongState when the container has ended, InvalidInput, LaunchError, OSError.
     """
-    # As launch params may be given, and the child's plan asks for these.
-    params = {**params, "fd_names": tuple(fds)}
+    # All that can be worked out is worked out here: what the clone writes to, is copied for it first.
+    steps = plan.plan_join(params["spec"], {**params, "fd_names": tuple(fds)}, seccomp=seccomp)
+    env = plan.environment(params["spec"])
     born_in = -1
     me = os.pidfd_open(os.getpid())
     reader, report = os.pipe2(os.O_CLOEXEC)
@@ -70,10 +73,10 @@ def join(params: Json, init: int, fds: Mapping[str, int], *, seccomp: bytes = b"
             born_in = os.open(params["cgroup"]["clone_into"], os.O_RDONLY | os.O_DIRECTORY)
             opened.append(born_in)
         context = Context(monitor=me, go=-1, error=report, fds={**fds, "init": init}, cgroups=tasks)
-        has_own_pids = _has_own_pids(params["spec"])
-        pid, pidfd = _clone(init, born_in, has_own_pids)
+        context.env = env
+        pid, pidfd = _clone(init, born_in, _has_own_pids(params["spec"]))
         if pid == 0:
-            _become(params, seccomp, context)
+            _become(steps, context)
     except OSError as error:
         os.close(reader)
         if error.errno in _GONE:
@@ -85,7 +88,7 @@ def join(params: Json, init: int, fds: Mapping[str, int], *, seccomp: bytes = b"
     finally:
         for fd in opened:
             os.close(fd)
-    return Joined(pid, pidfd, reader)
+    return Joined(pid, pidfd, reader, tuple(step.name for step in steps))
 
 
 def _has_own_pids(spec: Json) -> bool:
@@ -112,12 +115,10 @@ def _clone(init: int, born_in: int, has_own_pids: bool) -> tuple[int, int]:
         os.close(home)
 
 
-def _become(params: Json, seccomp: bytes, context: Context) -> NoReturn:
+def _become(steps: Sequence[plan.Step], context: Context) -> NoReturn:
     """In the clone: carry out the plan; its last step executes the program."""
-    index = child.PLANNING
+    index = 0
     try:
-        steps = plan.plan_join(params["spec"], params, seccomp=seccomp)
-        context.env = plan.environment(params["spec"])
         for index, step in enumerate(steps):
             if index == len(steps) - 1:
                 child.say_ready(context.error)
@@ -135,11 +136,11 @@ def read_report(joined: Joined) -> bytes:
     return said
 
 
-def failure(params: Json, said: bytes, *, has_filter: bool) -> errors.PycontainerError | None:
+def failure(joined: Joined, said: bytes) -> errors.PycontainerError | None:
     """What a whole report means: None when the program runs, else the error for whoever asked.
 
     A LaunchError names the step, or the program with exit_code 126 or 127; WrongState says that the
-    container ended meanwhile. has_filter: whether `join` was given one.
+    container ended meanwhile.
     """
     described, failed = child.parse(said)
     if failed is None:
@@ -150,12 +151,7 @@ def failure(params: Json, said: bytes, *, has_filter: bool) -> errors.Pycontaine
             step="process",
             reason="killed",
         )
-    try:
-        # The same steps that the child counted.
-        steps = plan.plan_join(params["spec"], params, seccomp=b"filter" if has_filter else b"")
-    except errors.InvalidInput as error:
-        return error
-    step = steps[failed.step].name if failed.step < len(steps) else "plan"
+    step = joined.steps[failed.step]
     if step == "namespaces" and not failed.errno:
         return ended()
     reason = failed.text or os.strerror(failed.errno)
@@ -163,9 +159,9 @@ def failure(params: Json, said: bytes, *, has_filter: bool) -> errors.Pycontaine
     return errors.LaunchError(message, step=step, reason=reason, exit_code=failed.exit_code)
 
 
-def await_executed(params: Json, joined: Joined, *, has_filter: bool) -> None:
+def await_executed(joined: Joined) -> None:
     """Block until the program runs. Raises what `failure` finds; the process is reaped then."""
-    error = failure(params, read_report(joined), has_filter=has_filter)
+    error = failure(joined, read_report(joined))
     if error is not None:
         os.waitpid(joined.pid, 0)
         raise error

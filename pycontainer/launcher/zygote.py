@@ -5,7 +5,8 @@ once per engine and each request is one fork(2) of it, whose price is that of it
 reads requests from a private socketpair, forks, and hands the child the request's descriptors; the
 first of them is the job's own channel to the caller, so the helper itself answers nothing and cannot
 be a bottleneck. A launch goes to a process forked for it beforehand (launcher.ahead), if there is one;
-the next is forked when the launch tells that its caller has been answered. The helper ends when the
+the next is forked when the launch tells that its caller has been answered. So it is with execs, whose
+next is forked while the last one's process sets itself up. The helper ends when the
 socket closes or the caller's pidfd fires, which also covers a caller whose forked children still hold a
 copy of the socket.
 
@@ -22,6 +23,7 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from pycontainer import checkpoints
@@ -32,6 +34,7 @@ from pycontainer.launcher.heap import fill_holes
 from pycontainer.launcher.protocol import Channel, describe_error
 
 _LAUNCH = b'{"job":"launch",'
+_EXEC = b'{"job":"exec",'
 _MAX_PASSED = 128 << 10  # fits the buffer of the socket: a spare that was stopped must not stop the helper
 
 
@@ -75,6 +78,10 @@ class _Helper:
         """To the process that waits for the next launch."""
         self._launching: Channel | None = None
         """To the last launch, which will tell what it was like."""
+        self._exec_spare: Channel | None = None
+        """To the process that waits for the next exec."""
+        self._joining: Channel | None = None
+        """To the last exec, which closes it when there may be another."""
 
     def serve(self) -> None:
         """Serve requests until the caller has gone."""
@@ -82,12 +89,14 @@ class _Helper:
         poller.register(self._control, select.POLLIN)
         poller.register(self._caller, select.POLLIN)
         while True:
-            if self._launching is not None:
-                poller.register(self._launching, select.POLLIN)
+            launching, joining = self._launching, self._joining
+            for channel in (launching, joining):
+                if channel is not None:
+                    poller.register(channel, select.POLLIN)
             ready = {fd for fd, _ in poller.poll()}
-            launching = self._launching
-            if launching is not None:
-                poller.unregister(launching)
+            for channel in (launching, joining):
+                if channel is not None:
+                    poller.unregister(channel)
             if self._caller in ready or (self._control.fileno() in ready and not self._control.fill()):
                 return
             while (body := self._control.take_body()) is not None:
@@ -97,12 +106,17 @@ class _Helper:
                     os.close(fd)
             if launching is not None and launching is self._launching and launching.fileno() in ready:
                 self._follow(launching)
+            if joining is not None and joining is self._joining and joining.fileno() in ready:
+                self._follow_exec(joining)
 
     def _hand_over(self, body: bytes, fds: list[int]) -> None:
+        if body.startswith(_EXEC):
+            self._hand_over_exec(body, fds)
+            return
         if not body.startswith(_LAUNCH):
             if os.fork() == 0:
                 self._leave()
-                _run(json.loads(body), fds, None)
+                _run(json.loads(body), fds)
             return
         if self._launching is not None:
             self._launching.close()
@@ -136,10 +150,40 @@ class _Helper:
             _be_spare(theirs, like)
         theirs.close()
 
+    def _hand_over_exec(self, body: bytes, fds: list[int]) -> None:
+        if self._joining is not None:
+            self._joining.close()
+        self._joining, self._exec_spare = self._exec_spare, None
+        if self._joining is not None:
+            try:
+                if len(body) <= _MAX_PASSED:
+                    self._joining.send_body(body, fds)
+                    return
+            except OSError:
+                pass  # it was killed, and nothing has been begun
+            self._joining.close()
+        self._joining, theirs = _pair()
+        if os.fork() == 0:
+            self._leave()
+            _run(json.loads(body), fds, begun=theirs.close)
+        theirs.close()
+
+    def _follow_exec(self, joining: Channel) -> None:
+        """Fork the process for the next exec, as the last one has let go of its channel."""
+        self._joining = None
+        joining.close()
+        if self._exec_spare is not None:
+            return
+        self._exec_spare, theirs = _pair()
+        if os.fork() == 0:
+            self._leave()
+            _be_exec_spare(theirs)
+        theirs.close()
+
     def _leave(self) -> None:
         """In a child: let go of what is the helper's."""
         os.close(self._caller)
-        for channel in (self._control, self._spare, self._launching):
+        for channel in (self._control, self._spare, self._launching, self._exec_spare, self._joining):
             if channel is not None:
                 channel.close()
 
@@ -162,7 +206,24 @@ def _be_spare(channel: Channel, like: bytes) -> None:
         os._exit(0)
 
 
-def _run(request: dict[str, Any], fds: list[int], ahead: Ahead | None) -> None:
+def _be_exec_spare(channel: Channel) -> None:
+    """Wait for an exec; never returns."""
+    try:
+        syscalls.set_name(b"pycontainer-nxt")
+        jobs.warm()
+        request = channel.receive()
+        if request is not None:
+            _run(request, channel.take_fds(), begun=channel.close)
+    finally:
+        os._exit(0)
+
+
+def _run(
+    request: dict[str, Any],
+    fds: list[int],
+    ahead: Ahead | None = None,
+    begun: Callable[[], None] | None = None,
+) -> None:
     """Be the job; never returns."""
     status = 1
     try:
@@ -172,6 +233,8 @@ def _run(request: dict[str, Any], fds: list[int], ahead: Ahead | None) -> None:
         name = request["job"]
         if ahead is not None:
             jobs.LIVING[name](request["params"], fds[1:], channel, ahead)
+        elif begun is not None:
+            jobs.JOINING[name](request["params"], fds[1:], channel, begun)
         elif name in jobs.PARENTS:
             jobs.PARENTS[name](request["params"], fds[1:], channel)
         else:

@@ -7,7 +7,6 @@ descriptors (CVE-2016-9962).
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 
@@ -71,22 +70,18 @@ def use_null(context: Context, streams: tuple[int, ...]) -> None:
 
 
 def _open_null(context: Context) -> int:
+    # Whatever the container put there instead, it could open itself: this process is in its cgroups.
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NOCTTY | os.O_NONBLOCK
     rules = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_SYMLINKS
     try:
-        fd = syscalls.openat2(context.root, b"/dev/null", os.O_PATH | os.O_NOFOLLOW, rules)
-        found = os.fstat(fd)
-        os.close(fd)
-        if stat.S_ISCHR(found.st_mode) and found.st_rdev == _NULL:
-            # Opened for use only now that it is known: opening another device could have effects.
-            fd = syscalls.openat2(context.root, b"/dev/null", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK, rules)
-            if os.fstat(fd).st_rdev == _NULL:
-                os.set_blocking(fd, True)
-                return fd
-            os.close(fd)
+        fd = syscalls.openat2(context.root, b"/dev/null", flags, rules)
     except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES):
-            raise
-    raise Refused("/dev/null of the container is not the null device; give the process streams of its own")
+        raise Refused(f"/dev/null of the container: {error.strerror}; give all three streams") from None
+    found = os.fstat(fd)
+    if not stat.S_ISCHR(found.st_mode) or found.st_rdev != _NULL:
+        raise Refused("/dev/null of the container is not the null device; give all three streams")
+    os.set_blocking(fd, True)
+    return fd
 
 
 def enter_directory(context: Context, path: bytes) -> None:
