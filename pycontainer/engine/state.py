@@ -53,6 +53,11 @@ class Observed:
     """What pauses it, while it runs; see launcher.freezer."""
     is_lost: bool = False
     """Its monitor was killed: what it would have tidied up is still there."""
+    restart: str = ""
+    """Name of the restart policy that its monitor carries out, if that may start it again."""
+    restart_count: int = 0
+    health: str | None = None
+    """"starting", "healthy" or "unhealthy"; None without a health check, or before the first start."""
 
 
 def observe(directory: Path | int) -> Observed:
@@ -60,7 +65,8 @@ def observe(directory: Path | int) -> Observed:
     fields = _read(directory)
     if fields is None:
         return Observed()
-    if fields["state"] == "exited" and fields.get("error") and not fields.get("is_lost"):
+    has_run = bool(fields.get("is_lost") or fields.get("restart_count"))
+    if fields["state"] == "exited" and fields.get("error") and not has_run:
         # It never ran; like Docker it stays "created", with the code of the failed start.
         return Observed(exit_code=fields.get("exit_code"), error=fields.get("error", ""))
     if fields["state"] == "exited":
@@ -72,6 +78,8 @@ def observe(directory: Path | int) -> Observed:
             started_at=_moment(fields, "started_at_ns"),
             finished_at=_moment(fields, "finished_at_ns"),
             usage=usage_of(fields),
+            restart_count=fields.get("restart_count", 0),
+            health=fields.get("health"),
         )
     monitor = _open_monitor(fields)
     if monitor is None:
@@ -80,12 +88,30 @@ def observe(directory: Path | int) -> Observed:
     os.close(monitor)
     if fields["state"] == "created":
         return Observed()
+    live: dict[str, Any] = {
+        "started_at": _moment(fields, "started_at_ns"),
+        "restart": fields.get("restart", ""),
+        "restart_count": fields.get("restart_count", 0),
+        "health": fields.get("health"),
+    }
+    if fields["state"] == "restarting":
+        return Observed(
+            state=State.RESTARTING,
+            exit_code=fields["exit_code"],
+            oom_killed=bool(fields.get("oom_killed")),
+            finished_at=_moment(fields, "finished_at_ns"),
+            usage=usage_of(fields),
+            **live,
+        )
     return Observed(
         state=State.PAUSED if freezer.is_frozen(fields.get("freeze")) else State.RUNNING,
         pid=fields["pid"],
         pid_start=fields["pid_start"],
-        started_at=_moment(fields, "started_at_ns"),
         freeze=fields.get("freeze"),
+        # Of the run before, if its policy has started it again.
+        exit_code=fields.get("exit_code"),
+        finished_at=_moment(fields, "finished_at_ns"),
+        **live,
     )
 
 
@@ -223,12 +249,17 @@ def _ended_meanwhile(directory: Path | int, fields: dict[str, Any]) -> Observed:
         return observe(directory)
     if "started_at_ns" not in fields:
         return Observed(is_lost=True)
+    # Between two runs nothing of it was killed: its last end is how it ended.
+    was_between = fields["state"] == "restarting"
     return Observed(
         state=State.EXITED,
-        exit_code=_KILLED,
+        exit_code=fields["exit_code"] if was_between else _KILLED,
         error="its monitor was killed, or the host went down",
         started_at=_moment(fields, "started_at_ns"),
+        finished_at=_moment(fields, "finished_at_ns") if was_between else None,
         is_lost=True,
+        restart_count=fields.get("restart_count", 0),
+        health=fields.get("health"),
     )
 
 

@@ -21,7 +21,7 @@ from pycontainer.engine.events import emit_container
 from pycontainer.engine.state import Observed, await_end, await_start, monitor_of, observe
 from pycontainer.errors import DeadlineExceeded, InvalidOption, NotFound, WrongState
 from pycontainer.kernel import inotify, pidfd
-from pycontainer.launcher import freezer
+from pycontainer.launcher import ask, freezer
 from pycontainer.options import parse_run_options
 
 if TYPE_CHECKING:
@@ -62,6 +62,8 @@ def start(container: Container) -> None:
     """
     observed = container._observed
     runtime.after("start", str(observed.state))
+    if observed.state is runtime.State.RESTARTING and _hurried(container):
+        return
     if observed.is_lost:
         container._engine.sweep_cgroups()
     options, config = container._options, container.image.config
@@ -72,6 +74,24 @@ def start(container: Container) -> None:
     else:
         container._job.close()
         container._job = job
+
+
+def _hurried(container: Container) -> bool:
+    """Have a container that waits to be started again started now; False when it has ended for good."""
+    directory = container._directory
+
+    def is_over() -> Observed | None:
+        now = observe(directory)
+        return None if now.state is runtime.State.RESTARTING else now
+
+    try:
+        ask(str(directory), {"op": "hurry"})
+    except WrongState:
+        return False
+    found = _await_change(
+        directory, is_over, launching.LAUNCH_TIMEOUT_S, "was not started", lambda: monitor_of(directory)
+    )
+    return is_live(found)
 
 
 def restart(container: Container, timeout_s: float | None) -> None:
@@ -98,6 +118,7 @@ def stop(container: Container, timeout_s: float | None) -> bool:
     observed = container._observed
     if not is_live(observed):
         return False
+    observed = _halted(container, observed)
     options = container._options
     chosen = options.stop_timeout if timeout_s is None else timeout_s
     limit_s = _STOP_TIMEOUT_S if chosen is None else chosen
@@ -117,23 +138,38 @@ def stop(container: Container, timeout_s: float | None) -> bool:
 def kill(container: Container, number: int) -> None:
     """Send the first process a signal. Raises WrongState.
 
-    As with Docker, the signals that end a paused container let it go on to do so; others reach it when it
-    is unpaused.
+    As with Docker, the signals that end a container let a paused one go on to do so, and keep it from being
+    started again by its policy; others reach a paused one when it is unpaused.
     """
     observed = container._observed
     runtime.after("kill", str(observed.state))
+    is_end = number in (signals.SIGKILL, runtime.stop_signal(container._options, container.image.config))
+    if is_end:
+        observed = _halted(container, observed)
     _send(container, observed, number)
-    if observed.state is runtime.State.PAUSED:
-        if number in (signals.SIGKILL, runtime.stop_signal(container._options, container.image.config)):
-            freezer.thaw(observed.freeze)
+    if is_end and observed.freeze is not None:
+        freezer.thaw(observed.freeze)
 
 
 def end(container: Container, observed: Observed) -> None:
     """Kill a container that is live, for its removal, and wait until it has ended."""
+    observed = _halted(container, observed)
     if observed.pid is not None:
         _send(container, observed, signals.SIGKILL)
         freezer.thaw(observed.freeze)
     _await_end(container, _KILL_TIMEOUT_S)
+
+
+def _halted(container: Container, observed: Observed) -> Observed:
+    """See to it that this run is the last, whatever the restart policy says, before any signal is sent."""
+    if observed.restart in ("", "no") and observed.state is not runtime.State.RESTARTING:
+        return observed
+    try:
+        ask(str(container._directory), {"op": "halt"})
+    except WrongState:
+        return observed  # it has just ended, and its monitor with it
+    # A new run may have begun before the monitor heard of it.
+    return container._observed
 
 
 def _send(container: Container, observed: Observed, number: int) -> None:
@@ -233,10 +269,9 @@ def _await_removal(directory: Path, timeout_s: float | None) -> Observed:
 
     def is_gone() -> Observed | None:
         nonlocal last
-        try:
-            last = observe(directory)
-        except (FileNotFoundError, NotADirectoryError):
-            return last
+        now = observe(directory)
+        if now.exit_code is not None:
+            last = now  # what is being removed tells less and less
         return None if directory.is_dir() else last
 
     return _await_change(directory, is_gone, timeout_s, "was not removed", lambda: None)

@@ -9,7 +9,7 @@ from pycontainer.engine import launching, steering
 from pycontainer.engine.events import emit_container
 from pycontainer.errors import InvalidOption, PycontainerError, WrongState
 from pycontainer.launcher import ask
-from pycontainer.options import OPTIONS, RunOptions, dump_run_options, parse_run_options
+from pycontainer.options import OPTIONS, RestartPolicy, RunOptions, dump_run_options, parse_run_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,12 +36,13 @@ def update(container: Container, given: Mapping[str, Any]) -> None:
         # As at create: what cannot be is refused before anything is changed.
         old = launching.spec_of(engine, container.id, before, config)
         new = launching.spec_of(engine, container.id, after, config)
-        is_told = steering.is_live(container._observed) and _tell(container, old, new, after)
+        policy = _policy(after) if before.restart != after.restart else None
+        is_told = steering.is_live(container._observed) and _tell(container, old, new, policy)
         try:
             engine.store.state.containers.set_options(container.id, dump_run_options(after))
         except BaseException as error:
             if is_told:
-                _take_back(container, new, old, before, error)
+                _take_back(container, new, old, None if policy is None else _policy(before), error)
             raise
     emit_container(engine, "update", container._current)
 
@@ -69,7 +70,7 @@ def _merged(container: Container, before: RunOptions, given: Mapping[str, Any]) 
     return parse_run_options(**merged)
 
 
-def _tell(container: Container, old: model.Spec, new: model.Spec, options: RunOptions) -> bool:
+def _tell(container: Container, old: model.Spec, new: model.Spec, policy: dict[str, Any] | None) -> bool:
     """Have the monitor do it; False when the container has ended since. Raises KernelError."""
     host = container._engine.host
     assert new.linux is not None
@@ -80,7 +81,7 @@ def _tell(container: Container, old: model.Spec, new: model.Spec, options: RunOp
             _resources(old), _resources(new), new.linux.cgroups_path, host.cgroups
         ),
         "cgroup": dict(runtime.plan_cgroups(new, host)),
-        **_policy(options),
+        "restart": policy,
     }
     try:
         ask(str(container._directory), request, timeout_s=_ASK_S)
@@ -90,10 +91,8 @@ def _tell(container: Container, old: model.Spec, new: model.Spec, options: RunOp
 
 
 def _policy(options: RunOptions) -> dict[str, Any]:
-    policy = options.restart
-    if policy is None:
-        return {"restart": {"name": "no", "max_retries": 0}}
-    return {"restart": {"name": policy.name, "max_retries": policy.max_retries}}
+    policy = options.restart or RestartPolicy()
+    return {"name": policy.name, "max_retries": policy.max_retries}
 
 
 def _resources(spec: model.Spec) -> dict[str, Any]:
@@ -103,9 +102,13 @@ def _resources(spec: model.Spec) -> dict[str, Any]:
 
 
 def _take_back(
-    container: Container, new: model.Spec, old: model.Spec, before: RunOptions, error: BaseException
+    container: Container,
+    new: model.Spec,
+    old: model.Spec,
+    policy: dict[str, Any] | None,
+    error: BaseException,
 ) -> None:
     try:
-        _tell(container, new, old, before)
+        _tell(container, new, old, policy)
     except (PycontainerError, OSError) as problem:
         error.add_note(f"and the container keeps the new limits until it ends: {problem}")

@@ -98,7 +98,8 @@ class Within(Wait):
         yield from self.part.leaves()
 
     def __str__(self) -> str:
-        return f"{self.part} within {self.timeout_s:g} s"
+        part = f"({self.part})" if isinstance(self.part, _Several) else str(self.part)
+        return f"{part} within {self.timeout_s:g} s"
 
 
 @attrs.frozen(kw_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import pytest
 
 import pycontainer as pc
 from pycontainer import errors
+from pycontainer.engine import steering
 from pycontainer.runtime import cgroups
 
 pytestmark = pytest.mark.needs("root", "overlay")
@@ -196,10 +196,10 @@ def test_an_owned_container_that_was_restarted_ends_with_its_process(
     ran = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
     )
-    box = pc.Container.get(ran.stdout.strip(), engine=engine)
-    box.wait(timeout=20)
-    assert box.state == "exited"
-    box.remove()
+    directory = engine.store.container_dir(ran.stdout.strip())
+    if directory.exists():
+        steering.await_condition(directory, "removed", 20, removes_itself=True)
+    assert pc.Container.list(all=True, engine=engine) == []
 
 
 def test_wait_for_the_next_exit_outlasts_the_last_one(engine: pc.Engine, busybox: pc.Image) -> None:
@@ -338,32 +338,27 @@ def test_an_update_of_a_stopped_container_holds_from_its_next_start(
 # -- many callers
 
 
-def _start_from_a_process(root: str, key: str, outcomes: multiprocessing.Queue[str]) -> None:
-    with pc.Engine(root) as engine:
-        box = pc.Container.get(key, engine=engine)
-        try:
-            box.start()
-        except errors.WrongState as problem:
-            outcomes.put(problem.state)
-        else:
-            outcomes.put("started")
+_STARTING = """
+import sys, pycontainer as pc
+with pc.Engine(sys.argv[1]) as engine:
+    box = pc.Container.get(sys.argv[2], engine=engine)
+    sys.stdin.read()
+    try:
+        box.start()
+    except pc.errors.WrongState as problem:
+        print(problem.state)
+    else:
+        print("started")
+"""
 
 
 def test_of_many_processes_that_start_a_container_one_does(engine: pc.Engine, busybox: pc.Image) -> None:
     box = pc.Container.create(busybox, FOREVER, engine=engine)
-    context = multiprocessing.get_context("spawn")
-    outcomes: multiprocessing.Queue[str] = context.Queue()
+    command = [sys.executable, "-c", _STARTING, str(engine.root), box.id]
     processes = [
-        context.Process(target=_start_from_a_process, args=(str(engine.root), box.id, outcomes))
-        for _ in range(3)
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)
     ]
-    for process in processes:
-        process.start()
-    told = sorted(outcomes.get(timeout=60) for _ in processes)
-    for process in processes:
-        process.join(60)
-    outcomes.close()
-    outcomes.join_thread()
+    told = sorted(process.communicate("go", timeout=60)[0].strip() for process in processes)
     assert told == ["running", "running", "started"]
     box.remove(force=True)
 

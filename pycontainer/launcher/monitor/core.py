@@ -8,10 +8,12 @@ import time
 from typing import Any
 
 from pycontainer.kernel import pidfd
-from pycontainer.launcher import eventlog, status
+from pycontainer.launcher import eventlog, freezer, status
 from pycontainer.launcher.ahead import Ahead
 from pycontainer.launcher.monitor.control import Control
+from pycontainer.launcher.monitor.health import Health
 from pycontainer.launcher.monitor.loop import Loop
+from pycontainer.launcher.monitor.oom import OomWatch, has_limit
 from pycontainer.launcher.monitor.restarting import Policy
 from pycontainer.launcher.monitor.streams import Streams
 from pycontainer.launcher.protocol import Channel
@@ -50,6 +52,9 @@ class Monitor:
         self.removes_files = bool(params.get("auto_remove"))
         restart = params.get("restart")
         self.policy = Policy(restart) if restart else None
+        health = params.get("health")
+        self.health = Health(self, health) if health else None
+        self.oom = OomWatch(self) if has_limit(params) else None
         self.is_halted = False
         """Whether somebody has stopped the container, so that it is not started again."""
         self.is_between = False
@@ -60,6 +65,10 @@ class Monitor:
         """Serve until the first process has ended."""
         if self.policy is not None:
             self.control.open()  # at once: a stop has to be heard before the end it makes
+        if self.health is not None:
+            self.health.begin()
+        if self.oom is not None:
+            self.oom.has_told = False
         self.loop.add(self.pidfd, self._see_end)
         settled = self.loop.at(time.monotonic() + _SETTLED_S, self._settle)
         self.loop.run_until(lambda: self.has_ended)
@@ -73,6 +82,8 @@ class Monitor:
         """Its start is over: nothing that is done for the next one, or for later, delays it."""
         self.ahead.tell()
         self.control.open()
+        if self.oom is not None:
+            self.oom.open()
 
     def kill(self) -> None:
         """End the container's first process, and the container with it, for good."""
@@ -82,6 +93,8 @@ class Monitor:
     def _kill_process(self) -> None:
         if self.pidfd >= 0:
             pidfd.send_signal(self.pidfd, signal.SIGKILL)
+            # With version 1 a frozen process dies of it only when it is thawed.
+            freezer.thaw(self.cgroup.get("freeze"))
 
     # -- between two runs ------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ def _update(monitor: Monitor, client: Client, request: dict[str, Any]) -> dict[s
     of it; raises KernelError when not.
     """
     changes, plan = request.get("changes"), request.get("cgroup")
-    if changes and monitor.cgroup:
+    if changes and monitor.cgroup and not monitor.is_between:
         limits.change(monitor.cgroup, changes)
     if plan:
         # What was made for limits that are no more stays until the end, and is ours to remove then.
