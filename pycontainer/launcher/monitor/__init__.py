@@ -15,7 +15,8 @@ caller and helper; its channel is closed once it has started.
 
 `core` is the state of the one container and what all of it is used for; `starting`, `ending` and `control`
 are the parts of its life, as functions of that state; `streams` is its output. With a restart policy the
-end of a run may be the beginning of another one (`restarting`).
+end of a run may be the beginning of another one (`restarting`); `health` and `oom` look after a container
+that asks for it. What only some containers have is made for them alone: the others pay nothing.
 """
 
 from __future__ import annotations
@@ -44,6 +45,9 @@ CHECKPOINTS = (
     "restart.wait.begun",
     "restart.wait.over",
     "restart.run.begun",
+    "health.check.begun",
+    "health.result.written",
+    "detach.monitor.told",
 )
 """The named steps of a container's life in this process, in order."""
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pycontainer import errors
-from pycontainer.launcher.monitor import limits, restarting, streams
+from pycontainer.launcher.monitor import limits, owning, restarting, streams
 from pycontainer.launcher.protocol import Channel, describe_error
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _ping(monitor: Monitor, client: Client, request: dict[str, Any]) -> dict[str
     return {"id": monitor.params["id"], "monitor_pid": os.getpid()}
 
 
-OPS: Mapping[str, Handler] = {"ping": _ping, **limits.OPS, **restarting.OPS, **streams.OPS}
+OPS: Mapping[str, Handler] = {"ping": _ping, **limits.OPS, **owning.OPS, **restarting.OPS, **streams.OPS}
 """What can be asked for, by the request's "op"."""
 
 

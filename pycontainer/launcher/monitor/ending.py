@@ -61,6 +61,10 @@ def _record_end(monitor: Monitor) -> int:
     if not monitor.has_own_pids:
         # No kernel does it for us: what the program left running would hold its output for ever.
         cgroup.kill_all(monitor.cgroup)
+    if monitor.health is not None:
+        monitor.health.end()
+    if monitor.oom is not None:
+        monitor.oom.close()
     monitor.streams.drain()
     monitor.streams.close()
     figures = cgroup.read(monitor.cgroup)
@@ -92,6 +96,8 @@ def _record_end(monitor: Monitor) -> int:
 def _report_end(monitor: Monitor, code: int) -> None:
     ended_ns = monitor.fields["finished_at_ns"]
     ran_s = max(0, ended_ns - monitor.fields["started_at_ns"]) // 10**9
+    if monitor.fields["oom_killed"] and not (monitor.oom is not None and monitor.oom.has_told):
+        monitor.events.report("oom", time_ns=ended_ns)
     monitor.events.report("die", {"exitCode": str(code), "execDuration": str(ran_s)}, time_ns=ended_ns)
 
 

@@ -18,7 +18,7 @@ from pycontainer.launcher.steps.context import Context
 if TYPE_CHECKING:
     from pycontainer.launcher.monitor.core import Monitor
 
-__all__ = ["start", "take_over"]
+__all__ = ["seccomp_of", "start", "take_over"]
 
 _MAX_REPORT = 4096
 _LOCK_PAUSE_S = 0.002
@@ -88,11 +88,14 @@ def _prepare_running(monitor: Monitor) -> None:
     )
     if monitor.policy is not None:
         monitor.fields.update(restart=monitor.policy.name, restart_count=monitor.policy.count)
+    if monitor.health is not None:
+        monitor.health.reset()
     status.prepare(monitor.directory, monitor.fields)
     monitor.events.prepare()
 
 
-def _seccomp(monitor: Monitor) -> bytes:
+def seccomp_of(monitor: Monitor) -> bytes:
+    """The container's filter, b"" without one. Raises LaunchError."""
     if "seccomp" in monitor.fds:
         # The descriptor is shared with other launches, and its offset with it.
         program = os.pread(monitor.fds["seccomp"], os.fstat(monitor.fds["seccomp"]).st_size, 0)
@@ -114,7 +117,7 @@ def _clone(monitor: Monitor, outline: plan.Outline) -> int:
     go, self_go = os.pipe2(os.O_CLOEXEC)
     trees = _shared(monitor, outline, given)
     surroundings.open_namespaces(outline, given)
-    seccomp = _seccomp(monitor)
+    seccomp = seccomp_of(monitor)
     tasks = cgroup.open_tasks(monitor.cgroup)
     born_in = -1
     if monitor.cgroup.get("clone_into"):
