@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, TypeAlias, Unpack, final
 
 from pycontainer import runtime
-from pycontainer.engine import execs, launching, steering, updating, views
+from pycontainer.engine import execs, launching, logdrivers, steering, updating, views
 from pycontainer.engine.engine import Engine, current_engine, engine_on
 from pycontainer.engine.images import Image, resolve_image
 from pycontainer.engine.logs import Logs
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pycontainer.engine.copying import Copied
     from pycontainer.engine.execs import Exec
     from pycontainer.engine.filters import FilterValues
+    from pycontainer.engine.moments import Moment
     from pycontainer.engine.paths import ContainerPath
     from pycontainer.engine.waits import Wait
     from pycontainer.launcher import Job
@@ -268,7 +269,7 @@ class Container(Observable):
             name=self.name,
             directory=self._directory,
             helper=self._engine.helper,
-            start_command=lambda command: getattr(self, "popen")(command),  # noqa: B009
+            start_command=lambda command: self.popen(command, stdout=DEVNULL, stderr=DEVNULL),
             logs=self.logs,
         )
         await_ready(subject, strategy, None if timeout is None else parse_seconds(timeout))
@@ -363,13 +364,19 @@ class Container(Observable):
         stdout: bool = True,
         stderr: bool = True,
         tail: int | None = None,
-        since: datetime | float | None = None,
-        until: datetime | float | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
         timeout_s: float | None = None,
     ) -> Logs:
-        """Its output: iterate over tagged lines, or call `.text()` or `.read()`. See Logs."""
+        """Its output: iterate over tagged lines, or call `.text()` or `.read()`. See Logs.
+
+        Raises NotFound when its log driver keeps nothing here.
+        """
+        path, form = logdrivers.readable_log(self._directory, self.id, self._options)
         return Logs(
-            directory=self._directory,
+            directory=path.parent,
+            name=path.name,
+            form=form,
             monitor=lambda: monitor_of(self._directory),
             follow=follow,
             stdout=stdout,
@@ -516,6 +523,29 @@ class Container(Observable):
     def get_exec(self, key: str) -> Exec:
         """The further process with this id, or unique beginning of one. Raises NotFound, InvalidOption."""
         return execs.find(self._engine, self._known, key)
+
+    def commit(
+        self,
+        name: str | None = None,
+        *,
+        author: str = "",
+        message: str = "",
+        changes: Sequence[str] = (),
+        pause: bool = True,
+        timeout: float | str | timedelta | None = None,
+    ) -> Image:
+        """Make an image of its image and what it changed, configured as it was run.
+
+        name: as "app:1". changes: Dockerfile instructions (CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK,
+        LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME, WORKDIR). pause: stop it meanwhile, so that the image is of
+        one moment. timeout: seconds. What is mounted in it is not part of it.
+        Raises: BadReference, InvalidInput, KernelError, DeadlineExceeded.
+        """
+        from pycontainer.engine import committing
+
+        return committing.commit(
+            self, name, author=author, message=message, changes=changes, pause=pause, timeout=timeout
+        )
 
     # -- ownership -------------------------------------------------------------------------------
 

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import attrs
 
 from pycontainer.engine.events import emit_container
-from pycontainer.engine.files import left, run_job, until
+from pycontainer.engine.files import await_event, run_job, until
 from pycontainer.engine.paths import ContainerPath
-from pycontainer.errors import Conflict, DeadlineExceeded, InvalidInput, KernelError, NotFound
+from pycontainer.errors import Conflict, InvalidInput, KernelError, NotFound
 from pycontainer.options import parse_seconds
 
 if TYPE_CHECKING:
@@ -269,23 +269,15 @@ def _pipe() -> tuple[int, int]:
     return reader, writer
 
 
-def _await(fd: int, event: int, deadline: float | None) -> None:
-    poller = select.poll()
-    poller.register(fd, event)
-    rest = left(deadline)
-    if not poller.poll(None if rest is None else rest * 1000):
-        raise DeadlineExceeded("the copy took longer than it was given")
-
-
 def _write(fd: int, data: bytes, deadline: float | None) -> None:
     os.set_blocking(fd, False)
     view = memoryview(data)
     while view:
-        _await(fd, select.POLLOUT, deadline)
+        await_event(fd, select.POLLOUT, deadline)
         with suppress(BlockingIOError):
             view = view[os.write(fd, view) :]
 
 
 def _read(fd: int, deadline: float | None) -> bytes:
-    _await(fd, select.POLLIN, deadline)
+    await_event(fd, select.POLLIN, deadline)
     return os.read(fd, _CHUNK)

@@ -97,10 +97,12 @@ class Engine:
         with self._lock:
             self._check_open()
             if self._store is None:
+                from pycontainer.engine.thawing import thaw_abandoned
                 from pycontainer.store import Store
 
                 self._store = Store(self.config.root, self.helper)
                 self.sweep_cgroups()
+                thaw_abandoned(self._store.container_dir(""))
             return self._store
 
     @property

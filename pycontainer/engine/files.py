@@ -8,6 +8,7 @@ writable layer at a time are one too many.
 from __future__ import annotations
 
 import os
+import select
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from pycontainer.engine.containers import Container
     from pycontainer.launcher import Job
 
-__all__ = ["layers_of", "left", "run_job", "until"]
+__all__ = ["await_event", "layers_of", "left", "run_job", "until"]
 
 _SETTLING_S = 0.5
 _MAX_TURNS = 40
@@ -132,3 +133,12 @@ def _await_settled(container: Container, deadline: float | None) -> None:
         raise DeadlineExceeded(f"container {container.name} neither runs nor rests in time")
     with suppress(DeadlineExceeded, FileNotFoundError):
         await_end(container._directory, _SETTLING_S)
+
+
+def await_event(fd: int, event: int, deadline: float | None) -> None:
+    """Wait for one of poll(2)'s events. Raises: DeadlineExceeded."""
+    poller = select.poll()
+    poller.register(fd, event)
+    rest = left(deadline)
+    if not poller.poll(None if rest is None else rest * 1000):
+        raise DeadlineExceeded("it took longer than it was given")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pycontainer.image.archivewriter import NamedImage, write_docker_archive, write_oci_archive
     from pycontainer.image.blobs import BlobSink, BlobSource, BlobStore, Ingest
     from pycontainer.image.events import Action, OnEvent, Progress
+    from pycontainer.image.layerwriter import LayerWriter, WrittenLayer
     from pycontainer.image.layout import Layout
     from pycontainer.image.mutate import (
         File,
@@ -38,12 +39,14 @@ __all__ = [
     "Files",
     "ImageView",
     "Ingest",
+    "LayerWriter",
     "Layout",
     "NamedImage",
     "OnEvent",
     "Problem",
     "Progress",
     "Symlink",
+    "WrittenLayer",
     "assemble",
     "copy_blob",
     "from_directory",
@@ -61,6 +64,7 @@ _MODULES = {
     "archivewriter": ("NamedImage", "write_docker_archive", "write_oci_archive"),
     "blobs": ("BlobSink", "BlobSource", "BlobStore", "Ingest"),
     "events": ("Action", "OnEvent", "Progress"),
+    "layerwriter": ("LayerWriter", "WrittenLayer"),
     "layout": ("Layout",),
     "mutate": (
         "File",

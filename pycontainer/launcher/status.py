@@ -25,6 +25,9 @@ LIVE = ("running", "restarting")
 LOCK = ".monitor"
 """Beside it, the file on which a monitor holds a lock from before it makes anything until it ends."""
 
+COMMITTING = ".committing"
+"""Beside it while a commit has frozen the container, locked by the commit's process."""
+
 _NEW = ".status.json.new"
 _ROOM = 4096
 _encode = json.JSONEncoder(separators=(",", ":")).encode

@@ -23,8 +23,8 @@ from pycontainer.layers.tarwriter import TarWriter
 __all__ = ["Differ", "HashedOutput"]
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# Nonblocking: a FIFO swapped in must not stop this process.
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_FOUND = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_CLOEXEC
 _WHITEOUT = b".wh."
 _OPAQUE = b".wh..wh..opq"
 _PREFIXES = (b"trusted.overlay.", b"user.overlay.")
@@ -73,11 +73,12 @@ class HashedOutput:
 
 
 class _Extents:
-    """The data of a file's extents, one after another."""
+    """The data of a file's extents, one after another; of a live one zeros for what is no longer there."""
 
-    def __init__(self, fd: int, extents: list[tuple[int, int]]) -> None:
+    def __init__(self, fd: int, extents: list[tuple[int, int]], *, is_live: bool = False) -> None:
         self._fd = fd
         self._extents = extents[::-1]
+        self._is_live = is_live
 
     def read(self, size: int) -> bytes:
         """At most `size` bytes of the next extent."""
@@ -85,18 +86,25 @@ class _Extents:
             return b""
         offset, length = self._extents.pop()
         data = os.pread(self._fd, min(size, length), offset)
+        if not data and self._is_live:
+            data = bytes(min(size, length))
         if len(data) < length and data:
             self._extents.append((offset + len(data), length - len(data)))
         return data
 
 
 class Differ:
-    """Writes one upper directory as a tar."""
+    """Writes one upper directory as a tar.
 
-    def __init__(self, root: int, writer: TarWriter, limits: Limits) -> None:
+    is_live: others may change it meanwhile. Then what vanishes is left out, and files that become shorter
+    are filled up with zeros.
+    """
+
+    def __init__(self, root: int, writer: TarWriter, limits: Limits, *, is_live: bool = False) -> None:
         self._root = root
         self._writer = writer
         self._limits = limits
+        self._is_live = is_live
         self._links: dict[tuple[int, int], bytes] = {}
 
     def run(self) -> None:
@@ -116,7 +124,7 @@ class Differ:
                     continue
                 base = names.pop()
                 path = above + b"/" + base if above else base
-                if (below := self._add(fd, base, path)) >= 0:
+                if (below := self._added(fd, base, path)) >= 0:
                     stack.append((path, below, self._names(below)))
                     self._check_depth(stack, path)
         except KernelError:
@@ -136,6 +144,15 @@ class Differ:
     def _names(self, fd: int) -> list[bytes]:
         """What is in a directory, last first."""
         return sorted(map(os.fsencode, os.listdir(fd)), reverse=True)
+
+    def _added(self, fd: int, base: bytes, path: bytes) -> int:
+        try:
+            return self._add(fd, base, path)
+        except FileNotFoundError:
+            # All of an entry is known before any of it is written, so nothing is half-said.
+            if not self._is_live:
+                raise
+            return -1
 
     def _add(self, fd: int, base: bytes, path: bytes) -> int:
         """Write one entry; a descriptor if it is a directory to go into, else -1."""
@@ -240,16 +257,21 @@ class Differ:
         return entry
 
     def _add_file(self, directory: int, base: bytes, entry: Entry) -> None:
-        fd = os.open(base, _FILE, dir_fd=directory)
+        # Found before it is opened: opening a device that has taken the file's place would do things.
+        pinned = os.open(base, _FOUND, dir_fd=directory)
         try:
-            found = os.fstat(fd)
+            found = os.fstat(pinned)
             if not stat.S_ISREG(found.st_mode):
                 raise InvalidInput(f"{os.fsdecode(entry.name)}: changed its type while it was read")
+            fd = os.open(b"/proc/self/fd/%d" % pinned, _FILE)
+        finally:
+            os.close(pinned)
+        try:
             entry.size = found.st_size
             if found.st_size - found.st_blocks * 512 >= _SMALLEST_HOLE:
                 entry.sparse = _data_extents(fd, found.st_size)
             extents = [(0, entry.size)] if entry.sparse is None else entry.sparse
-            self._writer.add(entry, _Extents(fd, list(extents)))
+            self._writer.add(entry, _Extents(fd, list(extents), is_live=self._is_live))
         finally:
             os.close(fd)
 

@@ -62,13 +62,14 @@ attempt(lambda: engine.store.collect_garbage())
     "push": ("", "attempt(lambda: pc.Image.get('busybox', engine=engine).push({reference!r}))"),
 }
 
-IN_MONITOR = set(killpoints.names(within="launcher"))
+IN_MONITOR = set(killpoints.names(within="launcher")) - set(killpoints.names("commit"))
 IN_JOBS = set(killpoints.names(within="layers"))
 OF_RUN = {"remove.files.removed"}  # of containers that go by themselves
 TESTED_ELSEWHERE = {
     "unpack.slot.inflated",  # tests/integration/test_layers.py; that process may signal no other
     *killpoints.names("registry"),  # tests/unit/registry_server/test_lifecycle.py
-    *killpoints.names("diff"),  # no verb of the engine diffs layers
+    *killpoints.names("diff"),  # a part of commit
+    *killpoints.names("commit"),  # tests/integration/test_commit.py
 }
 
 STEPS = {
