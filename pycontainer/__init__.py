@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pycontainer.engine import Stats as Stats
     from pycontainer.engine import Usage as Usage
     from pycontainer.engine import disk_usage as disk_usage
+    from pycontainer.engine import info as info
     from pycontainer.engine import prune as prune
     from pycontainer.engine import read_events as events
     from pycontainer.engine import run as run
@@ -65,6 +66,7 @@ _HOMES = {
     "disk_usage": "pycontainer.engine",
     "errors": "pycontainer",
     "events": "pycontainer.engine",
+    "info": "pycontainer.engine",
     "prune": "pycontainer.engine",
     "run": "pycontainer.engine",
     "wait": "pycontainer",
@@ -96,6 +98,7 @@ __all__ = [
     "disk_usage",
     "errors",
     "events",
+    "info",
     "prune",
     "run",
     "wait",

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pycontainer.engine.diskusage import ContainerUsage, DiskUsage, ImageUsage, disk_usage
     from pycontainer.engine.engine import Engine, current_engine
     from pycontainer.engine.eventstream import Event, Events, read_events
+    from pycontainer.engine.hostinfo import info
     from pycontainer.engine.images import HistoryEntry, Image
     from pycontainer.engine.logs import LogLine, Logs
     from pycontainer.engine.processes import ProcessInfo, Top
@@ -41,6 +42,7 @@ __all__ = [
     "Usage",
     "current_engine",
     "disk_usage",
+    "info",
     "prune",
     "read_events",
     "run",
@@ -70,6 +72,7 @@ _HOMES = {
     "Usage": "result",
     "current_engine": "engine",
     "disk_usage": "diskusage",
+    "info": "hostinfo",
     "prune": "pruning",
     "read_events": "eventstream",
     "run": "running",

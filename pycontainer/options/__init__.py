@@ -8,12 +8,13 @@ if TYPE_CHECKING:
     from pycontainer.options.derive import OPTIONS, dump_run_options, parse_run_options, reference_table
     from pycontainer.options.field import OptionInfo
     from pycontainer.options.kinds import shared_with
-    from pycontainer.options.logs import LogOptions
+    from pycontainer.options.logs import LOG_DRIVERS, LogOptions
     from pycontainer.options.policies import HealthOptions, RestartPolicy
     from pycontainer.options.run import RunOptions
     from pycontainer.options.units import parse_cpus, parse_duration, parse_seconds, parse_signal, parse_size
 
 __all__ = [
+    "LOG_DRIVERS",
     "OPTIONS",
     "HealthOptions",
     "LogOptions",
@@ -33,6 +34,7 @@ __all__ = [
 
 _HOME = {
     "HealthOptions": "policies",
+    "LOG_DRIVERS": "logs",
     "LogOptions": "logs",
     "OPTIONS": "derive",
     "OptionInfo": "field",
