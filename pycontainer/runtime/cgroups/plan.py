@@ -330,12 +330,10 @@ def _cpuset_ancestors(layout: CgroupLayout, path: list[str], limits: Mapping[str
     cpu = limits.get("cpu") or {}
     values = {"cpus": layout.all_cpus, "mems": layout.all_nodes}
     for directory in above:
-        for name in values:
-            # Whoever filled it meant it: only a new one is given everything there is above it.
-            found = _filled(directory, name)
-            if not found:
-                writes.append([f"{directory}/cpuset.{name}", values[name], False])
-            values[name] = found or values[name]
+        # Whoever filled it meant it: only a new one is given everything there is above it.
+        if not _filled(directory, "cpus"):
+            writes += [[f"{directory}/cpuset.{name}", value, False] for name, value in values.items()]
+        values = {name: _filled(directory, name) or value for name, value in values.items()}
     for name, value in values.items():
         if not cpu.get(name) and not _filled(leaf, name):
             writes.append([f"{leaf}/cpuset.{name}", value, True])
