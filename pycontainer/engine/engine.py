@@ -97,10 +97,12 @@ class Engine:
         with self._lock:
             self._check_open()
             if self._store is None:
+                from pycontainer.engine.events import tell_repaired
                 from pycontainer.engine.thawing import thaw_abandoned
                 from pycontainer.store import Store
 
                 self._store = Store(self.config.root, self.helper)
+                tell_repaired(self, self._store.repaired)
                 self.sweep_cgroups()
                 thaw_abandoned(self._store.container_dir(""))
             return self._store
@@ -169,7 +171,9 @@ class Engine:
                 found = cgroups.leftovers(f"/pycontainer/{self.store_tag}", layout)
                 cgroups.sweep({name: found[name] for name in found if name == container_id}, (), layout)
             record = self.store.state.containers.get(container_id)
-            if self.store.remove_container(container_id) and record is not None:
+            # A container without an owner that removed itself was told of by its monitor.
+            is_told = not directory.is_dir() and record is not None and record.owner is None
+            if self.store.remove_container(container_id) and record is not None and not is_told:
                 emit_container(self, "destroy", record)
 
     def image_view(self, record: ImageRecord) -> ImageView:

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from pycontainer.engine.engine import Engine
     from pycontainer.oci import ImageConfig
     from pycontainer.options import RunOptions
-    from pycontainer.store import ContainerRecord
+    from pycontainer.store import ContainerRecord, Repaired
 
-__all__ = ["EventWriter", "container_attributes", "emit", "emit_container", "emit_image"]
+__all__ = ["EventWriter", "container_attributes", "emit", "emit_container", "emit_image", "tell_repaired"]
+
+_LOST_EXIT_CODE = 137  # SIGKILL's: the end of its monitor was the container's, too
 
 
 class EventWriter:
@@ -77,6 +79,34 @@ def container_attributes(record: ContainerRecord, options: RunOptions, config: I
     """What every event of a container says of it: labels, image and name."""
     own = options.labels or {}
     return {**config.config.labels, **own, "image": record.image_ref, "name": record.name}
+
+
+def tell_repaired(engine: Engine, repaired: Repaired) -> None:
+    """Tell of what nobody could tell when it happened: ends and removals that opening the store found."""
+    ids = {*repaired.exited, *repaired.forgotten}
+    if not ids:
+        return
+    told: dict[str, list[Mapping[str, Any]]] = {container_id: [] for container_id in ids}
+    reader = eventlog.Reader(str(engine.store.events_dir))
+    try:
+        for event in reader.available():
+            if event.get("type") == "container" and event.get("id") in told:
+                told[event["id"]].append(event)
+    finally:
+        reader.close()
+    for container_id, known in told.items():
+        actions = [event["action"] for event in known]
+        about: Mapping[str, str] = next(
+            (event["attributes"] for event in known if event["action"] in ("create", "start")), {}
+        )
+        if container_id in repaired.exited and actions and "die" not in actions[_last(actions, "start") :]:
+            emit(engine, "container", "die", container_id, {**about, "exitCode": str(_LOST_EXIT_CODE)})
+        if container_id in repaired.forgotten and "destroy" not in actions:
+            emit(engine, "container", "destroy", container_id, about)
+
+
+def _last(actions: list[str], action: str) -> int:
+    return max((index for index, known in enumerate(actions) if known == action), default=0)
 
 
 def _recorded(engine: Engine, record: ContainerRecord) -> dict[str, str]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pycontainer.engine.processes import Top
     from pycontainer.engine.state import Observed
     from pycontainer.engine.stats import Stats, StatsStream
+    from pycontainer.store import ContainerRecord
 
 __all__ = ["Observable"]
 
@@ -31,6 +32,8 @@ class Observable:
         def id(self) -> str: ...
         @property
         def name(self) -> str: ...
+        @property
+        def _current(self) -> ContainerRecord: ...
         @property
         def _directory(self) -> Path: ...
         @property
@@ -67,9 +70,12 @@ class Observable:
 
     def top(self) -> Top:
         """Its processes, by their ids here and inside. Raises WrongState when it does not run."""
+        from pycontainer.engine.events import emit_container
         from pycontainer.engine.processes import top
 
-        return top(self._observed, self._engine.host, self.name)
+        found = top(self._observed, self._engine.host, self.name)
+        emit_container(self._engine, "top", self._current)
+        return found
 
     def events(
         self,

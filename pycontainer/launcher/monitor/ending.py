@@ -28,8 +28,9 @@ def abandon(monitor: Monitor, error: BaseException) -> None:
     monitor.write_status()
     _release(monitor)
     monitor.send({"error": described})
+    has_owner = _has_owner(monitor)
     monitor.ahead.tell()
-    _remove_files(monitor)
+    _remove_files(monitor, has_owner)
 
 
 def finish(monitor: Monitor) -> bool:
@@ -43,13 +44,14 @@ def finish(monitor: Monitor) -> bool:
         if restarting.begin_again(monitor):
             return True
     is_whole = _send_exited(monitor)
+    has_owner = _has_owner(monitor)
     monitor.ahead.tell()
     monitor.control.close()
     _release(monitor)
     if monitor.removes_files:
         if not is_whole:
             _await_reader(monitor)
-        _remove_files(monitor)
+        _remove_files(monitor, has_owner)
     return False
 
 
@@ -134,9 +136,16 @@ def _await_reader(monitor: Monitor) -> None:
     monitor.loop.run_until(lambda: monitor.channel is None)
 
 
-def _remove_files(monitor: Monitor) -> None:
+def _has_owner(monitor: Monitor) -> bool:
+    """Whether somebody has heard of the end who will forget the container, and tell of that."""
+    return monitor.is_owned and monitor.channel is not None
+
+
+def _remove_files(monitor: Monitor, has_owner: bool) -> None:
     if not monitor.removes_files:
         return
+    if not has_owner:
+        monitor.events.report("destroy")
     parent, name = os.path.split(monitor.params["container_dir"])
     parent_fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
     trees.remove(parent_fd, name)
