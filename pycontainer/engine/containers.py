@@ -6,11 +6,12 @@ import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, TypeAlias, Unpack, final
+from typing import IO, TYPE_CHECKING, Any, Unpack, final
 
 from pycontainer import runtime
 from pycontainer.engine import execs, launching, logdrivers, steering, updating, views
 from pycontainer.engine.engine import Engine, current_engine, engine_on
+from pycontainer.engine.filemethods import FileMethods
 from pycontainer.engine.images import Image, resolve_image
 from pycontainer.engine.logs import Logs
 from pycontainer.engine.observing import Observable
@@ -25,12 +26,9 @@ from pycontainer.options import RunOptions, parse_run_options, parse_seconds, pa
 
 if TYPE_CHECKING:
     from pycontainer._generated import RunKwargs, UpdateKwargs
-    from pycontainer.engine.changed import Change
-    from pycontainer.engine.copying import Copied
     from pycontainer.engine.execs import Exec
     from pycontainer.engine.filters import FilterValues
     from pycontainer.engine.moments import Moment
-    from pycontainer.engine.paths import ContainerPath
     from pycontainer.engine.waits import Wait
     from pycontainer.launcher import Job
     from pycontainer.oci import runtime as model
@@ -51,7 +49,7 @@ def this_process() -> Owner:
 
 
 @final
-class Container(Observable):
+class Container(Observable, FileMethods):
     """A container: a handle whose attributes read the store and the kernel anew each time.
 
     `Container.create()` makes one that lives on until it is removed, and `Container.get()` finds it from
@@ -387,72 +385,6 @@ class Container(Observable):
             timeout_s=timeout_s,
         )
 
-    # -- its files -------------------------------------------------------------------------------
-
-    @property
-    def path(self) -> ContainerPath:
-        """Its root directory, as a path to begin with: `c.path / "etc" / "hosts"`."""
-        from pycontainer.engine.paths import ContainerPath
-
-        return ContainerPath(self)
-
-    def copy_to(
-        self,
-        src: str | os.PathLike[str] | bytes | BinaryIO,
-        dst: str | ContainerPath,
-        *,
-        archive: bool = False,
-        follow_link: bool = False,
-        timeout: float | str | timedelta | None = None,
-    ) -> Copied:
-        """Copy a file or directory of the host into it, by the rules of `docker cp`; or unpack a tar there.
-
-        src: a path; "dir/." means what is in the directory. Or a tar, compressed or not, as bytes or a
-        stream, for which dst has to be a directory; each of its files keeps its own owner. dst: a path in
-        the container. archive: keep user and group ids, which otherwise become root's. follow_link: copy
-        what a link src points to. timeout: seconds.
-        Raises: NotFound; Conflict where a directory and a file would replace each other; KernelError, with
-        every file either the old one or the new one, whole; InvalidImage for a tar that is none.
-        """
-        from pycontainer.engine import copying
-
-        return copying.copy_to(self, src, dst, archive=archive, follow_link=follow_link, timeout=timeout)
-
-    def copy_from(
-        self,
-        src: str | ContainerPath,
-        dst: str | os.PathLike[str] | BinaryIO,
-        *,
-        archive: bool = False,
-        follow_link: bool = False,
-        timeout: float | str | timedelta | None = None,
-    ) -> Copied:
-        """Copy a file or directory out of it, to a path of the host or as a tar to a stream.
-
-        As copy_to the other way round. Without archive the copies are the caller's, and what gives powers
-        stays behind: set-id bits, file capabilities, devices; nothing is ever written outside dst.
-        """
-        from pycontainer.engine import copying
-
-        return copying.copy_from(self, src, dst, archive=archive, follow_link=follow_link, timeout=timeout)
-
-    def export(
-        self,
-        target: str | os.PathLike[str] | BinaryIO,
-        *,
-        timeout: float | str | timedelta | None = None,
-    ) -> Copied:
-        """Write its whole root as a tar to a file or stream, without what is mounted in it."""
-        from pycontainer.engine import copying
-
-        return copying.export(self, target, timeout=timeout)
-
-    def diff(self, *, timeout: float | str | timedelta | None = 60.0) -> _Changes:
-        """What it added, changed and deleted of its image's files, sorted by path. timeout: seconds."""
-        from pycontainer.engine import changed
-
-        return changed.diff(self, timeout)
-
     # -- further processes -----------------------------------------------------------------------
 
     def exec(
@@ -524,29 +456,6 @@ class Container(Observable):
         """The further process with this id, or unique beginning of one. Raises NotFound, InvalidOption."""
         return execs.find(self._engine, self._known, key)
 
-    def commit(
-        self,
-        name: str | None = None,
-        *,
-        author: str = "",
-        message: str = "",
-        changes: Sequence[str] = (),
-        pause: bool = True,
-        timeout: float | str | timedelta | None = None,
-    ) -> Image:
-        """Make an image of its image and what it changed, configured as it was run.
-
-        name: as "app:1". changes: Dockerfile instructions (CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK,
-        LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME, WORKDIR). pause: stop it meanwhile, so that the image is of
-        one moment. timeout: seconds. What is mounted in it is not part of it.
-        Raises: BadReference, InvalidInput, KernelError, DeadlineExceeded.
-        """
-        from pycontainer.engine import committing
-
-        return committing.commit(
-            self, name, author=author, message=message, changes=changes, pause=pause, timeout=timeout
-        )
-
     # -- ownership -------------------------------------------------------------------------------
 
     def __enter__(self) -> Container:
@@ -594,9 +503,6 @@ class Container(Observable):
         if self._record is None:
             return "Container(not entered)"
         return f"Container(name={self.name!r}, id={self.id[:12]!r})"
-
-
-_Changes: TypeAlias = "list[Change]"  # inside the class, `list` is its own method
 
 
 def _attach_by_id(root: str, container_id: str) -> Container:

@@ -133,7 +133,7 @@ def _healthcheck(config: ContainerConfig, text: str) -> ContainerConfig:
     words = _json_words(rest.strip())
     test = ("CMD-SHELL", rest.strip()) if words is None else ("CMD", *words)
     retries = flags.pop("retries", "0")
-    found = Healthcheck(
+    check = Healthcheck(
         test=test,
         retries=int(retries) if retries.isdigit() else -1,
         interval_ns=_nanoseconds(flags.pop("interval", "0")),
@@ -141,9 +141,9 @@ def _healthcheck(config: ContainerConfig, text: str) -> ContainerConfig:
         start_period_ns=_nanoseconds(flags.pop("start-period", "0")),
         start_interval_ns=_nanoseconds(flags.pop("start-interval", "0")),
     )
-    if flags or found.retries < 0:
+    if flags or check.retries < 0:
         raise InvalidInput(f"HEALTHCHECK: {', '.join(flags) or f'retries={retries}'} is not understood")
-    return evolve(config, healthcheck=found)
+    return evolve(config, healthcheck=check)
 
 
 def _nanoseconds(text: str) -> int:
