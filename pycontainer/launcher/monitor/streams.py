@@ -143,6 +143,7 @@ class Streams:
             os.close(self._console)
             self._console = -1
         self._master = master
+        os.set_blocking(master, False)
         self._outputs.append(_Output(master, logs.STDOUT))
         if self._size is not None:
             pty.resize(master, *self._size)

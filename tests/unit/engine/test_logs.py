@@ -83,7 +83,7 @@ def test_since_and_until_select_by_time(tmp_path: Path) -> None:
 
 def test_timestamps_lead_each_line_of_the_text(tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(record(b"x\n", at_s=0.5))
-    assert finished(tmp_path).text(timestamps=True) == "1970-01-01T00:00:00.500000Z x\n"
+    assert finished(tmp_path).text(timestamps=True) == "1970-01-01T00:00:00.500000000Z x\n"
 
 
 def test_a_record_cut_short_by_a_crash_is_not_shown(tmp_path: Path) -> None:

@@ -1,0 +1,213 @@
+"""A container's log files, read in order while they grow, rotate and are compressed.
+
+Theory of operation. The monitor appends to one file, and when that is full renames it to `.1` (older
+ones move on) and opens a new one; another process may compress `.1` into `.1.gz`. A reader therefore
+holds the open file, reads records until the end, and then asks whether the name still means the same
+inode: if not, the file it holds is complete and the next one is opened. A compressed file says in its
+header from which inode it was made, and no inode's number is used again while somebody holds it: so no
+record is read twice, nor left out, whatever moves meanwhile.
+Source of the layouts: `pycontainer.launcher.logs`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import struct
+from calendar import timegm
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+__all__ = ["Piece", "Reader"]
+
+_HEADER = struct.Struct("<BBHIQ")
+_ORIGIN = struct.Struct("<10sH2sHQ")
+_NUMBERS = {"stdout": 1, "stderr": 2}
+_CHUNK = 1 << 20
+_NOTHING: Mapping[str, str] = {}
+
+
+class Piece(NamedTuple):
+    """What a record holds, or a line of it."""
+
+    stream: int
+    at_ns: int
+    content: bytes
+    attributes: Mapping[str, str] = _NOTHING
+
+
+class _File(NamedTuple):
+    """An open log file, and the inode it has or was made from."""
+
+    stream: BinaryIO | gzip.GzipFile
+    device: int
+    inode: int
+    packed: BinaryIO | None = None
+    """Of a compressed one, the file itself."""
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        return self.device, self.inode
+
+
+def _open(path: Path) -> _File | None:
+    """The file at the path, or its compressed form; None when there is neither."""
+    try:
+        plain = open(path, "rb")  # noqa: SIM115  (kept open)
+    except FileNotFoundError:
+        pass
+    else:
+        found = os.fstat(plain.fileno())
+        return _File(plain, found.st_dev, found.st_ino)
+    try:
+        packed = open(f"{path}.gz", "rb")  # noqa: SIM115  (kept open)
+    except FileNotFoundError:
+        return None
+    head = packed.read(_ORIGIN.size)
+    packed.seek(0)
+    origin = _ORIGIN.unpack(head)[4] if len(head) == _ORIGIN.size and head[12:14] == b"py" else 0
+    return _File(gzip.GzipFile(fileobj=packed), os.fstat(packed.fileno()).st_dev, origin, packed)
+
+
+class Reader:
+    """Goes through the files of one log from the oldest on, and remembers where it is.
+
+    path: of the newest file. form: "local" (framed records) or "json-file".
+    """
+
+    def __init__(self, path: Path, form: str = "local") -> None:
+        self._path = path
+        self._decode: Callable[[bytes], tuple[Iterator[Piece], int]]
+        self._decode = _frames if form == "local" else _JsonLines().decode
+        self._files: list[_File] = []  # the one being read, then newer ones
+        self._partial = b""
+
+    def available(self) -> Iterator[Piece]:
+        """Every record that is complete by now."""
+        while True:
+            if not self._files:
+                self._files = self._newer_than(None)
+                if not self._files:
+                    return
+            yield from self._complete_records()
+            if len(self._files) == 1:
+                newer = self._newer_than(self._files[0])
+                if not newer:
+                    return
+                # The rename came after the last write to it, so one more look finds what was missed.
+                yield from self._complete_records()
+                self._files += newer
+            self._close(self._files.pop(0))
+            self._partial = b""
+
+    def close(self) -> None:
+        """Close all files; idempotent."""
+        while self._files:
+            self._close(self._files.pop())
+
+    @staticmethod
+    def _close(file: _File) -> None:
+        file.stream.close()
+        if file.packed is not None:
+            file.packed.close()
+
+    def _newer_than(self, held: _File | None) -> list[_File]:
+        """The files begun after the held one, oldest first."""
+        while True:
+            found = self._look(held)
+            if found is not None:
+                return found
+
+    def _look(self, held: _File | None) -> list[_File] | None:
+        """Open from the newest on: a rotation meanwhile then shows a file twice, never not at all.
+
+        None when a file seemed to be missing that has only changed its name or form meanwhile.
+        """
+        found: dict[tuple[int, int], _File] = {}
+        number = 0
+        while True:
+            file = _open(self._path.with_name(f"{self._path.name}.{number}") if number else self._path)
+            number += 1
+            if file is None:
+                if number == 1:
+                    continue  # between the rename and the new file
+                if self._has_from(number - 1):
+                    for opened in found.values():
+                        self._close(opened)
+                    return None
+                break
+            is_held = held is not None and file.identity == held.identity
+            if is_held or file.identity in found:
+                self._close(file)
+            else:
+                found[file.identity] = file
+            if is_held:
+                break
+        return list(reversed(found.values()))
+
+    def _has_from(self, number: int) -> bool:
+        """Whether a file of this or a higher number exists."""
+        prefix = f"{self._path.name}."
+        for name in os.listdir(self._path.parent):
+            digits = name.removeprefix(prefix).removesuffix(".gz")
+            if name.startswith(prefix) and digits.isdigit() and int(digits) >= number:
+                return True
+        return False
+
+    def _complete_records(self) -> Iterator[Piece]:
+        while chunk := self._files[0].stream.read(_CHUNK):
+            block = self._partial + chunk
+            pieces, end = self._decode(block)
+            self._partial = block[end:]
+            yield from pieces
+
+
+def _frames(block: bytes) -> tuple[Iterator[Piece], int]:
+    """The records in a block, and where the last whole one ends."""
+    found: list[Piece] = []
+    offset = 0
+    while offset + _HEADER.size <= len(block):
+        stream, _, _, length, at_ns = _HEADER.unpack_from(block, offset)
+        end = offset + _HEADER.size + length
+        if end > len(block):
+            break
+        found.append(Piece(stream, at_ns, block[offset + _HEADER.size : end]))
+        offset = end
+    return iter(found), offset
+
+
+class _JsonLines:
+    """Decodes the objects of a json-file log."""
+
+    def __init__(self) -> None:
+        self._second = ""
+        self._second_ns = 0
+
+    def decode(self, block: bytes) -> tuple[Iterator[Piece], int]:
+        """The objects in a block, and where the last whole one ends."""
+        end = block.rfind(b"\n") + 1
+        return self._pieces(block[:end]), end
+
+    def _pieces(self, lines: bytes) -> Iterator[Piece]:
+        for line in lines.split(b"\n"):
+            if not line:
+                continue
+            try:
+                fields = json.loads(line)
+                stream, at_ns = _NUMBERS[fields["stream"]], self._nanoseconds(fields["time"])
+                content = fields["log"].encode("utf-8", "surrogatepass")
+            except (ValueError, KeyError, TypeError, AttributeError):
+                continue  # cut off when the host went down, or not ours
+            yield Piece(stream, at_ns, content, fields.get("attrs") or _NOTHING)
+
+    def _nanoseconds(self, text: str) -> int:
+        """Of Go's RFC3339Nano in UTC, the only form that is written."""
+        second, _, fraction = text.removesuffix("Z").partition(".")
+        if second != self._second:
+            date, _, clock = second.partition("T")
+            parts = (*map(int, date.split("-")), *map(int, clock.split(":")))
+            self._second_ns = timegm((*parts, 0, 0, 0)) * 10**9
+            self._second = second
+        return self._second_ns + int(fraction.ljust(9, "0")[:9])
