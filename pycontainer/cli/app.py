@@ -9,6 +9,9 @@ import click
 
 COMMANDS = {
     "doctor": "Tell what this host can do, and the remedy for what it cannot.",
+    "start-all": "Start the containers that are to run again after a reboot.",
+    "stop-all": "Stop them for a shutdown, after which they are to run again.",
+    "systemd": "Print a systemd unit that does so at boot.",
     "version": "Tell the versions of this package and of what it runs on.",
 }
 
@@ -22,7 +25,7 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"pycontainer.cli.commands.{cmd_name}")
+        module = importlib.import_module(f"pycontainer.cli.commands.{cmd_name.replace('-', '_')}")
         command: Any = module.command
         return command if isinstance(command, click.Command) else None
 

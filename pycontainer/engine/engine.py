@@ -140,6 +140,15 @@ class Engine:
                 self._host = HostFacts.detect()
             return self._host
 
+    def systemd_unit(self, *names: str) -> str:
+        """The text of a systemd service that starts this store's containers again after a reboot.
+
+        names: only these; see Container.returning. Raises NotFound, InvalidOption for one that does not return.
+        """
+        from pycontainer.engine.booting import systemd_unit
+
+        return systemd_unit(self, names)
+
     @functools.cached_property
     def store_tag(self) -> str:
         """What tells this store's cgroups from those of another one on the same host."""
@@ -202,7 +211,7 @@ class Engine:
             owned = list(self._owned.values())
         deadline = time.monotonic() + timeout_s
         for container in owned:
-            container.remove(force=True)
+            container._end_owned()
         self._await_monitors(deadline)
         with self._lock:
             self._closed = True

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 from pycontainer import runtime
 from pycontainer.engine import launching
 from pycontainer.engine.events import emit_container
+from pycontainer.engine.ownership import kill_stopped_monitor
 from pycontainer.engine.state import Observed, await_end, await_start, monitor_of, observe
 from pycontainer.errors import DeadlineExceeded, InvalidOption, NotFound, WrongState
 from pycontainer.kernel import inotify, pidfd
@@ -58,7 +59,7 @@ def is_live(observed: Observed) -> bool:
 def start(container: Container) -> None:
     """Start it; the caller holds its lock. Raises LaunchError, WrongState.
 
-    What this process owns stays owned; everything else goes on when this process ends.
+    What a process owns stays that one's; everything else goes on when this process ends.
     """
     observed = container._observed
     runtime.after("start", str(observed.state))
@@ -67,13 +68,10 @@ def start(container: Container) -> None:
     if observed.is_lost:
         container._engine.sweep_cgroups()
     options, config = container._options, container.image.config
-    is_owned = container._job is not None
-    job = launching.launch(container._engine, container._current, options, config, is_owned=is_owned)
-    if container._job is None:
-        job.close()
-    else:
-        container._job.close()
-        container._job = job
+    record = container._current
+    launching.launch(
+        container._engine, record, options, config, is_owned=record.owner is not None, lets_go=True
+    ).close()
 
 
 def _hurried(container: Container) -> bool:
@@ -109,16 +107,17 @@ def restart(container: Container, timeout_s: float | None) -> None:
     emit_container(container._engine, "restart", container._current)
 
 
-def stop(container: Container, timeout_s: float | None) -> bool:
+def stop(container: Container, timeout_s: float | None, *, is_for_good: bool = True) -> bool:
     """Ask the program to end, kill it when it has not after the timeout; False when it did not run.
 
-    timeout_s: None is the container's own, -1 waits for ever. A paused container goes on to do so.
+    timeout_s: None is the container's own, -1 waits for ever. is_for_good: False for a shutdown, after which
+    the restart policy "unless-stopped" has it started again. A paused container goes on to do so.
     """
     await_start(container._directory)
     observed = container._observed
     if not is_live(observed):
         return False
-    observed = _halted(container, observed)
+    observed = _halted(container, observed, is_for_good=is_for_good)
     options = container._options
     chosen = options.stop_timeout if timeout_s is None else timeout_s
     limit_s = _STOP_TIMEOUT_S if chosen is None else chosen
@@ -153,6 +152,9 @@ def kill(container: Container, number: int) -> None:
 
 def end(container: Container, observed: Observed) -> None:
     """Kill a container that is live, for its removal, and wait until it has ended."""
+    if kill_stopped_monitor(container._directory):
+        _await_end(container, _KILL_TIMEOUT_S)
+        return
     observed = _halted(container, observed)
     if observed.pid is not None:
         _send(container, observed, signals.SIGKILL)
@@ -160,12 +162,12 @@ def end(container: Container, observed: Observed) -> None:
     _await_end(container, _KILL_TIMEOUT_S)
 
 
-def _halted(container: Container, observed: Observed) -> Observed:
+def _halted(container: Container, observed: Observed, *, is_for_good: bool = True) -> Observed:
     """See to it that this run is the last, whatever the restart policy says, before any signal is sent."""
     if observed.restart in ("", "no") and observed.state is not runtime.State.RESTARTING:
         return observed
     try:
-        ask(str(container._directory), {"op": "halt"})
+        ask(str(container._directory), {"op": "halt", "is_shutdown": not is_for_good})
     except WrongState:
         return observed  # it has just ended, and its monitor with it
     # A new run may have begun before the monitor heard of it.

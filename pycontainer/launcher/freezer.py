@@ -13,12 +13,13 @@ import os
 import select
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from pycontainer.errors import DeadlineExceeded, KernelError
 
 __all__ = ["freeze", "is_frozen", "thaw"]
 
-Target = Mapping[str, str]
+Target = Mapping[str, Any]
 
 _GONE = (errno.ENOENT, errno.ENODEV)  # ENODEV: the file was open while its cgroup went
 _V1_PAUSES_S = (0.0005, 0.05)

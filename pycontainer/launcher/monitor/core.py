@@ -98,10 +98,14 @@ class Monitor:
 
     # -- between two runs ------------------------------------------------------------------------
 
-    def halt(self) -> None:
-        """Start no more: a wait is over, a start under way is broken off, a run ends as it will."""
+    def halt(self, *, is_by_hand: bool = True) -> None:
+        """Start no more: a wait is over, a start under way is broken off, a run ends as it will.
+
+        is_by_hand: somebody wants it so, and not only the host's shutdown; "unless-stopped" asks for that.
+        """
         self.is_halted = True
-        self.fields["is_halted"] = True
+        if is_by_hand:
+            self.fields["is_halted"] = True
         if self.is_between:
             self._kill_process()
 

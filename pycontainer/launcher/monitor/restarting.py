@@ -126,8 +126,11 @@ def change(monitor: Monitor, described: Mapping[str, Any]) -> None:
 
 
 def _halt(monitor: Monitor, client: Client, request: dict[str, Any]) -> dict[str, Any]:
-    """Do not start again: somebody stops the container. Answered first; then whoever asked sends a signal."""
-    monitor.halt()
+    """Do not start again: somebody stops the container. Answered first; then whoever asked sends a signal.
+
+    request["is_shutdown"]: the host goes down, so that "unless-stopped" starts it after the reboot.
+    """
+    monitor.halt(is_by_hand=not request.get("is_shutdown"))
     return {"monitor_pid": os.getpid()}
 
 
