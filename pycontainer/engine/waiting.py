@@ -24,9 +24,11 @@ import attrs
 
 from pycontainer.engine import waits
 from pycontainer.engine.httpprobe import Exchange
+from pycontainer.engine.logfiles import Reader
 from pycontainer.engine.logs import Logs
+from pycontainer.engine.moments import to_nanoseconds
 from pycontainer.engine.state import Observed, await_start, monitor_of, observe
-from pycontainer.errors import NotFound, NotReady, ReadinessTimeout
+from pycontainer.errors import NotFound, NotReady, ReadinessTimeout, WrongState
 from pycontainer.kernel import inotify, pidfd
 from pycontainer.launcher import Channel
 from pycontainer.runtime import State
@@ -41,6 +43,8 @@ DEFAULT_TIMEOUT_S = 60.0
 
 _TAIL_LINES = 20
 _TAIL_WIDTH = 500
+_LONGEST_LINE = 64 << 10
+_STREAMS = {1: "stdout", 2: "stderr"}
 _HTTP_PAUSE_S = 0.1  # between two requests: an answer that will not do yet can only be asked for again
 _JOB_S = 10.0
 _LIVE = (State.RUNNING, State.PAUSED)
@@ -227,7 +231,10 @@ def _how(observed: Observed, state: str) -> str:
 
 
 def _tail(subject: Subject) -> str:
-    lines = attrs.evolve(subject.logs(), tail=_TAIL_LINES).text().splitlines()
+    try:
+        lines = attrs.evolve(subject.logs(), tail=_TAIL_LINES).text().splitlines()
+    except NotFound:
+        return ""  # its log driver keeps nothing here
     return "\n".join(line[:_TAIL_WIDTH] for line in lines[-_TAIL_LINES:])
 
 
@@ -321,30 +328,32 @@ class _LogWatcher(_Single):
     def __init__(self, leaf: waits.Log, subject: Subject, observed: Observed) -> None:
         self.leaf: waits.Log = leaf
         self._count = 0
-        self._unfinished: dict[str, str] = {}
-        wanted = leaf.stream
-        logs = attrs.evolve(
-            subject.logs(),
-            stdout=wanted in (None, "stdout"),
-            stderr=wanted in (None, "stderr"),
-            since=observed.started_at,
-        )
-        self._growing = logs.growing()
+        self._unfinished: dict[int, str] = {}
+        # Only this run counts.
+        begun = observed.started_at
+        self._since_ns = 0 if begun is None else to_nanoseconds(begun, "since")
+        logs = subject.logs()
+        self._reader = Reader(logs._directory / logs._name, logs._form)
 
     def step(self, ready: set[int], *, has_news: bool) -> None:
         if not has_news:
             return
-        for line in self._growing.available():
-            text = self._unfinished.pop(line.stream, "") + line.text
-            is_found = self.leaf.pattern.search(text) is not None
-            if is_found:
-                self._count += 1
-            elif line.is_partial:
-                self._unfinished[line.stream] = text[-(64 << 10) :]
+        for piece in self._reader.available():
+            if piece.at_ns >= self._since_ns and self.leaf.stream in (None, _STREAMS[piece.stream]):
+                self._search(piece.stream, piece.content.decode(errors="replace"))
         self.is_met = self._count >= self.leaf.times
 
+    def _search(self, stream: int, text: str) -> None:
+        """Count the lines that hold the pattern; the end of a record may be in the middle of one."""
+        *lines, unfinished = (self._unfinished.pop(stream, "") + text).split("\n")
+        self._count += sum(self.leaf.pattern.search(line) is not None for line in lines)
+        if unfinished and self.leaf.pattern.search(unfinished):
+            self._count += 1  # a prompt has no end of the line
+        elif unfinished:
+            self._unfinished[stream] = unfinished[-_LONGEST_LINE:]
+
     def close(self) -> None:
-        self._growing.close()
+        self._reader.close()
 
 
 class _HealthWatcher(_Single):
@@ -353,7 +362,7 @@ class _HealthWatcher(_Single):
 
     def verdicts(self, observed: Observed, has_ended: bool) -> Iterator[tuple[waits.Wait, _Verdict]]:
         found = {"healthy": _Verdict.MET, "starting": _Verdict.PENDING}.get(
-            getattr(observed, "health", None) or "", _Verdict.FAILED
+            observed.health or "", _Verdict.FAILED
         )
         is_over = has_ended and found is _Verdict.PENDING
         yield self.leaf, _Verdict.FAILED if is_over else found
@@ -391,7 +400,11 @@ class _ExecWatcher(_Single):
                 self.due = None if self.is_met else time.monotonic() + self.leaf.interval_s
         if self._command is None and self.due is not None and time.monotonic() >= self.due:
             self.due = None
-            self._command = self._subject.start_command(self.leaf.command)
+            try:
+                self._command = self._subject.start_command(self.leaf.command)
+            except WrongState:
+                # It is paused, or ends just now, which its state will say.
+                self.due = time.monotonic() + self.leaf.interval_s
 
     def close(self) -> None:
         if self._command is not None:
