@@ -8,7 +8,9 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pycontainer.launcher import cgroup as cgroup
+    from pycontainer.launcher import control as control
     from pycontainer.launcher import freezer as freezer
+    from pycontainer.launcher import healthrecord as healthrecord
     from pycontainer.launcher import held as held
     from pycontainer.launcher import hooks as hooks
     from pycontainer.launcher import mountoptions as mountoptions
@@ -24,7 +26,9 @@ __all__ = [
     "Job",
     "ask",
     "cgroup",
+    "control",
     "freezer",
+    "healthrecord",
     "held",
     "hooks",
     "mountoptions",
@@ -32,7 +36,12 @@ __all__ = [
     "status",
 ]
 
-_MODULES = frozenset(("cgroup", "freezer", "held", "hooks", "mountoptions", "sealed", "status"))
+_MODULES = frozenset(
+    (
+        *("cgroup", "control", "freezer", "healthrecord"),
+        *("held", "hooks", "mountoptions", "sealed", "status"),
+    )
+)
 
 
 def __getattr__(name: str) -> object:

@@ -14,7 +14,7 @@ LEVELS = (
     {"registry", "store", "runtime", "network"},
     {"engine"},
     {"", "wait"},
-    {"cli", "testing"},
+    {"cli", "ocicli", "testing"},
     {"__main__"},
 )
 HELPER_SIDE = {"errors", "checkpoints", "kernel", "layers", "launcher"}

@@ -1,0 +1,92 @@
+"""The plan of a container that is created first and started later: that of any other, with more steps.
+
+The order of hooks is the runtime-spec's: those of the runtime's namespaces when everything is mounted,
+then those of the container's, both before the pivot; the last ones when the start was asked for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from pycontainer.kernel import mounts
+from pycontainer.launcher import hooks, plan
+from pycontainer.launcher.plan import Step
+from pycontainer.launcher.steps import devices, held, identity, process, rootfs, security
+
+__all__ = ["plan_held"]
+
+_PROPAGATION = {
+    "private": mounts.MS_PRIVATE,
+    "slave": mounts.MS_SLAVE,
+    "shared": mounts.MS_SHARED,
+    "unbindable": mounts.MS_UNBINDABLE,
+}
+
+Json = Mapping[str, Any]
+
+
+def plan_held(spec: Json, params: Json, *, seccomp: bytes = b"") -> tuple[Step, ...]:
+    """Work out the steps. Raises InvalidInput naming what cannot be done.
+
+    params, beside those of any plan: rootfs.dir, state (what hooks are told), preserve_fds (how many
+    descriptors from 3 on the program gets), notifies (the filter has a listener).
+    """
+    steps = [Step("process", held.close_others, (params.get("preserve_fds") or 0,))]
+    for step in plan.plan(spec, params, seccomp=seccomp):
+        steps += _changed(step, spec, params)
+    return tuple(steps)
+
+
+def _changed(step: Step, spec: Json, params: Json) -> list[Step]:
+    if step.function is rootfs.attach_root:
+        return [Step("rootfs", held.attach_directory, (os.fsencode(params["rootfs"]["dir"]),))]
+    if step.function is rootfs.pivot:
+        return [*_hooks_before_pivot(spec, params), step, *_propagation(spec)]
+    if step.function is identity.own_output:
+        return [Step("user", held.own_streams)]
+    if step.function is devices.use_null or step.function is process.die_with_monitor:
+        return []
+    # A filter with a listener is loaded while the parent that creates can still hand that over.
+    is_late = bool(params.get("notifies")) and bool(spec["process"].get("noNewPrivileges"))
+    if step.function is process.prepare_exec:
+        return [step, *_last_checks(spec, params), *([] if is_late else _wait(spec, params))]
+    if step.function is security.load_filter and params.get("notifies"):
+        loading = Step("seccomp", held.load_listened_filter, step.args)
+        return [loading, *(_wait(spec, params) if is_late else [])]
+    return [step]
+
+
+def _hooks_before_pivot(spec: Json, params: Json) -> list[Step]:
+    described = spec.get("hooks") or {}
+    steps = []
+    if described.get("prestart") or described.get("createRuntime"):
+        steps.append(Step("hooks", held.await_hooks))
+    return steps + _inner_hooks(spec, params, "createContainer", "creating")
+
+
+def _inner_hooks(spec: Json, params: Json, kind: str, status: str) -> list[Step]:
+    wanted = tuple(map(hooks.parse, (spec.get("hooks") or {}).get(kind) or ()))
+    if not wanted:
+        return []
+    return [Step("hooks", held.run_hooks, (kind, wanted, {**params["state"], "status": status}))]
+
+
+def _propagation(spec: Json) -> list[Step]:
+    word = (spec.get("linux") or {}).get("rootfsPropagation") or ""
+    is_recursive = word[:1] == "r" and word[1:] in _PROPAGATION
+    kind = _PROPAGATION.get(word[1:] if is_recursive else word)
+    return [] if kind is None else [Step("rootfs", held.set_root_propagation, (kind, is_recursive))]
+
+
+def _last_checks(spec: Json, params: Json) -> list[Step]:
+    count = params.get("preserve_fds") or 0
+    args = tuple(os.fsencode(arg) for arg in spec["process"]["args"])
+    steps = [Step("descriptors", held.keep_descriptors, (count,))] if count else []
+    return [*steps, Step("exec", held.find_program, (args,))]
+
+
+def _wait(spec: Json, params: Json) -> list[Step]:
+    waiting = Step("start", held.await_start, (params.get("preserve_fds") or 0,))
+    return [waiting, *_inner_hooks(spec, params, "startContainer", "created")]

@@ -1,0 +1,133 @@
+"""One command from the command line to its exit code; what each does is imported when it is called."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+
+from pycontainer import errors
+from pycontainer.ocicli import arguments
+from pycontainer.ocicli.arguments import Arguments
+from pycontainer.ocicli.report import Log
+
+__all__ = ["run"]
+
+FAILED = 1
+EXEC_FAILED = 255
+"""What runc answers when exec could not run the program, so that no code of the program is meant."""
+
+Answer = Callable[[Arguments, str, Log], int]
+
+
+def run() -> None:
+    """Do what the arguments of this process say, and end it."""
+    log = Log(None, "text", False)
+    asked = None
+    try:
+        asked = arguments.parse(sys.argv[1:])
+        log = _log(asked)
+        code = _answer(asked, log)
+        sys.stdout.flush()
+    except (errors.PycontainerError, OSError) as error:
+        log.error(str(error))
+        code = EXEC_FAILED if asked is not None and asked.command == "exec" else FAILED
+    os._exit(code)
+
+
+def _log(asked: Arguments) -> Log:
+    form = str(asked.options.get("log-format", "text"))
+    if form not in ("text", "json"):
+        raise errors.InvalidOption(f"--log-format {form!r} is not known; give text or json")
+    file = asked.options.get("log")
+    return Log(str(file) if file else None, form, "debug" in asked.options)
+
+
+def _answer(asked: Arguments, log: Log) -> int:
+    if "version" in asked.options:
+        _print_version()
+        return 0
+    if not asked.command or "help" in asked.options or "help" in asked.flags:
+        print(arguments.usage(asked.command), end="")
+        return 0 if "help" in asked.options or "help" in asked.flags else FAILED
+    root = asked.options.get("root")
+    if not root:
+        from pycontainer.ocicli.states import default_root
+
+        root = default_root()
+    return _COMMANDS[asked.command](asked, str(root), log)
+
+
+def _print_version() -> None:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        number = version("pycontainer-engine")
+    except PackageNotFoundError:
+        number = "unknown"
+    print(f"pycontainer-runtime version {number}\nspec: 1.3.0")
+
+
+def _create(asked: Arguments, root: str, log: Log) -> int:
+    from pycontainer.ocicli import preparing
+
+    preparing.become("creating", preparing.prepare(asked, root, log))
+
+
+def _start(asked: Arguments, root: str, log: Log) -> int:
+    from pycontainer.ocicli import lifecycle
+    from pycontainer.ocicli.states import State
+
+    lifecycle.start(State.find(root, asked.words[0]), log)
+    return 0
+
+
+def _state(asked: Arguments, root: str, _log: Log) -> int:
+    from pycontainer.ocicli.states import State
+
+    print(json.dumps(State.find(root, asked.words[0]).described(), indent=2))
+    return 0
+
+
+def _kill(asked: Arguments, root: str, _log: Log) -> int:
+    from pycontainer.ocicli import lifecycle
+    from pycontainer.ocicli.states import State
+
+    number = lifecycle.signal_number(asked.words[1] if len(asked.words) > 1 else "TERM")
+    lifecycle.kill(State.find(root, asked.words[0]), number, is_all="all" in asked.flags)
+    return 0
+
+
+def _delete(asked: Arguments, root: str, log: Log) -> int:
+    from pycontainer.ocicli import lifecycle
+    from pycontainer.ocicli.states import State
+
+    is_forced = "force" in asked.flags
+    for name in asked.words:
+        try:
+            lifecycle.delete(State.find(root, name), log, is_forced=is_forced)
+        except errors.NotFound:
+            if not is_forced:
+                raise
+    return 0
+
+
+def _freeze(asked: Arguments, root: str, _log: Log) -> int:
+    from pycontainer.ocicli import lifecycle
+    from pycontainer.ocicli.states import State
+
+    lifecycle.freeze(State.find(root, asked.words[0]), is_frozen=asked.command == "pause")
+    return 0
+
+
+_COMMANDS: dict[str, Answer] = {
+    "create": _create,
+    "run": _create,
+    "start": _start,
+    "state": _state,
+    "kill": _kill,
+    "delete": _delete,
+    "pause": _freeze,
+    "resume": _freeze,
+}

@@ -1,0 +1,250 @@
+"""A bundle: config.json read, checked against the runtime-spec, and made plain for the launcher.
+
+Everything is refused here, before anything is made on the host, with a sentence that names the field.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import posixpath
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from pycontainer.errors import InvalidOption, Unsupported
+from pycontainer.kernel import caps, syscalls
+from pycontainer.launcher import mountoptions
+from pycontainer.ocicli import schema
+
+__all__ = ["Warn", "check_process", "load", "read_json"]
+
+Warn = Callable[[str], None]
+Spec = dict[str, Any]
+
+_MAX_BYTES = 16 << 20
+_VERSION = re.compile(r"1\.\d+\.\d+([-+][0-9A-Za-z.+-]+)?")
+_NAMESPACES = ("mount", "pid", "uts", "ipc", "cgroup", "user", "time", "network")
+_SYSCTL = re.compile(r"[a-zA-Z0-9_-]+([./][a-zA-Z0-9_.:@-]+)+")
+_IPC_SYSCTLS = frozenset(
+    f"kernel.{name}" for name in ("msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni")
+) | {"kernel.shm_rmid_forced"}
+_PROPAGATION = frozenset(
+    prefix + kind for kind in ("private", "shared", "slave", "unbindable") for prefix in ("", "r")
+)
+_CLOCKS = ("monotonic", "boottime")
+
+
+def read_json(path: str) -> dict[str, Any]:
+    """Read an object of JSON from a file. Raises InvalidOption."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise InvalidOption(f"{path} cannot be read: {error.strerror}") from None
+    if len(content) > _MAX_BYTES:
+        raise InvalidOption(f"{path} is larger than {_MAX_BYTES} bytes")
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise InvalidOption(f"{path} is not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise InvalidOption(f"{path} holds no object")
+    return document
+
+
+def load(directory: str, file: str, warn: Warn) -> Spec:
+    """Read and check the specification of a bundle. Raises InvalidOption, Unsupported.
+
+    What the kernel does not know and the runtime-spec wants no failure for goes to warn, and is dropped.
+    """
+    spec = read_json(os.path.join(directory, file))
+    schema.check(spec, schema.SPEC, "")
+    if _VERSION.fullmatch(spec["ociVersion"]) is None:
+        raise InvalidOption(
+            f"ociVersion {spec['ociVersion']!r} is not known; give a version of the 1.x specifications"
+        )
+    for key in ("process", "root", "linux"):
+        if spec.get(key) is None:
+            raise InvalidOption(f"{key} is missing; a container of Linux needs it")
+    _drop_nulls(spec)
+    namespaces = spec["linux"].get("namespaces") or ()
+    has_users = any(entry["type"] == "user" for entry in namespaces)
+    # The first process of a user namespace has every capability in it.
+    check_process(spec["process"], -1 if has_users else syscalls.capget()[1], warn)
+    _check_root(spec, directory)
+    _check_mounts(spec)
+    _check_hooks(spec.get("hooks") or {})
+    _check_linux(spec)
+    return spec
+
+
+def _drop_nulls(value: Any) -> None:
+    """null means that a property is not there; a whole number may be written as 1.0 or 1e3."""
+    entries: Iterable[tuple[Any, Any]] = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, inner in list(entries):
+        if inner is None and isinstance(value, dict):
+            del value[key]
+        elif isinstance(inner, float) and inner.is_integer():
+            value[key] = int(inner)
+        elif isinstance(inner, dict | list):
+            _drop_nulls(inner)
+
+
+def check_process(process: Spec, grantable: int, warn: Warn) -> None:
+    """Check a process of its own, as exec has it, too; grantable: mask of capabilities it may get.
+
+    Raises InvalidOption.
+    """
+    if not process.get("args") or not process["args"][0]:
+        raise InvalidOption("process.args is empty; give the program to run")
+    if not process["cwd"].startswith("/"):
+        raise InvalidOption(f"process.cwd {process['cwd']!r} is not an absolute path")
+    for entry in process.get("env") or ():
+        if "=" not in entry[1:]:
+            raise InvalidOption(f"process.env has {entry!r}, which is not of the form NAME=value")
+    kinds = set()
+    for limit in process.get("rlimits") or ():
+        name = limit["type"]
+        if name in kinds:
+            raise InvalidOption(f"process.rlimits names {name} twice; give each limit once")
+        kinds.add(name)
+        if limit["soft"] > limit["hard"]:
+            raise InvalidOption(
+                f"process.rlimits: the soft limit of {name} is above the hard one: "
+                f"{limit['soft']} and {limit['hard']}"
+            )
+    _check_capabilities(process, grantable, warn)
+
+
+def _check_capabilities(process: Spec, grantable: int, warn: Warn) -> None:
+    """Keep what can be given; the runtime-spec wants a warning for the rest, and no failure."""
+    held = caps.supported() & grantable
+    sets = process.get("capabilities")
+    for kind, names in (sets or {}).items():
+        if kind not in ("bounding", "effective", "inheritable", "permitted", "ambient"):
+            continue
+        kept = []
+        for name in names:
+            number = caps.NAMES.index(name[4:]) if name[:4] == "CAP_" and name[4:] in caps.NAMES else -1
+            if number >= 0 and held >> number & 1:
+                kept.append(name)
+            else:
+                warn(f"process.capabilities.{kind}: {name} cannot be given here and is left out")
+        sets[kind] = kept
+
+
+def _check_root(spec: Spec, directory: str) -> None:
+    path = os.path.join(directory, spec["root"]["path"])
+    if not os.path.isdir(path):
+        raise InvalidOption(f"root.path {spec['root']['path']!r} is no directory")
+    spec["root"]["path"] = os.path.realpath(path)
+    for field in ("hostname", "domainname"):
+        if len(spec.get(field, "").encode()) > 64:
+            raise InvalidOption(f"{field} {spec[field]!r} is longer than the kernel's 64 bytes")
+
+
+def _check_mounts(spec: Spec) -> None:
+    for index, mount in enumerate(spec.get("mounts") or ()):
+        where = f"mounts[{index}]"
+        destination = mount["destination"]
+        if not destination.startswith("/"):
+            # Absolute since 1.0; runc and crun still take it from the root, and so do old bundles.
+            destination = "/" + destination
+        mount["destination"] = posixpath.normpath(destination)
+        mountoptions.parse(mount.get("options") or ())
+        words = mount.get("options") or ()
+        is_bind = mount.get("type") == "bind" or "bind" in words or "rbind" in words
+        if is_bind and not mount.get("source"):
+            raise InvalidOption(f"{where}.source is missing; a bind mount of {destination} needs one")
+        if (mount.get("uidMappings") is None) != (mount.get("gidMappings") is None):
+            raise InvalidOption(f"{where} has one of uidMappings and gidMappings; give both")
+
+
+def _check_hooks(hooks: Mapping[str, Any]) -> None:
+    for kind, entries in hooks.items():
+        for index, hook in enumerate(entries if isinstance(entries, list) else ()):
+            if not hook["path"].startswith("/"):
+                raise InvalidOption(f"hooks.{kind}[{index}].path {hook['path']!r} is not an absolute path")
+            for entry in hook.get("env") or ():
+                if "=" not in entry[1:]:
+                    raise InvalidOption(f"hooks.{kind}[{index}].env has {entry!r}, which is not NAME=value")
+
+
+def _check_linux(spec: Spec) -> None:
+    linux = spec["linux"]
+    kinds = [entry["type"] for entry in linux.get("namespaces") or ()]
+    for kind in kinds:
+        if kind not in _NAMESPACES:
+            raise InvalidOption(f"linux.namespaces has the unknown type {kind!r}; remove it")
+        if kinds.count(kind) > 1:
+            raise InvalidOption(f"linux.namespaces names {kind} twice; give each type once")
+    if "mount" not in kinds:
+        raise InvalidOption("linux.namespaces lacks mount; a container would change the host's mounts")
+    own = {entry["type"] for entry in linux["namespaces"] if not entry.get("path")}
+    for index, entry in enumerate(linux["namespaces"]):
+        path = entry.get("path")
+        if path and not path.startswith("/"):
+            raise InvalidOption(f"linux.namespaces[{index}].path {path!r} is not an absolute path")
+    for field in ("hostname", "domainname"):
+        if spec.get(field) and "uts" not in kinds:
+            raise InvalidOption(f"{field} would rename the host; add a uts namespace or leave it out")
+    if (linux.get("uidMappings") or linux.get("gidMappings")) and "user" not in kinds:
+        raise InvalidOption("linux.uidMappings needs a user namespace; add it to linux.namespaces")
+    if "user" in own and not (linux.get("uidMappings") and linux.get("gidMappings")):
+        raise InvalidOption("linux.uidMappings and linux.gidMappings are missing for the new user namespace")
+    if linux.get("timeOffsets") and "time" not in own:
+        raise InvalidOption("linux.timeOffsets needs a new time namespace; add it to linux.namespaces")
+    for clock in linux.get("timeOffsets") or {}:
+        if clock not in _CLOCKS:
+            raise InvalidOption(f"linux.timeOffsets has the unknown clock {clock!r}; there are {_CLOCKS}")
+    _check_paths(linux)
+    _check_devices(linux)
+    _check_sysctls(linux, kinds, spec)
+    propagation = linux.get("rootfsPropagation")
+    if propagation and propagation not in _PROPAGATION:
+        raise InvalidOption(f"linux.rootfsPropagation {propagation!r} is not known; give shared or private")
+    if linux.get("intelRdt"):
+        raise Unsupported("linux.intelRdt is not supported by this runtime", "leave it out")
+
+
+def _check_paths(linux: Spec) -> None:
+    for field in ("maskedPaths", "readonlyPaths"):
+        for path in linux.get(field) or ():
+            if not path.startswith("/"):
+                raise InvalidOption(f"linux.{field} has {path!r}, which is not an absolute path")
+
+
+def _check_devices(linux: Spec) -> None:
+    for index, device in enumerate(linux.get("devices") or ()):
+        where = f"linux.devices[{index}]"
+        if device["type"] not in ("b", "c", "u", "p"):
+            raise InvalidOption(f"{where}.type {device['type']!r} is not known; give b, c, u or p")
+        if not device["path"].startswith("/"):
+            raise InvalidOption(f"{where}.path {device['path']!r} is not an absolute path")
+        if device["type"] != "p" and not {"major", "minor"} <= device.keys():
+            raise InvalidOption(f"{where} has no major and minor number, which {device['path']} needs")
+    for index, rule in enumerate((linux.get("resources") or {}).get("devices") or ()):
+        if rule.get("type", "a") not in ("a", "b", "c"):
+            raise InvalidOption(f"linux.resources.devices[{index}].type {rule['type']!r}: give a, b or c")
+        if set(rule.get("access", "rwm")) - set("rwm"):
+            raise InvalidOption(f"linux.resources.devices[{index}].access {rule['access']!r}: give r, w, m")
+
+
+def _check_sysctls(linux: Spec, kinds: list[str], spec: Spec) -> None:
+    for name, value in (linux.get("sysctl") or {}).items():
+        key = name.replace("/", ".")
+        if _SYSCTL.fullmatch(name) is None or ".." in name:
+            raise InvalidOption(f"linux.sysctl has {name!r}, which is no name of a kernel setting")
+        if "\n" in value:
+            raise InvalidOption(f"linux.sysctl {name} has a value of several lines")
+        if key in _IPC_SYSCTLS or key.startswith("fs.mqueue."):
+            needed = "ipc"
+        elif key.startswith("net."):
+            needed = "network"
+        elif key in ("kernel.domainname", "kernel.hostname"):
+            needed = "uts"
+        else:
+            raise InvalidOption(f"linux.sysctl {name} belongs to the whole host, not to a namespace")
+        if needed not in kinds:
+            raise InvalidOption(f"linux.sysctl {name} would change the host; add a {needed} namespace")

@@ -1,0 +1,203 @@
+"""The second half of create and run: it carries the prepared request out, from a sealed interpreter.
+
+Theory of operation. The state is written down before each thing is made, so that whoever comes after a
+kill finds what to take down. What fails is undone in place and told. The first process waits for start in
+the end; this process then ends (create), or starts it and, in the foreground, waits with it (run).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import socket
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from pycontainer import errors
+from pycontainer.checkpoints import reached
+from pycontainer.kernel import syscalls
+from pycontainer.launcher import cgroup, held, hooks
+from pycontainer.ocicli import foreground, lifecycle
+from pycontainer.ocicli.report import Log
+from pycontainer.ocicli.states import State
+
+__all__ = ["CHECKPOINTS", "main"]
+
+CHECKPOINTS = (
+    "create.state.written",
+    "create.cgroup.made",
+    "create.init.cloned",
+    "create.hooks.run",
+    "create.init.waiting",
+    "create.state.settled",
+)
+"""The named steps of create, in order."""
+
+_ARMED = "PYCONTAINER_RUNTIME_KILL_AT"
+
+Request = Mapping[str, Any]
+
+
+def main(fd: int) -> None:
+    """Carry out the request that lies in the descriptor; ends the process with the command's code."""
+    with open(fd, "rb") as file:
+        file.seek(0)
+        request = json.load(file)
+    log = Log(*request["log"])
+    try:
+        code = _carry_out(request, log)
+    except (errors.PycontainerError, OSError) as error:
+        log.error(str(error))
+        code = 1
+    sys.stdout.flush()
+    os._exit(code)
+
+
+def _carry_out(request: Request, log: Log) -> int:
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+    syscalls.set_name(b"pycontainer-rt")
+    is_run = request["command"] == "run"
+    is_detached = not is_run or "detach" in request["flags"]
+    if is_run and "no-subreaper" not in request["flags"] and not is_detached:
+        syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
+    terminal = None
+    if request["spec"]["process"].get("terminal") and "console-socket" not in request["flags"]:
+        terminal = foreground.Terminal()
+    container = _Container(request, log)
+    made = container.create(None if terminal is None else terminal.give())
+    if not is_run:
+        return 0
+    try:
+        lifecycle.start(container.state, log)
+        if is_detached:
+            return 0
+        return foreground.attend(made.pid, made.pidfd, terminal)
+    finally:
+        if not is_detached and "keep" not in request["flags"]:
+            lifecycle.delete(container.state, log, is_forced=True)
+
+
+class _Container:
+    """One container in the making."""
+
+    def __init__(self, request: Request, log: Log) -> None:
+        self.request = request
+        self.log = log
+        self.state = State.make(request["root"], request["id"])
+
+    def create(self, console: int | None) -> held.Held:
+        """Make everything and leave the first process waiting. Raises LaunchError and others."""
+        spec, request = self.request["spec"], self.request
+        self.state.write(
+            phase="creating",
+            ociVersion=spec["ociVersion"],
+            bundle=request["bundle"],
+            rootfs=spec["root"]["path"],
+            annotations=spec.get("annotations") or {},
+            hooks=spec.get("hooks") or {},
+            cgroup=request["cgroup"],
+            owner=os.environ.get("USER", "root") if os.geteuid() else "root",
+        )
+        reached("create.state.written")
+        listener = None
+        try:
+            self._write_config()
+            cgroup.make(request["cgroup"])
+            reached("create.cgroup.made")
+            listener = held.listen(self.state.directory)
+            fds = {"start": listener.fileno()}
+            if console is None and "console-socket" in request["flags"]:
+                console = self._console(request["flags"]["console-socket"])
+            if console is not None:
+                fds["console"] = console
+            seccomp = base64.b64decode(request["seccomp_b64"])
+            made = held.create(self._params(), fds, self, seccomp=seccomp)
+            reached("create.init.waiting")
+            if console is not None:
+                os.close(console)
+            self.state.write(phase="created")
+            self._write_pid(made.pid)
+            reached("create.state.settled")
+        except BaseException as error:
+            self._undo(error)
+            raise
+        finally:
+            if listener is not None:
+                listener.close()
+        self.state.unlock()
+        return made
+
+    def _params(self) -> dict[str, Any]:
+        spec, request = self.request["spec"], self.request
+        return {
+            "id": request["id"],
+            "spec": spec,
+            "rootfs": {"dir": spec["root"]["path"]},
+            "container_dir": spec["root"]["path"],
+            "cgroup": request["cgroup"],
+            "state": self.state.described("creating"),
+            "preserve_fds": request["preserve_fds"],
+            "notifies": request["notifies"],
+            "fd_names": {},
+            "keyring": "no-new-keyring" not in request["flags"],
+        }
+
+    def _write_config(self) -> None:
+        """Keep what later commands need: changes to the bundle have no effect on the container."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+        fd = os.open("config.json", flags, 0o600, dir_fd=self.state.directory)
+        with open(fd, "w") as file:
+            json.dump(self.request["spec"], file, separators=(",", ":"))
+
+    def _console(self, path: str) -> int:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        directory = os.open(os.path.dirname(path) or ".", os.O_PATH | os.O_DIRECTORY)
+        try:
+            sock.connect(f"/proc/self/fd/{directory}/{os.path.basename(path)}")
+        except OSError as error:
+            sock.close()
+            raise errors.InvalidOption(
+                f"--console-socket {path} cannot be connected to: {error.strerror}"
+            ) from None
+        finally:
+            os.close(directory)
+        return sock.detach()
+
+    def _write_pid(self, pid: int) -> None:
+        path = self.request["flags"].get("pid-file")
+        if path is None:
+            return
+        parent, name = os.path.split(path)
+        made = os.path.join(parent, f".{name}")
+        with open(made, "w") as file:
+            file.write(str(pid))
+        os.rename(made, path)
+
+    def _undo(self, error: BaseException) -> None:
+        try:
+            lifecycle.take_down(self.state, self.log)
+        except (errors.PycontainerError, OSError) as second:
+            error.add_note(f"and what was made could not be removed: {second}")
+
+    # -- in between, as held.Creator
+
+    def cloned(self, pid: int, started: int) -> None:
+        """Write the first process down."""
+        self.state.write(pid=pid, pid_start=started)
+        reached("create.init.cloned")
+
+    def run_hooks(self) -> None:
+        """Run prestart and createRuntime hooks. Raises LaunchError."""
+        text = json.dumps(self.state.described("creating")).encode()
+        for kind in ("prestart", "createRuntime"):
+            for hook in self.state.hooks(kind):
+                try:
+                    hooks.run(hooks.parse(hook), text, os.fsencode(self.request["bundle"]))
+                except hooks.HookFailed as failed:
+                    raise errors.LaunchError(f"{kind}: {failed}", step="hooks", reason=str(failed)) from None
+        reached("create.hooks.run")
+
+    def take_listener(self, fd: int) -> None:
+        """Send the filter's listener to whoever will answer it. Raises LaunchError."""

@@ -1,0 +1,113 @@
+"""The first half of create and run: everything that can be known before anything is made.
+
+Theory of operation. This process has the whole library at hand, and works out the container's plan: the
+checked specification, its cgroups, its filter. Then it executes a sealed copy of the interpreter, which
+has the standard library and the launcher only, with that plan as its input (`ocicli.creating`). It is the
+same process for the caller: its children, descriptors and exit code are those of the command.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from pycontainer.errors import InvalidOption
+from pycontainer.kernel import syscalls
+from pycontainer.launcher import sealed
+from pycontainer.ocicli import bundle
+from pycontainer.ocicli.arguments import Arguments
+from pycontainer.ocicli.report import Log
+from pycontainer.ocicli.states import check_id
+
+__all__ = ["become", "prepare", "seccomp_of"]
+
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_MAIN = "import sys; sys.path.insert(0, {root!r}); from pycontainer.ocicli.{module} import main; main({fd})"
+
+
+def prepare(asked: Arguments, root: str, log: Log) -> dict[str, Any]:
+    """The request for create or run. Raises what a bad command line, bundle or host deserves."""
+    flags = asked.flags
+    name = asked.words[0]
+    check_id(name)
+    directory = os.path.realpath(str(flags.get("bundle", ".")))
+    spec = bundle.load(directory, str(flags.get("config", "config.json")), log.warning)
+    if not spec["process"].get("terminal") and "console-socket" in flags:
+        raise InvalidOption("--console-socket is given, but process.terminal is not set")
+    if spec["process"].get("terminal") and asked.command == "create" and "console-socket" not in flags:
+        raise InvalidOption("process.terminal is set: --console-socket is needed, to hand the terminal over")
+    program, notifies = seccomp_of(spec)
+    spec["linux"].pop("seccomp", None) if not program else None
+    return {
+        "command": asked.command,
+        "root": os.path.abspath(root),
+        "id": name,
+        "bundle": directory,
+        "spec": spec,
+        "cgroup": plan_cgroup(spec, name, asked),
+        "seccomp_b64": base64.b64encode(program).decode(),
+        "notifies": notifies,
+        "flags": {key: value for key, value in flags.items() if isinstance(value, str)},
+        "preserve_fds": _preserved(flags, spec["process"]),
+        "log": [log.file, log.form, log.is_debug],
+        "umask": None,
+    }
+
+
+def _preserved(flags: Mapping[str, Any], process: dict[str, Any]) -> int:
+    text = flags.get("preserve-fds", "0")
+    if not text.isdigit() or int(text) > 4096:
+        raise InvalidOption(f"--preserve-fds {text!r} is no number of descriptors")
+    count = int(text)
+    passed = os.environ.get("LISTEN_FDS", "")
+    if passed.isdigit() and int(passed):
+        # Sockets that systemd opened come first (sd_listen_fds(3)); the program is process 1 of its own.
+        count += int(passed)
+        process["env"] = [*(process.get("env") or ()), f"LISTEN_FDS={passed}", "LISTEN_PID=1"]
+        if "LISTEN_FDNAMES" in os.environ:
+            process["env"].append(f"LISTEN_FDNAMES={os.environ['LISTEN_FDNAMES']}")
+    for fd in range(3, 3 + count):
+        try:
+            os.fstat(fd)
+        except OSError:
+            raise InvalidOption(f"--preserve-fds {count}: descriptor {fd} is not open") from None
+    return count
+
+
+def plan_cgroup(spec: Mapping[str, Any], name: str, asked: Arguments) -> dict[str, Any]:
+    """What is made, written and joined of the host's cgroups. Raises InvalidOption, Unsupported."""
+    from pycontainer.runtime import cgroups
+
+    linux = spec["linux"]
+    path = linux.get("cgroupsPath") or f"/{name}"
+    path = "/" + os.path.normpath(path).lstrip("/")
+    return dict(cgroups.plan(linux.get("resources") or {}, path, cgroups.detect(), is_whole=True))
+
+
+def seccomp_of(spec: Mapping[str, Any]) -> tuple[bytes, bool]:
+    """The compiled filter, b"" without one, and whether it has a listener."""
+    described = spec["linux"].get("seccomp")
+    if not described:
+        return b"", False
+    from pycontainer.runtime import seccomp
+
+    profile = seccomp.parse(described)
+    return seccomp.compile(profile, (), os.uname().machine), False
+
+
+def become(module: str, request: Mapping[str, Any]) -> NoReturn:
+    """Execute the sealed interpreter, which goes on with the request. Raises Unsupported, OSError."""
+    executable = os.path.realpath(sys.executable)
+    image, env = sealed.sealed_copy(executable)
+    fd = os.memfd_create("request", os.MFD_CLOEXEC)
+    with open(fd, "wb", closefd=False) as file:
+        file.write(json.dumps(request, separators=(",", ":")).encode("utf-8", "surrogateescape"))
+    os.set_inheritable(fd, True)
+    syscalls.set_name(b"pycontainer-rt")
+    program = _MAIN.format(root=_ROOT, module=module, fd=fd)
+    args = [executable, "-I", "-S", "-B", "-X", "utf8", "-c", program]
+    os.execve(f"/proc/self/fd/{image}", args, env)
