@@ -26,6 +26,7 @@ _C, _R, _P, _RS, _RM, _E, _D = State
 _TRANSITIONS: Mapping[str, Mapping[State, State]] = {
     "start": {_C: _R, _E: _R, _RS: _R},
     "stop": {_R: _E, _P: _E, _RS: _E},
+    "restart": {_C: _R, _R: _R, _P: _R, _RS: _R, _E: _R},
     "kill": {_R: _R, _P: _P},
     "pause": {_R: _P},
     "unpause": {_P: _R},
@@ -49,6 +50,7 @@ _REMEDIES: Mapping[tuple[str, State], str] = {
     ("exec", _E): "start it first",
     ("exec", _P): "unpause it first",
     ("pause", _P): "it is paused already",
+    ("unpause", _R): "it is not paused",
     ("remove", _R): "stop it first, or remove it with force",
     ("remove", _P): "stop it first, or remove it with force",
     ("remove", _RS): "stop it first, or remove it with force",
@@ -76,3 +78,13 @@ def is_allowed(verb: str, state: str) -> bool:
 
 
 VERBS = tuple(_TRANSITIONS)
+
+
+def table() -> str:
+    """The whole table in Markdown: a row for each verb, a column for each state, where it leads to."""
+    head = ["| | " + " | ".join(State) + " |", "| --- |" + " --- |" * len(State)]
+    rows = []
+    for verb, leads in _TRANSITIONS.items():
+        cells = (("·" if leads[state] is state else str(leads[state])) if state in leads else "" for state in State)
+        rows.append(f"| {verb} | " + " | ".join(cells) + " |")
+    return "\n".join([*head, *rows]) + "\n"
