@@ -18,7 +18,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pycontainer import errors as errors
     from pycontainer import wait as wait
+    from pycontainer.engine import Change as Change
     from pycontainer.engine import Container as Container
+    from pycontainer.engine import ContainerPath as ContainerPath
+    from pycontainer.engine import Copied as Copied
     from pycontainer.engine import DiskUsage as DiskUsage
     from pycontainer.engine import Engine as Engine
     from pycontainer.engine import EngineConfig as EngineConfig
@@ -44,7 +47,10 @@ if TYPE_CHECKING:
     from pycontainer.registry import RegistryConfig as RegistryConfig
 
 _HOMES = {
+    "Change": "pycontainer.engine",
     "Container": "pycontainer.engine",
+    "ContainerPath": "pycontainer.engine",
+    "Copied": "pycontainer.engine",
     "Credentials": "pycontainer.registry",
     "DiskUsage": "pycontainer.engine",
     "Engine": "pycontainer.engine",
@@ -76,7 +82,10 @@ _NAMES = {"events": "read_events"}
 """Where a name is another one at home."""
 
 __all__ = [
+    "Change",
     "Container",
+    "ContainerPath",
+    "Copied",
     "Credentials",
     "DiskUsage",
     "Engine",

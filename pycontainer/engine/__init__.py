@@ -5,14 +5,17 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pycontainer.engine import waits as waits
+    from pycontainer.engine.changed import Change
     from pycontainer.engine.config import EngineConfig
     from pycontainer.engine.containers import Container
+    from pycontainer.engine.copying import Copied
     from pycontainer.engine.diskusage import ContainerUsage, DiskUsage, ImageUsage, disk_usage
     from pycontainer.engine.engine import Engine, current_engine
     from pycontainer.engine.eventstream import Event, Events, read_events
     from pycontainer.engine.hostinfo import info
     from pycontainer.engine.images import HistoryEntry, Image
     from pycontainer.engine.logs import LogLine, Logs
+    from pycontainer.engine.paths import ContainerPath
     from pycontainer.engine.processes import ProcessInfo, Top
     from pycontainer.engine.pruning import Pruned, prune
     from pycontainer.engine.result import RunResult, Usage
@@ -20,8 +23,11 @@ if TYPE_CHECKING:
     from pycontainer.engine.stats import NetworkStats, Stats, StatsStream
 
 __all__ = [
+    "Change",
     "Container",
+    "ContainerPath",
     "ContainerUsage",
+    "Copied",
     "DiskUsage",
     "Engine",
     "EngineConfig",
@@ -50,8 +56,11 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Change": "changed",
     "Container": "containers",
+    "ContainerPath": "paths",
     "ContainerUsage": "diskusage",
+    "Copied": "copying",
     "DiskUsage": "diskusage",
     "Engine": "engine",
     "EngineConfig": "config",

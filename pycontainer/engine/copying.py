@@ -168,12 +168,16 @@ def _host_source(src: HostPath, follow: bool) -> tuple[str, int]:
 
 
 def _host_target(dst: HostPath) -> tuple[int, dict[str, Any]]:
-    """The directory of the host to copy to, or into, and what the job has to know of it."""
+    """The directory of the host to copy to, or into, and what the job has to know of it.
+
+    A link that is not followed by a slash stands for itself: the last copy may have put it there, for the
+    container's sake, to lead this one elsewhere.
+    """
     raw = os.fspath(dst)
     needs_directory = raw.endswith(("/", "/."))
     about = {"dst": raw, "base": "", "needs_directory": needs_directory}
     try:
-        fd = os.open(raw, _FOUND)
+        fd = os.open(raw, _FOUND if needs_directory else _FOUND | os.O_NOFOLLOW)
     except FileNotFoundError:
         found = "missing"
     except NotADirectoryError:
@@ -185,9 +189,7 @@ def _host_target(dst: HostPath) -> tuple[int, dict[str, Any]]:
             return fd, {**about, "found": "directory"}
         os.close(fd)
         found = "other"
-    # A link to a file, or to nothing, stands for what it points to, on the host as in the container.
-    real = os.path.realpath(raw)
-    above, base = os.path.split(real)
+    above, base = os.path.split(os.path.abspath(raw))
     try:
         fd = os.open(above, _FOUND | os.O_DIRECTORY)
     except (FileNotFoundError, NotADirectoryError):

@@ -77,7 +77,9 @@ def copy_out(params: dict[str, Any], fds: list[int], report: Report) -> dict[str
         sink.close()
         return _told(walker)
     if params["found"] == "other" and is_directory:
-        raise Conflict(f"{params['dst']} is not a directory; a directory is not copied over it")
+        raise Conflict(
+            f"{params['dst']} is no directory to copy a directory over; end a link to one with a slash"
+        )
     if params["found"] == "missing" and params["needs_directory"] and not is_directory:
         raise NotFound(f"{params['dst']} does not exist; make the directory first")
     if params["found"] != "directory":

@@ -75,6 +75,8 @@ def _opened(root: int, path: bytes) -> int | None:
         return None
     try:
         return inside.reopen(fd, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:
+        return None  # its mount has been taken away this moment, which leaves it outside of our cell
     finally:
         os.close(fd)
 

@@ -16,6 +16,7 @@ from pycontainer.layers import Entry, is_kept
 __all__ = ["Sink", "Walker", "attributes", "described"]
 
 MAX_DEPTH = 400  # two descriptors a level
+_MAX_RACES = 8
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOATIME
 _READ_ANOTHERS = os.O_RDONLY | os.O_NONBLOCK
 _KINDS = {
@@ -103,20 +104,23 @@ class Walker:
 
         Raises: KernelError naming the path; InvalidInput for a tree too deep.
         """
+        self.path = name
         try:
             if not name:
-                self._run_below(top, b"")
-            elif self._give(top, name):
-                self._run_below(top, name)
+                self._run_below(top, b"", inside.listing(top))
+                return
+            names = self._give(top, name)
+            if names is not None:
+                self._run_below(top, name, names)
                 self._sink.leave()
         except KernelError:
             raise
         except OSError as error:
-            raise explained(error, self.path or name) from error
+            raise explained(error, self.path) from error
 
-    def _run_below(self, top: int, path: bytes) -> None:
+    def _run_below(self, top: int, path: bytes, names: list[bytes]) -> None:
         self._device = os.fstat(top).st_dev
-        stack = [(path, os.dup(top), inside.listing(top)[::-1])]
+        stack = [(path, os.dup(top), names[::-1])]
         try:
             while stack:
                 above, fd, names = stack[-1]
@@ -128,65 +132,78 @@ class Walker:
                 below = self._descend(fd, names.pop(), above)
                 if below is None:
                     continue
-                stack.append((self.path, below, []))
+                stack.append((self.path, below[0], below[1][::-1]))
                 if len(stack) > MAX_DEPTH:
                     raise InvalidInput(
                         f"{os.fsdecode(self.path[:128])}…: more than {MAX_DEPTH} directories deep; "
                         "copy a part of it at a time"
                     )
-                stack[-1][2].extend(inside.listing(below)[::-1])
         finally:
             for _, fd, _ in stack:
                 os.close(fd)
 
-    def _descend(self, parent: int, base: bytes, above: bytes) -> int | None:
-        """Give one entry; the pinned directory if there is more below it."""
+    def _descend(self, parent: int, base: bytes, above: bytes) -> tuple[int, list[bytes]] | None:
+        """Give one entry; if there is more below it, the pinned directory and its names."""
         self.path = above + b"/" + base if above else base
-        try:
-            fd = inside.pinned(parent, base)
-        except FileNotFoundError:
-            return None  # removed since its directory was listed
-        is_entered = False
-        try:
-            is_entered = self._give(fd, self.path)
-        finally:
-            if not is_entered:
-                os.close(fd)
-        return fd if is_entered else None
+        for attempt in range(_MAX_RACES):
+            try:
+                fd = inside.pinned(parent, base)
+            except FileNotFoundError:
+                return None  # removed since its directory was listed
+            names = None
+            try:
+                names = self._give(fd, self.path)
+            except PermissionError:
+                # A mount that is taken away while it is looked at leaves our cell; what now has its place is
+                # looked at instead. Nothing of it has been given: all is opened before.
+                if attempt == _MAX_RACES - 1:
+                    raise
+                continue
+            finally:
+                if names is None:
+                    os.close(fd)
+            return None if names is None else (fd, names)
+        return None
 
-    def _give(self, fd: int, path: bytes) -> bool:
-        """Give what is pinned; True for a directory to go into."""
+    def _give(self, fd: int, path: bytes) -> list[bytes] | None:
+        """Give what is pinned; the names in a directory to go into."""
         found = os.fstat(fd)
         kind = stat.S_IFMT(found.st_mode)
         if kind != stat.S_IFDIR and found.st_nlink > 1:
             first = self._links.setdefault((found.st_dev, found.st_ino), path)
             if first != path:
-                return self._give_other(Entry(path, "hardlink", linkname=first))
+                self._give_other(Entry(path, "hardlink", linkname=first))
+                return None
         if kind == stat.S_IFREG:
             self._give_file(fd, path, found)
-            return False
+            return None
         entry = described(path, found, attributes(named(fd)))
         if entry is None:
             self.skipped.append(path)
-            return False
-        if kind != stat.S_IFDIR:
+        elif kind == stat.S_IFDIR:
+            return self._give_directory(fd, entry, is_elsewhere=self._device not in (-1, found.st_dev))
+        else:
             if kind == stat.S_IFLNK:
                 entry.linkname = os.readlink(b"", dir_fd=fd)
-            return self._give_other(entry)
+            self._give_other(entry)
+        return None
+
+    def _give_directory(self, fd: int, entry: Entry, *, is_elsewhere: bool) -> list[bytes] | None:
+        is_left_out = is_elsewhere and inside.is_kernels_own(fd)
+        names = [] if is_left_out else inside.listing(fd)
         self._sink.enter(entry)
         self.entries += 1
-        if found.st_dev != self._device and self._device != -1 and inside.is_kernels_own(fd):
-            self.skipped.append(path)
+        if is_left_out:
+            self.skipped.append(entry.name)
             self._sink.leave()
-            return False
-        return True
+            return None
+        return names
 
-    def _give_other(self, entry: Entry) -> bool:
+    def _give_other(self, entry: Entry) -> None:
         if self._sink.other(entry):
             self.entries += 1
         else:
             self.skipped.append(entry.name)
-        return False
 
     def _give_file(self, pinned: int, path: bytes, found: os.stat_result) -> None:
         fd = open_pinned(pinned)
