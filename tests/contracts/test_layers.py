@@ -13,7 +13,8 @@ LEVELS = (
     {"image"},
     {"registry", "store", "runtime", "network"},
     {"engine"},
-    {"", "wait"},
+    {"wait"},
+    {""},
     {"cli", "ocicli", "testing"},
     {"__main__"},
 )
