@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 from pycontainer import errors
 from pycontainer.kernel import caps, mounts, namespaces
-from pycontainer.launcher import mountoptions, pty
-from pycontainer.launcher.steps import devices, entering, identity, process, rootfs, security, settings
+from pycontainer.launcher import hooks, mountoptions, pty
+from pycontainer.launcher.steps import devices, entering, held, identity, process, rootfs, security, settings
 from pycontainer.launcher.steps import mounts as mount_steps
 
 __all__ = ["Outline", "Overlay", "Step", "environment", "outline", "overlay", "plan", "plan_join"]
@@ -134,6 +134,9 @@ def plan(spec: Json, params: Json, *, seccomp: bytes = b"") -> tuple[Step, ...]:
     steps += _hidden(spec)
     # Nothing of the image is touched, and nothing runs, outside the container's cgroups.
     steps.append(Step("cgroup", settings.enter_cgroups))
+    if params.get("hook_state"):
+        wanted = tuple(map(hooks.parse, (spec.get("hooks") or {}).get("createContainer") or ()))
+        steps.append(Step("hooks", held.run_hooks, ("createContainer", wanted, params["hook_state"])))
     steps.append(Step("pivot", rootfs.pivot))
     steps += _identity(spec["process"], params)
     steps += _confinement(spec, params, seccomp)
@@ -244,7 +247,12 @@ def _file_system(spec: Json, params: Json, new: int) -> list[Step]:
     steps = [Step("mounts", rootfs.isolate_mounts)]
     # A kernel that cannot assemble it detached (before 6.5) has it mounted in place.
     fallback = layers if layers is not None else Overlay((), b"", b"", ())
-    steps.append(Step("rootfs", rootfs.attach_root, (*fallback, _bytes(params["container_dir"]))))
+    place = _bytes(params["container_dir"])
+    if params.get("hook_state"):
+        # Where hooks look for it, as config.json tells them.
+        steps.append(Step("rootfs", rootfs.attach_root, (*fallback, place + b"/rootfs", True)))
+    else:
+        steps.append(Step("rootfs", rootfs.attach_root, (*fallback, place)))
     steps += _mounts(spec, params, new)
     is_readonly = bool((spec.get("root") or {}).get("readonly"))
     volumes = tuple(_bytes(_absolute(path, "volume")) for path in params.get("volumes") or ())

@@ -53,6 +53,22 @@ def device_node(path: str) -> model.Device:
     )
 
 
+def devices_below(path: str) -> tuple[model.Device, ...] | None:
+    """The devices in a directory of the host and those below it; None when the path is no directory."""
+    if not os.path.isdir(path):
+        return None
+    found = []
+    for directory, _, names in os.walk(path):
+        for name in sorted(names):
+            inner = os.path.join(directory, name)
+            # Links are left out, as Docker does: where they lead is not what was asked for.
+            if stat.S_IFMT(os.lstat(inner).st_mode) in (stat.S_IFCHR, stat.S_IFBLK):
+                found.append(device_node(inner))
+    if not found:
+        raise InvalidOption(f"device {path}: there is none in this directory; give a device of this host")
+    return tuple(found)
+
+
 def host_devices() -> tuple[model.Device, ...]:
     """Every device node of the host's /dev but those that each container has of its own."""
     found = []
@@ -89,7 +105,10 @@ class HostFacts:
     extra_masked_paths: tuple[str, ...] = ()
     """Paths to hide that depend on the hardware: each CPU's thermal throttle counters."""
     device: Callable[[str], model.Device] = device_node
+    devices_below: Callable[[str], tuple[model.Device, ...] | None] = devices_below
     all_devices: Callable[[], tuple[model.Device, ...]] = host_devices
+    device_directories: tuple[str, ...] = ("/etc/cdi", "/var/run/cdi")
+    """Where specifications of devices by name are."""
 
     @classmethod
     def detect(cls) -> HostFacts:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from pycontainer.errors import InvalidOption
 from pycontainer.oci import runtime as model
 from pycontainer.options import RunOptions
-from pycontainer.runtime import defaults
+from pycontainer.runtime import cdi, defaults
 from pycontainer.runtime.cgroups import CgroupPlan, plan
 from pycontainer.runtime.hostfacts import HostFacts
 
+_NO_EDITS = cdi.Edits()
 CPU_PERIOD_US = 100_000  # what Docker's --cpus divides
 
 
-def linux_resources(options: RunOptions, host: HostFacts) -> model.Resources:
+def linux_resources(options: RunOptions, host: HostFacts, edits: cdi.Edits = _NO_EDITS) -> model.Resources:
     """Everything the cgroup carries: device rules always, limits where asked."""
     return model.Resources(
-        devices=_device_rules(options, host),
+        devices=_device_rules(options, host, edits),
         memory=_memory(options),
         cpu=cpu_resources(options),
         pids=_pids(options),
@@ -110,20 +111,47 @@ def _split_device(text: str) -> tuple[str, str, str]:
     source, *rest = text.split(":")
     access = rest.pop() if rest and not rest[-1].startswith("/") else "rwm"
     target = rest.pop() if rest else source
-    is_path = source.startswith("/dev/") and target.startswith("/dev/") and ".." not in target.split("/")
+    is_path = (
+        source.startswith("/dev/")
+        and ".." not in source.split("/")
+        and target.startswith("/dev/")
+        and ".." not in target.split("/")
+    )
     if rest or not is_path or not access or set(access) - set("rwm"):
         raise InvalidOption(
-            f"option devices={text!r}: give /dev/NAME, /dev/NAME:/dev/INSIDE or one with :rwm"
+            f"option devices={text!r}: give /dev/NAME, /dev/NAME:/dev/INSIDE or one with :rwm, "
+            "or a CDI name as vendor/class=device"
         )
     return source, target, access
 
 
-def device_nodes(options: RunOptions, host: HostFacts) -> tuple[model.Device, ...]:
+def device_edits(options: RunOptions, host: HostFacts) -> cdi.Edits:
+    """What the devices asked for by name add. Raises NotFound, InvalidOption, Unsupported."""
+    names = [text for text in options.devices or () if cdi.is_name(text)]
+    if options.gpus is not None:
+        names += cdi.gpu_names(options.gpus, host.device_directories)
+    if not names:
+        return cdi.Edits()
+    return cdi.edits_of(names, node=host.device, directories=host.device_directories)
+
+
+def _by_path(options: RunOptions, host: HostFacts) -> Iterator[tuple[model.Device, str, str]]:
+    """Each device asked for by path: as it is on the host, its place inside, and the access to it."""
+    for text in options.devices or ():
+        if cdi.is_name(text):
+            continue
+        source, target, access = _split_device(text)
+        below = host.devices_below(source)
+        if below is None:
+            yield host.device(source), target, access
+        for node in below or ():
+            yield node, target.rstrip("/") + node.path.removeprefix(source.rstrip("/")), access
+
+
+def device_nodes(options: RunOptions, host: HostFacts, edits: cdi.Edits) -> tuple[model.Device, ...]:
     """Nodes to make beyond the launcher's default ones: those asked for, or with privileged all."""
     found = {device.path: device for device in host.all_devices()} if options.privileged else {}
-    for text in options.devices or ():
-        source, target, _ = _split_device(text)
-        node = host.device(source)
+    for node, target, _ in _by_path(options, host):
         found[target] = model.Device(
             type=node.type,
             path=target,
@@ -133,17 +161,22 @@ def device_nodes(options: RunOptions, host: HostFacts) -> tuple[model.Device, ..
             uid=node.uid,
             gid=node.gid,
         )
+    found.update((device.path, device) for device in edits.devices)
     return tuple(found.values())
 
 
-def _device_rules(options: RunOptions, host: HostFacts) -> tuple[model.DeviceRule, ...]:
+def _device_rules(options: RunOptions, host: HostFacts, edits: cdi.Edits) -> tuple[model.DeviceRule, ...]:
     if options.privileged:
         return defaults.ALL_DEVICES
     found = list(defaults.DEVICE_RULES)
-    for text in options.devices or ():
-        source, _, access = _split_device(text)
-        node = host.device(source)
+    for node, _, access in _by_path(options, host):
         found.append(
             model.DeviceRule(allow=True, type=node.type, major=node.major, minor=node.minor, access=access)
         )
-    return tuple(found)
+    for line in options.device_cgroup_rules or ():
+        kind, numbers, access = line.split()
+        major, minor = (None if number == "*" else int(number) for number in numbers.split(":"))
+        if kind == "a" and (major is not None or minor is not None or set(access) != set("rwm")):
+            raise InvalidOption(f"option device_cgroup_rules={line!r}: all types means all; give a *:* rwm")
+        found.append(model.DeviceRule(allow=True, type=kind, major=major, minor=minor, access=access))
+    return (*found, *edits.rules)

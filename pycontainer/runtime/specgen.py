@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from pycontainer.errors import InvalidImage, InvalidOption
 from pycontainer.oci import ImageConfig
 from pycontainer.oci import runtime as model
 from pycontainer.options import RunOptions, parse_signal, shared_with
-from pycontainer.runtime import defaults
+from pycontainer.runtime import cdi, defaults
 from pycontainer.runtime.hostfacts import HostFacts
-from pycontainer.runtime.resources import device_nodes, linux_resources
+from pycontainer.runtime.resources import device_edits, device_nodes, linux_resources
 from pycontainer.runtime.security import Security, capabilities, security
 from pycontainer.runtime.validate import check_options, check_spec, check_user
 
@@ -61,22 +61,24 @@ def build_spec(
     """
     check_options(options, host)
     rules = security(options, host)
+    edits = device_edits(options, host)
     is_private_user = options.userns == "private"
     name = None if options.uts != "private" else options.hostname or hostname or container_id[:12]
     spec = model.Spec(
-        process=_process(options, image_config, host, rules, name),
+        process=_process(options, image_config, host, rules, name, edits),
         root=model.Root(path=rootfs, readonly=options.read_only or None),
         hostname=name,
         domainname=options.domainname,
-        mounts=mounts(options, rules),
+        mounts=(*mounts(options, rules), *edits.mounts),
+        hooks={kind: list(hooks) for kind, hooks in edits.hooks.items()},
         annotations=dict(options.annotations or {}),
         linux=model.Linux(
             namespaces=namespaces(options, network_namespace),
             uid_mappings=_id_map(options.uid_map) if is_private_user else (),
             gid_mappings=_id_map(options.gid_map or options.uid_map) if is_private_user else (),
-            devices=device_nodes(options, host),
+            devices=device_nodes(options, host, edits),
             cgroups_path=cgroup_path(options, container_id, store_tag),
-            resources=linux_resources(options, host),
+            resources=linux_resources(options, host, edits),
             sysctl=_sysctls(options, network_namespace),
             masked_paths=rules.masked_paths,
             readonly_paths=rules.readonly_paths,
@@ -198,14 +200,19 @@ def volumes(image_config: ImageConfig) -> list[str]:
 
 
 def _process(
-    options: RunOptions, image_config: ImageConfig, host: HostFacts, rules: Security, hostname: str | None
+    options: RunOptions,
+    image_config: ImageConfig,
+    host: HostFacts,
+    rules: Security,
+    hostname: str | None,
+    edits: cdi.Edits,
 ) -> model.Process:
     held = capabilities(options, host)
     return model.Process(
         cwd=workdir(options, image_config),
         args=arguments(options, image_config),
-        env=environment(options, image_config, hostname),
-        user=model.User(additional_gids=_numeric_groups(options), umask=options.umask),
+        env=_with(environment(options, image_config, hostname), edits.env),
+        user=model.User(additional_gids=(*_numeric_groups(options), *edits.gids), umask=options.umask),
         terminal=options.tty or None,
         # Inheritable and ambient stay empty: files of the image must not gain from them (CVE-2022-24769).
         capabilities=model.Capabilities(bounding=held, effective=held, permitted=held),
@@ -218,6 +225,14 @@ def _process(
         apparmor_profile=rules.apparmor,
         selinux_label=rules.process_label,
     )
+
+
+def _with(lines: tuple[str, ...], more: Mapping[str, str]) -> tuple[str, ...]:
+    """The variables, with others that replace those of the same name."""
+    if not more:
+        return lines
+    merged = {**dict(line.split("=", 1) for line in lines), **more}
+    return tuple(f"{key}={value}" for key, value in merged.items())
 
 
 def _numeric_groups(options: RunOptions) -> tuple[int, ...]:

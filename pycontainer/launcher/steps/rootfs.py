@@ -53,8 +53,12 @@ def attach_root(
     work: bytes,
     options: Options,
     place: bytes,
+    is_looked_for: bool = False,
 ) -> None:
-    """Hang the root into this namespace, where the pivot needs it; on place nobody else sees it."""
+    """Hang the root into this namespace, where the pivot needs it; on place nobody else sees it.
+
+    is_looked_for: hooks will look for it on place, and nowhere else.
+    """
     if "root" not in context.fds:
         # Linux before 6.5 has no lowerdir+: mount in place, with names short enough for one page.
         fds = [os.open(path, _DIRECTORY) for path in (*layers, upper, work)]
@@ -65,7 +69,7 @@ def attach_root(
         context.root = os.open(place, _DIRECTORY)
         return
     context.root = context.fds["root"]
-    spot = os.open(b"/", _DIRECTORY)
+    spot = os.open(place if is_looked_for else b"/", _DIRECTORY)
     try:
         mounts.attach(context.root, spot)
     finally:
