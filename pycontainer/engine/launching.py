@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,6 +90,35 @@ def _insert(engine: Engine, record: ContainerRecord, *, is_named: bool) -> Conta
     raise AssertionError("unreachable")
 
 
+def _groups(named: Sequence[str], spec: model.Spec) -> list[str]:
+    """Further groups by name or number; those that a device brings are in the spec alone."""
+    numbers = spec.process.user.additional_gids if spec.process is not None else ()
+    return list(dict.fromkeys((*named, *map(str, numbers)))) if numbers else list(named)
+
+
+def hook_state(record: ContainerRecord, spec: model.Spec, directory: Path) -> str:
+    """What hooks are told of the container, as JSON; they find its specification and root in the bundle."""
+    (directory / "rootfs").mkdir(mode=0o700, exist_ok=True)
+    (directory / "config.json").write_text(json.dumps(spec.to_dict()))
+    return json.dumps(
+        {
+            "ociVersion": spec.oci_version,
+            "id": record.id,
+            "status": "creating",
+            "bundle": str(directory),
+            "annotations": dict(spec.annotations),
+        }
+    )
+
+
+def _is_free_now(engine: Engine, name: str) -> bool:
+    """Whether a name was that of a container whose owner has died, which is removed now."""
+    try:
+        return forget_if_abandoned(engine, engine.store.state.containers.find(name))
+    except NotFound:
+        return True
+
+
 def files_of(engine: Engine, options: RunOptions, hostname: str) -> dict[str, str]:
     """The small files that are put over the image's, by path. Raises NotFound, InvalidOption."""
     found = dict(network_files(hostname, options))
@@ -157,7 +187,7 @@ def launch(
         },
         "container_dir": directory,
         "user": user,
-        "groups": list(groups),
+        "groups": _groups(groups, spec),
         "cgroup": dict(runtime.plan_cgroups(spec, host)),
         "volumes": runtime.volumes(config),
         "files": files_of(engine, options, options.hostname or record.id[:12]),
@@ -170,6 +200,8 @@ def launch(
         "events_dir": str(store.events_dir),
         "event_attributes": container_attributes(record, options, config),
     }
+    if spec.hooks:
+        params["hook_state"] = hook_state(record, spec, Path(directory))
     with ExitStack() as cleanup:
         fds: dict[str, int] = {}
         if stdin is not None:
