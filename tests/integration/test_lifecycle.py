@@ -335,6 +335,38 @@ def test_an_update_of_a_stopped_container_holds_from_its_next_start(
     box.remove(force=True)
 
 
+def test_a_restart_policy_given_while_it_runs_holds_for_this_run(
+    engine: pc.Engine, busybox: pc.Image
+) -> None:
+    box = pc.Container.create(busybox, FOREVER, engine=engine)
+    box.start()
+    box.update(restart="always")
+    first = box.pid
+    assert first is not None
+    os.kill(first, 9)  # it ends by itself, as far as its monitor can tell
+    assert box.wait(timeout=20, condition="next-exit") == 137
+    box.wait_until(pc.wait.exec(["true"]), timeout=20)
+    assert box.pid not in (None, first)
+    assert box.inspect()["HostConfig"]["RestartPolicy"] not in (None, "no")
+    box.kill()  # a kill by hand is the last word
+    assert box.wait(timeout=20) == 137
+    assert box.state == "exited"
+    box.remove()
+
+
+def test_limits_hold_in_the_runs_that_a_policy_begins(engine: pc.Engine, busybox: pc.Image) -> None:
+    box = pc.Container.create(busybox, FOREVER, restart="always", engine=engine)
+    box.start()
+    box.update(pids_limit=9)
+    first = box.pid
+    assert first is not None
+    os.kill(first, 9)
+    box.wait(timeout=20, condition="next-exit")
+    box.wait_until(pc.wait.exec(["true"]), timeout=20)
+    assert limit(box, "pids.max") == "9"
+    box.remove(force=True)
+
+
 # -- many callers
 
 
