@@ -112,8 +112,10 @@ def _told(walker: Walker) -> dict[str, Any]:
 
 
 def _missing(error: OSError, path: bytes) -> Exception:
-    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+    if isinstance(error, FileNotFoundError):
         return NotFound(f"no {os.fsdecode(path)} in the container")
+    if isinstance(error, NotADirectoryError):
+        return Conflict(f"{os.fsdecode(path)} in the container is not, or is below, what is not a directory")
     return explained(error, path)
 
 
