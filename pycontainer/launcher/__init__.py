@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from pycontainer.launcher import healthrecord as healthrecord
     from pycontainer.launcher import held as held
     from pycontainer.launcher import hooks as hooks
+    from pycontainer.launcher import joining as joining
     from pycontainer.launcher import mountoptions as mountoptions
+    from pycontainer.launcher import pty as pty
     from pycontainer.launcher import sealed as sealed
     from pycontainer.launcher import status as status
     from pycontainer.launcher.client import Helper, Job
@@ -27,19 +29,22 @@ __all__ = [
     "ask",
     "cgroup",
     "control",
+    "frames",
     "freezer",
     "healthrecord",
     "held",
     "hooks",
+    "joining",
     "mountoptions",
+    "pty",
     "sealed",
     "status",
 ]
 
 _MODULES = frozenset(
     (
-        *("cgroup", "control", "freezer", "healthrecord"),
-        *("held", "hooks", "mountoptions", "sealed", "status"),
+        *("cgroup", "control", "frames", "freezer", "healthrecord"),
+        *("held", "hooks", "joining", "mountoptions", "pty", "sealed", "status"),
     )
 )
 

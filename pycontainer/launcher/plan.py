@@ -150,7 +150,9 @@ def plan_join(spec: Json, params: Json, *, seccomp: bytes = b"") -> tuple[Step, 
     """
     described, given = spec["process"], params.get("fd_names") or ()
     steps = [Step("process", entering.settle), Step("cgroup", settings.enter_cgroups)]
-    steps.append(Step("namespaces", entering.enter, (_kinds_to_join(spec),)))
+    kept = params.get("keeps_owner")
+    owner = None if kept else _root_on_host(spec)
+    steps.append(Step("namespaces", entering.enter, (_kinds_to_join(spec), owner)))
     if described.get("terminal"):
         steps.append(Step("terminal", entering.use_terminal, _console_size(described)))
     else:
@@ -161,8 +163,19 @@ def plan_join(spec: Json, params: Json, *, seccomp: bytes = b"") -> tuple[Step, 
         steps.append(Step("oom score", security.set_oom_score, (described["oomScoreAdj"],)))
     steps += _identity(described, params)
     steps += _confinement(spec, {**params, "init": False}, seccomp, entering.enter_directory)
-    kept = params.get("keeps_owner")
     return tuple(step for step in steps if not (kept and step.function is identity.own_output))
+
+
+def _root_on_host(spec: Json) -> tuple[int, int] | None:
+    """The ids on the host of id 0 in a user namespace, where the specification tells."""
+    linux = spec.get("linux") or {}
+    found = [
+        entry["hostID"]
+        for maps in ("uidMappings", "gidMappings")
+        for entry in linux.get(maps) or ()
+        if entry["containerID"] == 0
+    ]
+    return (found[0], found[1]) if len(found) == 2 else None
 
 
 def _kinds_to_join(spec: Json) -> int:

@@ -32,8 +32,10 @@ def settle(context: Context) -> None:
     syscalls.close_range(first, _LAST, 0)
 
 
-def enter(context: Context, kinds: int) -> None:
+def enter(context: Context, kinds: int, owner: tuple[int, int] | None) -> None:
     """Join those namespaces of the container's first process, its user namespace the last.
+
+    owner: who the root of that is on the host: it gets the pipes, to hand them on to the user.
 
     While this process is privileged in the host's user namespace it may join all others, whoever owns
     them; inside, it could not join one that the container shares with another (setns(2)).
@@ -43,6 +45,7 @@ def enter(context: Context, kinds: int) -> None:
         if kinds & ~namespaces.NEWUSER:
             namespaces.enter(init, kinds & ~namespaces.NEWUSER)
         if kinds & namespaces.NEWUSER:
+            _give_pipes(owner)
             namespaces.enter(init, namespaces.NEWUSER)
             process.become_root(context)
     except ProcessLookupError:
@@ -50,6 +53,19 @@ def enter(context: Context, kinds: int) -> None:
     os.close(init)
     # A mount namespace is entered at its root; what is a link of the image there is the image's own.
     context.root = os.open(b"/", os.O_PATH | os.O_DIRECTORY)
+
+
+def _give_pipes(owner: tuple[int, int] | None) -> None:
+    for fd in (0, 1, 2):
+        if owner is not None and _is_pipe(fd):
+            os.fchown(fd, *owner)
+
+
+def _is_pipe(fd: int) -> bool:
+    try:
+        return stat.S_ISFIFO(os.fstat(fd).st_mode)
+    except OSError:
+        return False  # nothing there yet
 
 
 def use_terminal(context: Context, rows: int, columns: int) -> None:
