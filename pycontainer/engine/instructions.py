@@ -99,7 +99,10 @@ def _on_build(config: ContainerConfig, text: str) -> ContainerConfig:
 
 def _stop_signal(config: ContainerConfig, text: str) -> ContainerConfig:
     (word,) = _exactly_one("STOPSIGNAL", text, config)
-    parse_signal(word)
+    try:
+        parse_signal(word)
+    except ValueError as error:
+        raise InvalidInput(f"STOPSIGNAL {word!r}: {error}") from None
     return evolve(config, stop_signal=word)
 
 
@@ -149,7 +152,10 @@ def _healthcheck(config: ContainerConfig, text: str) -> ContainerConfig:
 def _nanoseconds(text: str) -> int:
     parts = _DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        return round(parse_seconds(text) * 1e9)
+        try:
+            return round(parse_seconds(text) * 1e9)
+        except ValueError as error:
+            raise InvalidInput(f"HEALTHCHECK {text!r}: {error}") from None
     return round(sum(float(number) * _UNITS_NS[unit] for number, unit in parts))
 
 

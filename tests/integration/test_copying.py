@@ -229,7 +229,7 @@ class TestWhat:
     ) -> None:
         (tmp_path / "big").write_bytes(b"x" * 3_000_000)
         (running.path / "scratch/big").write_text("old")
-        with pytest.raises(KernelError, match="No space left.*is full"):
+        with pytest.raises(KernelError, match=r"No space left.*is full"):
             running.copy_to(tmp_path / "big", "/scratch")
         with pytest.raises(KernelError, match="No space left"):
             running.copy_to(tmp_path / "big", "/scratch/other")

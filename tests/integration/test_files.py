@@ -199,13 +199,10 @@ class TestStayingInside:
         for name, kind, device in (("null", stat.S_IFCHR, (1, 3)), ("pipe", stat.S_IFIFO, (0, 0))):
             os.mknod(f"{made}/{name}", kind | 0o666, os.makedev(*device))
         for name in ("null", "pipe"):
-            for touch in (
-                (lambda p: p.read_bytes()),
-                (lambda p: p.write_bytes(b"x")),
-                (lambda p: p.open("ab")),
-            ):
+            path = box.path / "tmp" / name
+            for verb, given in (("read_bytes", ()), ("write_bytes", (b"x",)), ("open", ("ab",))):
                 with pytest.raises(OSError, match="device, FIFO or socket") as caught:
-                    touch(box.path / "tmp" / name)
+                    getattr(path, verb)(*given)
                 assert caught.value.errno == errno.ENXIO
 
     def test_the_kernels_files_are_shown_and_not_changed(self, running: pc.Container) -> None:
