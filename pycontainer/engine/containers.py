@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Unpack, final
 
 from pycontainer import runtime
-from pycontainer.engine import execs, launching, logdrivers, steering, updating, views
+from pycontainer.engine import booting, execs, launching, logdrivers, steering, updating, views
 from pycontainer.engine.engine import Engine, current_engine, engine_on
 from pycontainer.engine.filemethods import FileMethods
 from pycontainer.engine.images import Image, resolve_image
 from pycontainer.engine.logs import Logs
 from pycontainer.engine.observing import Observable
+from pycontainer.engine.ownership import detach, forget_if_abandoned, this_process
 from pycontainer.engine.process import ExecResult, Process
 from pycontainer.engine.pruning import Pruned, prune_containers
 from pycontainer.engine.state import Observed, await_start, monitor_of, observe
 from pycontainer.engine.streams import DEVNULL, PIPE
+from pycontainer.engine.supervision import Health, health_of
 from pycontainer.engine.waiting import Subject, await_ready
 from pycontainer.errors import NotFound, WrongState
-from pycontainer.kernel import pidfd
 from pycontainer.options import RunOptions, parse_run_options, parse_seconds, parse_signal
 
 if TYPE_CHECKING:
@@ -30,22 +31,12 @@ if TYPE_CHECKING:
     from pycontainer.engine.filters import FilterValues
     from pycontainer.engine.moments import Moment
     from pycontainer.engine.waits import Wait
-    from pycontainer.launcher import Job
     from pycontainer.oci import runtime as model
-    from pycontainer.store import ContainerRecord, Owner
+    from pycontainer.store import ContainerRecord
 
-__all__ = ["Container", "this_process"]
+__all__ = ["Container"]
 
 _PAUSE_TIMEOUT_S = 10.0
-
-
-def this_process() -> Owner:
-    """The calling process as the owner of a container."""
-    from pycontainer.launcher import status
-    from pycontainer.store import Owner
-
-    pid = os.getpid()
-    return Owner(pid=pid, start=pidfd.start_time(pid), boot_id=status.BOOT_ID)
 
 
 @final
@@ -79,13 +70,13 @@ class Container(Observable, FileMethods):
             parse_run_options(command=command, **options),
         )
         self._record: ContainerRecord | None = None
-        self._job: Job | None = None
+        self._is_owner = True
 
     @classmethod
     def _attach(cls, engine: Engine, record: ContainerRecord) -> Container:
         made = object.__new__(cls)
-        made._engine, made._wanted, made._record, made._job = engine, None, record, None
-        made._awaited = None
+        made._engine, made._wanted, made._record = engine, None, record
+        made._awaited, made._is_owner = None, False
         return made
 
     @classmethod
@@ -95,23 +86,34 @@ class Container(Observable, FileMethods):
         command: Sequence[str] | str | None = None,
         *,
         engine: Engine | None = None,
+        owned: bool = False,
         **options: Unpack[RunKwargs],
     ) -> Container:
         """Make a container without starting it; it stays until it is removed.
 
+        owned: it belongs to this process, and is gone when that ends, however it ends.
         Raises: AlreadyExists for a taken name; NotFound; InvalidOption; TypeError.
         """
         engine = engine or current_engine()
         asked = parse_run_options(command=command, **options)
         reference = image if isinstance(image, str) else ""
-        record, _ = launching.create(engine, resolve_image(engine, image, asked), asked, reference=reference)
-        return cls._attach(engine, record)
+        owner = this_process() if owned else None
+        chosen = resolve_image(engine, image, asked)
+        record, _ = launching.create(engine, chosen, asked, owner=owner, reference=reference)
+        made = cls._attach(engine, record)
+        if owned:
+            made._is_owner = True
+            engine.own(made)
+        return made
 
     @classmethod
     def get(cls, key: str, *, engine: Engine | None = None) -> Container:
         """The container with this name, id or unique beginning of an id. Raises NotFound, InvalidInput."""
         engine = engine or current_engine()
-        return cls._attach(engine, engine.store.state.containers.find(key))
+        record = engine.store.state.containers.find(key)
+        if forget_if_abandoned(engine, record):
+            raise NotFound(f"container {record.name} is gone with the process that it belonged to")
+        return cls._attach(engine, record)
 
     @classmethod
     def list(
@@ -131,7 +133,8 @@ class Container(Observable, FileMethods):
         from pycontainer.engine.listing import select
 
         engine = engine or current_engine()
-        found = [cls._attach(engine, record) for record in engine.store.state.containers.list()]
+        records = engine.store.state.containers.list()
+        found = [cls._attach(engine, record) for record in records if not forget_if_abandoned(engine, record)]
         return select(engine, found, all=all, given=filters, limit=limit)
 
     @classmethod
@@ -142,6 +145,51 @@ class Container(Observable, FileMethods):
         label! ("key" or "key=value"). Raises: InvalidInput for another one.
         """
         return prune_containers(engine or current_engine(), filters)
+
+    @classmethod
+    def returning(cls, *names: str, engine: Engine | None = None) -> Sequence[Container]:
+        """Those that are to run again after a reboot, the oldest first; with names, only of these.
+
+        Which are: restart="always" if it ever ran, "unless-stopped" unless it was stopped by hand.
+        Raises NotFound.
+        """
+        engine = engine or current_engine()
+        table = engine.store.state.containers
+        records = [table.find(name) for name in names] if names else table.list()
+        return [cls._attach(engine, record) for record in booting.returning(engine, records)]
+
+    @classmethod
+    def start_all(
+        cls, containers: Iterable[Container | str], *, engine: Engine | None = None
+    ) -> Sequence[Container]:
+        """Start those of the containers that do not run, each after the ones whose namespaces it shares.
+
+        Gives the started ones. When some fail the others are started all the same, and the first error is
+        raised then, with a note for each. Raises also NotFound, InvalidOption for namespaces shared in a
+        circle.
+        """
+        engine = engine or current_engine()
+        return booting.start_all(engine, cls._each(engine, containers))
+
+    @classmethod
+    def stop_all(
+        cls,
+        containers: Iterable[Container | str],
+        timeout: float | str | timedelta | None = None,
+        *,
+        engine: Engine | None = None,
+    ) -> None:
+        """Stop the containers for a shutdown, in the opposite order of start_all.
+
+        It counts as no stop by hand: "unless-stopped" has them started again. timeout: as for stop.
+        """
+        engine = engine or current_engine()
+        limit_s = None if timeout is None else parse_seconds(timeout, minus_one=True)
+        booting.stop_all(engine, cls._each(engine, containers), limit_s)
+
+    @classmethod
+    def _each(cls, engine: Engine, containers: Iterable[Container | str]) -> Sequence[Container]:
+        return [cls.get(each, engine=engine) if isinstance(each, str) else each for each in containers]
 
     # -- what it is ------------------------------------------------------------------------------
 
@@ -227,6 +275,16 @@ class Container(Observable, FileMethods):
     def oom_killed(self) -> bool:
         """Whether the kernel killed one of its processes for want of memory in its last run."""
         return self._observed.oom_killed
+
+    @property
+    def restart_count(self) -> int:
+        """How often its restart policy has started it again since it was last started by somebody."""
+        return self._observed.restart_count
+
+    @property
+    def health(self) -> Health | None:
+        """What its health checks say: status, failing_streak, log. None without a check, or never started."""
+        return health_of(self._directory, self._observed)
 
     @property
     def started_at(self) -> datetime | None:
@@ -350,9 +408,6 @@ class Container(Observable, FileMethods):
             if steering.is_live(observed):
                 runtime.after("force remove" if force else "remove", str(observed.state))
                 steering.end(self, observed)
-            if self._job is not None:
-                self._job.close()
-                self._job = None
             self._engine.forget_container(self.id)
 
     def logs(
@@ -468,9 +523,9 @@ class Container(Observable, FileMethods):
             self._engine, chosen, options, owner=this_process(), reference=reference
         )
         try:
-            self._job = launching.launch(
-                self._engine, record, options, chosen.config, is_owned=True, spec=spec
-            )
+            launching.launch(
+                self._engine, record, options, chosen.config, is_owned=True, lets_go=True, spec=spec
+            ).close()
         except BaseException:
             self._engine.forget_container(record.id)
             raise
@@ -485,10 +540,23 @@ class Container(Observable, FileMethods):
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._wanted is None:
-            return
-        self.remove(force=True)
+        if self._is_owner:
+            self._end_owned()
+
+    def _end_owned(self) -> None:
+        """Remove it, unless it was handed over, or belongs to the process that this one was forked from."""
+        owner = self._current.owner
+        if owner is not None and owner.pid == os.getpid():
+            self.remove(force=True)
         self._engine.disown(self.id)
+
+    def detach(self) -> None:
+        """Hand an owned container over: it goes on after the with block, and when this process ends.
+
+        Idempotent. Raises DeadlineExceeded when its monitor does not answer; it stays owned then.
+        """
+        detach(self)
+        self._is_owner = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _attach_by_id, (str(self._engine.root), self.id)

@@ -19,8 +19,10 @@ from pycontainer.engine import sharing
 from pycontainer.engine.events import container_attributes, emit
 from pycontainer.engine.logdrivers import SPOOL_BYTES, log_settings, needs_spool
 from pycontainer.engine.names import new_id, random_name
+from pycontainer.engine.ownership import forget_if_abandoned, open_owner
 from pycontainer.engine.state import await_end
-from pycontainer.errors import AlreadyExists, LaunchError
+from pycontainer.engine.supervision import requested
+from pycontainer.errors import AlreadyExists, LaunchError, NotFound
 from pycontainer.oci import Platform
 from pycontainer.options import RunOptions, dump_run_options
 from pycontainer.store import ContainerRecord, Owner
@@ -55,6 +57,7 @@ def create(
         sharing.check(engine, options)
     runtime.identity(options, image.config)
     runtime.stop_signal(options, image.config)
+    requested(options, image.config)
     record = ContainerRecord(
         id=container_id,
         name=options.name or random_name(),
@@ -84,7 +87,11 @@ def _insert(engine: Engine, record: ContainerRecord, *, is_named: bool) -> Conta
             engine.store.add_container(record)
             return record
         except AlreadyExists:
-            if is_named or attempt == _NAME_ATTEMPTS - 1:
+            if is_named:
+                if attempt or not _is_free_now(engine, record.name):
+                    raise
+                continue
+            if attempt == _NAME_ATTEMPTS - 1:
                 raise
             record = evolve(record, name=random_name(with_number=True))
     raise AssertionError("unreachable")
@@ -161,10 +168,12 @@ def launch(
     spec: model.Spec | None = None,
     stdin: int | None = None,
     inline_output: int = 0,
+    lets_go: bool = False,
     attach: tuple[int, dict[str, Any]] | None = None,
 ) -> Job:
     """Start the container's process and return the channel to its monitor.
 
+    lets_go: the container does not end with the channel, only with its owner if it has one.
     attach: a socket to serve from the first byte on, and how (see engine.attaching).
     The program is running when this returns. Raises LaunchError, Unsupported, KernelError.
     """
@@ -192,6 +201,7 @@ def launch(
         "volumes": runtime.volumes(config),
         "files": files_of(engine, options, options.hostname or record.id[:12]),
         "owned": is_owned,
+        "lets_go": lets_go,
         "auto_remove": record.auto_remove,
         "log": log_settings(record, options, config),
         "inline_output": inline_output,
@@ -199,6 +209,7 @@ def launch(
         "init": options.init,
         "events_dir": str(store.events_dir),
         "event_attributes": container_attributes(record, options, config),
+        **requested(options, config),
     }
     if spec.hooks:
         params["hook_state"] = hook_state(record, spec, Path(directory))
@@ -211,9 +222,10 @@ def launch(
         if inline_output and needs_spool(options):
             params["spool"] = SPOOL_BYTES
         if is_owned:
-            fds["caller"] = os.pidfd_open(os.getpid())
+            fds["caller"] = open_owner(record)
             cleanup.callback(os.close, fds["caller"])
-            fds["lifeline"] = engine.lifeline
+            if record.owner is not None and record.owner.pid == os.getpid():
+                fds["lifeline"] = engine.lifeline
         if sharing.is_asked(options):
             fds.update(cleanup.enter_context(sharing.opened(engine, options)))
         program = runtime.seccomp_program(options, spec, host)

@@ -12,12 +12,13 @@ from typing import IO, TYPE_CHECKING, Any, Unpack
 
 import attrs
 
-from pycontainer.engine.containers import this_process
 from pycontainer.engine.engine import Engine, current_engine
 from pycontainer.engine.events import container_attributes, emit
 from pycontainer.engine.images import Image, resolve_image
 from pycontainer.engine.launching import INLINE_OUTPUT_BYTES, create, feed, launch
-from pycontainer.engine.logs import Logs
+from pycontainer.engine.logdrivers import SPOOL, needs_spool
+from pycontainer.engine.logfiles import Reader
+from pycontainer.engine.ownership import this_process
 from pycontainer.engine.result import RunResult
 from pycontainer.engine.state import await_tidied, usage_of
 from pycontainer.errors import DeadlineExceeded, KernelError, LaunchError
@@ -111,7 +112,7 @@ def _run_recorded(
     try:
         exited = _await_exit(job, limit_s)
         wall_s = time.monotonic() - begun
-        stdout, stderr = _output(engine, record, exited)
+        stdout, stderr = _output(engine, record, options, exited)
     finally:
         # Lets go of the container: the monitor kills it if it still runs, and removes its files.
         job.close()
@@ -137,10 +138,17 @@ def _await_exit(job: Job, limit_s: float | None) -> dict[str, Any]:
     return message
 
 
-def _output(engine: Engine, record: ContainerRecord, exited: dict[str, Any]) -> tuple[bytes, bytes]:
+def _output(
+    engine: Engine, record: ContainerRecord, options: RunOptions, exited: dict[str, Any]
+) -> tuple[bytes, bytes]:
     if "stdout_b64" in exited:
-        return base64.b64decode(exited["stdout_b64"]), base64.b64decode(exited["stderr_b64"])
-    streams: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
-    for line in Logs(directory=engine.store.container_dir(record.id), monitor=lambda: None):
-        streams[line.stream].append(line.content)
-    return b"".join(streams["stdout"]), b"".join(streams["stderr"])
+        # With a terminal all of it is stdout.
+        return base64.b64decode(exited["stdout_b64"]), base64.b64decode(exited.get("stderr_b64", ""))
+    reader = Reader(engine.store.container_dir(record.id) / (SPOOL if needs_spool(options) else "log"))
+    streams: dict[int, list[bytes]] = {1: [], 2: []}
+    try:
+        for piece in reader.available():
+            streams[piece.stream].append(piece.content)
+    finally:
+        reader.close()
+    return b"".join(streams[1]), b"".join(streams[2])

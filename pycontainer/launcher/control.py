@@ -15,7 +15,7 @@ from pycontainer.kernel import inotify, pidfd
 from pycontainer.launcher import status
 from pycontainer.launcher.protocol import Channel, rebuild_error
 
-__all__ = ["ask", "connect"]
+__all__ = ["ask", "connect", "is_stopped"]
 
 NAME = "control"
 TIMEOUT_S = 10.0
@@ -131,16 +131,21 @@ def _has_none() -> errors.WrongState:
 def _unanswered(directory: str | int, timeout_s: float) -> errors.DeadlineExceeded:
     fields = status.read(directory) or {}
     pid = fields.get("monitor_pid", 0)
-    remedy = f"; it is stopped: continue it with kill -CONT {pid}" if _is_stopped(pid) else ""
+    remedy = f"; it is stopped: continue it with kill -CONT {pid}" if is_stopped(directory) else ""
     return errors.DeadlineExceeded(
         f"the container's monitor (process {pid}) did not answer within {timeout_s:g} s{remedy}",
         timeout_s=timeout_s,
     )
 
 
-def _is_stopped(pid: int) -> bool:
+def is_stopped(directory: str | int) -> bool:
+    """Whether the container has a monitor, and somebody has stopped that (SIGSTOP) or traces it."""
+    fields = status.read(directory)
+    if fields is None or fields.get("boot_id") != status.BOOT_ID or "monitor_pid" not in fields:
+        return False
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] in (b"T", b"t")
+        with open(f"/proc/{fields['monitor_pid']}/stat", "rb") as file:
+            words = file.read().rpartition(b")")[2].split()
     except OSError:
         return False
+    return int(words[19]) == fields["monitor_start"] and words[0] in (b"T", b"t")

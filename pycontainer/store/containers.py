@@ -104,6 +104,17 @@ class ContainerTable:
         if not changed:
             raise NotFound(f"no container {container_id}")
 
+    def set_owner(self, container_id: str, owner: Owner | None) -> None:
+        """Let the container belong to another process, or to none. Raises: NotFound."""
+        row = (owner.pid, owner.start, owner.boot_id) if owner else (None, None, None)
+        with self._database.transaction() as connection:
+            changed = connection.execute(
+                "UPDATE containers SET owner_pid = ?, owner_start = ?, owner_boot = ? WHERE id = ?",
+                (*row, container_id),
+            ).rowcount
+        if not changed:
+            raise NotFound(f"no container {container_id}")
+
     def set_options(self, container_id: str, options: dict[str, object]) -> None:
         """Replace the recorded options. Raises: NotFound."""
         with self._database.transaction() as connection:

@@ -153,12 +153,13 @@ def _monitor_lives(fields: dict[str, object]) -> bool:
 
 def _mark_exited(directory: Path, fields: dict[str, object]) -> None:
     _kill(fields)
+    # One that waited to be started again has ended by itself, and then.
+    ended = {} if fields.get("state") == "restarting" else _killed_now()
     lost = {
         **fields,
+        **ended,
         "state": "exited",
-        "exit_code": LOST_EXIT_CODE,
         "is_lost": True,
-        "finished_at_ns": time.time_ns(),
         "error": "the monitor of this container was killed, or the machine went down",
     }
     opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -167,6 +168,10 @@ def _mark_exited(directory: Path, fields: dict[str, object]) -> None:
         status.replace(opened)
     finally:
         os.close(opened)
+
+
+def _killed_now() -> dict[str, object]:
+    return {"exit_code": LOST_EXIT_CODE, "finished_at_ns": time.time_ns()}
 
 
 def _kill(fields: dict[str, object]) -> None:

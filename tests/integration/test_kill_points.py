@@ -59,8 +59,12 @@ attempt(lambda: [image.remove() for image in pc.Image.list(engine=engine)])
 attempt(lambda: engine.store.collect_garbage())
 """,
     ),
+    "exec": ("create()", "box().start()\nattempt(lambda: box().exec(['sh', '-c', {tree!r}]))"),
     "push": ("", "attempt(lambda: pc.Image.get('busybox', engine=engine).push({reference!r}))"),
 }
+
+TREE = "setsid sh -c 'sleep 0.654 & wait' & (setsid sleep 0.654 &) & wait"
+"""A shell command whose processes leave their parent, group and session."""
 
 IN_MONITOR = set(killpoints.names(within="launcher")) - set(killpoints.names("commit"))
 IN_JOBS = set(killpoints.names(within="layers"))
@@ -77,7 +81,8 @@ STEPS = {
     "create": killpoints.names("create"),
     "start": killpoints.names("start"),
     "stop": killpoints.names("stop"),
-    "run": sorted(IN_MONITOR),
+    "run": sorted(IN_MONITOR - set(killpoints.names("exec"))),
+    "exec": killpoints.names("exec"),
     "remove": sorted({*killpoints.names("remove"), *killpoints.names("collect")} - OF_RUN),
     "push": killpoints.names("push"),
 }
@@ -161,6 +166,16 @@ def run(engine: pc.Engine, reference: str) -> None:
     assert pc.run("busybox", ["echo", "hi"], engine=engine).text == "hi\n"
 
 
+def exec(engine: pc.Engine, reference: str) -> None:
+    box = pc.Container.get("box", engine=engine)
+    assert box.exec(["echo", "hi"]).text == "hi\n"
+    # Repaired by then: whatever a killed parent left behind has ended.
+    assert [found.args for found in box.execs if found.is_running] == []
+    listed = box.exec(["ps", "-o", "args"]).text
+    assert TREE.split()[1] not in listed, listed
+    box.stop(timeout=0)
+
+
 def remove(engine: pc.Engine, reference: str) -> None:
     for container in pc.Container.list(all=True, engine=engine):
         container.remove(force=True)
@@ -180,6 +195,7 @@ REPEAT: dict[str, Callable[[pc.Engine, str], None]] = {
     "start": start,
     "stop": stop,
     "run": run,
+    "exec": exec,
     "remove": remove,
     "push": push,
 }
@@ -200,7 +216,7 @@ def test_after_a_kill_another_process_finds_order_and_repeats(
 def check_kill(root: Path, reference: str, verb: str, step: str, victim: str) -> None:
     setup, script = SCRIPTS[verb]
     outcome = killpoints.run_killed(
-        script.format(reference=reference) + "\nengine.close()",
+        script.format(reference=reference, tree=TREE) + "\nengine.close()",
         step,
         victim=victim,  # type: ignore[arg-type]
         setup=SETUP.format(root=str(root)) + setup,

@@ -1,0 +1,129 @@
+"""Containers that belong to a process: gone with it, or handed over.
+
+The owner stands in the record, by process id and start time; the monitor holds a pidfd of it, and ends and
+removes the container when that fires. What a killed monitor, or one that was stopped, leaves undone is
+completed by whoever comes across the record next.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from pycontainer.checkpoints import reached
+from pycontainer.engine.state import monitor_of
+from pycontainer.errors import WrongState
+from pycontainer.kernel import pidfd
+from pycontainer.launcher import ask, control, status
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pycontainer.engine.containers import Container
+    from pycontainer.engine.engine import Engine
+    from pycontainer.store import ContainerRecord, Owner
+
+__all__ = [
+    "KILL_POINTS",
+    "detach",
+    "forget_if_abandoned",
+    "kill_stopped_monitor",
+    "open_owner",
+    "this_process",
+]
+
+KILL_POINTS = ("detach.owner.forgotten",)
+
+_KILL_MS = 5000
+
+
+def this_process() -> Owner:
+    """The calling process as the owner of a container."""
+    from pycontainer.store import Owner
+
+    pid = os.getpid()
+    return Owner(pid=pid, start=pidfd.start_time(pid), boot_id=status.BOOT_ID)
+
+
+def open_owner(record: ContainerRecord) -> int:
+    """A pidfd of the process that a container belongs to, which the caller closes. Raises WrongState."""
+    owner = record.owner
+    assert owner is not None
+    if owner.pid == os.getpid():
+        return os.pidfd_open(owner.pid)
+    found = pidfd.open_checked(owner.pid, owner.start) if owner.boot_id == status.BOOT_ID else None
+    if found is None:
+        raise WrongState(
+            f"the process {owner.pid}, which container {record.name} belongs to, has ended",
+            verb="start",
+            state="abandoned",
+        )
+    return found
+
+
+def detach(container: Container) -> None:
+    """Make the container nobody's. See Container.detach."""
+    engine, containers = container._engine, container._engine.store.state.containers
+    with engine.store.container_lock(container.id):
+        owner = container._current.owner
+        if owner is not None:
+            # First the record: what a dead process owned would be swept away with it, even while it runs.
+            containers.set_owner(container.id, None)
+            reached("detach.owner.forgotten")
+            try:
+                with suppress(WrongState):  # it does not run, or has just ended
+                    ask(str(container._directory), {"op": "detach"})
+            except BaseException:
+                containers.set_owner(container.id, owner)
+                raise
+    engine.disown(container.id)
+
+
+def forget_if_abandoned(engine: Engine, record: ContainerRecord) -> bool:
+    """Remove a container whose owner has died, if its monitor has not; whether it is gone.
+
+    Cheap for one that is owned by nobody, or by a living process.
+    """
+    owner = record.owner
+    if owner is None or _lives(owner):
+        return False
+    directory = engine.store.container_dir(record.id)
+    if directory.is_dir():
+        kill_stopped_monitor(directory)
+        monitor = monitor_of(directory)
+        if monitor is not None:
+            os.close(monitor)
+            return True  # it is about to remove everything by itself
+    with engine.store.container_lock(record.id):
+        engine.forget_container(record.id)
+    return True
+
+
+def kill_stopped_monitor(directory: Path) -> bool:
+    """Kill a monitor that somebody has stopped (SIGSTOP), and its container with it; whether it was so."""
+    if not control.is_stopped(str(directory)):
+        return False
+    monitor = monitor_of(directory)
+    if monitor is None:
+        return False
+    try:
+        pidfd.send_signal(monitor, signal.SIGKILL)
+        poller = select.poll()
+        poller.register(monitor, select.POLLIN)
+        poller.poll(_KILL_MS)
+    finally:
+        os.close(monitor)
+    return True
+
+
+def _lives(owner: Owner) -> bool:
+    found = pidfd.open_checked(owner.pid, owner.start) if owner.boot_id == status.BOOT_ID else None
+    if found is None:
+        return False
+    try:
+        return not pidfd.has_ended(found)  # a zombie has died already
+    finally:
+        os.close(found)
