@@ -163,6 +163,10 @@ def plan_join(spec: Json, params: Json, *, seccomp: bytes = b"") -> tuple[Step, 
         steps.append(Step("oom score", security.set_oom_score, (described["oomScoreAdj"],)))
     steps += _identity(described, params)
     steps += _confinement(spec, {**params, "init": False}, seccomp, entering.enter_directory)
+    if params.get("lives_on"):
+        steps = [
+            Step(s.name, entering.live_on) if s.function is process.die_with_monitor else s for s in steps
+        ]
     return tuple(step for step in steps if not (kept and step.function is identity.own_output))
 
 

@@ -32,6 +32,11 @@ def settle(context: Context) -> None:
     syscalls.close_range(first, _LAST, 0)
 
 
+def live_on(context: Context) -> None:
+    """Outlive the process that cloned this one: its caller's subreaper is the parent then."""
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, 0)
+
+
 def enter(context: Context, kinds: int, owner: tuple[int, int] | None) -> None:
     """Join those namespaces of the container's first process, its user namespace the last.
 
