@@ -18,7 +18,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pycontainer import errors as errors
     from pycontainer import wait as wait
+    from pycontainer.engine import Attachment as Attachment
     from pycontainer.engine import Change as Change
+    from pycontainer.engine import Chunk as Chunk
     from pycontainer.engine import Container as Container
     from pycontainer.engine import ContainerPath as ContainerPath
     from pycontainer.engine import Copied as Copied
@@ -47,7 +49,9 @@ if TYPE_CHECKING:
     from pycontainer.registry import RegistryConfig as RegistryConfig
 
 _HOMES = {
+    "Attachment": "pycontainer.engine",
     "Change": "pycontainer.engine",
+    "Chunk": "pycontainer.engine",
     "Container": "pycontainer.engine",
     "ContainerPath": "pycontainer.engine",
     "Copied": "pycontainer.engine",
@@ -82,7 +86,9 @@ _NAMES = {"events": "read_events"}
 """Where a name is another one at home."""
 
 __all__ = [
+    "Attachment",
     "Change",
+    "Chunk",
     "Container",
     "ContainerPath",
     "Copied",

@@ -5,6 +5,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pycontainer.engine import waits as waits
+    from pycontainer.engine.attaching import Attachment, Chunk
     from pycontainer.engine.changed import Change
     from pycontainer.engine.config import EngineConfig
     from pycontainer.engine.containers import Container
@@ -20,10 +21,13 @@ if TYPE_CHECKING:
     from pycontainer.engine.pruning import Pruned, prune
     from pycontainer.engine.result import RunResult, Usage
     from pycontainer.engine.running import run
+    from pycontainer.engine.supervision import Health, HealthResult
     from pycontainer.engine.stats import NetworkStats, Stats, StatsStream
 
 __all__ = [
+    "Attachment",
     "Change",
+    "Chunk",
     "Container",
     "ContainerPath",
     "ContainerUsage",
@@ -33,6 +37,8 @@ __all__ = [
     "EngineConfig",
     "Event",
     "Events",
+    "Health",
+    "HealthResult",
     "HistoryEntry",
     "Image",
     "ImageUsage",
@@ -56,7 +62,9 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Attachment": "attaching",
     "Change": "changed",
+    "Chunk": "attaching",
     "Container": "containers",
     "ContainerPath": "paths",
     "ContainerUsage": "diskusage",
@@ -66,6 +74,8 @@ _HOMES = {
     "EngineConfig": "config",
     "Event": "eventstream",
     "Events": "eventstream",
+    "Health": "supervision",
+    "HealthResult": "supervision",
     "HistoryEntry": "images",
     "Image": "images",
     "ImageUsage": "diskusage",

@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Unpack, final
 
 from pycontainer import runtime
-from pycontainer.engine import booting, execs, launching, logdrivers, steering, updating, views
+from pycontainer.engine import booting, execs, launching, steering, updating, views
 from pycontainer.engine.engine import Engine, current_engine, engine_on
 from pycontainer.engine.filemethods import FileMethods
 from pycontainer.engine.images import Image, resolve_image
-from pycontainer.engine.logs import Logs
 from pycontainer.engine.observing import Observable
 from pycontainer.engine.ownership import detach, forget_if_abandoned, this_process
 from pycontainer.engine.process import ExecResult, Process
 from pycontainer.engine.pruning import Pruned, prune_containers
-from pycontainer.engine.state import Observed, await_start, monitor_of, observe
+from pycontainer.engine.state import Observed, await_start, observe
 from pycontainer.engine.streams import DEVNULL, PIPE
 from pycontainer.engine.supervision import Health, health_of
+from pycontainer.engine.terminals import Attachable
 from pycontainer.engine.waiting import Subject, await_ready
 from pycontainer.errors import NotFound, WrongState
 from pycontainer.options import RunOptions, parse_run_options, parse_seconds, parse_signal
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from pycontainer._generated import RunKwargs, UpdateKwargs
     from pycontainer.engine.execs import Exec
     from pycontainer.engine.filters import FilterValues
-    from pycontainer.engine.moments import Moment
     from pycontainer.engine.waits import Wait
     from pycontainer.oci import runtime as model
     from pycontainer.store import ContainerRecord
@@ -40,7 +39,7 @@ _PAUSE_TIMEOUT_S = 10.0
 
 
 @final
-class Container(Observable, FileMethods):
+class Container(Observable, FileMethods, Attachable):
     """A container: a handle whose attributes read the store and the kernel anew each time.
 
     `Container.create()` makes one that lives on until it is removed, and `Container.get()` finds it from
@@ -409,36 +408,6 @@ class Container(Observable, FileMethods):
                 runtime.after("force remove" if force else "remove", str(observed.state))
                 steering.end(self, observed)
             self._engine.forget_container(self.id)
-
-    def logs(
-        self,
-        *,
-        follow: bool = False,
-        stdout: bool = True,
-        stderr: bool = True,
-        tail: int | None = None,
-        since: Moment | None = None,
-        until: Moment | None = None,
-        timeout_s: float | None = None,
-    ) -> Logs:
-        """Its output: iterate over tagged lines, or call `.text()` or `.read()`. See Logs.
-
-        Raises NotFound when its log driver keeps nothing here.
-        """
-        path, form = logdrivers.readable_log(self._directory, self.id, self._options)
-        return Logs(
-            directory=path.parent,
-            name=path.name,
-            form=form,
-            monitor=lambda: monitor_of(self._directory),
-            follow=follow,
-            stdout=stdout,
-            stderr=stderr,
-            tail=tail,
-            since=since,
-            until=until,
-            timeout_s=timeout_s,
-        )
 
     # -- further processes -----------------------------------------------------------------------
 

@@ -102,6 +102,20 @@ class Reader:
             self._close(self._files.pop(0))
             self._partial = b""
 
+    def until(self, inode: int, size: int) -> Iterator[Piece]:
+        """The records up to this size of the file with this inode; nothing when there is no such file."""
+        self._files = self._newer_than(None)
+        if inode not in [file.inode for file in self._files]:
+            return
+        while self._files:
+            file = self._files[0]
+            left = size if file.inode == inode else None
+            yield from self._complete_records(left)
+            if left is not None:
+                return
+            self._close(self._files.pop(0))
+            self._partial = b""
+
     def close(self) -> None:
         """Close all files; idempotent."""
         while self._files:
@@ -156,8 +170,10 @@ class Reader:
                 return True
         return False
 
-    def _complete_records(self) -> Iterator[Piece]:
-        while chunk := self._files[0].stream.read(_CHUNK):
+    def _complete_records(self, left: int | None = None) -> Iterator[Piece]:
+        """Of the current file; left: bytes of it that count, None for all."""
+        while chunk := self._files[0].stream.read(_CHUNK if left is None else min(left, _CHUNK)):
+            left = None if left is None else left - len(chunk)
             block = self._partial + chunk
             pieces, end = self._decode(block)
             self._partial = block[end:]

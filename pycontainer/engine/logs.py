@@ -84,6 +84,16 @@ class Logs:
         """All of it as bytes, both streams in the order they came."""
         return b"".join(piece.content for piece in self._pieces(splits=self.tail is not None))
 
+    def records_until(self, inode: int, size: int) -> Iterator[Piece]:
+        """The records up to this size of the file with this inode, whatever its name is by now."""
+        reader = Reader(self._directory / self._name, self._form)
+        try:
+            for record in reader.until(inode, size):
+                if self.stdout if record.stream == 1 else self.stderr:
+                    yield record
+        finally:
+            reader.close()
+
     def text(self, *, timestamps: bool = False, details: bool = False) -> str:
         """All of it as text.
 

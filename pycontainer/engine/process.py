@@ -128,6 +128,11 @@ class Process:
         self._leaves_others = False
         """Whether descendants go on after its end, which its parent holds together until we let go."""
 
+    @property
+    def has_terminal(self) -> bool:
+        """Whether it was given a terminal: then all its output is stdout."""
+        return self._has_terminal
+
     # -- its end ---------------------------------------------------------------------------------
 
     @property
@@ -249,6 +254,15 @@ class Process:
         if not self.stdout.closed:
             pty.resize(self.stdout.fileno(), rows, columns)
 
+    def interact(self, *, detach_keys: str = "ctrl-p,ctrl-q", sig_proxy: bool = True) -> int | None:
+        """Join the terminal of this process to it, until its end or the detach keys.
+
+        Gives its exit code; None when it was left with the keys. See Container.interact.
+        """
+        from pycontainer.engine.interaction import interact_process
+
+        return interact_process(self, detach_keys=detach_keys, sig_proxy=sig_proxy)
+
     # -- output ----------------------------------------------------------------------------------
 
     def lines(self, timeout: Seconds | None = None) -> Iterator[OutputLine]:
@@ -361,6 +375,8 @@ class Process:
                     file.close()
             if not self._is_detached:
                 self._see_end(None)
+        elif not self._is_detached:
+            self.kill()
         self.close()
 
     def __repr__(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -21,7 +22,7 @@ from pycontainer.engine.logfiles import Reader
 from pycontainer.engine.ownership import this_process
 from pycontainer.engine.result import RunResult
 from pycontainer.engine.state import await_tidied, usage_of
-from pycontainer.errors import DeadlineExceeded, KernelError, LaunchError
+from pycontainer.errors import DeadlineExceeded, InvalidOption, KernelError, LaunchError
 from pycontainer.options import parse_run_options, parse_seconds
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def run(
     input: bytes | IO[bytes] | None = None,
     timeout: float | str | timedelta | None = None,
     check: bool = False,
+    interactive: bool = False,
     engine: Engine | None = None,
     **options: Unpack[RunKwargs],
 ) -> RunResult:
@@ -52,6 +54,8 @@ def run(
     input: bytes or an open file for its stdin, which is empty otherwise.
     timeout: seconds after which the container is killed; None waits for ever.
     check: raise ContainerFailed unless it exits with 0.
+    interactive: join the terminal of this process to it (see Container.interact), its input is open, and it
+    has a terminal if we have one; the result holds no output then. Not with input or timeout.
     engine: default the current one. options: see the reference of run options.
 
     The container ends with this process, however that ends. Blocks; for use from an event loop call
@@ -60,12 +64,19 @@ def run(
     """
     engine = engine or current_engine()
     asked = attrs.evolve(parse_run_options(command=command, **options), auto_remove=True)
+    if interactive:
+        if input is not None or timeout is not None:
+            raise InvalidOption("option interactive: the terminal is the input, and its user ends it")
+        asked = attrs.evolve(asked, stdin_open=True, tty=asked.tty or (os.isatty(0) and os.isatty(1)))
     limit_s = None if timeout is None else parse_seconds(timeout)
     chosen = resolve_image(engine, image, asked)
     reference = image if isinstance(image, str) else ""
     record, spec = create(engine, chosen, asked, owner=this_process(), reference=reference)
     try:
-        result = _run_recorded(engine, record, asked, chosen.config, spec, input, limit_s)
+        if interactive:
+            result = _run_joined(engine, record, asked, chosen.config, spec)
+        else:
+            result = _run_recorded(engine, record, asked, chosen.config, spec, input, limit_s)
     except BaseException:
         engine.forget_container(record.id)
         raise
@@ -122,6 +133,57 @@ def _run_recorded(
         stderr=stderr,
         oom_killed=bool(exited.get("oom_killed")),
         usage=attrs.evolve(usage_of(exited), wall_s=wall_s),
+        container_id=record.id,
+    )
+
+
+def _run_joined(
+    engine: Engine, record: ContainerRecord, options: RunOptions, config: ImageConfig, spec: model.Spec
+) -> RunResult:
+    """Run it with our terminal as its streams."""
+    from pycontainer.engine.attaching import Attachment, request, terminal_size
+    from pycontainer.engine.interaction import interact_attached
+
+    size = (terminal_size(1) or terminal_size(0)) if options.tty else None
+    asked = request(stdin=True, stdout=True, stderr=True, stdin_once=True, size=size)
+    ours, theirs = socket.socketpair()
+    try:
+        with theirs:
+            job = launch(
+                engine,
+                record,
+                options,
+                config,
+                is_owned=True,
+                spec=spec,
+                attach=(theirs.fileno(), asked),
+            )
+    except BaseException:
+        ours.close()
+        raise
+    begun = time.monotonic()
+    exited: dict[str, Any] = {}
+
+    def wait() -> int:
+        exited.update(_await_exit(job, None))
+        return int(exited["exit_code"])
+
+    try:
+        with Attachment(
+            ours,
+            has_terminal=options.tty,
+            may_write=True,
+            before=iter(()),
+            wait=wait,
+            signal=lambda number: job.send({"signal": number}),
+        ) as attachment:
+            interact_attached(attachment, detach_keys="")
+    finally:
+        job.close()
+    return RunResult(
+        exit_code=exited["exit_code"],
+        oom_killed=bool(exited.get("oom_killed")),
+        usage=attrs.evolve(usage_of(exited), wall_s=time.monotonic() - begun),
         container_id=record.id,
     )
 

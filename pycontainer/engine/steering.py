@@ -13,7 +13,7 @@ import signal as signals
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pycontainer import runtime
 from pycontainer.engine import launching
@@ -56,9 +56,10 @@ def is_live(observed: Observed) -> bool:
     return observed.state in _LIVE
 
 
-def start(container: Container) -> None:
+def start(container: Container, *, attach: tuple[int, dict[str, Any]] | None = None) -> None:
     """Start it; the caller holds its lock. Raises LaunchError, WrongState.
 
+    attach: a socket to serve from the first byte on, see launching.launch.
     What a process owns stays that one's; everything else goes on when this process ends.
     """
     observed = container._observed
@@ -69,8 +70,9 @@ def start(container: Container) -> None:
         container._engine.sweep_cgroups()
     options, config = container._options, container.image.config
     record = container._current
+    is_owned = record.owner is not None
     launching.launch(
-        container._engine, record, options, config, is_owned=record.owner is not None, lets_go=True
+        container._engine, record, options, config, is_owned=is_owned, lets_go=True, attach=attach
     ).close()
 
 
@@ -95,6 +97,7 @@ def _hurried(container: Container) -> bool:
 def restart(container: Container, timeout_s: float | None) -> None:
     """Stop it if it runs, and start it again. Raises LaunchError, WrongState."""
     with container._engine.store.container_lock(container.id):
+        runtime.after("restart", container.state)
         if container._known.auto_remove and is_live(container._observed):
             raise WrongState(
                 "the container removes itself when it stops, so it cannot be started again; "

@@ -61,6 +61,12 @@ class Driver(Protocol):
     def append(self, stream: int, payload: memoryview, at_ns: int) -> None:
         """Take what one read of a stream gave. Never raises for want of space, or of a service."""
 
+    def position(self) -> tuple[int, int] | None:
+        """Where the log that can be read here ends now: inode and size of its newest file."""
+
+    def held(self) -> dict[int, bytes]:
+        """What is not in that log yet, by stream."""
+
     def finish(self, timeout_s: float) -> None:
         """Store or send what waits still, now that the streams have ended; at most for the time."""
 
@@ -91,6 +97,12 @@ class _Both:
         self._cache.append(stream, payload, at_ns)
         self._service.append(stream, payload, at_ns)
 
+    def position(self) -> tuple[int, int] | None:
+        return self._cache.position()
+
+    def held(self) -> dict[int, bytes]:
+        return {}
+
     def finish(self, timeout_s: float) -> None:
         self._service.finish(timeout_s)
 
@@ -108,6 +120,12 @@ class _Nowhere:
 
     def append(self, stream: int, payload: memoryview, at_ns: int) -> None:
         pass
+
+    def position(self) -> tuple[int, int] | None:
+        return None
+
+    def held(self) -> dict[int, bytes]:
+        return {}
 
     def finish(self, timeout_s: float) -> None:
         pass

@@ -101,6 +101,10 @@ class RotatingFile:
                 pass  # it stays as it is
         self.open()
 
+    def position(self) -> tuple[int, int] | None:
+        """Inode and size of the current file; None when nothing was written yet."""
+        return None if self._fd < 0 else (os.fstat(self._fd).st_ino, self.size)
+
     def close(self) -> None:
         """Close the current file; what is being compressed stays as it is. Idempotent."""
         self._end_current()

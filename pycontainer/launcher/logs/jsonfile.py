@@ -109,6 +109,14 @@ class JsonFile:
         if end:
             self._store(self._encode(stream, content[:end], at_ns))
 
+    def position(self) -> tuple[int, int] | None:
+        """Where the log ends now: inode and size of its newest file."""
+        return self._file.position()
+
+    def held(self) -> dict[int, bytes]:
+        """What is not in the log yet, by stream: the beginnings of lines."""
+        return {stream: content for stream, content in self._held.items() if content}
+
     def finish(self, timeout_s: float) -> None:
         """Store what was held back for the end of its line, now that the streams have ended."""
         for stream, content in self._held.items():

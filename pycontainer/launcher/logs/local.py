@@ -87,6 +87,14 @@ class LogWriter:
                 return
             payload = payload[count:]
 
+    def position(self) -> tuple[int, int] | None:
+        """Where the log ends now: inode and size of its newest file."""
+        return self._file.position()
+
+    def held(self) -> dict[int, bytes]:
+        """What is not in the log yet, by stream: nothing here."""
+        return {}
+
     def finish(self, timeout_s: float) -> None:
         """Store what was held back: nothing here."""
 

@@ -108,6 +108,14 @@ class Remote:
         self._put(self._splitter.feed(stream, payload, at_ns))
         self._send()
 
+    def position(self) -> tuple[int, int] | None:
+        """There is no log here."""
+        return None
+
+    def held(self) -> dict[int, bytes]:
+        """There is no log here."""
+        return {}
+
     def finish(self, timeout_s: float) -> None:
         """Send all that waits; what has not gone after the time is lost."""
         self._put(self._splitter.finish(time.time_ns()))

@@ -352,6 +352,13 @@ class Streams:
         """Whether the container has one."""
         return self._has_terminal
 
+    def written(self) -> dict[str, Any]:
+        """Where the log ends now ("log"), and what is not in it yet ("held", by stream, hexadecimal)."""
+        if self._log is None:
+            return {}
+        held = {_NAMES[stream]: content.hex() for stream, content in self._log.held().items()}
+        return {"log": self._log.position(), "held": held}
+
     def attach(self, fd: int, request: Mapping[str, Any]) -> None:
         """Serve a client on a connected socket. Raises WrongState when too many are attached, OSError."""
         try:
@@ -382,7 +389,7 @@ def _attach(monitor: Monitor, client: Client, request: dict[str, Any]) -> dict[s
             os.close(fd)
         raise errors.InvalidInput(f"attach takes one socket, {len(taken)} came")
     monitor.streams.attach(taken[0], request)
-    return {"has_terminal": monitor.streams.has_terminal}
+    return monitor.streams.written()
 
 
 def _resize(monitor: Monitor, client: Client, request: dict[str, Any]) -> dict[str, Any]:
