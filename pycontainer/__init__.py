@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from pycontainer.engine import EngineConfig as EngineConfig
     from pycontainer.engine import Event as Event
     from pycontainer.engine import Events as Events
+    from pycontainer.engine import Health as Health
+    from pycontainer.engine import HealthResult as HealthResult
     from pycontainer.engine import Image as Image
     from pycontainer.engine import LogLine as LogLine
     from pycontainer.engine import Logs as Logs
@@ -61,6 +63,8 @@ _HOMES = {
     "EngineConfig": "pycontainer.engine",
     "Event": "pycontainer.engine",
     "Events": "pycontainer.engine",
+    "Health": "pycontainer.engine",
+    "HealthResult": "pycontainer.engine",
     "Image": "pycontainer.engine",
     "LogLine": "pycontainer.engine",
     "Logs": "pycontainer.engine",
@@ -98,6 +102,8 @@ __all__ = [
     "EngineConfig",
     "Event",
     "Events",
+    "Health",
+    "HealthResult",
     "Image",
     "LogLine",
     "Logs",

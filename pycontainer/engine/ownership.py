@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import select
 import signal
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pycontainer.checkpoints import reached
@@ -74,11 +73,12 @@ def detach(container: Container) -> None:
             containers.set_owner(container.id, None)
             reached("detach.owner.forgotten")
             try:
-                with suppress(WrongState):  # it does not run, or has just ended
-                    ask(str(container._directory), {"op": "detach"})
-            except BaseException:
-                containers.set_owner(container.id, owner)
-                raise
+                ask(str(container._directory), {"op": "detach"})
+            except BaseException as error:
+                if not isinstance(error, WrongState) or error.verb != "ask":
+                    containers.set_owner(container.id, owner)
+                    raise
+                # It has no monitor, so it does not run.
     engine.disown(container.id)
 
 

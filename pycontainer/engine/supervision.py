@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from pycontainer.oci import ImageConfig
     from pycontainer.options import RunOptions
 
-__all__ = ["Health", "HealthResult", "health_document", "health_of", "requested", "restart_document"]
+__all__ = [
+    "Health",
+    "HealthResult",
+    "health_document",
+    "health_of",
+    "healthcheck_document",
+    "requested",
+    "restart_document",
+]
 
 _NS = 10**9
 _SHELL = ("/bin/sh", "-c")
@@ -146,6 +154,22 @@ def health_document(health: Health) -> dict[str, Any]:
             }
             for result in health.log
         ],
+    }
+
+
+def healthcheck_document(options: RunOptions, config: ImageConfig) -> dict[str, Any]:
+    """Docker's Config.Healthcheck under its name, as the check is really made; nothing without one."""
+    check = _health_check(options, config)
+    if check is None:
+        return {}
+    times = ("Interval", "Timeout", "StartPeriod", "StartInterval")
+    keys = ("interval_s", "timeout_s", "start_period_s", "start_interval_s")
+    return {
+        "Healthcheck": {
+            "Test": ["CMD", *check["test"]],
+            "Retries": check["retries"],
+            **{name: round(check[key] * _NS) for name, key in zip(times, keys, strict=True)},
+        }
     }
 
 

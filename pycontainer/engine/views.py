@@ -9,6 +9,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pycontainer.engine.launching import spec_of
+from pycontainer.engine.supervision import (
+    Health,
+    health_document,
+    health_of,
+    healthcheck_document,
+    restart_document,
+)
 from pycontainer.oci import Reference
 from pycontainer.options import OPTIONS, dump_run_options
 
@@ -40,7 +47,8 @@ def container_document(
         "Created": _time(datetime.fromtimestamp(record.created_at, UTC)),
         "Path": arguments[0],
         "Args": arguments[1:],
-        "State": _state(observed),
+        "State": _state(observed, health_of(directory, observed)),
+        "RestartCount": observed.restart_count,
         "Image": record.image_id,
         "LogPath": f"{directory}/log",
         "Name": f"/{record.name}",
@@ -61,6 +69,7 @@ def container_document(
             "Labels": {**config.config.labels, **(options.labels or {})},
             "StopSignal": options.stop_signal or config.config.stop_signal or None,
             "StopTimeout": options.stop_timeout,
+            **healthcheck_document(options, config),
         },
     }
 
@@ -99,11 +108,11 @@ def _image_config(config: ContainerConfig) -> dict[str, Any]:
     }
 
 
-def _state(observed: Observed) -> dict[str, Any]:
+def _state(observed: Observed, health: Health | None) -> dict[str, Any]:
     state = str(observed.state)
     return {
         "Status": state,
-        "Running": state in ("running", "paused"),
+        "Running": state in ("running", "paused", "restarting"),  # as Docker has it
         "Paused": state == "paused",
         "Restarting": state == "restarting",
         "OOMKilled": observed.oom_killed,
@@ -113,6 +122,7 @@ def _state(observed: Observed) -> dict[str, Any]:
         "Error": observed.error,
         "StartedAt": _time(observed.started_at),
         "FinishedAt": _time(observed.finished_at),
+        **({} if health is None else {"Health": health_document(health)}),
     }
 
 
@@ -126,6 +136,7 @@ def _host_config(options: RunOptions) -> dict[str, Any]:
             found[key] = given.get(name, getattr(options, name))
     if options.cpus is not None:
         found["NanoCpus"] = round(options.cpus * 1e9)
+    found["RestartPolicy"] = restart_document(options)
     return found
 
 
