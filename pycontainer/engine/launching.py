@@ -18,7 +18,7 @@ from pycontainer.checkpoints import reached
 from pycontainer.engine import sharing
 from pycontainer.engine.events import container_attributes, emit
 from pycontainer.engine.logdrivers import SPOOL_BYTES, log_settings, needs_spool
-from pycontainer.engine.names import new_id, random_name
+from pycontainer.engine.names import random_name
 from pycontainer.engine.ownership import forget_if_abandoned, open_owner
 from pycontainer.engine.state import await_end
 from pycontainer.engine.supervision import requested
@@ -50,7 +50,7 @@ def create(
     engine: Engine, image: Image, options: RunOptions, *, owner: Owner | None = None, reference: str = ""
 ) -> tuple[ContainerRecord, model.Spec]:
     """Record a container and make its directory. Raises AlreadyExists, InvalidOption, NotFound."""
-    container_id = new_id()
+    container_id = engine.helper.next_id()
     # Before anything is made: a container whose spec cannot be built is no container.
     spec = spec_of(engine, container_id, options, image.config)
     if sharing.is_asked(options):

@@ -1,72 +1,43 @@
 """What a launch needs whatever the container: made before it is asked for, used once or not at all.
 
 Theory of operation. After each launch the helper forks one process that will be the next container's
-monitor. It enters new network, IPC and UTS namespaces; mounts, detached, what belongs to them and to
-nobody's image (/dev with its devices, devpts, sysfs, message queues, shared memory, the masks), as the
-last container had it; and waits. The request then finds no fork and no new network namespace in its way.
-The first process is cloned inside these namespaces, and the monitor goes back to the host's.
+monitor. It makes that container's cgroups, enters new network, IPC and UTS namespaces and clones the
+container's first process, born in its cgroup, which makes and mounts what is nobody's image (/proc, /dev,
+/sys and their masks) on a stage of its own, as the last container had it; and both wait. The request then
+finds no fork, no new namespace and few mounts in its way: the first process reads and plans it while the
+monitor sets the limits and makes the root file system.
 
-A container that is not like the last gets none of it: what does not fit is let go, and made as asked.
-Nothing here is ever used by two. What it knows of the last container are these steps of its plan, which
-name no program, variable or path of the host; and it ends with the helper unless it was given a request.
+The ids of containers are a sequence that helper and caller both know, and nobody else can guess: so the
+next container's cgroups can bear its name. Their lock tells others that somebody is at work in them.
+
+A container that is not like the last gets none of it: the process is killed, and all is made as asked.
+Nothing here is ever used by two. What it knows of the last container is the shape of its kernel file
+systems and where its cgroups were, which name no program, variable or path of the image; and it ends with
+the helper unless it was given a request.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-from collections.abc import Callable, Sequence
-from typing import Any
+import signal
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
 
 from pycontainer import errors
-from pycontainer.kernel import mounts, namespaces, syscalls
-from pycontainer.launcher import plan
+from pycontainer.kernel import namespaces, pidfd, syscalls
+from pycontainer.launcher import cgroup, plan
 from pycontainer.launcher.protocol import Channel
-from pycontainer.launcher.steps import devices, settings
-from pycontainer.launcher.steps import mounts as mount_steps
-from pycontainer.launcher.steps.context import Context
 
 __all__ = ["Ahead"]
 
 _KINDS = (("net", namespaces.NEWNET), ("ipc", namespaces.NEWIPC), ("uts", namespaces.NEWUTS))
-_ALL_KINDS = namespaces.NEWNET | namespaces.NEWIPC | namespaces.NEWUTS
-_FILE_SYSTEMS = frozenset((b"tmpfs", b"devpts", b"mqueue", b"sysfs"))
-_FUNCTIONS: dict[str, Callable[..., None]] = {
-    "mount": mount_steps.mount_filesystem,
-    "nodes": devices.make_nodes,
-    "links": devices.make_links,
-    "loopback": settings.raise_loopback,
-}
-_NAMES = {function: name for name, function in _FUNCTIONS.items()}
+_BORN_IN = namespaces.NEWNS | namespaces.NEWPID
+_READY_TIMEOUT_S = 10.0
 
-Steps = tuple[plan.Step, ...]
-
-
-def _to_json(value: Any) -> Any:
-    """Arguments of a step as JSON has them: there are no texts among them, so texts stand for bytes."""
-    if isinstance(value, bytes):
-        return value.decode("latin-1")
-    return [_to_json(item) for item in value] if isinstance(value, tuple) else value
-
-
-def _from_json(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("latin-1")
-    return tuple(_from_json(item) for item in value) if isinstance(value, list) else value
-
-
-def _step(name: str, function: str, described: Any) -> plan.Step:
-    args = _from_json(described)
-    if function == "nodes":
-        nodes, *rest = args
-        args = (tuple(devices.Node(*node) for node in nodes), *rest)
-    return plan.Step(name, _FUNCTIONS[function], args)
-
-
-def _can_be_made_ahead(step: plan.Step) -> bool:
-    if step.function is mount_steps.mount_filesystem:
-        return step.args[0] in _FILE_SYSTEMS
-    return step.function in _NAMES
+FirstProcess = Callable[[Channel, int, Mapping[str, Any]], NoReturn]
 
 
 class Ahead:
@@ -75,127 +46,168 @@ class Ahead:
     def __init__(self, helper: Channel) -> None:
         self._helper: Channel | None = helper
         self._home: list[tuple[int, int]] = []
-        self._groups: list[tuple[Steps, tuple[int, ...]]] = []
-        self.masks = -1
-        """A detached tree to mask paths with, or -1."""
         self._kinds = 0
+        self._shape: Any = None
         self._like: dict[str, Any] | None = None
+        self._cgroup: dict[str, Any] = {}
+        self._lock = -1
+        self._child: Channel | None = None
+        self._pid = -1
+        self._pidfd = -1
 
     # -- before the request ----------------------------------------------------------------------
 
-    def prepare(self, like: dict[str, Any]) -> None:
-        """Make what the last container had; nothing if it cannot be made."""
-        self._like = like
-        steps = [_step(*described) for described in like["steps"]]
-        mask = os.umask(0)  # as in the first process, which gives exact modes
+    def prepare(self, like: dict[str, Any], own_id: str, first_process: FirstProcess) -> None:
+        """Make what the last container had for the one with this id; nothing if it cannot be made."""
         try:
-            if not self._is_busy():
-                self._enter(like["kinds"])
-                self._mount(steps)
+            self._make_cgroups(like["cgroup"], own_id)
+            self._enter(like["kinds"])
+            self._clone(first_process, like)
         except (errors.PycontainerError, OSError):
             self.discard()
-        finally:
-            os.umask(mask)
+        else:
+            self._like, self._shape = like, like["shape"]
 
-    def _is_busy(self) -> bool:
-        """Whether the request is here already: it is not kept waiting for what it can make itself."""
-        return self._helper is None or self._helper.has_arrived()
+    def _make_cgroups(self, like: Mapping[str, Any], own_id: str) -> None:
+        own = [f"{parent}/{own_id}" for parent in like["parents"]]
+        self._cgroup = {**like, "dirs": [*like["shared"], *own], "own": own}
+        if own:
+            cgroup.make(self._cgroup)
+            self._lock = os.open(own[0], os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def _enter(self, kinds: int) -> None:
         for name, kind in _KINDS:
             if kinds & kind:
                 self._home.append((os.open(f"/proc/self/ns/{name}", os.O_RDONLY), kind))
-        namespaces.leave(kinds)
-        self._kinds = kinds
+                self._kinds |= kind
+        namespaces.leave(self._kinds)
 
-    def _mount(self, steps: Sequence[plan.Step]) -> None:
-        context = Context(monitor=-1, go=-1, error=-1, fds={})
-        of_dev = tuple(step for step in steps if step.function in (devices.make_nodes, devices.make_links))
-        for step in steps:
-            if self._is_busy():
-                return
-            if step.function is settings.raise_loopback:
-                step.function(context, *step.args)
-                self._groups.append(((step,), (-1,)))
-            elif step.function is mount_steps.mount_filesystem:
-                fstype, path, options, attributes, _propagation = step.args
-                made = mounts.create(fstype, options, attributes)
-                if path != b"/dev":
-                    self._groups.append(((step,), (made,)))
-                    continue
-                # A /dev with other devices than asked for must not be used: all of it, or nothing.
-                context.dev = made
-                for inner in of_dev:
-                    inner.function(context, *inner.args)
-                self._groups.append(((step, *of_dev), (made, *(-1 for _ in of_dev))))
-        # Before that, only mounts of the container's own namespace can be copied, and this is none.
-        if syscalls.kernel_version() >= (6, 15):
-            self.masks = mount_steps.empty_tree()
+    def _clone(self, first_process: FirstProcess, like: Mapping[str, Any]) -> None:
+        me = os.pidfd_open(os.getpid())
+        ours, theirs = socket.socketpair()
+        born_in = self._lock if self._cgroup["is_born_in_first"] else -1
+        self._pid, self._pidfd = syscalls.clone3(_BORN_IN, cgroup_fd=born_in)
+        if self._pid == 0:
+            try:
+                self._leave(ours)
+                first_process(Channel(theirs), me, like)
+            finally:
+                os._exit(125)
+        theirs.close()
+        os.close(me)
+        self._child = Channel(ours)
 
-    def await_request(self) -> dict[str, Any] | None:
-        """What the helper passes on, with `take_fds`; None when it has ended."""
+    def _leave(self, ours: socket.socket) -> None:
+        """In the first process: let go of what is the monitor's."""
+        ours.close()
+        if self._lock >= 0:
+            os.close(self._lock)
+        for fd, _ in self._home:
+            os.close(fd)
         assert self._helper is not None
-        return self._helper.receive()
+        self._helper.close()
 
-    def take_fds(self) -> list[int]:
-        """The descriptors of the request."""
+    def await_request(self) -> tuple[dict[str, Any], list[int]] | None:
+        """What the helper passes on, with its descriptors; None when the helper has ended."""
         assert self._helper is not None
-        return self._helper.take_fds()
+        while (body := self._helper.take_body()) is None:
+            if not self._helper.fill():
+                return None
+        fds = self._helper.take_fds()
+        if self._child is not None:
+            try:
+                # The job's own channel comes first, and is the monitor's alone.
+                self._child.send_body(body, fds[1:])
+            except OSError:
+                self.discard()
+        return json.loads(body), fds
 
     # -- with the request ------------------------------------------------------------------------
 
-    def fits(self, outline: plan.Outline) -> int:
-        """The namespaces the container can have from here, as CLONE_NEW* flags; else it is all let go."""
-        wanted = outline.new & _ALL_KINDS
-        if (
-            self._kinds
-            and self._kinds == wanted
+    def take_child(
+        self, outline: plan.Outline, params: Mapping[str, Any], *, has_root: bool
+    ) -> tuple[int, int, Channel] | None:
+        """The first process, if this container can have it: pid, pidfd and channel.
+
+        has_root: whether the root is made, for it could mount none of the host's directories. Its cgroups
+        must have been made. If it cannot, the process is let go; `settle` lets go of the rest.
+        """
+        if has_root and self._child is not None and self._fits(outline, params) and self._is_ready():
+            taken = self._pid, self._pidfd, self._child
+            self._pid, self._pidfd, self._child = -1, -1, None
+            return taken
+        self._end_child()
+        self._go_home()
+        return None
+
+    def _fits(self, outline: plan.Outline, params: Mapping[str, Any]) -> bool:
+        own = list((params.get("cgroup") or {}).get("own") or ())
+        return (
+            outline.clone_flags == self._kinds | _BORN_IN
             and not outline.joined
-            and not outline.new & namespaces.NEWUSER
-        ):
-            return self._kinds
-        self.discard()
-        return 0
+            and not params["spec"].get("hooks")  # they look at the host, which it sees no more
+            and own == self._cgroup["own"]
+            and plan.shape(params["spec"]) == self._shape
+        )
 
-    def made(self, steps: Sequence[plan.Step]) -> dict[plan.Step, int]:
-        """Which of the steps are done: a detached mount that is to be attached still, or -1."""
-        wanted = set(steps)
-        found: dict[plan.Step, int] = {}
-        for group, fds in self._groups:
-            if wanted.issuperset(group):
-                found.update(zip(group, fds, strict=True))
-        return found
+    def _is_ready(self) -> bool:
+        assert self._child is not None
+        try:
+            return self._child.receive(_READY_TIMEOUT_S) is not None
+        except (OSError, errors.DeadlineExceeded):
+            return False
 
-    def describe(self, steps: Sequence[plan.Step]) -> bytes:
-        """The steps to make ahead next time; b"" if they are those that this was made from."""
-        described = [
-            [step.name, _NAMES[step.function], _to_json(step.args)]
-            for step in steps
-            if _can_be_made_ahead(step)
-        ]
-        if self._like is not None and self._like["steps"] == described:
-            return b""
-        return json.dumps(described, separators=(",", ":")).encode("ascii")
+    def learn(self, outline: plan.Outline, params: Mapping[str, Any]) -> None:
+        """Remember for the next one what the container is like."""
+        shape = plan.shape(params["spec"])
+        is_plain = not outline.joined and not outline.new & (namespaces.NEWUSER | namespaces.NEWTIME)
+        can_be_born = outline.clone_flags & _BORN_IN == _BORN_IN
+        likeness = _cgroup_likeness(params["id"], params.get("cgroup") or {})
+        if is_plain and can_be_born and shape is not None and likeness is not None:
+            self._like = {"kinds": outline.new, "shape": shape, "cgroup": likeness}
+        else:
+            self._like = None
 
-    def learn(self, outline: plan.Outline, described: bytes) -> None:
-        """Remember for the next one what the container is like; described: as `describe` gave it."""
-        steps = json.loads(described) if described else self._like["steps"] if self._like else []
-        is_plain = not outline.joined and not outline.new & namespaces.NEWUSER
-        self._like = {"kinds": outline.new & _ALL_KINDS, "steps": steps} if is_plain else None
+    def settle(self) -> None:
+        """Go back to the host's namespaces and let go of the lock; idempotent.
 
-    def discard(self) -> None:
-        """Go back to the host's namespaces and let go of the rest; idempotent."""
+        What was made is the container's by now, or is not wanted.
+        """
+        self._go_home()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _go_home(self) -> None:
         for fd, kind in self._home:
             if self._kinds & kind:
                 namespaces.enter(fd, kind)
             os.close(fd)
-        for _, fds in self._groups:
-            for fd in fds:
-                if fd >= 0:
-                    os.close(fd)
-        if self.masks >= 0:
-            os.close(self.masks)
-        self._home, self._groups, self._kinds, self.masks = [], [], 0, -1
+        self._home, self._kinds = [], 0
+
+    def _end_child(self) -> None:
+        if self._child is not None:
+            self._child.close()
+            self._child = None
+        if self._pid > 0:
+            pidfd.send_signal(self._pidfd, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+            os.close(self._pidfd)
+            self._pid = self._pidfd = -1
+
+    def discard(self) -> None:
+        """Undo all that was made; for the end without a request. Idempotent."""
+        self._end_child()
+        self.settle()
+        if self._cgroup:
+            cgroup.remove(self._cgroup)
+            self._cgroup = {}
+
+    def discard_foreign(self, params: Mapping[str, Any]) -> None:
+        """Undo the cgroups, if they were made for another container than asked for."""
+        if self._cgroup and self._cgroup["own"] != list((params.get("cgroup") or {}).get("own") or ()):
+            self.discard()
 
     @property
     def has_told(self) -> bool:
@@ -213,3 +225,20 @@ class Ahead:
             except OSError:
                 pass  # the helper has ended, or another launch has followed
         helper.close()
+
+
+def _cgroup_likeness(own_id: str, made: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Where the next container's cgroups will be if this one's are these; None if nobody can tell."""
+    own = list(made.get("own") or ())
+    born_in = made.get("clone_into")
+    if any(os.path.basename(path) != own_id for path in own) or (born_in and born_in != own[0]):
+        return None
+    return {
+        "parents": [os.path.dirname(path) for path in own],
+        "shared": [path for path in made.get("dirs") or () if path not in own],
+        # What the parents must have before somebody is born below them.
+        "writes": [
+            write for write in made.get("writes") or () if write[0].endswith("/cgroup.subtree_control")
+        ],
+        "is_born_in_first": bool(born_in),
+    }

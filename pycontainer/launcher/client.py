@@ -8,7 +8,9 @@ gets hold of /proc/PID/exe cannot write to the host's file (CVE-2019-5736).
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
+import secrets
 import select
 import signal
 import socket
@@ -21,6 +23,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pycontainer import checkpoints, errors
+from pycontainer.launcher.ids import container_id
 from pycontainer.launcher.protocol import Channel, rebuild_error
 from pycontainer.launcher.sealed import sealed_copy
 
@@ -107,6 +110,8 @@ class Helper:
         self._process: subprocess.Popen[bytes] | None = None
         self._control: Channel | None = None
         self._closed = False
+        self._seed = ""
+        self._numbers = itertools.count()
 
     @property
     def pid(self) -> int | None:
@@ -117,6 +122,11 @@ class Helper:
         """Start the process now rather than with the first request. Raises Unsupported."""
         with self._lock:
             self._ensure_started()
+
+    def next_id(self) -> str:
+        """A new container's id; the launch of the one that got it first is the quickest."""
+        with self._lock:
+            return container_id(self._seed, next(self._numbers)) if self._seed else secrets.token_hex(32)
 
     def submit(self, job: str, params: dict[str, Any], fds: Sequence[int] = ()) -> Job:
         """Begin a job; the descriptors are duplicated, the caller keeps its own.
@@ -192,6 +202,7 @@ class Helper:
                 "name a CPython interpreter with Engine(python=...)",
             )
         self._control = control
+        self._seed, self._numbers = ready["seed"], itertools.count()
 
     def _stop(self, timeout_s: float) -> None:
         if self._control is not None:

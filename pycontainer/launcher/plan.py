@@ -190,6 +190,46 @@ def _kinds_to_join(spec: Json) -> int:
     return new & ~namespaces.NEWPID
 
 
+_KERNEL_TREES = ("/proc", "/dev", "/sys")
+
+
+def shape(spec: Json) -> Json | None:
+    """What the container's kernel file systems look like, as JSON; None if that is all its own.
+
+    It tells whether two containers can have the same `staged` steps, and names nothing of the host.
+    """
+    linux = spec.get("linux") or {}
+    entries = [entry for entry in spec.get("mounts") or () if _tree_of(entry["destination"])]
+    entries = [entry for entry in entries if entry.get("type") not in ("cgroup", "cgroup2")]
+    tops = {entry["destination"] for entry in entries}
+    inner = ["/dev", *(entry["destination"] for entry in entries)]
+    inner += [*(linux.get("maskedPaths") or ()), *(linux.get("readonlyPaths") or ())]
+    inner += [entry["path"] for entry in linux.get("devices") or ()]
+    if any(map(_is_bind, entries)) or not all(_tree_of(path) in tops for path in inner):
+        return None
+    kept = ("sysctl", "maskedPaths", "readonlyPaths", "devices")
+    return {"mounts": entries, "linux": {name: linux[name] for name in kept if linux.get(name)}}
+
+
+def _tree_of(path: str) -> str | None:
+    top = "/" + path.split("/", 2)[1] if path.startswith("/") else ""
+    return top if top in _KERNEL_TREES and posixpath.normpath(path) == path else None
+
+
+def staged(kinds: int, shape: Json) -> tuple[Step, ...]:
+    """The steps that a first process in new namespaces of these kinds can carry out on a stage."""
+    described = {**shape, "process": {}}
+    steps = [
+        Step("process", process.settle),
+        Step("mounts", rootfs.isolate_mounts),
+        Step("stage", rootfs.stage),
+        *_mounts(described, {}, kinds & ~namespaces.NEWCGROUP),
+        *_settings(described, kinds),
+        *_hidden(described),
+    ]
+    return tuple(step for step in steps if step.function is not devices.use_null)
+
+
 def overlay(params: Json) -> Overlay | None:
     """The root's layers, or None when it is a plain directory."""
     described = params["rootfs"].get("overlay")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 from pycontainer import errors
 from pycontainer.kernel import namespaces, syscalls
@@ -11,7 +12,7 @@ from pycontainer.launcher import plan
 from pycontainer.launcher.steps import inroot, mounts
 from pycontainer.launcher.steps.context import Refused
 
-__all__ = ["map_ids", "open_namespaces", "open_trees"]
+__all__ = ["map_ids", "open_namespaces", "open_trees", "open_views"]
 
 
 def open_trees(outline: plan.Outline, given: Mapping[str, int] | None = None) -> list[int]:
@@ -88,6 +89,23 @@ def open_namespaces(outline: plan.Outline, given: dict[str, int]) -> None:
     if outline.time_offsets:
         with open("/proc/self/timens_offsets", "wb", buffering=0) as file:
             file.write(b"".join(outline.time_offsets))
+
+
+def open_views(cgroup: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """Copies of the version 1 cgroups that the container will see, ("view:CONTROLLERS", tree) each.
+
+    Raises LaunchError.
+    """
+    views: list[tuple[str, int]] = []
+    for controllers, directory in cgroup.get("view") or ():
+        try:
+            tree = syscalls.open_tree(syscalls.AT_FDCWD, os.fsencode(directory), 1)
+        except OSError as error:
+            raise errors.LaunchError(
+                f"the cgroup {directory} cannot be shown: {error.strerror}", step="cgroup", reason=str(error)
+            ) from error
+        views.append((f"view:{controllers}", tree))
+    return views
 
 
 def map_ids(pid: int, outline: plan.Outline) -> None:

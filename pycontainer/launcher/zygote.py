@@ -28,13 +28,17 @@ from typing import Any
 
 from pycontainer import checkpoints
 from pycontainer.kernel import syscalls
-from pycontainer.launcher import jobs
+from pycontainer.launcher import child, jobs
 from pycontainer.launcher.ahead import Ahead
 from pycontainer.launcher.heap import fill_holes
+from pycontainer.launcher.ids import container_id
 from pycontainer.launcher.protocol import Channel, describe_error
 
-_LAUNCH = b'{"job":"launch",'
+_LAUNCH = b'{"job":"launch","params":{"id":"'
 _EXEC = b'{"job":"exec",'
+_ID_LENGTH = 64
+_IDS_SEEN_AHEAD = 64  # of callers that launch at once, or made containers that they have not launched
+_LET_GO_MS = 3000
 _MAX_PASSED = 128 << 10  # fits the buffer of the socket: a spare that was stopped must not stop the helper
 
 
@@ -49,12 +53,15 @@ def main(control_fd: int, caller_pid: int) -> None:
     if os.getppid() != caller_pid:
         os._exit(0)
     control = Channel(socket.socket(fileno=control_fd))
-    control.send({"event": "ready"})
+    seed = os.urandom(16).hex()
+    control.send({"event": "ready", "seed": seed})
     gc.collect()
     gc.disable()
     fill_holes()
     gc.freeze()
-    _Helper(control, caller).serve()
+    helper = _Helper(control, caller, seed)
+    helper.serve()
+    helper.let_go()
     os._exit(0)
 
 
@@ -71,11 +78,14 @@ def _reset_signals() -> None:
 class _Helper:
     """The loop that hands requests to processes of their own."""
 
-    def __init__(self, control: Channel, caller: int) -> None:
+    def __init__(self, control: Channel, caller: int, seed: str) -> None:
         self._control = control
         self._caller = caller
+        self._seed = seed
+        self._next = 0
+        """Number of the next container, as far as is known: later than all that were launched."""
         self._spare: Channel | None = None
-        """To the process that waits for the next launch."""
+        """To the process that waits for the launch of that one."""
         self._launching: Channel | None = None
         """To the last launch, which will tell what it was like."""
         self._exec_spare: Channel | None = None
@@ -109,6 +119,16 @@ class _Helper:
             if joining is not None and joining is self._joining and joining.fileno() in ready:
                 self._follow_exec(joining)
 
+    def let_go(self) -> None:
+        """Have the process that waits undo what it made ahead, and wait for its end."""
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            spare.sock.shutdown(socket.SHUT_WR)
+            poller = select.poll()
+            poller.register(spare, select.POLLIN)
+            poller.poll(_LET_GO_MS)
+            spare.close()
+
     def _hand_over(self, body: bytes, fds: list[int]) -> None:
         if body.startswith(_EXEC):
             self._hand_over_exec(body, fds)
@@ -120,21 +140,40 @@ class _Helper:
             return
         if self._launching is not None:
             self._launching.close()
-        self._launching, self._spare = self._spare, None
-        if self._launching is not None and len(body) <= _MAX_PASSED:
-            try:
-                self._launching.send_body(body, fds)
-                return
-            except OSError:
-                pass  # it was killed, and nothing has been begun
-            self._launching.close()
-        elif self._launching is not None:
-            self._launching.close()
+            self._launching = None
+        if self._is_for_spare(body) and self._pass_on(body, fds):
+            return
         self._launching, theirs = _pair()
         if os.fork() == 0:
             self._leave()
             _run(json.loads(body), fds, Ahead(theirs))
         theirs.close()
+
+    def _is_for_spare(self, body: bytes) -> bool:
+        """Whether it is the container that the spare waits for; one that was passed over is let go."""
+        wanted = body[len(_LAUNCH) : len(_LAUNCH) + _ID_LENGTH].decode("ascii", "replace")
+        for number in range(self._next, self._next + _IDS_SEEN_AHEAD):
+            if container_id(self._seed, number) == wanted:
+                is_next = number == self._next
+                self._next = number + 1
+                if not is_next and self._spare is not None:
+                    self._spare.close()
+                    self._spare = None
+                return is_next and self._spare is not None
+        return False
+
+    def _pass_on(self, body: bytes, fds: list[int]) -> bool:
+        spare, self._spare = self._spare, None
+        assert spare is not None
+        try:
+            if len(body) <= _MAX_PASSED:
+                spare.send_body(body, fds)
+                self._launching = spare
+                return True
+        except OSError:
+            pass  # it was killed, and nothing has been begun
+        spare.close()
+        return False
 
     def _follow(self, launching: Channel) -> None:
         """Fork the next one, like the last, whose caller has its answer."""
@@ -147,7 +186,7 @@ class _Helper:
         self._spare, theirs = _pair()
         if os.fork() == 0:
             self._leave()
-            _be_spare(theirs, like)
+            _be_spare(theirs, like, container_id(self._seed, self._next))
         theirs.close()
 
     def _hand_over_exec(self, body: bytes, fds: list[int]) -> None:
@@ -193,15 +232,17 @@ def _pair() -> tuple[Channel, Channel]:
     return Channel(ours), Channel(theirs)
 
 
-def _be_spare(channel: Channel, like: bytes) -> None:
-    """Make ready for a launch and wait for it; never returns."""
+def _be_spare(channel: Channel, like: bytes, own_id: str) -> None:
+    """Make ready for the launch of the container with this id and wait for it; never returns."""
     try:
         syscalls.set_name(b"pycontainer-nxt")
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         ahead = Ahead(channel)
-        ahead.prepare(json.loads(like))
+        ahead.prepare(json.loads(like), own_id, child.wait)
         request = ahead.await_request()
         if request is not None:
-            _run(request, ahead.take_fds(), ahead)
+            _run(*request, ahead)
+        ahead.discard()
     finally:
         os._exit(0)
 

@@ -168,6 +168,14 @@ class _Process(NamedTuple):
 
 
 def _process_table() -> dict[int, _Process]:
+    """All processes but those that wait for a launch."""
+    table = _all_processes()
+    for pid in _waiting(table):
+        del table[pid]
+    return table
+
+
+def _all_processes() -> dict[int, _Process]:
     table: dict[int, _Process] = {}
     for entry in os.listdir("/proc"):
         if not entry.isdigit():
@@ -180,13 +188,18 @@ def _process_table() -> dict[int, _Process]:
         name = text[text.index("(") + 1 : text.rindex(")")]
         state, parent = text[text.rindex(")") + 2 :].split(" ")[:2]
         table[int(entry)] = _Process(int(entry), int(parent), state, name)
-    # A living helper keeps one process for the next launch, each time another, and takes it along.
-    waiting = [process for process in table.values() if process.name == "pycontainer-nxt"]
-    for process in waiting:
-        helper = table.get(process.parent)
-        if helper is not None and helper.name == "pycontainer":
-            del table[process.pid]
     return table
+
+
+def _waiting(table: Mapping[int, _Process]) -> list[int]:
+    """What a living helper keeps for the next launch, each time another: a process, and its child."""
+    named = [process for process in table.values() if process.name == "pycontainer-nxt"]
+    parents = {
+        process.pid
+        for process in named
+        if process.parent in table and table[process.parent].name == "pycontainer"
+    }
+    return [process.pid for process in named if process.pid in parents or process.parent in parents]
 
 
 def _processes(roots: tuple[str, ...], *, is_global: bool) -> dict[int, str]:
@@ -257,7 +270,7 @@ def _cgroups(processes: Mapping[int, str], roots: tuple[str, ...], *, is_global:
             continue
         ours |= {line.split(":", 2)[2] for line in lines}
     found = []
-    for directory in engine_cgroups():
+    for directory in _not_made_ahead(engine_cgroups()):
         relative = directory.relative_to(CGROUP_ROOT)
         if (
             is_global
@@ -266,6 +279,27 @@ def _cgroups(processes: Mapping[int, str], roots: tuple[str, ...], *, is_global:
         ):
             found.append(str(relative))
     return found
+
+
+def _not_made_ahead(directories: list[Path]) -> list[Path]:
+    """Without those that are for the next launch of a living helper, nor parents that hold only these."""
+    ahead = {Path(path).name for pid in _waiting(_all_processes()) for path in _locked_by(pid)}
+    kept = [directory for directory in directories if directory.name not in ahead]
+    filled = {parent for directory in kept for parent in directory.parents}
+    parents = {directory.parent for directory in directories if directory.name in ahead}
+    return [directory for directory in kept if directory not in parents or directory in filled]
+
+
+def _locked_by(pid: int) -> list[str]:
+    """Paths of the cgroups that the process has locked."""
+    found = []
+    for number in _listed(f"/proc/{pid}/fdinfo"):
+        try:
+            if "lock:" in Path(f"/proc/{pid}/fdinfo/{number}").read_text():
+                found.append(os.readlink(f"/proc/{pid}/fd/{number}"))
+        except OSError:
+            continue
+    return [path for path in found if Path(path).is_relative_to(CGROUP_ROOT)]
 
 
 def engine_cgroups() -> list[Path]:

@@ -128,7 +128,7 @@ class Launcher:
         merge(described, spec or {})
         layers = {"lower": [str(self.rootfs)], "upper": f"{directory}/upper", "work": f"{directory}/work"}
         return {
-            "id": directory.name,
+            "id": self.helper.next_id(),
             "spec": described,
             "rootfs": {"overlay": layers},
             "container_dir": str(directory),

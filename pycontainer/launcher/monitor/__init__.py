@@ -63,6 +63,7 @@ def launch(params: dict[str, Any], fds: list[int], channel: Channel, ahead: Ahea
         starting.take_over(monitor)
     except errors.PycontainerError as error:
         channel.send({"error": describe_error(error, "launch")})
+        ahead.discard()
         return
     try:
         starting.start(monitor)

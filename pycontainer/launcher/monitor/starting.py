@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import fcntl
 import os
 import time
@@ -17,6 +16,7 @@ from pycontainer.launcher.steps.context import Context
 
 if TYPE_CHECKING:
     from pycontainer.launcher.monitor.core import Monitor
+    from pycontainer.launcher.protocol import Channel
 
 __all__ = ["seccomp_of", "start", "take_over"]
 
@@ -55,6 +55,7 @@ def start(monitor: Monitor) -> None:
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
     outline = plan.outline(monitor.params["spec"])
     monitor.has_own_pids = outline.has_own_pids
+    monitor.ahead.discard_foreign(monitor.params)
     cgroup.make(monitor.cgroup)
     reached("start.cgroup.made")
     report = _clone(monitor, outline)
@@ -96,13 +97,7 @@ def _prepare_running(monitor: Monitor) -> None:
 
 def seccomp_of(monitor: Monitor) -> bytes:
     """The container's filter, b"" without one. Raises LaunchError."""
-    if "seccomp" in monitor.fds:
-        # The descriptor is shared with other launches, and its offset with it.
-        program = os.pread(monitor.fds["seccomp"], os.fstat(monitor.fds["seccomp"]).st_size, 0)
-        if not program:
-            raise errors.LaunchError("the system call filter is empty", step="seccomp", reason="empty")
-        return program
-    return binascii.a2b_base64(monitor.params.get("seccomp_b64") or "")
+    return child.filter_of(monitor.params, monitor.fds)
 
 
 def _clone(monitor: Monitor, outline: plan.Outline) -> int:
@@ -110,27 +105,66 @@ def _clone(monitor: Monitor, outline: plan.Outline) -> int:
 
     Returns the reading end of its report.
     """
-    me = os.pidfd_open(os.getpid())
     given = _open_root(monitor)
     given.update(monitor.streams.open(monitor.fds))
     report, self_report = os.pipe2(os.O_CLOEXEC)
-    go, self_go = os.pipe2(os.O_CLOEXEC)
     trees = _shared(monitor, outline, given)
     surroundings.open_namespaces(outline, given)
-    seccomp = seccomp_of(monitor)
     tasks = cgroup.open_tasks(monitor.cgroup)
+    waiting = monitor.ahead.take_child(outline, monitor.params, has_root="root" in given)
+    if waiting is not None:
+        _tell(monitor, waiting, {"error": self_report, **given}, trees, tasks)
+    else:
+        _clone_now(monitor, outline, self_report, given, trees, tasks)
+    for fd in (self_report, *given.values(), *trees, *dict(tasks).values()):
+        os.close(fd)
+    monitor.ahead.settle()
+    monitor.fields.update(pid=monitor.pid, pid_start=pidfd.start_time(monitor.pid))
+    return report
+
+
+def _tell(
+    monitor: Monitor,
+    waiting: tuple[int, int, Channel],
+    given: dict[str, int],
+    trees: list[int],
+    tasks: list[tuple[str, int]],
+) -> None:
+    """Give the descriptors to the first process that was cloned ahead, and has the request."""
+    monitor.pid, monitor.pidfd, channel = waiting
+    views = surroundings.open_views(monitor.cgroup)
+    named = [*given.items(), *(("tree", fd) for fd in trees), *views]
+    named += [(f"tasks:{directory}", fd) for directory, fd in tasks]
+    try:
+        channel.send({"fds": [name for name, _ in named]}, [fd for _, fd in named])
+    except OSError:
+        pass  # its end will tell
+    channel.close()
+    for _, fd in views:
+        os.close(fd)
+    reached("start.init.cloned")
+    _hold_mounts(monitor)
+
+
+def _clone_now(
+    monitor: Monitor,
+    outline: plan.Outline,
+    report: int,
+    given: dict[str, int],
+    trees: list[int],
+    tasks: list[tuple[str, int]],
+) -> None:
+    me = os.pidfd_open(os.getpid())
+    go, self_go = os.pipe2(os.O_CLOEXEC)
     born_in = -1
     if monitor.cgroup.get("clone_into"):
         born_in = os.open(monitor.cgroup["clone_into"], os.O_RDONLY | os.O_DIRECTORY)
-    born_with = monitor.ahead.fits(outline)
-    monitor.pid, monitor.pidfd = syscalls.clone3(outline.clone_flags & ~born_with, cgroup_fd=born_in)
+    monitor.pid, monitor.pidfd = syscalls.clone3(outline.clone_flags, cgroup_fd=born_in)
     if monitor.pid == 0:
         os.close(self_go)  # else our own copy would keep the monitor's death from being seen
-        context = Context(monitor=me, go=go, error=self_report, fds=given, trees=trees, cgroups=tasks)
-        child.run(monitor.params, seccomp, context, monitor.ahead)
-    monitor.ahead.discard()
-    for fd in (me, self_report, *given.values(), *trees, *dict(tasks).values()):
-        os.close(fd)
+        context = Context(monitor=me, go=go, error=report, fds=given, trees=trees, cgroups=tasks)
+        child.run(monitor.params, monitor.fds, context)
+    os.close(me)
     if born_in >= 0:
         os.close(born_in)
     reached("start.init.cloned")
@@ -146,8 +180,6 @@ def _clone(monitor: Monitor, outline: plan.Outline) -> int:
     finally:
         os.close(go)
         os.close(self_go)
-    monitor.fields.update(pid=monitor.pid, pid_start=pidfd.start_time(monitor.pid))
-    return report
 
 
 def _shared(monitor: Monitor, outline: plan.Outline, given: dict[str, int]) -> list[int]:
@@ -213,12 +245,12 @@ def _await_exec(monitor: Monitor, outline: plan.Outline, fd: int) -> None:
     report = _Report(monitor, fd)
     monitor.watch_caller()
     monitor.loop.run_until(report.has_ended)
-    described, failure = child.parse(report.said)
+    is_ready, failure = child.parse(report.said)
     if failure is not None:
         raise _failed(monitor, failure)
-    if described is None:
+    if not is_ready:
         raise _killed_early(monitor)
-    monitor.ahead.learn(outline, described)
+    monitor.ahead.learn(outline, monitor.params)
 
 
 def _failed(monitor: Monitor, failure: child.Failure) -> Exception:

@@ -27,6 +27,7 @@ class Context:
     """Descriptors and facts handed from step to step, within one process."""
 
     __slots__ = (
+        "attic",
         "cgroups",
         "dev",
         "env",
@@ -40,8 +41,10 @@ class Context:
         "monitor",
         "proc",
         "root",
+        "sys",
         "trees",
         "uid",
+        "views",
     )
 
     def __init__(
@@ -66,9 +69,14 @@ class Context:
         """Detached copies of the trees to bind, in plan order."""
         self.cgroups = cgroups
         """Cgroups to enter: directory, and its "tasks" open."""
+        self.views: dict[bytes, int] = {}
+        """Detached copies of version 1 cgroups to show, by controllers; others are opened by path."""
         self.root = -1
         self.dev = -1
         self.proc = -1
+        self.sys = -1
+        self.attic = -1
+        """A directory of this mount namespace that the container will not see, or -1."""
         self.masks = -1
         self.uid = 0
         self.gid = 0

@@ -85,8 +85,24 @@ def attach_filesystem(context: Context, made: int, fstype: bytes, path: bytes, p
         context.proc = made
     elif path == b"/dev":
         context.dev = made
+    elif path == b"/sys":
+        context.sys = made
     else:
         os.close(made)
+
+
+def move_staged(context: Context, path: bytes) -> None:
+    """Move /proc, /dev or /sys, with all that is mounted in it, from the stage into the root."""
+    made = {b"/proc": context.proc, b"/dev": context.dev, b"/sys": context.sys}.get(path)
+    if made is None:
+        return  # mounted in one of them
+    spot = inroot.target(context.root, path, is_directory=True, strict=True)
+    try:
+        if path != b"/proc":
+            _refuse_proc(context, spot, path, False)
+        mounts.attach(made, spot)
+    finally:
+        os.close(spot)
 
 
 def _refuse_proc(context: Context, spot: int, path: bytes, may_cover: bool) -> None:
@@ -109,7 +125,9 @@ def mount_cgroups(
     mounts.attach(top, spot)
     os.close(spot)
     for name, source in controllers:
-        tree = syscalls.open_tree(syscalls.AT_FDCWD, source, 1)
+        tree = context.views.pop(name, -1)
+        if tree < 0:
+            tree = syscalls.open_tree(syscalls.AT_FDCWD, source, 1)
         mounts.set_attributes(tree, attributes)
         mounts.set_propagation(tree, mounts.MS_PRIVATE)
         first, *others = name.split(b",")
@@ -130,7 +148,7 @@ def mount_files(context: Context, files: tuple[tuple[bytes, bytes], ...], attrib
     flags = mounts.ATTR_NOSUID | mounts.ATTR_NODEV | mounts.ATTR_NOEXEC
     tree = mounts.create(b"tmpfs", ((b"mode", b"755"), (b"size", b"%d" % _FILES_BYTES)), flags)
     if syscalls.kernel_version() < (6, 15):
-        _hang(tree)
+        _hang(context, tree)
     for index, (path, content) in enumerate(files):
         name = b"%d" % index
         fd = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644, dir_fd=tree)
@@ -156,7 +174,7 @@ def mask(context: Context, paths: tuple[bytes, ...]) -> None:
         if context.masks < 0:
             context.masks = empty_tree()
             if syscalls.kernel_version() < (6, 15):
-                _hang(context.masks)
+                _hang(context, context.masks)
         kind = b"directory" if stat.S_ISDIR(os.fstat(spot).st_mode) else b"file"
         cover = mounts.clone(context.masks, path=kind)
         mounts.attach(cover, spot)
@@ -164,14 +182,14 @@ def mask(context: Context, paths: tuple[bytes, ...]) -> None:
         os.close(spot)
 
 
-def _hang(tree: int) -> None:
-    """Attach a tree in this namespace, on the host's /sys, which the pivot lets go of.
+def _hang(context: Context, tree: int) -> None:
+    """Attach a tree in this namespace where the pivot lets go of it: the attic, or the host's /sys.
 
     Before Linux 6.15 open_tree(2) copies mounts of the caller's own namespace only.
     """
-    spot = os.open(b"/sys", os.O_PATH | os.O_DIRECTORY)
-    mounts.attach(tree, spot)
-    os.close(spot)
+    if context.attic < 0:
+        context.attic = os.open(b"/sys", os.O_PATH | os.O_DIRECTORY)
+    mounts.attach(tree, context.attic)
 
 
 def empty_tree() -> int:

@@ -24,12 +24,17 @@ def settle(context: Context) -> None:
     die_with_monitor(context)
     os.setsid()
     os.umask(0)
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        if name in context.fds:
-            os.dup2(context.fds[name], number)
+    take_streams(context)
     for number in _IGNORED_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def take_streams(context: Context) -> None:
+    """Make the given descriptors stdin, stdout and stderr."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if name in context.fds:
+            os.dup2(context.fds[name], number)
 
 
 def die_with_monitor(context: Context) -> None:

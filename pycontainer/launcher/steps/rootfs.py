@@ -21,6 +21,16 @@ def isolate_mounts(context: Context) -> None:
     syscalls.mount(None, b"/", None, mounts.MS_PRIVATE | mounts.MS_REC, None)
 
 
+def stage(context: Context) -> None:
+    """Hang an empty root into this namespace, to hold what is mounted before the container's own is there."""
+    context.root = mounts.create(b"tmpfs", ((b"mode", b"755"), (b"size", b"65536")))
+    os.mkdir(b"attic", 0o700, dir_fd=context.root)
+    spot = os.open(b"/", _DIRECTORY)
+    mounts.attach(context.root, spot)
+    os.close(spot)
+    context.attic = os.open(b"attic", _DIRECTORY, dir_fd=context.root)
+
+
 def assemble(layers: tuple[bytes, ...], upper: bytes, work: bytes, options: Options) -> int | None:
     """The overlay of these directories as a detached mount; None where the kernel can only mount in place.
 

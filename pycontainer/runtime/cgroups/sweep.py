@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Container
 
@@ -30,11 +31,12 @@ def leftovers(path: str, layout: CgroupLayout) -> dict[str, list[str]]:
 def sweep(found: dict[str, list[str]], keep: Container[str], layout: CgroupLayout) -> list[str]:
     """Kill what is left in the cgroups that `leftovers` found and remove them; gives their names.
 
+    One that a process holds locked (flock(2)) is kept: it was made ahead of its container.
     Raises: DeadlineExceeded when a process does not die.
     """
     swept = []
     for name, directories in found.items():
-        if name in keep:
+        if name in keep or any(map(_is_locked, directories)):
             continue
         plan = _plan_of(directories, layout)
         for directory in directories:
@@ -43,6 +45,20 @@ def sweep(found: dict[str, list[str]], keep: Container[str], layout: CgroupLayou
         remove(plan)
         swept.append(name)
     return swept
+
+
+def _is_locked(directory: str) -> bool:
+    try:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def _plan_of(directories: list[str], layout: CgroupLayout) -> CgroupPlan:
