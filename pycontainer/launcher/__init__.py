@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pycontainer.launcher import held as held
     from pycontainer.launcher import hooks as hooks
     from pycontainer.launcher import joining as joining
+    from pycontainer.launcher import limits as limits
     from pycontainer.launcher import mountoptions as mountoptions
     from pycontainer.launcher import pty as pty
     from pycontainer.launcher import sealed as sealed
@@ -35,6 +36,7 @@ __all__ = [
     "held",
     "hooks",
     "joining",
+    "limits",
     "mountoptions",
     "pty",
     "sealed",
@@ -44,7 +46,7 @@ __all__ = [
 _MODULES = frozenset(
     (
         *("cgroup", "control", "frames", "freezer", "healthrecord"),
-        *("held", "hooks", "joining", "mountoptions", "pty", "sealed", "status"),
+        *("held", "hooks", "joining", "limits", "mountoptions", "pty", "sealed", "status"),
     )
 )
 

@@ -89,6 +89,12 @@ def parse(words: Iterable[str]) -> MountOptions:
     )
 
 
+def words() -> list[str]:
+    """Every word that is known here, and not passed to the file system."""
+    plain = {*_ATTRIBUTES, *_PROPAGATION, *_IGNORED}
+    return sorted(plain | {f"r{word}" for word in (*_ATTRIBUTES, *_PROPAGATION)})
+
+
 def _apply(flags: list[int], change: tuple[int, int]) -> None:
     set_, clear = change
     flags[0] = flags[0] & ~clear | set_

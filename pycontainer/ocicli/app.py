@@ -121,6 +121,48 @@ def _freeze(asked: Arguments, root: str, _log: Log) -> int:
     return 0
 
 
+def _exec(asked: Arguments, root: str, log: Log) -> int:
+    from pycontainer.ocicli import further, preparing
+
+    preparing.become("entering", further.prepare(asked, root, log))
+
+
+def _list(asked: Arguments, root: str, _log: Log) -> int:
+    from pycontainer.ocicli import inspecting
+
+    return inspecting.list_containers(asked, root)
+
+
+def _ps(asked: Arguments, root: str, _log: Log) -> int:
+    from pycontainer.ocicli import inspecting
+
+    return inspecting.ps(asked, root)
+
+
+def _events(asked: Arguments, root: str, _log: Log) -> int:
+    from pycontainer.ocicli import inspecting
+
+    return inspecting.events(asked, root)
+
+
+def _update(asked: Arguments, root: str, _log: Log) -> int:
+    from pycontainer.ocicli import updating
+
+    return updating.update(asked, root)
+
+
+def _features(_asked: Arguments, _root: str, _log: Log) -> int:
+    from pycontainer.ocicli import describing
+
+    return describing.features()
+
+
+def _spec(asked: Arguments, _root: str, _log: Log) -> int:
+    from pycontainer.ocicli import describing
+
+    return describing.spec(asked)
+
+
 _COMMANDS: dict[str, Answer] = {
     "create": _create,
     "run": _create,
@@ -130,4 +172,11 @@ _COMMANDS: dict[str, Answer] = {
     "delete": _delete,
     "pause": _freeze,
     "resume": _freeze,
+    "exec": _exec,
+    "list": _list,
+    "ps": _ps,
+    "events": _events,
+    "update": _update,
+    "features": _features,
+    "spec": _spec,
 }

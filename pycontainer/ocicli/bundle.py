@@ -17,7 +17,7 @@ from pycontainer.kernel import caps, syscalls
 from pycontainer.launcher import mountoptions
 from pycontainer.ocicli import schema
 
-__all__ = ["Warn", "check_process", "load", "read_json"]
+__all__ = ["Warn", "check_process", "drop_nulls", "load", "read_json"]
 
 Warn = Callable[[str], None]
 Spec = dict[str, Any]
@@ -67,7 +67,7 @@ def load(directory: str, file: str, warn: Warn) -> Spec:
     for key in ("process", "root", "linux"):
         if spec.get(key) is None:
             raise InvalidOption(f"{key} is missing; a container of Linux needs it")
-    _drop_nulls(spec)
+    drop_nulls(spec)
     namespaces = spec["linux"].get("namespaces") or ()
     has_users = any(entry["type"] == "user" for entry in namespaces)
     # The first process of a user namespace has every capability in it.
@@ -79,7 +79,7 @@ def load(directory: str, file: str, warn: Warn) -> Spec:
     return spec
 
 
-def _drop_nulls(value: Any) -> None:
+def drop_nulls(value: Any) -> None:
     """null means that a property is not there; a whole number may be written as 1.0 or 1e3."""
     entries: Iterable[tuple[Any, Any]] = value.items() if isinstance(value, dict) else enumerate(value)
     for key, inner in list(entries):
@@ -88,7 +88,7 @@ def _drop_nulls(value: Any) -> None:
         elif isinstance(inner, float) and inner.is_integer():
             value[key] = int(inner)
         elif isinstance(inner, dict | list):
-            _drop_nulls(inner)
+            drop_nulls(inner)
 
 
 def check_process(process: Spec, grantable: int, warn: Warn) -> None:
@@ -120,8 +120,8 @@ def check_process(process: Spec, grantable: int, warn: Warn) -> None:
 def _check_capabilities(process: Spec, grantable: int, warn: Warn) -> None:
     """Keep what can be given; the runtime-spec wants a warning for the rest, and no failure."""
     held = caps.supported() & grantable
-    sets = process.get("capabilities")
-    for kind, names in (sets or {}).items():
+    sets = process.get("capabilities") or {}
+    for kind, names in sets.items():
         if kind not in ("bounding", "effective", "inheritable", "permitted", "ambient"):
             continue
         kept = []

@@ -19,7 +19,7 @@ from pycontainer import errors
 from pycontainer.checkpoints import reached
 from pycontainer.kernel import syscalls
 from pycontainer.launcher import cgroup, held, hooks
-from pycontainer.ocicli import foreground, lifecycle
+from pycontainer.ocicli import files, foreground, lifecycle
 from pycontainer.ocicli.report import Log
 from pycontainer.ocicli.states import State
 
@@ -98,6 +98,7 @@ class _Container:
             annotations=spec.get("annotations") or {},
             hooks=spec.get("hooks") or {},
             cgroup=request["cgroup"],
+            cgroups_path=request["cgroups_path"],
             owner=os.environ.get("USER", "root") if os.geteuid() else "root",
         )
         reached("create.state.written")
@@ -109,7 +110,7 @@ class _Container:
             listener = held.listen(self.state.directory)
             fds = {"start": listener.fileno()}
             if console is None and "console-socket" in request["flags"]:
-                console = self._console(request["flags"]["console-socket"])
+                console = files.connect(request["flags"]["console-socket"])
             if console is not None:
                 fds["console"] = console
             seccomp = base64.b64decode(request["seccomp_b64"])
@@ -118,7 +119,8 @@ class _Container:
             if console is not None:
                 os.close(console)
             self.state.write(phase="created")
-            self._write_pid(made.pid)
+            if "pid-file" in request["flags"]:
+                files.write_pid(request["flags"]["pid-file"], made.pid)
             reached("create.state.settled")
         except BaseException as error:
             self._undo(error)
@@ -147,33 +149,13 @@ class _Container:
     def _write_config(self) -> None:
         """Keep what later commands need: changes to the bundle have no effect on the container."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-        fd = os.open("config.json", flags, 0o600, dir_fd=self.state.directory)
-        with open(fd, "w") as file:
-            json.dump(self.request["spec"], file, separators=(",", ":"))
-
-    def _console(self, path: str) -> int:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        directory = os.open(os.path.dirname(path) or ".", os.O_PATH | os.O_DIRECTORY)
-        try:
-            sock.connect(f"/proc/self/fd/{directory}/{os.path.basename(path)}")
-        except OSError as error:
-            sock.close()
-            raise errors.InvalidOption(
-                f"--console-socket {path} cannot be connected to: {error.strerror}"
-            ) from None
-        finally:
-            os.close(directory)
-        return sock.detach()
-
-    def _write_pid(self, pid: int) -> None:
-        path = self.request["flags"].get("pid-file")
-        if path is None:
-            return
-        parent, name = os.path.split(path)
-        made = os.path.join(parent, f".{name}")
-        with open(made, "w") as file:
-            file.write(str(pid))
-        os.rename(made, path)
+        content = json.dumps(self.request["spec"], separators=(",", ":")).encode()
+        for name, data in (
+            ("config.json", content),
+            ("filter", base64.b64decode(self.request["seccomp_b64"])),
+        ):
+            with open(os.open(name, flags, 0o600, dir_fd=self.state.directory), "wb") as file:
+                file.write(data)
 
     def _undo(self, error: BaseException) -> None:
         try:
@@ -200,4 +182,22 @@ class _Container:
         reached("create.hooks.run")
 
     def take_listener(self, fd: int) -> None:
-        """Send the filter's listener to whoever will answer it. Raises LaunchError."""
+        """Send the filter's listener to whoever will answer it. Raises LaunchError, InvalidOption."""
+        seccomp = self.request["spec"]["linux"]["seccomp"]
+        state = self.state.described("creating")
+        message = {
+            "ociVersion": state["ociVersion"],
+            "fds": ["seccompFd"],
+            "pid": state["pid"],
+            "metadata": seccomp.get("listenerMetadata", ""),
+            "state": state,
+        }
+        with socket.socket(fileno=files.connect(seccomp["listenerPath"])) as sock:
+            try:
+                socket.send_fds(sock, [json.dumps(message).encode()], [fd])
+            except OSError as error:
+                raise errors.LaunchError(
+                    f"seccomp: {seccomp['listenerPath']} does not take the listener: {error.strerror}",
+                    step="seccomp",
+                    reason=str(error),
+                ) from error

@@ -10,7 +10,7 @@ from typing import Any
 
 from pycontainer import errors
 from pycontainer.kernel import pidfd
-from pycontainer.launcher import cgroup, held, hooks
+from pycontainer.launcher import cgroup, freezer, held, hooks
 from pycontainer.ocicli.report import Log
 from pycontainer.ocicli.states import State
 
@@ -109,13 +109,10 @@ def members(state: State) -> list[int]:
 
 
 def _thaw(state: State) -> None:
-    target = (state.fields.get("cgroup") or {}).get("freeze")
-    if target:
-        try:
-            with open(target["file"], "w") as file:
-                file.write(target["thawed"])
-        except OSError:
-            pass  # it has gone
+    try:
+        freezer.thaw((state.fields.get("cgroup") or {}).get("freeze"))
+    except errors.KernelError:
+        pass  # what cannot be thawed will be seen not to end
 
 
 def delete(state: State, log: Log, *, is_forced: bool) -> None:
@@ -176,9 +173,6 @@ def _await_end(process: int) -> None:
 
 def freeze(state: State, *, is_frozen: bool) -> None:
     """Pause or resume. Raises WrongState, Unsupported, KernelError, DeadlineExceeded."""
-    # Not at the top: what creates a container runs without it.
-    from pycontainer.runtime import cgroups
-
     with state.locked():
         verb, allowed = ("pause", ("created", "running")) if is_frozen else ("resume", ("paused",))
         status = state.status()
@@ -189,10 +183,10 @@ def freeze(state: State, *, is_frozen: bool) -> None:
                 state=status,
                 allowed=allowed,
             )
-        plan = state.fields["cgroup"]
-        if not plan.get("freeze"):
+        target = state.fields["cgroup"].get("freeze")
+        if target is None:
             raise errors.Unsupported("this host has no freezer for cgroups", "mount cgroup version 2")
         if is_frozen:
-            cgroups.freeze(plan)
+            freezer.freeze(target)
         else:
-            cgroups.thaw(plan)
+            freezer.thaw(target)

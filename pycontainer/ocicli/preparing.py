@@ -15,7 +15,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from pycontainer.errors import InvalidOption
+from pycontainer.errors import InvalidOption, Unsupported
 from pycontainer.kernel import syscalls
 from pycontainer.launcher import sealed
 from pycontainer.ocicli import bundle
@@ -40,21 +40,21 @@ def prepare(asked: Arguments, root: str, log: Log) -> dict[str, Any]:
         raise InvalidOption("--console-socket is given, but process.terminal is not set")
     if spec["process"].get("terminal") and asked.command == "create" and "console-socket" not in flags:
         raise InvalidOption("process.terminal is set: --console-socket is needed, to hand the terminal over")
+    path = _cgroups_path(spec, name, asked)
     program, notifies = seccomp_of(spec)
-    spec["linux"].pop("seccomp", None) if not program else None
     return {
         "command": asked.command,
         "root": os.path.abspath(root),
         "id": name,
         "bundle": directory,
         "spec": spec,
-        "cgroup": plan_cgroup(spec, name, asked),
+        "cgroup": _plan_cgroup(spec, path),
+        "cgroups_path": path,
         "seccomp_b64": base64.b64encode(program).decode(),
         "notifies": notifies,
         "flags": {key: value for key, value in flags.items() if isinstance(value, str)},
         "preserve_fds": _preserved(flags, spec["process"]),
         "log": [log.file, log.form, log.is_debug],
-        "umask": None,
     }
 
 
@@ -78,14 +78,19 @@ def _preserved(flags: Mapping[str, Any], process: dict[str, Any]) -> int:
     return count
 
 
-def plan_cgroup(spec: Mapping[str, Any], name: str, asked: Arguments) -> dict[str, Any]:
+def _cgroups_path(spec: Mapping[str, Any], name: str, asked: Arguments) -> str:
+    """The path below the hierarchies' mount points; a relative one starts there, too, as with crun."""
+    if "systemd-cgroup" in asked.options or asked.options.get("cgroup-manager") == "systemd":
+        raise Unsupported("cgroups made by systemd are not supported", "leave --systemd-cgroup out")
+    path = spec["linux"].get("cgroupsPath") or name
+    return "/" + os.path.normpath("/" + path).lstrip("/")
+
+
+def _plan_cgroup(spec: Mapping[str, Any], path: str) -> dict[str, Any]:
     """What is made, written and joined of the host's cgroups. Raises InvalidOption, Unsupported."""
     from pycontainer.runtime import cgroups
 
-    linux = spec["linux"]
-    path = linux.get("cgroupsPath") or f"/{name}"
-    path = "/" + os.path.normpath(path).lstrip("/")
-    return dict(cgroups.plan(linux.get("resources") or {}, path, cgroups.detect(), is_whole=True))
+    return dict(cgroups.plan(spec["linux"].get("resources") or {}, path, cgroups.detect(), is_whole=True))
 
 
 def seccomp_of(spec: Mapping[str, Any]) -> tuple[bytes, bool]:

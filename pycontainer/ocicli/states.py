@@ -19,7 +19,7 @@ from typing import Any
 
 from pycontainer import errors
 from pycontainer.kernel import pidfd
-from pycontainer.launcher import held
+from pycontainer.launcher import freezer, held
 
 __all__ = ["State", "check_id", "default_root", "ids", "now"]
 
@@ -102,6 +102,10 @@ class State:
             raise errors.NotFound(f"container {name!r} does not exist") from None
         state.read()
         return state
+
+    def path(self, name: str) -> str:
+        """The path of a file of the state directory."""
+        return os.path.join(self.root, self.id, name)
 
     def read(self) -> bool:
         """Read the fields again; False when nothing was written yet."""
@@ -198,19 +202,9 @@ class State:
         if process is None:
             return "stopped"
         os.close(process)
-        if self._is_frozen():
+        if freezer.is_frozen(self.fields["cgroup"].get("freeze")):
             return "paused"
         return "created" if held.waits(self.directory) else "running"
-
-    def _is_frozen(self) -> bool:
-        freeze = (self.fields.get("cgroup") or {}).get("freeze")
-        if not freeze:
-            return False
-        try:
-            with open(freeze["file"]) as file:
-                return file.read().strip() == freeze["frozen"]
-        except OSError:
-            return False
 
     def described(self, status: str | None = None) -> dict[str, Any]:
         """The state as the runtime-spec has it, with what runc tells besides."""

@@ -1,0 +1,94 @@
+"""The second half of exec: from a sealed interpreter, a further process joins the container."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from pycontainer import errors
+from pycontainer.kernel import syscalls
+from pycontainer.launcher import joining
+from pycontainer.ocicli import files, foreground
+from pycontainer.ocicli.report import Log
+from pycontainer.ocicli.states import State
+
+__all__ = ["main"]
+
+_FAILED = 255  # what runc answers when the program could not be run
+
+Request = Mapping[str, Any]
+
+
+def main(fd: int) -> None:
+    """Carry out the request that lies in the descriptor; ends the process with the program's code."""
+    with open(fd, "rb") as file:
+        file.seek(0)
+        request = json.load(file)
+    log = Log(*request["log"])
+    try:
+        code = _carry_out(request)
+    except (errors.PycontainerError, OSError) as error:
+        log.error(str(error))
+        code = _FAILED
+    os._exit(code)
+
+
+def _carry_out(request: Request) -> int:
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+    syscalls.set_name(b"pycontainer-rt")
+    state = State.find(request["root"], request["id"])
+    init = state.process()
+    if init is None:
+        raise errors.WrongState(
+            f"cannot exec in container {state.id!r}: container not running", verb="exec", state="stopped"
+        )
+    flags, process = request["flags"], request["spec"]["process"]
+    terminal, console = None, -1
+    fds = {"stdin": 0, "stdout": 1, "stderr": 2}
+    if process.get("terminal"):
+        if "console-socket" in flags:
+            console = files.connect(flags["console-socket"])
+        else:
+            terminal = foreground.Terminal()
+            console = terminal.give()
+        fds = {"console": console}
+    params = {
+        "id": request["id"],
+        "spec": request["spec"],
+        "cgroup": _cgroup(state, request["cgroups"]),
+        "lives_on": True,
+    }
+    joined = joining.join(params, init, fds, seccomp=base64.b64decode(request["seccomp_b64"]))
+    if console >= 0:
+        os.close(console)
+    joining.await_executed(joined)
+    if "pid-file" in flags:
+        files.write_pid(flags["pid-file"], joined.pid)
+    if "detach" in flags:
+        return 0
+    return foreground.attend(joined.pid, joined.pidfd, terminal)
+
+
+def _cgroup(state: State, below: list[str]) -> dict[str, Any]:
+    """The container's cgroups to join, or those named below them ("path", or "controller:path")."""
+    plan = state.fields.get("cgroup") or {}
+    made = {"clone_into": plan.get("clone_into"), "procs": list(plan.get("procs") or ())}
+    for text in below:
+        controller, colon, path = text.rpartition(":")
+        if ".." in path.split("/"):
+            raise errors.InvalidOption(f"--cgroup {text!r} leads out of the container's cgroup")
+        if not colon and made["clone_into"]:
+            made["clone_into"] = os.path.join(made["clone_into"], path.lstrip("/"))
+        made["procs"] = [_moved(file, controller, path) for file in made["procs"]]
+    return made
+
+
+def _moved(file: str, controllers: str, path: str) -> str:
+    wanted = controllers.split(",") if controllers else []
+    directory = os.path.dirname(file)
+    if not wanted or not any(f"/{name}/" in directory for name in wanted):
+        return file
+    return os.path.join(directory, path.lstrip("/"), "cgroup.procs")
