@@ -567,6 +567,7 @@ def _filter_flags(spec: Json) -> int:
         "SECCOMP_FILTER_FLAG_TSYNC": 1,
         "SECCOMP_FILTER_FLAG_LOG": 2,
         "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4,
+        "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": 32,
     }
     flags = ((spec.get("linux") or {}).get("seccomp") or {}).get("flags") or ()
     return sum(known.get(flag, 0) for flag in set(flags))

@@ -13,6 +13,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NoReturn
 
 from pycontainer.errors import InvalidOption, Unsupported
@@ -23,8 +24,11 @@ from pycontainer.ocicli.arguments import Arguments
 from pycontainer.ocicli.report import Log
 from pycontainer.ocicli.states import check_id
 
-__all__ = ["become", "prepare", "seccomp_of"]
+__all__ = ["become", "prepare"]
 
+_SECCOMP_FLAGS = tuple(
+    f"SECCOMP_FILTER_FLAG_{name}" for name in ("TSYNC", "LOG", "SPEC_ALLOW", "WAIT_KILLABLE_RECV")
+)
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _MAIN = "import sys; sys.path.insert(0, {root!r}); from pycontainer.ocicli.{module} import main; main({fd})"
 
@@ -41,7 +45,7 @@ def prepare(asked: Arguments, root: str, log: Log) -> dict[str, Any]:
     if spec["process"].get("terminal") and asked.command == "create" and "console-socket" not in flags:
         raise InvalidOption("process.terminal is set: --console-socket is needed, to hand the terminal over")
     path = _cgroups_path(spec, name, asked)
-    program, notifies = seccomp_of(spec)
+    program, notifies = _seccomp(spec, root)
     return {
         "command": asked.command,
         "root": os.path.abspath(root),
@@ -93,15 +97,27 @@ def _plan_cgroup(spec: Mapping[str, Any], path: str) -> dict[str, Any]:
     return dict(cgroups.plan(spec["linux"].get("resources") or {}, path, cgroups.detect(), is_whole=True))
 
 
-def seccomp_of(spec: Mapping[str, Any]) -> tuple[bytes, bool]:
-    """The compiled filter, b"" without one, and whether it has a listener."""
+def _seccomp(spec: Mapping[str, Any], root: str) -> tuple[bytes, bool]:
+    """The compiled filter, b"" without one, and whether it has a listener. Raises InvalidOption."""
     described = spec["linux"].get("seccomp")
     if not described:
         return b"", False
     from pycontainer.runtime import seccomp
 
-    profile = seccomp.parse(described)
-    return seccomp.compile(profile, (), os.uname().machine), False
+    flags = described.get("flags") or []
+    for flag in flags:
+        if flag not in _SECCOMP_FLAGS:
+            raise InvalidOption(f"linux.seccomp.flags has {flag!r}; there are {', '.join(_SECCOMP_FLAGS)}")
+    try:
+        profile = seccomp.parse(described, may_ask=True)
+    except (ValueError, KeyError, TypeError) as problem:
+        raise InvalidOption(f"linux.seccomp: {problem}") from None
+    if profile.notifies and not described.get("listenerPath"):
+        raise InvalidOption("linux.seccomp.listenerPath is missing; the action SCMP_ACT_NOTIFY needs it")
+    if not profile.notifies and _SECCOMP_FLAGS[-1] in flags:
+        described["flags"] = [flag for flag in flags if flag != _SECCOMP_FLAGS[-1]]
+    program = seccomp.compile(profile, (), os.uname().machine, cache_directory=Path(root) / ".filters")
+    return program, profile.notifies
 
 
 def become(module: str, request: Mapping[str, Any]) -> NoReturn:

@@ -23,7 +23,7 @@ from pycontainer.launcher import freezer, held
 
 __all__ = ["State", "check_id", "default_root", "ids", "now"]
 
-_ID = re.compile(r"[\w+.-]{1,1024}", re.ASCII)
+_ID = re.compile(r"[\w+-][\w+.-]{0,1023}", re.ASCII)  # a name with a dot in front is ours
 _FILE = "state.json"
 _LOCK = "lock"
 

@@ -26,6 +26,7 @@ START = b"s"
 
 _LAST = 0xFFFFFFFF
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
+_TSYNC = 1
 _NEW_LISTENER = 8  # SECCOMP_FILTER_FLAG_NEW_LISTENER
 _NULL = os.makedev(1, 3)
 
@@ -138,7 +139,8 @@ def _check_program(path: bytes) -> None:
 
 def load_listened_filter(context: Context, program: bytes, flags: int) -> None:
     """Install a filter that asks a listener, and let the parent hand it over before anything can ask."""
-    listener = syscalls.seccomp_load(program, flags | _NEW_LISTENER)
+    # There is one thread; and the answer of the call is the listener, not a thread that did not follow.
+    listener = syscalls.seccomp_load(program, flags & ~_TSYNC | _NEW_LISTENER)
     os.write(context.error, LISTENER.pack(ASK_LISTENER, listener))
     _go_on(context)
     os.close(listener)

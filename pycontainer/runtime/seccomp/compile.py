@@ -27,7 +27,7 @@ from pycontainer.runtime.seccomp.assembler import (
 )
 from pycontainer.runtime.seccomp.profile import ArgTest, Profile, Rule
 
-_VERSION = b"1"  # of the compiler; changes what the cache on disk is keyed by
+_VERSION = b"2"  # of the compiler; changes what the cache on disk is keyed by
 _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
 _ENOSYS = 38
 _X32_BIT = 0x40000000
@@ -42,7 +42,7 @@ _VERDICTS = {
     "kill_process": _KILL_PROCESS,
     "trap": 0x00030000,
 }
-_VERDICTS["log"] = 0x7FFC0000
+_VERDICTS |= {"log": 0x7FFC0000, "notify": 0x7FC00000, "trace": 0x7FF00000}
 
 Alternatives = tuple[tuple[tuple[ArgTest, ...], int], ...]
 """Tests and the verdict when all hold, in order."""
@@ -69,7 +69,7 @@ def compile(
     held = frozenset(caps)
     rules = tuple(rule for rule in profile.rules if rule.applies(held, arch, kernel))
     # Keyed by what the conditions left over: most sets of capabilities share a filter.
-    key = (rules, profile.default_action, profile.default_errno, arch)
+    key = (rules, profile.default_action, profile.default_errno, profile.arches, arch)
     found = _cache.get(key)
     if found is None:
         found = _from_disk(profile._replace(rules=rules), arch, cache_directory)
@@ -103,6 +103,8 @@ def _from_disk(profile: Profile, arch: str, directory: Path | None) -> bytes:
 def _compiled(profile: Profile, arch: str) -> bytes:
     code = Assembler()
     native, *others = _TABLES[arch]
+    if profile.arches is not None:
+        others = [name for name in others if name in profile.arches]
     start = code.ret(_KILL_PROCESS)  # a call of an architecture that the host does not have
     for name in others:
         if name != "x32":
@@ -183,7 +185,7 @@ def _merged(rules: list[Rule], default: int, default_errno: int) -> int | Altern
 
 
 def _verdict(action: str, code: int) -> int:
-    return _VERDICTS[action] | (code if action == "errno" else 0)
+    return _VERDICTS[action] | (code if action in ("errno", "trace") else 0)
 
 
 def _alternatives(code: Assembler, alternatives: Alternatives) -> int:

@@ -20,6 +20,8 @@ _ACTIONS = {
     "SCMP_ACT_TRAP": "trap",
     "SCMP_ACT_LOG": "log",
 }
+_ASKING = {"SCMP_ACT_NOTIFY": "notify", "SCMP_ACT_TRACE": "trace"}
+_ARCHES = {"X86_64": "x86_64", "X86": "x86", "X32": "x32", "AARCH64": "aarch64", "ARM": "arm"}
 _OPERATORS = {
     "SCMP_CMP_NE": "ne",
     "SCMP_CMP_LT": "lt",
@@ -75,6 +77,13 @@ class Profile(NamedTuple):
     rules: tuple[Rule, ...]
     default_action: str
     default_errno: int = errno.EPERM
+    arches: tuple[str, ...] | None = None
+    """Of those that the host runs, the ones that may call at all besides its own; None is every one."""
+
+    @property
+    def notifies(self) -> bool:
+        """Whether some calls are decided by a listener."""
+        return self.default_action == "notify" or any(rule.action == "notify" for rule in self.rules)
 
 
 def allow(names: str, **conditions: Any) -> Rule:
@@ -104,16 +113,27 @@ def load(path: str | Path) -> Profile:
         ) from None
 
 
-def parse(document: Mapping[str, Any]) -> Profile:
-    """Read a profile, in Docker's form or the runtime-spec's. Raises ValueError, KeyError or TypeError."""
-    default = _action(document["defaultAction"])
+def parse(document: Mapping[str, Any], *, may_ask: bool = False) -> Profile:
+    """Read a profile, in Docker's form or the runtime-spec's.
+
+    may_ask: actions that ask a listener or a tracer are taken, too.
+    Raises ValueError, KeyError, TypeError or Unsupported.
+    """
+    default = _action(document["defaultAction"], may_ask)
     code = document.get("defaultErrnoRet")
-    rules = tuple(_rule(item) for item in document.get("syscalls") or ())
-    return Profile(rules, default, errno.EPERM if code is None else _errno(code))
+    rules = tuple(_rule(item, may_ask) for item in document.get("syscalls") or ())
+    named = document.get("architectures")
+    arches = None
+    if named:
+        known = (_ARCHES.get(str(name).removeprefix("SCMP_ARCH_")) for name in named)
+        arches = tuple(sorted({name for name in known if name is not None}))
+    return Profile(rules, default, errno.EPERM if code is None else _errno(code), arches)
 
 
-def _action(name: str) -> str:
-    if name in ("SCMP_ACT_NOTIFY", "SCMP_ACT_TRACE"):
+def _action(name: str, may_ask: bool) -> str:
+    if name in _ASKING:
+        if may_ask:
+            return _ASKING[name]
         raise Unsupported(f"the seccomp action {name} needs a listening process", "use ERRNO, LOG or KILL")
     if name not in _ACTIONS:
         raise ValueError(f"unknown action {name!r}")
@@ -126,7 +146,7 @@ def _errno(code: object) -> int:
     return code
 
 
-def _rule(item: Mapping[str, Any]) -> Rule:
+def _rule(item: Mapping[str, Any], may_ask: bool) -> Rule:
     names = item.get("names") or [item["name"]]
     if not all(isinstance(name, str) for name in names):
         raise ValueError("a system call's name is not text")
@@ -134,7 +154,7 @@ def _rule(item: Mapping[str, Any]) -> Rule:
     code = item.get("errnoRet")
     return Rule(
         names=tuple(names),
-        action=_action(item["action"]),
+        action=_action(item["action"], may_ask),
         errno=None if code is None else _errno(code),
         args=tuple(_argument(argument) for argument in item.get("args") or ()),
         caps=tuple(includes.get("caps") or ()),
