@@ -209,6 +209,9 @@ class Engine:
             if self._closed:
                 return
             owned = list(self._owned.values())
+        from pycontainer.engine import execs
+
+        execs.forget_all(self)
         deadline = time.monotonic() + timeout_s
         for container in owned:
             container._end_owned()
@@ -260,7 +263,10 @@ class Engine:
 
     def _forget_parent(self) -> None:
         """In a forked child: what the parent owns is the parent's."""
+        from pycontainer.engine import execs
+
         self._lock = threading.RLock()
+        execs.forget_all(self, is_child=True)
         self._owned = {}
         writer, self._event_writer = self._event_writer, None
         if writer is not None:

@@ -188,6 +188,7 @@ def run(
         try:
             stdout, stderr = process.communicate(given, left_s)
         except DeadlineExceeded:
+            process.kill()
             raise DeadlineExceeded(
                 f"{process.args[0]!r} in the container did not end within {limit_s:g} s; it was killed with "
                 "its descendants",
@@ -380,6 +381,8 @@ def _make_template(engine: Engine, record: ContainerRecord) -> _Template:
         process=process,
         linux={
             "namespaces": [{"type": entry["type"]} for entry in linux.get("namespaces") or ()],
+            "uidMappings": linux.get("uidMappings") or [],
+            "gidMappings": linux.get("gidMappings") or [],
             "seccomp": {"flags": (linux.get("seccomp") or {}).get("flags") or []},
         },
         user=user,

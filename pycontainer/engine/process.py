@@ -127,6 +127,9 @@ class Process:
         self._is_lost = False
         self._leaves_others = False
         """Whether descendants go on after its end, which its parent holds together until we let go."""
+        with self._lock:
+            # The word of its end may have come with that of its start, where poll(2) does not see it.
+            self._take_message()
 
     @property
     def has_terminal(self) -> bool:
@@ -141,7 +144,10 @@ class Process:
         return self._returncode
 
     def fileno(self) -> int:
-        """A descriptor that poll(2) finds readable when the process has ended; call `poll` then."""
+        """A descriptor that poll(2) finds readable when the process has ended; call `poll` first, and then.
+
+        Raises WrongState when `poll` or `wait` has seen the end.
+        """
         with self._lock:
             if self._job is None:
                 raise WrongState("the process has ended", verb="watch", state="exited")

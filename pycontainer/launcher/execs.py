@@ -275,8 +275,10 @@ class _Parent:
         code, number = self._reap()
         ended_ns = time.time_ns()
         reached("exec.exit.seen")
-        if self.params["is_detached"]:  # of the others no record stays
+        if self.params["is_detached"]:
             self.record.add({"exit_code": code, "finished_at_ns": ended_ns})
+        else:
+            self.record.remove()  # once its caller knows, nobody finds it running
         leaves_others = bool(self.tree.members())
         self._send({"event": "exited", "exit_code": code, "signal": number, "leaves_others": leaves_others})
         reached("exec.exit.told")
@@ -303,8 +305,6 @@ class _Parent:
             self.loop.run_until(lambda: self.channel is None)
             self.tree.release()
         self._remove_tree()
-        if not self.params["is_detached"]:
-            self.record.remove()
         execrecords.sweep(self.directory)
 
     def _remove_tree(self) -> None:

@@ -36,8 +36,9 @@ TREE = "sleep 600 & setsid sh -c 'sleep 601 & sleep 602 &' & (setsid sleep 603 &
 
 
 @pytest.fixture(scope="module")
-def engine(warm_engine: tuple[pc.Engine, pc.Image]) -> Iterator[pc.Engine]:
-    yield warm_engine[0]
+def engine(warm_engine: tuple[pc.Engine, pc.Image]) -> pc.Engine:
+    """The engine of all tests here; nothing of theirs stays."""
+    return warm_engine[0]
 
 
 @pytest.fixture(scope="module")
@@ -274,8 +275,7 @@ class TestRefusals:
                 killer.start()
                 try:
                     with pytest.raises((WrongState, LaunchError, NotFound)) as caught:
-                        for _ in range(200):
-                            c.exec(["true"])
+                        exec_many(c)
                     assert (
                         "ended" in str(caught.value)
                         or "exited" in str(caught.value)
@@ -285,14 +285,11 @@ class TestRefusals:
                     killer.join()
                 assert c.wait(10) == 137
 
-    def test_the_containers_limit_of_processes_is_named(self, engine: pc.Engine) -> None:
+    def test_the_containers_limit_of_processes_holds_for_them_too(self, engine: pc.Engine) -> None:
         with pc.Container("busybox", ["sleep", "600"], engine=engine, pids_limit=3) as c:
             held = [c.popen(["sleep", "600"]) for _ in range(2)]
-            try:
-                result = c.exec(["sh", "-c", "sleep 1 & wait"])
-                assert (result.exit_code, b"can't fork" in result.stderr) == (2, True)
-            except LaunchError as error:
-                assert "pids_limit" in str(error)
+            told = c.exec(["sh", "-c", "sleep 1 & wait"])
+            assert (told.exit_code, b"can't fork" in told.stderr) == (2, True)
             for process in held:
                 process.close()
 
@@ -314,13 +311,12 @@ class TestTime:
     def test_what_it_leaves_in_the_background_is_the_containers(self, box: pc.Container) -> None:
         assert box.exec(["sh", "-c", "sleep 605 >/dev/null 2>&1 & echo $!"]).exit_code == 0
         assert sleepers(box) == ["sleep 605"]
-        box.exec(["sh", "-c", "kill -9 $(pidof sleep | tr ' ' '\\n' | while read p; do "
-                  "grep -q 605 /proc/$p/cmdline && echo $p; done)"])  # fmt: skip
+        box.exec(["sh", "-c", "for p in $(pidof sleep); do grep -q 605 /proc/$p/cmdline && kill -9 $p; done"])
         await_no_sleepers(box)
 
     def test_wait_gives_up_and_lets_it_go_on(self, box: pc.Container) -> None:
         with box.popen(["sleep", "600"]) as process:
-            with pytest.raises(DeadlineExceeded, match="still runs after 0.05 s"):
+            with pytest.raises(DeadlineExceeded, match=r"still runs after 0\.05 s"):
                 process.wait(0.05)
             assert (process.poll(), process.returncode) == (None, None)
             process.terminate()
@@ -349,7 +345,8 @@ class TestProcess:
         process.close()
 
     def test_lines_are_tagged_and_in_order_with_the_code_at_the_end(self, box: pc.Container) -> None:
-        script = "for i in 1 2 3; do echo out $i; sleep 0.02; echo err $i >&2; sleep 0.02; done; printf end; exit 5"
+        both = "echo out $i; sleep 0.02; echo err $i >&2; sleep 0.02"
+        script = f"for i in 1 2 3; do {both}; done; printf end; exit 5"
         process = box.popen(["sh", "-c", script])
         told = [(line.stream, line.text) for line in process.lines(timeout=30)]
         assert told == [
@@ -499,7 +496,7 @@ class TestLookUp:
         process = box.popen(["sh", "-c", "exit 2"])
         process.wait(10)
         process.close()
-        ours = []
+        ours: list[pc.Event] = []
         deadline = time.monotonic() + 10
         while len(ours) < 3 and time.monotonic() < deadline:
             found = pc.events(since=begun, until=time.time(), engine=engine)
@@ -611,7 +608,8 @@ class TestFromInside:
 
     def test_no_file_of_the_image_is_executed_or_loaded_on_the_way(self, engine: pc.Engine) -> None:
         """CVE-2019-14271: name services and libraries of the container are not its runtime's."""
-        trap = "mkdir -p /lib /etc; for f in /etc/nsswitch.conf /etc/ld.so.preload; do echo /tmp/evil.so >$f; done"
+        files = "/etc/nsswitch.conf /etc/ld.so.preload"
+        trap = f"for f in {files}; do echo /tmp/evil.so >$f; done"
         with pc.Container("busybox", ["sleep", "600"], engine=engine) as c:
             c.exec(["sh", "-c", trap], check=True)
             c.exec(["sh", "-c", "touch -a -d @0 /etc/nsswitch.conf /etc/ld.so.preload"], check=True)
@@ -641,6 +639,11 @@ class TestLoad:
             assert len(os.listdir("/proc/self/fd")) == fds
             assert sorted(os.listdir(engine.store.container_dir(c.id) / "execs")) == []
             await_only_the_first(c)
+
+
+def exec_many(container: pc.Container) -> None:
+    for _ in range(200):
+        container.exec(["true"])
 
 
 def await_only_the_first(container: pc.Container) -> None:
