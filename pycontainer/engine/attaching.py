@@ -83,8 +83,10 @@ class Attachment:
         before: Iterator[Chunk],
         wait: Callable[[], int],
         signal: Callable[[int], None],
+        was_lost: Callable[[], bool],
     ) -> None:
         self._sock = sock
+        self._was_lost = was_lost
         self._before = before
         self._wait = wait
         self._signal = signal
@@ -176,6 +178,13 @@ class Attachment:
         if not received and not self._has_ended and not self._arrived:
             # The last frame says so when all is well.
             self._has_ended = True
+            if not self._was_lost():
+                raise WrongState(
+                    "dropped: the container ended when more of its output was waiting to be read than is "
+                    "kept for one; read faster, or read the log",
+                    verb="read",
+                    state="dropped",
+                )
             raise HelperDied("the container's monitor was killed, and the container with it", job="attach")
 
     def _poll(self, events: int, timeout_ms: float | None) -> int:

@@ -176,6 +176,7 @@ def _run_joined(
             before=iter(()),
             wait=wait,
             signal=lambda number: job.send({"signal": number}),
+            was_lost=lambda: True,  # its output is read all the time
         ) as attachment:
             interact_attached(attachment, detach_keys="")
     finally:

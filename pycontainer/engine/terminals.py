@@ -12,8 +12,8 @@ from pycontainer.engine import logdrivers, steering
 from pycontainer.engine.attaching import Attachment, Chunk, attach_running, check_size, request, terminal_size
 from pycontainer.engine.detachkeys import DEFAULT
 from pycontainer.engine.logs import Logs
-from pycontainer.engine.state import monitor_of
-from pycontainer.errors import WrongState
+from pycontainer.engine.state import await_end, monitor_of
+from pycontainer.errors import DeadlineExceeded, WrongState
 from pycontainer.launcher import ask
 from pycontainer.options import parse_seconds
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from pycontainer.options import RunOptions
 
 __all__ = ["Attachable"]
+
+_PATIENCE_S = 10.0
 
 
 class Attachable:
@@ -124,7 +126,15 @@ class Attachable:
             before=earlier,
             wait=self.wait,
             signal=self._signal_quietly,
+            was_lost=self._was_lost,
         )
+
+    def _was_lost(self) -> bool:
+        """Whether the monitor that has closed our socket was killed."""
+        try:
+            return await_end(self._directory, _PATIENCE_S).is_lost
+        except (DeadlineExceeded, FileNotFoundError):
+            return False
 
     def _start_attached(self: Any, asked: dict[str, Any]) -> socket.socket:
         container: Container = self
