@@ -500,3 +500,19 @@ def filesystem_type(fd: int) -> int:
     room = ctypes.create_string_buffer(256)  # struct statfs has 120 bytes; its first member is f_type
     _checked(_libc.fstatfs(ctypes.c_int(fd), room))
     return ctypes.c_long.from_buffer(room).value & 0xFFFFFFFF
+
+
+SYS_RENAMEAT2 = _number(316, 276)
+RENAME_EXCHANGE = 0x02
+
+
+def renameat2(old_dir: int, old: str, new_dir: int, new: str, flags: int) -> None:
+    """Rename by the flags; with RENAME_EXCHANGE both exist, and swap their names. Source: rename(2)."""
+    raw(
+        SYS_RENAMEAT2,
+        ctypes.c_int(old_dir),
+        _path(os.fsencode(old)),
+        ctypes.c_int(new_dir),
+        _path(os.fsencode(new)),
+        ctypes.c_uint(flags),
+    )

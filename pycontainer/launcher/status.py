@@ -1,22 +1,23 @@
 """The one small file in which a monitor says how its container is. Replaced whole, never edited.
 
 Before the first start there is none. Fields: state ("running", "restarting", "exited"), id, boot_id,
-monitor_pid, monitor_start, pid, pid_start, started_at_ns, finished_at_ns, exit_code (128+n after signal n), signal,
-oom_killed, usage, error (why it could not start), is_lost (it ran, and nobody saw its end),
+monitor_pid, monitor_start, pid, pid_start, started_at_ns, finished_at_ns, exit_code (128+n after signal n),
+signal, oom_killed, usage, error (why it could not start), is_lost (it ran, and nobody saw its end),
 log_lost_bytes, freeze (the file that pauses it; whether it is paused is told by the kernel alone).
-restart (the name of its policy), restart_count, is_halted (somebody has stopped it), health.
+Then restart (the name of its policy), restart_count, is_halted (somebody has stopped it), health.
 Start times are clock ticks since boot: with boot_id and pid they tell whether the
 process named here is still that one.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Mapping
 from typing import Any
 
-from pycontainer.kernel import pidfd
+from pycontainer.kernel import pidfd, syscalls
 
 NAME = "status.json"
 LIVE = ("running", "restarting")
@@ -30,6 +31,7 @@ COMMITTING = ".committing"
 
 _NEW = ".status.json.new"
 _ROOM = 4096
+_ATTEMPTS = 5
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 # Read once, when the helper starts: every monitor is forked from it.
@@ -66,11 +68,36 @@ def replace(directory_fd: int) -> None:
     os.rename(_NEW, NAME, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
 
 
+def exchange(directory_fd: int) -> None:
+    """Show what was prepared, and keep the old file to write the next one over.
+
+    So a container that fills the disk over and over leaves no moment in which there is no room to tell how it
+    is. The old file is written over while somebody may still read it: `read` reads again then.
+    """
+    try:
+        syscalls.renameat2(directory_fd, _NEW, directory_fd, NAME, syscalls.RENAME_EXCHANGE)
+    except FileNotFoundError:
+        replace(directory_fd)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that cannot
+            raise
+        replace(directory_fd)
+
+
 def read(directory: str | int) -> dict[str, Any] | None:
     """The fields last written below the directory (a path, or a descriptor), None before the first.
 
     A container whose record is of an earlier boot is not running, whatever its state says.
     """
+    for _ in range(_ATTEMPTS):
+        try:
+            return _read(directory)
+        except json.JSONDecodeError:
+            continue  # it was written over while we read
+    return _read(directory)
+
+
+def _read(directory: str | int) -> dict[str, Any] | None:
     opener = {"dir_fd": directory} if isinstance(directory, int) else {}
     path = NAME if isinstance(directory, int) else os.path.join(directory, NAME)
     try:

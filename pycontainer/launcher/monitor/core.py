@@ -188,10 +188,17 @@ class Monitor:
         self.write_status()
         status.reserve(self.directory)
 
+    def show_status(self) -> None:
+        """Show what was prepared; where more will follow, so that there is room for that on a full disk."""
+        if self.policy is None and self.health is None:
+            status.replace(self.directory)
+        else:
+            status.exchange(self.directory)
+
     def write_status(self) -> None:
         """Write the fields down as far as that can be done."""
         try:
             status.prepare(self.directory, self.fields)
-            status.replace(self.directory)
+            self.show_status()
         except OSError:
             pass  # the disk is full or the directory gone; the message still says what happened

@@ -62,7 +62,7 @@ def start(monitor: Monitor) -> None:
     _prepare_running(monitor)
     _await_exec(monitor, outline, report)
     reached("start.process.executed")
-    status.replace(monitor.directory)
+    monitor.show_status()
     reached("start.status.written")
     # Told in time for those who look when they know; whoever waits for the end as well need not wait now.
     awaits_end = bool(monitor.params.get("inline_output"))
