@@ -32,7 +32,12 @@ def run_filter(program: bytes, number: int, arch: int, args: Sequence[int] = ())
         elif code == 0x06:
             return int(value)
         else:
-            holds = {0x15: accumulator == value, 0x25: accumulator > value, 0x35: accumulator >= value}[code]
+            holds = {
+                0x15: accumulator == value,
+                0x25: accumulator > value,
+                0x35: accumulator >= value,
+                0x45: accumulator & value != 0,
+            }[code]
             counter += if_true if holds else if_false
 
 

@@ -1,0 +1,112 @@
+"""Options as a program in the container meets them."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pycontainer as pc
+from pycontainer import errors
+
+pytestmark = pytest.mark.needs("root", "overlay")
+
+
+def sh(engine: pc.Engine, image: pc.Image, command: str, **options: Any) -> str:
+    return pc.run(image, ["sh", "-c", command], engine=engine, **options).check().text
+
+
+def test_the_umask_is_what_was_asked(engine: pc.Engine, busybox: pc.Image) -> None:
+    assert sh(engine, busybox, "umask; touch /f; stat -c %a /f", umask="0077").split() == ["0077", "600"]
+
+
+def test_the_time_zone_is_set_by_name_and_taken_from_the_host(engine: pc.Engine, busybox: pc.Image) -> None:
+    zone = "Asia/Tokyo"
+    if not Path("/usr/share/zoneinfo", zone).exists():
+        pytest.skip("no time zones on this host: apt-get install tzdata")
+    assert sh(engine, busybox, "echo $TZ; head -c 4 /etc/localtime", tz=zone).split() == [zone, "TZif"]
+    with pytest.raises(errors.InvalidOption, match="install tzdata, or set TZ with env"):
+        sh(engine, busybox, "true", tz="Nowhere/Atall")
+
+
+def test_variables_come_from_files_and_can_be_left_out(
+    engine: pc.Engine, busybox: pc.Image, tmp_path: Path
+) -> None:
+    (tmp_path / "variables").write_text("FILE=1\nBOTH=file\n")
+    seen = sh(engine, busybox, "env", env_file=tmp_path / "variables", env={"BOTH": "given"})
+    assert {"FILE=1", "BOTH=given"} <= set(seen.split())
+    left = sh(engine, busybox, "/bin/env", unsetenv_all=True, env={"ONLY": "1"})
+    assert {line.partition("=")[0] for line in left.split()} <= {"ONLY", "HOME", "PWD", "SHLVL", "_"}
+    assert "HOSTNAME" not in sh(engine, busybox, "env", unsetenv="HOSTNAME")
+
+
+def test_a_read_only_root_may_have_the_usual_places_to_write_to(engine: pc.Engine, busybox: pc.Image) -> None:
+    script = "for p in /run /tmp /var/tmp; do touch $p/x && echo $p; done; touch /x 2>&1 | grep -o Read-only"
+    seen = sh(engine, busybox, script, read_only=True, read_only_tmpfs=True)
+    assert seen.split() == ["/run", "/tmp", "/var/tmp", "Read-only"]
+    with pytest.raises(errors.InvalidOption, match="read_only_tmpfs has a meaning with read_only"):
+        sh(engine, busybox, "true", read_only_tmpfs=True)
+
+
+def test_shared_memory_and_tmpfs_have_their_sizes_and_modes(engine: pc.Engine, busybox: pc.Image) -> None:
+    script = "df -k /dev/shm /t | awk 'NR>1 {print $2}'; stat -c %a /t; mount | grep -o 'on /t .*'"
+    seen = sh(engine, busybox, script, shm_size="3m", tmpfs={"/t": "size=2m,mode=700,exec"})
+    sizes = seen.split()
+    assert sizes[:3] == ["3072", "2048", "700"]
+    assert "noexec" not in seen.splitlines()[-1]
+    assert "nosuid" in seen.splitlines()[-1]
+
+
+def test_privileged_gives_devices_and_writable_kernel_directories_and_lifts_masks(
+    engine: pc.Engine, busybox: pc.Image
+) -> None:
+    script = "ls -l /dev; mount; touch -c /sys/kernel && echo sys; touch -c /proc/sys && echo proc"
+    seen = sh(engine, busybox, script, privileged=True)
+    assert seen.splitlines()[-2:] == ["sys", "proc"]
+    for node in Path("/dev").iterdir():
+        if stat.S_ISBLK(node.lstat().st_mode):
+            assert node.name in seen
+    for masked in ("/proc/timer_list", "/proc/keys", "/sys/firmware"):
+        assert f"on {masked} " not in seen
+        assert f"on {masked} " in sh(engine, busybox, "mount") or not Path(masked).exists()
+
+
+def test_system_paths_are_lifted_alone(engine: pc.Engine, busybox: pc.Image) -> None:
+    seen = sh(
+        engine, busybox, "mount; grep Seccomp: /proc/self/status", security_opt=["systempaths=unconfined"]
+    )
+    assert "on /proc/timer_list" not in seen
+    assert seen.split()[-1] == "2"
+
+
+def test_a_profile_of_ones_own_is_in_force(engine: pc.Engine, busybox: pc.Image, tmp_path: Path) -> None:
+    profile = tmp_path / "profile.json"
+    profile.write_text(
+        '{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": '
+        '[{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}]}'
+    )
+    script = "mkdir /made 2>&1 | grep -o 'not permitted'; touch /file && echo file"
+    seen = sh(engine, busybox, script, security_opt=[f"seccomp={profile}"])
+    assert seen.splitlines() == ["not permitted", "file"]
+
+
+def test_labels_of_modules_that_do_not_run_are_refused_and_switching_them_off_is_not(
+    engine: pc.Engine, busybox: pc.Image
+) -> None:
+    assert sh(engine, busybox, "echo ok", security_opt=["label=disable", "apparmor=unconfined"]) == "ok\n"
+    host = engine.host
+    if not host.has_apparmor:
+        with pytest.raises(errors.Unsupported, match="apparmor=1"):
+            sh(engine, busybox, "true", security_opt=["apparmor=mine"])
+    if not host.has_selinux:
+        with pytest.raises(errors.Unsupported, match="selinux=1"):
+            sh(engine, busybox, "true", security_opt=["label=type:mine_t"])
+
+
+def test_a_limit_on_the_disk_that_cannot_be_kept_is_refused(engine: pc.Engine, busybox: pc.Image) -> None:
+    with pytest.raises(errors.Unsupported, match="keeps no project quotas"):
+        pc.Container.create(busybox, storage_opt={"size": "1g"}, engine=engine)
+    with pytest.raises(errors.InvalidOption, match="there is size"):
+        pc.Container.create(busybox, storage_opt={"colour": "red"}, engine=engine)
