@@ -59,7 +59,7 @@ class _Comparer:
             self._batch = []
 
     def _directory(self, upper: int, lower: list[int], path: bytes) -> bool:
-        """Compare what is in a directory, and close it; whether something was added or removed there."""
+        """Compare what is in a directory, and close it; whether anything has changed there or below."""
         has_changed = False
         try:
             for base in inside.listing(upper):
@@ -92,7 +92,10 @@ class _Comparer:
         return has_removed
 
     def _entry(self, fd: int, base: bytes, lower: list[int], path: bytes) -> bool:
-        """Report one entry; whether its directory has one more or less for it."""
+        """Report one entry, and all below it; whether there was anything to report.
+
+        As with Docker, a directory has changed when something in it has.
+        """
         found = os.fstat(fd)
         before = _beneath(lower, base)
         if _is_whiteout(fd, found):
@@ -105,7 +108,7 @@ class _Comparer:
             if before is not None:
                 _close(before[1])
             self._tell("A" if before is None else "C", path)
-            return before is None
+            return True
         below = [] if before is None else before[1]
         if path.count(b"/") > _MAX_DEPTH:
             raise InvalidInput(f"{os.fsdecode(path[:128])}…: more than {_MAX_DEPTH} directories deep")
@@ -114,7 +117,9 @@ class _Comparer:
             self._tell("A", path)
         elif has_changed or _differ(found, before[0]):
             self._tell("C", path)
-        return before is None
+        else:
+            return False
+        return True
 
 
 def _close(fds: list[int]) -> None:
