@@ -218,7 +218,7 @@ def test_stats_of_what_does_not_run_are_refused(engine: pc.Engine, busybox: pc.I
     box = pc.Container.create(busybox, FOREVER, engine=engine)
     for look in (box.stats, box.top, box.stats_stream):
         with pytest.raises(errors.WrongState, match="start it first"):
-            look()  # type: ignore[operator]
+            look()
     box.remove()
 
 
