@@ -164,8 +164,8 @@ def test_the_monitor_is_out_of_reach_even_with_the_hosts_processes(
         status = Path(f"/proc/{box.pid}/status").read_text()
         monitor = next(line.split()[1] for line in status.splitlines() if line.startswith("PPid"))
         script = (
-            f"cat /proc/{monitor}/environ || echo no; (: > /proc/{monitor}/exe) || echo no;"
-            f" ls /proc/{monitor}/fd/ || echo no; ls /proc/{monitor}/root/ || echo no"
+            f"cd /proc/{monitor}; cat environ || echo no; (: > exe) || echo no; ls root/ || echo no;"
+            " for f in fd/*; do readlink $f && echo $f; (: < $f) && echo $f; done; echo no"
         )
         seen = pc.run(busybox, ["sh", "-c", script], pid="host", engine=engine)
         assert seen.text.split() == ["no"] * 4
