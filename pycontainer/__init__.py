@@ -29,11 +29,15 @@ if TYPE_CHECKING:
     from pycontainer.engine import EngineConfig as EngineConfig
     from pycontainer.engine import Event as Event
     from pycontainer.engine import Events as Events
+    from pycontainer.engine import Exec as Exec
+    from pycontainer.engine import ExecResult as ExecResult
     from pycontainer.engine import Health as Health
     from pycontainer.engine import HealthResult as HealthResult
     from pycontainer.engine import Image as Image
     from pycontainer.engine import LogLine as LogLine
     from pycontainer.engine import Logs as Logs
+    from pycontainer.engine import OutputLine as OutputLine
+    from pycontainer.engine import Process as Process
     from pycontainer.engine import ProcessInfo as ProcessInfo
     from pycontainer.engine import Pruned as Pruned
     from pycontainer.engine import RunResult as RunResult
@@ -63,14 +67,18 @@ _HOMES = {
     "EngineConfig": "pycontainer.engine",
     "Event": "pycontainer.engine",
     "Events": "pycontainer.engine",
+    "Exec": "pycontainer.engine",
+    "ExecResult": "pycontainer.engine",
     "Health": "pycontainer.engine",
     "HealthResult": "pycontainer.engine",
     "Image": "pycontainer.engine",
     "LogLine": "pycontainer.engine",
     "Logs": "pycontainer.engine",
+    "OutputLine": "pycontainer.engine",
     "Platform": "pycontainer.oci",
-    "Progress": "pycontainer.image",
+    "Process": "pycontainer.engine",
     "ProcessInfo": "pycontainer.engine",
+    "Progress": "pycontainer.image",
     "Pruned": "pycontainer.engine",
     "Registry": "pycontainer.registry",
     "RegistryConfig": "pycontainer.registry",
@@ -102,12 +110,16 @@ __all__ = [
     "EngineConfig",
     "Event",
     "Events",
+    "Exec",
+    "ExecResult",
     "Health",
     "HealthResult",
     "Image",
     "LogLine",
     "Logs",
+    "OutputLine",
     "Platform",
+    "Process",
     "ProcessInfo",
     "Progress",
     "Pruned",

@@ -13,16 +13,18 @@ if TYPE_CHECKING:
     from pycontainer.engine.diskusage import ContainerUsage, DiskUsage, ImageUsage, disk_usage
     from pycontainer.engine.engine import Engine, current_engine
     from pycontainer.engine.eventstream import Event, Events, read_events
+    from pycontainer.engine.execs import Exec
     from pycontainer.engine.hostinfo import info
     from pycontainer.engine.images import HistoryEntry, Image
     from pycontainer.engine.logs import LogLine, Logs
     from pycontainer.engine.paths import ContainerPath
+    from pycontainer.engine.process import ExecResult, OutputLine, Process
     from pycontainer.engine.processes import ProcessInfo, Top
     from pycontainer.engine.pruning import Pruned, prune
     from pycontainer.engine.result import RunResult, Usage
     from pycontainer.engine.running import run
-    from pycontainer.engine.supervision import Health, HealthResult
     from pycontainer.engine.stats import NetworkStats, Stats, StatsStream
+    from pycontainer.engine.supervision import Health, HealthResult
 
 __all__ = [
     "Attachment",
@@ -37,6 +39,8 @@ __all__ = [
     "EngineConfig",
     "Event",
     "Events",
+    "Exec",
+    "ExecResult",
     "Health",
     "HealthResult",
     "HistoryEntry",
@@ -45,6 +49,8 @@ __all__ = [
     "LogLine",
     "Logs",
     "NetworkStats",
+    "OutputLine",
+    "Process",
     "ProcessInfo",
     "Pruned",
     "RunResult",
@@ -74,6 +80,8 @@ _HOMES = {
     "EngineConfig": "config",
     "Event": "eventstream",
     "Events": "eventstream",
+    "Exec": "execs",
+    "ExecResult": "process",
     "Health": "supervision",
     "HealthResult": "supervision",
     "HistoryEntry": "images",
@@ -82,6 +90,8 @@ _HOMES = {
     "LogLine": "logs",
     "Logs": "logs",
     "NetworkStats": "stats",
+    "OutputLine": "process",
+    "Process": "process",
     "ProcessInfo": "processes",
     "Pruned": "pruning",
     "RunResult": "result",

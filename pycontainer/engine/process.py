@@ -144,14 +144,15 @@ class Process:
         return self._returncode
 
     def fileno(self) -> int:
-        """A descriptor that poll(2) finds readable when the process has ended; call `poll` first, and then.
+        """A descriptor that poll(2) finds readable when the process has ended; call `poll` then.
 
         Raises WrongState when `poll` or `wait` has seen the end.
         """
         with self._lock:
             if self._job is None:
                 raise WrongState("the process has ended", verb="watch", state="exited")
-            return self._job.fileno()
+            # Its end may be known from a message that has come already; then the pidfd is readable.
+            return self._job.fileno() if self._returncode is None else self._handle
 
     def poll(self) -> int | None:
         """The exit code if the process has ended, else None."""

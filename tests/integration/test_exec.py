@@ -417,9 +417,8 @@ class TestTerminal:
         result = box.exec(["sh", "-c", script], tty=True, input=b"typed\n")
         assert result.stderr == b""
         lines = result.text.replace("\r", "").splitlines()
-        assert lines[0].startswith("/dev/pts/")
-        assert lines[1:3] == ["all", "xterm"]
-        assert lines[-1] == "typed"
+        assert {"/dev/pts/0", "all", "xterm"} <= set(lines)
+        assert lines.count("typed") == 2  # the terminal's echo, and what cat read
 
     def test_its_size_is_given_and_changed(self, box: pc.Container) -> None:
         script = "trap 'stty size; exit' WINCH; stty size; while :; do sleep 0.02; done"
