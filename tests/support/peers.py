@@ -204,8 +204,8 @@ class Docker:
 
 
 @contextmanager
-def docker(space: Namespace) -> Iterator[Docker]:
-    """containerd and dockerd, with a cgroup of their own that goes with them."""
+def docker(space: Namespace, *options: str) -> Iterator[Docker]:
+    """containerd and dockerd, with a cgroup of their own that goes with them. options: dockerd's."""
     home = space.directory / "docker"
     (home / "client").mkdir(parents=True)
     address, parent = home / "c.sock", f"/{space.directory.name}"
@@ -217,6 +217,7 @@ def docker(space: Namespace) -> Iterator[Docker]:
         "dockerd", "--data-root", home / "data", "--exec-root", home / "exec", "--pidfile", home / "pid",
         "--host", client.host, "--containerd", address, "--cgroup-parent", parent,
         "--bridge=none", "--iptables=false", "--ip6tables=false", "--insecure-registry", "127.0.0.0/8",
+        *options,
     )  # fmt: skip
 
     def answers() -> bool:
@@ -246,12 +247,13 @@ class Podman:
 
     space: Namespace
     home: Path
+    options: tuple[str, ...] = ()
 
     def __call__(self, *words: str | Path, input: bytes | None = None) -> bytes:
         """Run `podman …`."""
         base: list[str | Path] = ["podman", "--root", self.home / "root", "--runroot", self.home / "run"]
         base += ["--tmpdir", self.home / "tmp", "--storage-driver", "overlay", "--events-backend", "none"]
-        return self.space.run(*base, "--cgroup-manager", "cgroupfs", *words, input=input)
+        return self.space.run(*base, "--cgroup-manager", "cgroupfs", *self.options, *words, input=input)
 
     def run(self, *words: str) -> bytes:
         """stdout of a container without network."""

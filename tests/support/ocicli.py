@@ -1,0 +1,79 @@
+"""The command `pycontainer-runtime` on bundles made on the spot."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from tests.support.launching import base_spec, merge
+
+COMMAND = (sys.executable, "-m", "pycontainer.ocicli")
+
+
+@attrs.frozen(kw_only=True)
+class Done:
+    """What a command left."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+@attrs.frozen
+class Runtime:
+    """One runtime's command with a state directory of its own."""
+
+    base: Path
+    rootfs: Path
+    command: Sequence[str] = COMMAND
+
+    def bundle(self, name: str, args: Sequence[str], changes: Mapping[str, Any] | None = None) -> Path:
+        """A bundle on the shared root file system; changes go over a specification like Docker's."""
+        directory = self.base / f"bundle-{name}"
+        directory.mkdir()
+        spec = base_spec(args)
+        spec["process"]["noNewPrivileges"] = True
+        spec["root"] = {"path": str(self.rootfs)}
+        spec["linux"]["cgroupsPath"] = f"/pytest-oci-{os.getpid()}/{name}"
+        merge(spec, changes or {})
+        (directory / "config.json").write_text(json.dumps(spec))
+        return directory
+
+    def __call__(self, *words: str | Path, input: str | None = None, **options: Any) -> Done:
+        """Run a command to its end."""
+        done = subprocess.run(
+            [*self.command, "--root", str(self.base / "state"), *map(str, words)],
+            input=input,
+            stdin=subprocess.DEVNULL if input is None else None,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            **options,
+        )
+        return Done(code=done.returncode, stdout=done.stdout, stderr=done.stderr)
+
+    def ok(self, *words: str | Path, **options: Any) -> str:
+        """stdout of a command that succeeds."""
+        done = self(*words, **options)
+        assert done.code == 0, done.stderr
+        return done.stdout
+
+    def run(self, name: str, args: Sequence[str], changes: Mapping[str, Any] | None = None) -> Done:
+        """A container from beginning to end."""
+        return self("run", "--bundle", self.bundle(name, args, changes), name)
+
+    def status(self, name: str) -> str:
+        """What state says."""
+        return str(json.loads(self.ok("state", name))["status"])
+
+    def pid(self, name: str) -> int:
+        """The first process's id."""
+        return int(json.loads(self.ok("state", name))["pid"])
