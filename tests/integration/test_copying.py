@@ -9,13 +9,16 @@ import socket
 import stat
 import subprocess
 import tarfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 import pycontainer as pc
 from pycontainer.errors import Conflict, DeadlineExceeded, InvalidImage, InvalidInput, KernelError, NotFound
+from pycontainer.testing import killpoints
 from tests.support.needs import needs
 
 pytestmark = needs("root", "overlay")
@@ -405,3 +408,69 @@ class TestDiff:
         (box.path / "srv/other").touch()
         found = {change.path: change.kind for change in box.diff() if change.path.startswith("/srv")}
         assert found == {"/srv": "changed", "/srv/greeting": "deleted", "/srv/other": "added"}
+
+
+class TestInterrupted:
+    @pytest.mark.parametrize("victim", ["caller", "helper", "reacher"])
+    @pytest.mark.parametrize("step", killpoints.names("copy"))
+    def test_a_kill_leaves_the_old_file_or_the_new(
+        self, tmp_path: Path, busybox_layout: Path, step: str, victim: Literal["caller", "helper", "reacher"]
+    ) -> None:
+        root = tmp_path / "store"
+        (tmp_path / "file").write_text("new" * 1000)
+        with pc.Engine(root) as engine:
+            image = pc.Image.load(busybox_layout, engine=engine)[0]
+            made = pc.Container.create(image, ["sleep", "1000"], name="box", engine=engine)
+            (made.path / "file").write_text("old")
+        setup = f"import pycontainer as pc\nengine = pc.Engine({str(root)!r})\nengine.helper.start()\n"
+        setup += "box = pc.Container.get('box', engine=engine)\n"
+        verb = "box.copy_to" if step == "copy.file.written" else "box.path.__truediv__('file').write_bytes"
+        given = f"{str(tmp_path / 'file')!r}, '/file'" if verb == "box.copy_to" else "b'new' * 1000"
+        outcome = killpoints.run_killed(
+            f"try:\n    {verb}({given})\nexcept pc.errors.HelperDied:\n    print('died')\nengine.close()",
+            step,
+            victim=victim,
+            setup=setup,
+            settle_s=10,
+        )
+        assert outcome.was_reached, outcome.stderr
+        assert outcome.exit_code in (0, -9), outcome.stderr
+        with pc.Engine(root) as engine:
+            box = pc.Container.get("box", engine=engine)
+            assert (box.path / "file").read_text() in ("old", "new" * 1000)
+            box.copy_to(tmp_path / "file", "/file")
+            assert (box.path / "file").read_text() == "new" * 1000
+            box.start()
+            assert (box.path / "file").read_text() == "new" * 1000
+            box.remove(force=True)
+
+    def test_a_container_does_not_start_while_it_is_copied_to(
+        self, engine: pc.Engine, busybox: pc.Image
+    ) -> None:
+        made = pc.Container.create(busybox, ["cat", "/tmp/late"], engine=engine)
+        tar = io.BytesIO()
+        with tarfile.open(fileobj=tar, mode="w") as archive:
+            entry = tarfile.TarInfo("late")
+            entry.size = 4
+            archive.addfile(entry, io.BytesIO(b"late"))
+        is_begun, may_end = threading.Event(), threading.Event()
+
+        class Slow(io.BytesIO):
+            def read(self, size: int | None = -1, /) -> bytes:
+                if self.tell() >= 512:
+                    is_begun.set()
+                    may_end.wait(30)
+                return super().read(512)
+
+        copying = threading.Thread(target=made.copy_to, args=(Slow(tar.getvalue()), "/tmp"))
+        starting = threading.Thread(target=made.start)
+        copying.start()
+        assert is_begun.wait(30)
+        starting.start()
+        assert made.state == "created"
+        may_end.set()
+        for thread in (copying, starting):
+            thread.join(30)
+        made.wait(30)
+        assert made.logs().text() == "late"
+        made.remove()

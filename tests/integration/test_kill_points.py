@@ -68,14 +68,15 @@ attempt(lambda: engine.store.collect_garbage())
 TREE = "setsid sh -c 'sleep 0.654 & wait' & (setsid sleep 0.654 &) & wait"
 """A shell command whose processes leave their parent, group and session."""
 
-IN_MONITOR = set(killpoints.names(within="launcher")) - set(killpoints.names("commit"))
+OF_FILES = {*killpoints.names("commit"), *killpoints.names("copy")}  # test_commit.py, test_copying.py
+IN_MONITOR = set(killpoints.names(within="launcher")) - OF_FILES
 IN_JOBS = set(killpoints.names(within="layers"))
 OF_RUN = {"remove.files.removed"}  # of containers that go by themselves
 TESTED_ELSEWHERE = {
     "unpack.slot.inflated",  # tests/integration/test_layers.py; that process may signal no other
     *killpoints.names("registry"),  # tests/unit/registry_server/test_lifecycle.py
     *killpoints.names("diff"),  # a part of commit
-    *killpoints.names("commit"),  # tests/integration/test_commit.py
+    *OF_FILES,
 }
 
 STEPS = {

@@ -8,6 +8,7 @@ import stat
 from collections.abc import Callable
 from contextlib import suppress
 
+from pycontainer.checkpoints import reached
 from pycontainer.errors import Conflict, InvalidInput
 from pycontainer.kernel import syscalls
 from pycontainer.launcher.files import inside
@@ -15,7 +16,9 @@ from pycontainer.launcher.files.content import move_all, read_view
 from pycontainer.launcher.files.entering import named
 from pycontainer.layers import Entry, TarReader, clamp_time, set_xattr
 
-__all__ = ["Filler", "Manners", "TreeSink", "fill_from_tar"]
+__all__ = ["KILL_POINTS", "Filler", "Manners", "TreeSink", "fill_from_tar"]
+
+KILL_POINTS = ("copy.file.written",)  # all of it is there, under another name if one was there before
 
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -72,6 +75,7 @@ class Filler:
         try:
             try:
                 written = fill(fd)
+                reached("copy.file.written")
                 self._settle(fd, entry)
                 if name != base:
                     self._exchange(parent, name, base, fd, entry)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from pycontainer.checkpoints import reached
 from pycontainer.errors import WrongState
 from pycontainer.launcher.files import inside
 from pycontainer.launcher.files.content import move_all, read_view
@@ -18,7 +19,9 @@ from pycontainer.launcher.files.globbing import find
 from pycontainer.launcher.files.protocol import Report
 from pycontainer.launcher.files.walking import attributes
 
-__all__ = ["access"]
+__all__ = ["KILL_POINTS", "access"]
+
+KILL_POINTS = ("copy.content.written",)  # all of it is there, under another name
 
 _MASK = 0o022  # of what is made without being told a mode
 _BATCH = 2000
@@ -102,6 +105,7 @@ def _write(root: int, path: bytes, params: Params, fds: list[int], report: Repor
         move_all(source, fd, os.fstat(source).st_size, None)
         if found is not None:
             _take_over(parent, base, fd, found)
+        reached("copy.content.written")
         try:
             os.rename(name, base, src_dir_fd=parent, dst_dir_fd=parent)
         except OSError as error:
