@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
 import subprocess
@@ -12,6 +13,7 @@ import attrs
 import pytest
 
 import pycontainer._generated as generated
+from pycontainer import options
 from pycontainer.oci import runtime as model
 from pycontainer.options import OPTIONS, RunOptions, reference_table
 from pycontainer.options.derive import generated_source
@@ -45,6 +47,25 @@ def test_every_option_lands_where_its_declaration_says(name: str) -> None:
         assert target in functions or target == "user", f"{name}: no function {target}"
     else:
         assert (kind, target in _ENGINE) == ("engine", True)
+
+
+def _names_read(tree: ast.AST) -> set[str]:
+    attributes = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    return attributes | {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+
+
+def test_every_option_is_read_by_what_carries_it_out() -> None:
+    package = Path(options.__file__).parents[1]
+    declarations = {package / "options" / name for name in ("run.py", "kinds.py", "derive.py")}
+    read: set[str] = set()
+    for path in package.rglob("*.py"):
+        if path not in declarations and path.name != "_generated.py":
+            read |= _names_read(ast.parse(path.read_text()))
+    assert set(OPTIONS) - read == set()
 
 
 def test_flags_and_api_names_are_not_given_twice() -> None:
