@@ -146,11 +146,10 @@ def open_streams(
 
 def _receive_terminal(sock: int) -> int:
     from pycontainer.launcher import pty
-    from pycontainer.launcher.steps.context import Refused
 
     try:
         master = pty.receive_master(sock)
-    except Refused as refused:
+    except pty.Refused as refused:
         raise LaunchError(refused.message, step="terminal", reason=refused.message) from None
     if master is None:
         raise LaunchError("no terminal came from the container", step="terminal", reason="none")

@@ -9,6 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pycontainer.launcher import cgroup as cgroup
     from pycontainer.launcher import control as control
+    from pycontainer.launcher import execrecords as execrecords
     from pycontainer.launcher import freezer as freezer
     from pycontainer.launcher import healthrecord as healthrecord
     from pycontainer.launcher import held as held
@@ -30,6 +31,7 @@ __all__ = [
     "ask",
     "cgroup",
     "control",
+    "execrecords",
     "frames",
     "freezer",
     "healthrecord",
@@ -45,7 +47,7 @@ __all__ = [
 
 _MODULES = frozenset(
     (
-        *("cgroup", "control", "frames", "freezer", "healthrecord"),
+        *("cgroup", "control", "execrecords", "frames", "freezer", "healthrecord"),
         *("held", "hooks", "joining", "limits", "mountoptions", "pty", "sealed", "status"),
     )
 )

@@ -26,6 +26,7 @@ from pycontainer.launcher.steps.context import CONSOLE, Context, Refused
 
 __all__ = [
     "MAX_SIZE",
+    "Refused",
     "Terminal",
     "check_master",
     "give_terminal",
