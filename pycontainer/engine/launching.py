@@ -106,7 +106,10 @@ def _groups(named: Sequence[str], spec: model.Spec) -> list[str]:
 def hook_state(record: ContainerRecord, spec: model.Spec, directory: Path) -> str:
     """What hooks are told of the container, as JSON; they find its specification and root in the bundle."""
     (directory / "rootfs").mkdir(mode=0o700, exist_ok=True)
-    (directory / "config.json").write_text(json.dumps(spec.to_dict()))
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    # It holds the variables, which may be secrets.
+    with open(os.open(directory / "config.json", flags, 0o600), "w") as file:
+        json.dump(spec.to_dict(), file)
     return json.dumps(
         {
             "ociVersion": spec.oci_version,

@@ -55,9 +55,19 @@ def _make_once(plan: Plan) -> None:
                 raise _refused(file, value, error) from error
 
 
+_REMEDIES = {
+    "cpu.rt_runtime_us": "the cgroups above it must have as much real-time time: set theirs first",
+    "blkio.bfq.weight_device": "the device's scheduler must be bfq: see /sys/block/*/queue/scheduler",
+}
+"""What to do about a refusal, by the file's name."""
+
+
 def _refused(file: str, value: str, error: OSError) -> errors.LaunchError:
+    remedy = _REMEDIES.get(os.path.basename(file))
     return errors.LaunchError(
-        f"cgroup: {value!r} cannot be set in {file}: {error.strerror}", step="cgroup", reason=str(error)
+        f"cgroup: {value!r} cannot be set in {file}: {error.strerror}" + (f"; {remedy}" if remedy else ""),
+        step="cgroup",
+        reason=str(error),
     )
 
 

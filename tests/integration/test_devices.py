@@ -143,6 +143,7 @@ class TestByName:
             f"cat > {place}/state\nenv > {place}/env\nls /proc/self/fd > {place}/fds\npwd > {place}/pwd\n"
             f'bundle=$(sed -n \'s/.*"bundle": "\\([^"]*\\)".*/\\1/p\' {place}/state)\n'
             "echo made > $bundle/rootfs/from-hook\n"
+            f"stat -c %a $bundle/config.json > {place}/mode\n"
         )
         hook.chmod(0o755)
         self.write(
@@ -160,6 +161,7 @@ class TestByName:
         assert seen.check().text == "made\n"
         state = json.loads((place / "state").read_text())
         assert (state["status"], state["bundle"][-64:]) == ("creating", seen.container_id)
+        assert (place / "mode").read_text() == "600\n"
         variables = {line.partition("=")[0] for line in (place / "env").read_text().splitlines()}
         assert variables <= {"ONLY", "PWD", "SHLVL", "_", "OLDPWD"}
         assert (place / "pwd").read_text() == "/\n"
