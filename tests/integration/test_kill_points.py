@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import pycontainer as pc
-from pycontainer.errors import WrongState
+from pycontainer.errors import NotFound, WrongState
 from pycontainer.testing import killpoints
 from tests.support import stores
 from tests.support.needs import needs
@@ -40,8 +40,8 @@ def attempt(work):
     return work()
 def box():
     return pc.Container.get("box", engine=engine)
-def create():
-    return pc.Container.create("busybox", ["sleep", "1000"], name="box", memory="64m", engine=engine)
+def create(command=("sleep", "1000"), **options):
+    return pc.Container.create("busybox", list(command), name="box", memory="64m", engine=engine, **options)
 """
 
 SCRIPTS = {
@@ -62,6 +62,21 @@ attempt(lambda: engine.store.collect_garbage())
     "exec": ("create()", "box().start()\nattempt(lambda: box().exec(['sh', '-c', {tree!r}]))"),
     "pause": ("create()", "box().start()\nattempt(lambda: box().pause())"),
     "update": ("create()", "box().start()\nattempt(lambda: box().update(pids_limit=9))"),
+    "restart": (
+        "create(['sh', '-c', 'exit 3'], restart='on-failure:1')",
+        "box().start()\nattempt(lambda: box().wait(timeout=30))",
+    ),
+    "health": (
+        "create(health_cmd='true', health_interval=0.05)",
+        """
+def check():
+    if box().state != "running":
+        box().start()
+    box().wait_until(pc.wait.healthy())
+attempt(check)
+""",
+    ),
+    "detach": ("owned = create(owned=True)", "owned.start()\nattempt(lambda: box().detach())"),
     "push": ("", "attempt(lambda: pc.Image.get('busybox', engine=engine).push({reference!r}))"),
 }
 
@@ -71,6 +86,9 @@ TREE = "setsid sh -c 'sleep 0.654 & wait' & (setsid sleep 0.654 &) & wait"
 OF_FILES = {*killpoints.names("commit"), *killpoints.names("copy")}  # test_commit.py, test_copying.py
 IN_MONITOR = set(killpoints.names(within="launcher")) - OF_FILES
 IN_JOBS = set(killpoints.names(within="layers"))
+OF_OTHER_VERBS = {
+    step for verb in ("exec", "update", "restart", "health", "detach") for step in killpoints.names(verb)
+}
 OF_RUN = {"remove.files.removed"}  # of containers that go by themselves
 TESTED_ELSEWHERE = {
     "unpack.slot.inflated",  # tests/integration/test_layers.py; that process may signal no other
@@ -84,7 +102,10 @@ STEPS = {
     "create": killpoints.names("create"),
     "start": killpoints.names("start"),
     "stop": killpoints.names("stop"),
-    "run": sorted(IN_MONITOR - set(killpoints.names("exec")) - set(killpoints.names("update"))),
+    "run": sorted(IN_MONITOR - OF_OTHER_VERBS),
+    "restart": killpoints.names("restart"),
+    "health": killpoints.names("health"),
+    "detach": killpoints.names("detach"),
     "exec": killpoints.names("exec"),
     "remove": sorted({*killpoints.names("remove"), *killpoints.names("collect")} - OF_RUN),
     "pause": killpoints.names("pause"),
@@ -206,6 +227,31 @@ def update(engine: pc.Engine, reference: str) -> None:
     box.stop(timeout=0)
 
 
+def restart(engine: pc.Engine, reference: str) -> None:
+    box = pc.Container.get("box", engine=engine)
+    with suppress(WrongState):  # its monitor lives, and starts it by itself
+        box.start()
+    assert box.wait(timeout=30) == 3
+    assert (box.state, box.restart_count) == ("exited", 1)
+
+
+def health(engine: pc.Engine, reference: str) -> None:
+    box = pc.Container.get("box", engine=engine)
+    with suppress(WrongState):
+        box.start()
+    box.wait_until(pc.wait.healthy())
+    box.stop(timeout=0)
+
+
+def detach(engine: pc.Engine, reference: str) -> None:
+    try:
+        box = pc.Container.get("box", engine=engine)
+    except NotFound:  # its owner was killed before it was another's
+        return
+    assert engine.store.state.containers.find("box").owner is None
+    box.stop(timeout=0)
+
+
 def push(engine: pc.Engine, reference: str) -> None:
     digest = pc.Image.get("busybox", engine=engine).push(reference)
     with pc.Engine(engine.root.with_name("other")) as other:
@@ -222,6 +268,9 @@ REPEAT: dict[str, Callable[[pc.Engine, str], None]] = {
     "remove": remove,
     "pause": pause,
     "update": update,
+    "restart": restart,
+    "health": health,
+    "detach": detach,
     "push": push,
 }
 
