@@ -140,3 +140,29 @@ def test_what_would_change_the_other_container_is_refused(
 ) -> None:
     with pytest.raises(errors.InvalidOption, match=complaint):
         pc.Container.create(busybox, engine=engine, **options)  # type: ignore[arg-type]
+
+
+def test_a_further_process_is_in_the_shared_namespaces_too(
+    engine: pc.Engine, busybox: pc.Image, donor: pc.Container
+) -> None:
+    names = dict.fromkeys(KINDS, "container:donor")
+    with pc.Container(busybox, ["sleep", "1000"], engine=engine, **names) as box:  # type: ignore[arg-type]
+        script = "; ".join(f"readlink /proc/self/ns/{file}" for file in KINDS.values())
+        seen = box.exec(["sh", "-c", script]).text.split()
+        assert seen == [namespace(donor, file) for file in KINDS.values()]
+
+
+def test_one_that_is_started_again_by_its_policy_shares_still(
+    engine: pc.Engine, busybox: pc.Image, donor: pc.Container
+) -> None:
+    box = pc.Container.create(
+        busybox,
+        ["sh", "-c", "readlink /proc/self/ns/net; exit 1"],
+        network="container:donor",
+        restart="on-failure:1",
+        engine=engine,
+    )
+    box.start()
+    assert box.wait(30) == 1
+    assert box.logs().text().split() == [namespace(donor, "net")] * 2
+    box.remove()
