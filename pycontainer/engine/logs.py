@@ -74,7 +74,7 @@ class Logs:
         for stream, at_ns, content, attributes in self._pieces():
             yield LogLine(
                 stream=_STREAMS[stream],
-                at=datetime.fromtimestamp(at_ns / 1e9, UTC),
+                at=datetime.fromtimestamp(at_ns // 10**9, UTC).replace(microsecond=at_ns % 10**9 // 1000),
                 content=content,
                 is_partial=not content.endswith(b"\n"),
                 attributes=attributes,

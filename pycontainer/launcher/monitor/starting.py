@@ -55,6 +55,8 @@ def start(monitor: Monitor) -> None:
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
     outline = plan.outline(monitor.params["spec"])
     monitor.has_own_pids = outline.has_own_pids
+    if monitor.streams.calls_out:
+        monitor.ahead.discard()  # a log service is the host's, not that of a new network namespace
     monitor.ahead.discard_foreign(monitor.params)
     cgroup.make(monitor.cgroup)
     reached("start.cgroup.made")

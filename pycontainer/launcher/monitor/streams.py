@@ -90,6 +90,11 @@ class Streams:
         """Why output was lost, where there is more to say than that a disk was full."""
         return self._log.problem if self._log is not None else ""
 
+    @property
+    def calls_out(self) -> bool:
+        """Whether the log goes to a service of the host."""
+        return self._settings.get("driver") in ("journald", "syslog")
+
     # -- beginning -------------------------------------------------------------------------------
 
     def open(self, fds: dict[str, int]) -> dict[str, int]:
@@ -98,6 +103,8 @@ class Streams:
         fds: what came with the request, of which "stdin" and "attach" are taken. Raises LaunchError when
         the log cannot be opened.
         """
+        # A caller's bound on the size of files counts for its log too: an error of write(2), not our end.
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         self._log = logs.open_driver(self._settings, self._directory, self._loop, self._resume)
         self._first = fds.pop("attach", -1)
         given = {}
