@@ -439,7 +439,7 @@ class Container(Observable, FileMethods, Attachable):
         request = execs.Request(
             args=args, env=env, user=user, workdir=workdir, tty=tty, privileged=privileged
         )
-        return execs.run(self._engine, self._known, request, input=input, timeout=timeout, check=check)
+        return execs.run(self._engine, self._current, request, input=input, timeout=timeout, check=check)
 
     def popen(
         self,
@@ -468,7 +468,7 @@ class Container(Observable, FileMethods, Attachable):
             args=args, env=env, user=user, workdir=workdir, tty=tty, privileged=privileged, size=size
         )
         return execs.start(
-            self._engine, self._known, request, stdin=stdin, stdout=stdout, stderr=stderr, detach=detach
+            self._engine, self._current, request, stdin=stdin, stdout=stdout, stderr=stderr, detach=detach
         )
 
     @property

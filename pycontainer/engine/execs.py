@@ -133,8 +133,9 @@ class Request:
 
 @attrs.frozen(kw_only=True)
 class _Template:
-    """What every exec of a container has."""
+    """What every exec of a container has, as long as its record stays as it is."""
 
+    record: ContainerRecord
     params: dict[str, Any]
     process: dict[str, Any]
     linux: dict[str, Any]
@@ -348,7 +349,8 @@ def _template(engine: Engine, record: ContainerRecord) -> _Template:
     state = _state(engine)
     with state.lock:
         found = state.templates.get(record.id)
-    if found is None:
+    # An update may have put it into further cgroups, and an exec has to be where all of it is limited.
+    if found is None or found.record != record:
         found = _make_template(engine, record)
         with state.lock:
             state.templates[record.id] = found
@@ -369,6 +371,7 @@ def _make_template(engine: Engine, record: ContainerRecord) -> _Template:
     process.pop("consoleSize", None)
     cgroup = runtime.plan_cgroups(spec, engine.host)
     return _Template(
+        record=record,
         params={
             "id": record.id,
             "groups": list(groups),

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pycontainer import runtime
+from pycontainer.checkpoints import reached
 from pycontainer.engine import launching
 from pycontainer.engine.events import emit_container
 from pycontainer.engine.ownership import kill_stopped_monitor
@@ -208,6 +209,7 @@ def pause(container: Container, timeout_s: float) -> None:
                 verb="pause",
                 state="running",
             )
+        reached("pause.freeze.done")
     emit_container(container._engine, "pause", container._current)
 
 

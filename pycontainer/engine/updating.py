@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pycontainer import runtime
+from pycontainer.checkpoints import reached
 from pycontainer.engine import launching, steering
 from pycontainer.engine.events import emit_container
 from pycontainer.errors import InvalidOption, PycontainerError, WrongState
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from pycontainer.engine.containers import Container
     from pycontainer.oci import runtime as model
 
-__all__ = ["update"]
+__all__ = ["KILL_POINTS", "update"]
+
+KILL_POINTS = ("update.limits.changed",)  # the kernel has the new limits, the record the old ones
 
 _ASK_S = 60.0  # less memory than is used takes the kernel the time to write it out
 # A newer answer to a question replaces an older one in other words.
@@ -38,6 +41,7 @@ def update(container: Container, given: Mapping[str, Any]) -> None:
         new = launching.spec_of(engine, container.id, after, config)
         policy = _policy(after) if before.restart != after.restart else None
         is_told = steering.is_live(container._observed) and _tell(container, old, new, policy)
+        reached("update.limits.changed")
         try:
             engine.store.state.containers.set_options(container.id, dump_run_options(after))
         except BaseException as error:

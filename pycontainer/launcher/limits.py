@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pycontainer import errors
+from pycontainer.checkpoints import reached
 
 __all__ = ["change"]
 
@@ -50,6 +51,7 @@ def change(current: Plan, wanted: Plan) -> None:
                 continue
             if before is not None:
                 undone.append((file, before))
+        reached("update.limits.written")
         new = [file for file in wanted.get("procs") or () if os.path.dirname(file) in made]
         for file in new:
             _move(current, file)

@@ -13,6 +13,7 @@ import pytest
 import pycontainer as pc
 from pycontainer import errors
 from pycontainer.engine import steering
+from pycontainer.launcher import freezer
 from pycontainer.runtime import cgroups
 
 pytestmark = pytest.mark.needs("root", "overlay")
@@ -77,6 +78,29 @@ def test_the_state_is_the_kernels_whoever_paused(engine: pc.Engine, busybox: pc.
     Path(target["file"]).write_text(target["frozen"])
     assert box.state == "paused"
     box.remove(force=True)
+
+
+def test_the_freezer_of_version_1_does_the_same(tmp_path: Path) -> None:
+    top = Path(cgroups.detect().v1.get("freezer", "/nowhere"))
+    if not top.is_dir():
+        pytest.skip("no freezer of cgroup version 1 here")
+    directory = top / f"pycontainer-test-{os.getpid()}"
+    directory.mkdir()
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        try:
+            (directory / "cgroup.procs").write_text(str(process.pid))
+            target = {"file": f"{directory}/freezer.state", "frozen": "FROZEN", "thawed": "THAWED"}
+            assert freezer.freeze(target, 10)
+            assert freezer.is_frozen(target)
+            process.kill()
+            assert process.poll() is None  # it dies of it when it is thawed
+            assert freezer.thaw(target)
+            assert process.wait(20) == -9
+            assert not freezer.is_frozen(target)
+        finally:
+            process.kill()
+    directory.rmdir()
+    assert freezer.freeze(target) is False
 
 
 def test_verbs_that_do_not_fit_a_paused_container_say_what_would(
@@ -270,10 +294,15 @@ def test_a_limit_that_it_did_not_have_holds_for_every_process_of_it(
 ) -> None:
     box = pc.Container.create(busybox, ["sh", "-c", "sleep 1000 & sleep 1000 & echo up; wait"], engine=engine)
     box.start(wait=pc.wait.log("up"))
+    other = pc.Container.get(box.id, engine=engine)
+    other.exec(["true"])
     box.update(pids_limit=5)
     assert limit(box, "pids.max") == "5"
     assert len(members(box, "pids.max")) == 3
     assert box.pid in members(box, "pids.max")
+    # And for those that are yet to come, also by a handle that was there before.
+    forking = "for i in 1 2 3 4 5; do sleep 1000 >/dev/null 2>&1 & done"
+    assert b"can't fork" in other.exec(["sh", "-c", forking], timeout=20).stderr
     box.update(pids_limit=None)
     assert limit(box, "pids.max") == "max"
     box.stop(timeout=0)
