@@ -305,6 +305,19 @@ class TestTars:
         assert got["t/program"] == sent["t/program"]
         assert got["t/sub"] == sent["t/sub"]
 
+    def test_a_tree_through_a_tar_comes_back_as_it_went(
+        self, box: pc.Container, tree: Path, tmp_path: Path
+    ) -> None:
+        (tree / "null").unlink()
+        box.copy_to(tree, "/tmp/tree", archive=True)
+        tar = io.BytesIO()
+        box.copy_from("/tmp/tree", tar)
+        assert len(tar.getvalue()) < 100_000
+        (box.path / "tmp/again").mkdir()
+        box.copy_to(tar.getvalue(), "/tmp/again")
+        box.copy_from("/tmp/again/tree", tmp_path / "back", archive=True)
+        assert facts(tmp_path / "back", with_owner=True) == facts(tree, with_owner=True)
+
     def test_a_stream_that_is_a_file_of_the_caller(
         self, box: pc.Container, tree: Path, tmp_path: Path
     ) -> None:
