@@ -99,9 +99,12 @@ def info(*, engine: Engine | None = None) -> dict[str, Any]:
 
 
 def _version() -> str:
-    import pycontainer
+    from importlib.metadata import PackageNotFoundError, version
 
-    return pycontainer.__version__
+    try:
+        return version("pycontainer-engine")
+    except PackageNotFoundError:
+        return "unknown"  # run from a checkout that was never installed
 
 
 def _log_drivers() -> list[str]:

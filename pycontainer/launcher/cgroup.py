@@ -17,11 +17,13 @@ from typing import Any
 
 from pycontainer import errors
 from pycontainer.kernel import syscalls
+from pycontainer.launcher import freezer
 
 Plan = Mapping[str, Any]
 
 _REMOVE_WAIT_S = 5.0
 _MAKE_ATTEMPTS = 10
+_REAP_PAUSE_S = 0.001
 
 
 def make(plan: Plan) -> None:
@@ -185,8 +187,11 @@ def _with_children(path: str) -> list[str]:
     return [path, *(deeper for name in _children(path) for deeper in _with_children(f"{path}/{name}"))]
 
 
-def kill_all(plan: Plan, timeout_s: float = 10.0) -> bool:
-    """End every process in the cgroups; True when none is left."""
+def kill_all(plan: Plan, timeout_s: float = 10.0, *, reaps: bool = True) -> bool:
+    """End every process in the cgroups, paused ones too; True when none is left.
+
+    reaps: whether this process is the one that inherits them, and has no children but these.
+    """
     deadline = time.monotonic() + timeout_s
     file = plan.get("kill")
     while True:
@@ -200,7 +205,12 @@ def kill_all(plan: Plan, timeout_s: float = 10.0) -> bool:
             return True
         if not file:
             _kill(members)
+        freezer.thaw(plan.get("freeze"))
         _wait_for(members, deadline)
+        if reaps:
+            _reap()
+        else:
+            time.sleep(_REAP_PAUSE_S)  # a zombie is listed until its parent has looked at it
         if time.monotonic() >= deadline:
             return is_empty(plan)
 
@@ -215,7 +225,7 @@ def _kill(pids: set[int]) -> None:
 
 
 def _wait_for(pids: set[int], deadline: float) -> None:
-    """Wait until these have ended, by their pidfds; a zombie is still listed until reaped."""
+    """Wait until these have ended, by their pidfds."""
     poller = select.poll()
     opened = []
     for pid in list(pids)[:256]:
@@ -231,6 +241,9 @@ def _wait_for(pids: set[int], deadline: float) -> None:
             left -= 1
     for fd in opened:
         os.close(fd)
+
+
+def _reap() -> None:
     while True:  # ours by the subreaper's right
         try:
             if os.waitpid(-1, os.WNOHANG)[0] == 0:
@@ -239,9 +252,9 @@ def _wait_for(pids: set[int], deadline: float) -> None:
             return
 
 
-def remove(plan: Plan) -> list[str]:
+def remove(plan: Plan, timeout_s: float = _REMOVE_WAIT_S) -> list[str]:
     """Remove the container's own directories, with any below; those that stay busy are returned."""
-    deadline = time.monotonic() + _REMOVE_WAIT_S
+    deadline = time.monotonic() + timeout_s
     own = plan.get("own") or ()
     kept = [path for path in own if not _remove_directory(path, deadline)]
     for parent in reversed(plan.get("dirs") or ()):

@@ -114,9 +114,9 @@ def _has_ended(state: State, timeout_s: float) -> bool:
 
 def _figures(state: State) -> dict[str, Any]:
     """The figures in the form runc gives them."""
-    from pycontainer.runtime import cgroups
+    from pycontainer.launcher import cgroup
 
-    found = cgroups.usage(state.fields["cgroup"]["reads"])
+    found = cgroup.read(state.fields["cgroup"])
     usage = {
         "total": found.get("cpu_ns", 0),
         "kernel": found.get("cpu_system_ns", 0),

@@ -6,11 +6,13 @@ import fcntl
 import os
 from collections.abc import Container
 
-from pycontainer.runtime.cgroups.actions import kill, remove
+from pycontainer.errors import DeadlineExceeded
+from pycontainer.launcher import cgroup
 from pycontainer.runtime.cgroups.detect import CgroupLayout
-from pycontainer.runtime.cgroups.plan import CgroupPlan
 
 __all__ = ["leftovers", "sweep"]
+
+_KILL_TIMEOUT_S = 10.0
 
 
 def leftovers(path: str, layout: CgroupLayout) -> dict[str, list[str]]:
@@ -38,11 +40,14 @@ def sweep(found: dict[str, list[str]], keep: Container[str], layout: CgroupLayou
     for name, directories in found.items():
         if name in keep or any(map(_is_locked, directories)):
             continue
-        plan = _plan_of(directories, layout)
-        for directory in directories:
-            plan["clone_into"] = directory
-            kill(plan)
-        remove(plan)
+        stale = _plan_of(directories, layout)
+        # Whoever sweeps is not their parent, and may have children of its own.
+        if not cgroup.kill_all(stale, _KILL_TIMEOUT_S, reaps=False):
+            raise DeadlineExceeded(
+                f"a process of container {name[:12]} did not die in {_KILL_TIMEOUT_S:g} s",
+                timeout_s=_KILL_TIMEOUT_S,
+            )
+        cgroup.remove(stale)
         swept.append(name)
     return swept
 
@@ -61,21 +66,18 @@ def _is_locked(directory: str) -> bool:
     return False
 
 
-def _plan_of(directories: list[str], layout: CgroupLayout) -> CgroupPlan:
+def _plan_of(directories: list[str], layout: CgroupLayout) -> cgroup.Plan:
     """What is known of a cgroup without its container: where it is."""
-    return CgroupPlan(
-        version=1 if layout.v1 else 2,
-        dirs=[parent for directory in directories for parent in _with_parents(directory)],
-        own=directories,
-        writes=[],
-        procs=[],
-        clone_into=None,
-        reads={},
-        kill=None,
-        freeze=None,
-        device_bpf_b64=None,
-        view=[],
-    )
+    in_v2 = [directory for directory in directories if layout.v2 and directory.startswith(f"{layout.v2}/")]
+    frozen = [directory for directory in directories if os.path.exists(f"{directory}/freezer.state")]
+    return {
+        "dirs": [parent for directory in directories for parent in _with_parents(directory)],
+        "own": directories,
+        "kill": f"{in_v2[0]}/cgroup.kill" if in_v2 and layout.has_kill and not layout.v1 else None,
+        "freeze": {"file": f"{frozen[0]}/freezer.state", "frozen": "FROZEN", "thawed": "THAWED"}
+        if frozen
+        else None,
+    }
 
 
 def _with_parents(directory: str) -> list[str]:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from pycontainer.errors import InvalidOption, KernelError, Unsupported
+from pycontainer.errors import InvalidOption, LaunchError, Unsupported
+from pycontainer.launcher import cgroup
 from pycontainer.runtime import cgroups
 from pycontainer.runtime.cgroups import devices
 from pycontainer.runtime.cgroups.knobs import blkio_to_io_weight, shares_to_weight
@@ -454,7 +455,7 @@ def test_what_is_planned_is_found_in_the_files(v2: cgroups.CgroupLayout) -> None
     )
     plan = cgroups.plan(asked, PATH, v2)
     _interface(plan)
-    cgroups.apply(plan)
+    cgroup.make(plan)
     leaf = Path(f"{v2.v2}{PATH}")
     assert (leaf / "memory.max").read_text() == str(64 * M)
     assert (leaf / "memory.swap.max").read_text() == "0"
@@ -467,9 +468,9 @@ def test_a_limit_that_the_kernel_lacks_names_the_file(v2: cgroups.CgroupLayout) 
     plan = cgroups.plan(limits(unified={"memory.novel": "1"}), PATH, v2)
     _interface(plan)
     Path(f"{v2.v2}{PATH}/memory.novel").unlink()
-    with pytest.raises(KernelError, match=r"memory\.novel.*no such limit"):
-        cgroups.write(plan["writes"])
-    cgroups.write([[f"{v2.v2}{PATH}/memory.novel", "1", False]])
+    with pytest.raises(LaunchError, match=r"memory\.novel"):
+        cgroup.make(plan)
+    cgroup.make({**plan, "writes": [[f"{v2.v2}{PATH}/memory.novel", "1", False]]})
     assert not Path(f"{v2.v2}{PATH}/memory.novel").exists()
 
 
@@ -481,7 +482,7 @@ def test_counters_are_read_and_missing_ones_left_out(v2: cgroups.CgroupLayout) -
     (leaf / "cpu.stat").write_text("usage_usec 12\nuser_usec 7\nnr_throttled 3\n")
     (leaf / "memory.events").write_text("low 0\noom 2\noom_kill 1\n")
     (leaf / "pids.current").write_text("max\n")
-    assert cgroups.usage(plan["reads"]) == {
+    assert cgroup.read(plan) == {
         "memory_peak": 4096,
         "cpu_ns": 12000,
         "cpu_user_ns": 7000,
