@@ -61,7 +61,7 @@ class Filler:
 
     def __init__(self, manners: Manners) -> None:
         self._manners = manners
-        self._umask = os.umask(0)
+        os.umask(0)  # modes are as the entry says
 
     def file(self, parent: int, base: bytes, entry: Entry, fill: Fill) -> int:
         """A regular file with what `fill` writes; gives what that returned."""
