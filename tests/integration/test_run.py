@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 
 import pycontainer as pc
 from pycontainer import errors
+from tests.support import stores
 
 pytestmark = pytest.mark.needs("root", "overlay")
 
@@ -244,3 +246,58 @@ def _await_gone(engine: pc.Engine, name: str) -> None:
                 return
         event.wait(0.025)
     raise AssertionError(f"{name} was not tidied up")
+
+
+def _children(pid: int | None) -> list[int]:
+    """Processes that the process has cloned and not reaped, which wait for a launch."""
+    try:
+        pids = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [int(one) for one in pids if Path(f"/proc/{one}/comm").read_text() == "pycontainer-nxt\n"]
+    except OSError:
+        return []
+
+
+class TestMadeAhead:
+    """What a helper keeps for the next launch: cgroups, a monitor, and a first process in them."""
+
+    @staticmethod
+    def waiting(engine: pc.Engine) -> set[int]:
+        """The first process of the next container, once there is one."""
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            monitors = _children(engine.helper.pid)
+            if found := {child for monitor in monitors for child in _children(monitor)}:
+                return found
+            time.sleep(0.001)
+        raise AssertionError("nothing is made ahead")
+
+    def test_another_engine_on_the_store_leaves_it_alone(self, engine: pc.Engine, busybox: pc.Image) -> None:
+        pc.run(busybox, ["true"], engine=engine)
+        waiting = self.waiting(engine)
+        with pc.Engine(engine.root) as other:
+            assert pc.run(busybox.id, ["echo", "other"], engine=other).text == "other\n"
+            assert waiting <= self.waiting(engine)
+        assert pc.run(busybox, ["echo", "still"], engine=engine).text == "still\n"
+
+    def test_nothing_of_it_is_left_when_the_engine_is_closed(
+        self, tmp_path: Path, busybox_layout: Path
+    ) -> None:
+        with pc.Engine(tmp_path / "store") as engine:
+            (image,) = pc.Image.load(busybox_layout, engine=engine)
+            pc.run(image, ["true"], engine=engine)
+        tag = hashlib.sha256(os.fsencode(os.path.realpath(tmp_path / "store"))).hexdigest()[:12]
+        assert list(stores.CGROUPS.glob(f"**/pycontainer/{tag}")) == []
+
+    def test_containers_made_in_another_order_than_they_are_started_get_their_own_ids(
+        self, engine: pc.Engine, busybox: pc.Image
+    ) -> None:
+        made = [pc.Container.create(busybox, ["sleep", "60"], engine=engine) for _ in range(4)]
+        try:
+            for container in reversed(made):
+                container.start()
+                assert container.exec(["hostname"]).stdout == container.id[:12].encode() + b"\n"
+            assert len({container.id for container in made}) == 4
+            assert pc.run(busybox, ["echo", "after"], engine=engine).text == "after\n"
+        finally:
+            for container in made:
+                container.remove(force=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import select
@@ -76,10 +77,24 @@ def empty(engine: pc.Engine) -> None:
 
 
 def cgroup_ids(root: Path) -> set[str]:
-    """Names of the cgroups of a store's containers, in every hierarchy."""
+    """Names of the cgroups of a store's containers, in every hierarchy; none that is made ahead of one."""
     tag = hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:12]
     places = [*CGROUPS.glob(f"pycontainer/{tag}/*/"), *CGROUPS.glob(f"*/pycontainer/{tag}/*/")]
-    return {place.name for place in places}
+    return {place.name for place in places} - {place.name for place in places if _is_locked(place)}
+
+
+def _is_locked(place: Path) -> bool:
+    try:
+        opened = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(opened)
+    return False
 
 
 def await_monitors(root: Path, timeout_s: float = 20.0) -> None:
