@@ -15,7 +15,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from pycontainer import errors
+from pycontainer import checkpoints, errors
 from pycontainer.checkpoints import reached
 from pycontainer.kernel import syscalls
 from pycontainer.launcher import cgroup, held, hooks
@@ -35,8 +35,6 @@ CHECKPOINTS = (
 )
 """The named steps of create, in order."""
 
-_ARMED = "PYCONTAINER_RUNTIME_KILL_AT"
-
 Request = Mapping[str, Any]
 
 
@@ -46,6 +44,7 @@ def main(fd: int) -> None:
         file.seek(0)
         request = json.load(file)
     log = Log(*request["log"])
+    checkpoints.arm(request["kill_at"])
     try:
         code = _carry_out(request, log)
     except (errors.PycontainerError, OSError) as error:

@@ -75,15 +75,16 @@ def _carry_out(request: Request) -> int:
 def _cgroup(state: State, below: list[str]) -> dict[str, Any]:
     """The container's cgroups to join, or those named below them ("path", or "controller:path")."""
     plan = state.fields.get("cgroup") or {}
-    made = {"clone_into": plan.get("clone_into"), "procs": list(plan.get("procs") or ())}
+    born_in: str | None = plan.get("clone_into")
+    procs: list[str] = list(plan.get("procs") or ())
     for text in below:
-        controller, colon, path = text.rpartition(":")
+        controllers, colon, path = text.rpartition(":")
         if ".." in path.split("/"):
             raise errors.InvalidOption(f"--cgroup {text!r} leads out of the container's cgroup")
-        if not colon and made["clone_into"]:
-            made["clone_into"] = os.path.join(made["clone_into"], path.lstrip("/"))
-        made["procs"] = [_moved(file, controller, path) for file in made["procs"]]
-    return made
+        if not colon and born_in:
+            born_in = os.path.join(born_in, path.lstrip("/"))
+        procs = [_moved(file, controllers, path) for file in procs]
+    return {"clone_into": born_in, "procs": procs}
 
 
 def _moved(file: str, controllers: str, path: str) -> str:

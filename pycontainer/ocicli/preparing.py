@@ -29,6 +29,9 @@ __all__ = ["become", "prepare"]
 _SECCOMP_FLAGS = tuple(
     f"SECCOMP_FILTER_FLAG_{name}" for name in ("TSYNC", "LOG", "SPEC_ALLOW", "WAIT_KILLABLE_RECV")
 )
+_KILL_AT = "PYCONTAINER_RUNTIME_KILL_AT"
+"""Variable with the step at which a test has this command kill itself."""
+
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _MAIN = "import sys; sys.path.insert(0, {root!r}); from pycontainer.ocicli.{module} import main; main({fd})"
 
@@ -58,6 +61,7 @@ def prepare(asked: Arguments, root: str, log: Log) -> dict[str, Any]:
         "notifies": notifies,
         "flags": {key: value for key, value in flags.items() if isinstance(value, str)},
         "preserve_fds": _preserved(flags, spec["process"]),
+        "kill_at": os.environ.get(_KILL_AT),
         "log": [log.file, log.form, log.is_debug],
     }
 

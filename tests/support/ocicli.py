@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,18 +48,23 @@ class Runtime:
         return directory
 
     def __call__(self, *words: str | Path, input: str | None = None, **options: Any) -> Done:
-        """Run a command to its end."""
-        done = subprocess.run(
-            [*self.command, "--root", str(self.base / "state"), *map(str, words)],
-            input=input,
-            stdin=subprocess.DEVNULL if input is None else None,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            **options,
-        )
-        return Done(code=done.returncode, stdout=done.stdout, stderr=done.stderr)
+        """Run a command to its end; its output goes to files, since a container may keep it open."""
+        if input is None:
+            options.setdefault("stdin", subprocess.DEVNULL)
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+            done = subprocess.run(
+                [*self.command, "--root", str(self.base / "state"), *map(str, words)],
+                input=input,
+                stdout=out,
+                stderr=err,
+                text=True,
+                timeout=30,
+                check=False,
+                **options,
+            )
+            out.seek(0)
+            err.seek(0)
+            return Done(code=done.returncode, stdout=out.read(), stderr=err.read())
 
     def ok(self, *words: str | Path, **options: Any) -> str:
         """stdout of a command that succeeds."""
