@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Exec", "Request", "find", "forget_all", "list_all", "run", "start"]
 
+_MANY = 64
+"""From so many processes on that nobody closed, those that have ended are let go."""
 _START_TIMEOUT_S = 60.0
 _KILL_TIMEOUT_S = 30.0
 _SWEEP_TIMEOUT_S = 30.0
@@ -447,8 +449,9 @@ def _remember(engine: Engine, process: Process) -> None:
     with state.lock:
         earlier = list(state.living)
         state.living.add(process)
-    for other in earlier:
-        other.poll()
+    if len(earlier) > _MANY:
+        for other in earlier:
+            other.poll()
 
 
 def _forgetter(engine: Engine, record: ContainerRecord) -> Any:

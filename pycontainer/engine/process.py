@@ -125,6 +125,9 @@ class Process:
         self._lock = threading.Lock()
         self._returncode: int | None = None
         self._is_lost = False
+        self._waiting = 0
+        """Threads that wait on the channel."""
+        self._is_closed = False
         self._leaves_others = False
         """Whether descendants go on after its end, which its parent holds together until we let go."""
         with self._lock:
@@ -183,12 +186,18 @@ class Process:
                     break
                 poller = select.poll()
                 poller.register(self._job, _READ)
+                self._waiting += 1
             # Outside the lock, so that others may look while one waits.
-            if not poller.poll(_left_ms(deadline)):
+            try:
+                is_ready = bool(poller.poll(_left_ms(deadline)))
+            finally:
+                with self._lock:
+                    self._waiting -= 1
+            if not is_ready and self._returncode is None:
                 return False
             with self._lock:
                 self._take_message()
-        if not self._leaves_others:
+        if not self._leaves_others or self._is_closed:
             self._release()
         return True
 
@@ -203,13 +212,17 @@ class Process:
             # Its parent was killed, and the kernel kills it then.
             self._is_lost = True
             self._returncode = _LOST
+            self._job.stop_reading()
         elif message.get("event") == "exited":
             self._leaves_others = bool(message["leaves_others"])
             self._returncode = int(message["exit_code"])
+            self._job.stop_reading()
 
     def _release(self) -> None:
         """Let go of the parent: it needs no word from us any more."""
         with self._lock:
+            if self._waiting:
+                return  # its number must not become another's while a thread waits on it; the last one closes
             job, self._job = self._job, None
             handle, self._handle = self._handle, -1
             if self._returncode is None and not self._is_detached:
@@ -367,6 +380,7 @@ class Process:
             if file is not None:
                 with suppress(OSError, ValueError):
                     file.close()
+        self._is_closed = True
         self._release()
 
     def __enter__(self) -> Process:

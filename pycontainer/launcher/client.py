@@ -20,6 +20,7 @@ import threading
 import time
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from pycontainer import checkpoints, errors
@@ -79,6 +80,11 @@ class Job:
     def send(self, message: dict[str, Any]) -> None:
         """Send the job a message."""
         self._channel.send(message)
+
+    def stop_reading(self) -> None:
+        """Nothing more is awaited: whoever waits on the descriptor finds it readable from now on."""
+        with suppress(OSError):
+            self._channel.sock.shutdown(socket.SHUT_RD)
 
     def close(self) -> None:
         """Close the channel: a plain job that has not finished ends at once, an owned container too."""
