@@ -95,7 +95,7 @@ def _health_check(options: RunOptions, config: ImageConfig) -> dict[str, Any] | 
         return None
 
     def seconds(given: float | None, made_ns: int, default: float) -> float:
-        return max(given or made_ns / _NS or default, _SHORTEST_S)
+        return max(given or max(made_ns, 0) / _NS or default, _SHORTEST_S)
 
     return {
         "test": program,

@@ -30,6 +30,7 @@ COMMITTING = ".committing"
 """Beside it while a commit has frozen the container, locked by the commit's process."""
 
 _NEW = ".status.json.new"
+_SPARE = ".status.json.spare"
 _ROOM = 4096
 _ATTEMPTS = 5
 _encode = json.JSONEncoder(separators=(",", ":")).encode
@@ -39,16 +40,24 @@ with open("/proc/sys/kernel/random/boot_id") as _file:
     BOOT_ID = _file.read().strip()
 
 
-def reserve(directory_fd: int) -> None:
+def reserve(directory_fd: int, name: str = _NEW) -> None:
     """Take room for the next status, so that the end of a container that filled the disk can be told."""
     try:
-        fd = os.open(_NEW, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600, dir_fd=directory_fd)
+        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600, dir_fd=directory_fd)
         try:
             os.posix_fallocate(fd, 0, _ROOM)
         finally:
             os.close(fd)
     except OSError:
         pass  # the disk is full by now; some may be free again in the end
+
+
+def reserve_exchange(directory_fd: int) -> None:
+    """Take room for the first `exchange` of a container, which has no old file to write the next one over."""
+    try:
+        os.stat(NAME, dir_fd=directory_fd)
+    except FileNotFoundError:
+        reserve(directory_fd, _SPARE)
 
 
 def prepare(directory_fd: int, fields: Mapping[str, Any]) -> None:
@@ -78,6 +87,10 @@ def exchange(directory_fd: int) -> None:
         syscalls.renameat2(directory_fd, _NEW, directory_fd, NAME, syscalls.RENAME_EXCHANGE)
     except FileNotFoundError:
         replace(directory_fd)
+        try:
+            os.rename(_SPARE, _NEW, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
+        except FileNotFoundError:
+            pass
     except OSError as error:
         if error.errno != errno.EINVAL:  # a file system that cannot
             raise

@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,14 @@ def fields_of(box: pc.Container) -> dict[str, Any]:
 
 def await_that(box: pc.Container, is_so: Callable[[], bool], timeout_s: float = 20.0) -> None:
     """Wait until it is so, looking whenever the monitor has written something."""
+    deadline = time.monotonic() + timeout_s
     with inotify.Watch(os.fsencode(box._directory)) as watch:
         poller = select.poll()
         poller.register(watch, select.POLLIN)
         while not is_so():
-            assert poller.poll(timeout_s * 1000), f"it did not come to that: {box.inspect()['State']}"
+            left_s = deadline - time.monotonic()
+            has_changed = left_s > 0 and poller.poll(left_s * 1000)
+            assert has_changed, f"it did not come to that: {box.inspect()['State']}"
             watch.drain()
 
 
@@ -280,8 +284,13 @@ def test_only_the_beginning_of_the_output_and_the_last_results_are_kept(
     engine: pc.Engine, busybox: pc.Image
 ) -> None:
     box = checked(engine, busybox, health_cmd="yes | head -c 1000000", health_interval=0.02)
-    before: list[object] = []
-    await_that(box, lambda: before.append(health(box).log[-1:]) or len({str(seen) for seen in before}) > 8)
+    seen: set[str] = set()
+
+    def is_enough() -> bool:
+        seen.add(str(health(box).log[-1:]))
+        return len(seen) > 8
+
+    await_that(box, is_enough)
     found = health(box)
     assert len(found.log) == 5
     assert {len(result.output) for result in found.log} == {4096}

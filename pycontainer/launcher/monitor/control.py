@@ -156,12 +156,14 @@ class Control:
         if not is_open:
             self.drop(client)
 
-    def _answer(self, client: Client, request: dict[str, Any]) -> bool:
+    def _answer(self, client: Client, request: object) -> bool:
+        if not isinstance(request, dict):
+            return False
         try:
-            handler = OPS.get(request.get("op", ""))
+            handler = OPS.get(str(request.get("op")))
             if handler is None:
                 raise errors.InvalidInput(f"a monitor knows no operation {request.get('op')!r}")
             answer = handler(self._monitor, client, request)
-        except (errors.PycontainerError, OSError) as error:
+        except Exception as error:  # whatever was wrong with a request, the container does not end for it
             answer = {"error": describe_error(error, str(request.get("op")))}
         return answer is None or client.reply(answer)

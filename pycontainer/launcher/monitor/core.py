@@ -188,12 +188,17 @@ class Monitor:
         self.write_status()
         status.reserve(self.directory)
 
+    @property
+    def is_told_often(self) -> bool:
+        """Whether the record changes while the container goes on."""
+        return self.policy is not None or self.health is not None
+
     def show_status(self) -> None:
         """Show what was prepared; where more will follow, so that there is room for that on a full disk."""
-        if self.policy is None and self.health is None:
-            status.replace(self.directory)
-        else:
+        if self.is_told_often:
             status.exchange(self.directory)
+        else:
+            status.replace(self.directory)
 
     def write_status(self) -> None:
         """Write the fields down as far as that can be done."""

@@ -20,7 +20,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pycontainer import errors
 from pycontainer.checkpoints import reached
 from pycontainer.kernel import pidfd, syscalls
 from pycontainer.launcher import freezer, healthrecord, joining
@@ -193,7 +192,7 @@ class _Check:
         """Begin; what goes wrong is a result as well."""
         try:
             self._join()
-        except (errors.PycontainerError, OSError) as error:
+        except Exception as error:  # no container ends for its check
             self.forget()
             self._finish(_FAILED, str(error))
             return

@@ -93,6 +93,8 @@ def _prepare_running(monitor: Monitor) -> None:
         monitor.fields.update(restart=monitor.policy.name, restart_count=monitor.policy.count)
     if monitor.health is not None:
         monitor.health.reset()
+    if monitor.is_told_often:
+        status.reserve_exchange(monitor.directory)
     status.prepare(monitor.directory, monitor.fields)
     monitor.events.prepare()
 
