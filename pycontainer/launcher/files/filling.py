@@ -25,6 +25,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _BENEATH = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS | syscalls.RESOLVE_NO_MAGICLINKS
 _SET_IDS = stat.S_ISUID | stat.S_ISGID
 _NODES = (stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK)
+_SOON_WHOLE = 1 << 20
 _OPEN_MODE = 0o700  # of a directory while it is being filled
 
 Fill = Callable[[int], int]
@@ -65,13 +66,7 @@ class Filler:
 
     def file(self, parent: int, base: bytes, entry: Entry, fill: Fill) -> int:
         """A regular file with what `fill` writes; gives what that returned."""
-        name = base
-        try:
-            fd = os.open(base, _CREATE, 0o600, dir_fd=parent)
-        except FileExistsError:
-            self._check_replaceable(parent, base, entry)
-            name = inside.temporary_name()
-            fd = os.open(name, _CREATE, 0o600, dir_fd=parent)
+        name, fd = self._begun(parent, base, entry)
         try:
             try:
                 written = fill(fd)
@@ -86,6 +81,15 @@ class Filler:
         finally:
             os.close(fd)
         return written
+
+    def _begun(self, parent: int, base: bytes, entry: Entry) -> tuple[bytes, int]:
+        """A new file, under another name where one is there, or where a kill would leave half of it."""
+        if entry.size <= _SOON_WHOLE:
+            with suppress(FileExistsError):
+                return base, os.open(base, _CREATE, 0o600, dir_fd=parent)
+        self._check_replaceable(parent, base, entry)
+        name = inside.temporary_name()
+        return name, os.open(name, _CREATE, 0o600, dir_fd=parent)
 
     def directory(self, parent: int, base: bytes, entry: Entry) -> int:
         """A descriptor of the directory, made if it is not there; `settle_directory` is to follow."""

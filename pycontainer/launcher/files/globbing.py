@@ -14,7 +14,11 @@ from pycontainer.launcher.files import inside
 __all__ = ["find"]
 
 _MAGIC = re.compile(rb"[*?\[]")
-_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ESTALE)
+# What cannot be looked into does not match: links of the container's /proc, and as with pathlib.
+_NOT_THERE = (
+    *(errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ESTALE),
+    *(errno.EACCES, errno.EPERM),
+)
 
 
 def find(root: int, top: bytes, parts: list[bytes]) -> Iterator[bytes]:
