@@ -59,7 +59,7 @@ def main() -> None:
     medians["returned"] = statistics.median(total for _, total in runs)
     before = 0.0
     print(
-        f"run `true` {options.runs} times, {os.cpu_count()} processors: ms since the call, and the step before"
+        f"run `true` {options.runs} times, {os.cpu_count()} processors: ms since the call, the step before"
     )
     for name, at in sorted(medians.items(), key=lambda item: item[1]):
         print(f"  {name:32}{at:8.2f}{at - before:8.2f}")
