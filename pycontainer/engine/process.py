@@ -202,7 +202,7 @@ class Process:
         return True
 
     def _take_message(self) -> None:
-        if self._job is None:
+        if self._job is None or self._returncode is not None:
             return
         try:
             message = self._job.receive(0)
