@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol
 
 from pycontainer import errors
 from pycontainer.kernel import namespaces, pidfd, syscalls
-from pycontainer.launcher import cgroup, child, heldplan, plan, surroundings
+from pycontainer.launcher import cgroup, child, heldplan, idmaps, plan, surroundings
 from pycontainer.launcher.plan import Step
 from pycontainer.launcher.steps import held, rootfs
 from pycontainer.launcher.steps.context import Context
@@ -87,6 +87,7 @@ def _clone(
     go, self_go = os.pipe2(os.O_CLOEXEC)
     given["answers"], answers = os.pipe2(os.O_CLOEXEC)
     trees = surroundings.open_trees(outline)
+    idmaps.apply(params["spec"], trees)
     surroundings.open_namespaces(outline, given)
     tasks = cgroup.open_tasks(params["cgroup"])
     born_in = -1

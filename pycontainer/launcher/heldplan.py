@@ -23,6 +23,8 @@ _PROPAGATION = {
     "shared": mounts.MS_SHARED,
     "unbindable": mounts.MS_UNBINDABLE,
 }
+_DOMAINS = {"LINUX": 0, "LINUX32": 8}
+_IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
 
 Json = Mapping[str, Any]
 
@@ -46,6 +48,10 @@ def _changed(step: Step, spec: Json, params: Json) -> list[Step]:
         return [*_hooks_before_pivot(spec, params), step, *_propagation(spec)]
     if step.function is identity.own_output:
         return [Step("user", held.own_streams)]
+    if step.function in (devices.make_nodes, devices.make_links) and _has_own_dev(spec):
+        return []
+    if step.function is identity.use_ids:
+        return [Step("user", held.use_ids, step.args)]
     if step.function is devices.use_null or step.function is process.die_with_monitor:
         return []
     # A filter with a listener is loaded while the parent that creates can still hand that over.
@@ -56,6 +62,16 @@ def _changed(step: Step, spec: Json, params: Json) -> list[Step]:
         loading = Step("seccomp", held.load_listened_filter, step.args)
         return [loading, *(_wait(spec, params) if is_late else [])]
     return [step]
+
+
+def _has_own_dev(spec: Json) -> bool:
+    """Whether /dev is a directory of the host, whose nodes are not ours to make."""
+    for entry in spec.get("mounts") or ():
+        words = entry.get("options") or ()
+        is_bind = entry.get("type") == "bind" or "bind" in words or "rbind" in words
+        if entry["destination"] == "/dev" and is_bind:
+            return True
+    return False
 
 
 def _hooks_before_pivot(spec: Json, params: Json) -> list[Step]:
@@ -84,6 +100,13 @@ def _last_checks(spec: Json, params: Json) -> list[Step]:
     count = params.get("preserve_fds") or 0
     args = tuple(os.fsencode(arg) for arg in spec["process"]["args"])
     steps = [Step("descriptors", held.keep_descriptors, (count,))] if count else []
+    personality = (spec.get("linux") or {}).get("personality")
+    if personality:
+        steps.append(Step("personality", held.set_personality, (_DOMAINS[personality["domain"]],)))
+    wanted = spec["process"].get("ioPriority")
+    if wanted:
+        level = _IO_CLASSES[wanted["class"]] << 13 | wanted.get("priority", 0)
+        steps.append(Step("io priority", held.set_io_priority, (level,)))
     return [*steps, Step("exec", held.find_program, (args,))]
 
 

@@ -43,6 +43,8 @@ _PROPAGATION = {
 
 _IGNORED = frozenset(
     {"bind", "rbind", "defaults", "auto", "noauto", "user", "nouser", "_netdev", "async", "silent", "loud"}
+    # What these ask for is done where the trees are copied.
+    | {"idmap", "ridmap"}
 )
 
 

@@ -14,7 +14,6 @@ from typing import Any
 
 from pycontainer.errors import InvalidOption, Unsupported
 from pycontainer.kernel import caps, syscalls
-from pycontainer.launcher import mountoptions
 from pycontainer.ocicli import schema
 
 __all__ = ["Warn", "check_process", "drop_nulls", "load", "read_json"]
@@ -114,6 +113,12 @@ def check_process(process: Spec, grantable: int, warn: Warn) -> None:
                 f"process.rlimits: the soft limit of {name} is above the hard one: "
                 f"{limit['soft']} and {limit['hard']}"
             )
+    kind = (process.get("ioPriority") or {}).get("class", "IOPRIO_CLASS_BE")
+    if kind not in ("IOPRIO_CLASS_RT", "IOPRIO_CLASS_BE", "IOPRIO_CLASS_IDLE"):
+        raise InvalidOption(f"process.ioPriority.class {kind!r} is not known; give IOPRIO_CLASS_BE")
+    for field in ("scheduler", "execCPUAffinity"):
+        if process.get(field):
+            raise Unsupported(f"process.{field} is not supported by this runtime", "leave it out")
     _check_capabilities(process, grantable, warn)
 
 
@@ -152,8 +157,10 @@ def _check_mounts(spec: Spec) -> None:
             # Absolute since 1.0; runc and crun still take it from the root, and so do old bundles.
             destination = "/" + destination
         mount["destination"] = posixpath.normpath(destination)
-        mountoptions.parse(mount.get("options") or ())
         words = mount.get("options") or ()
+        for word in ("remount", "tmpcopyup"):
+            if word in words:
+                raise Unsupported(f"{where}.options has {word}, which this runtime cannot", "leave it out")
         is_bind = mount.get("type") == "bind" or "bind" in words or "rbind" in words
         if is_bind and not mount.get("source"):
             raise InvalidOption(f"{where}.source is missing; a bind mount of {destination} needs one")
@@ -201,9 +208,15 @@ def _check_linux(spec: Spec) -> None:
     _check_paths(linux)
     _check_devices(linux)
     _check_sysctls(linux, kinds, spec)
+    for field in ("netDevices", "memoryPolicy"):
+        if linux.get(field):
+            raise Unsupported(f"linux.{field} is not supported by this runtime", "leave it out")
     propagation = linux.get("rootfsPropagation")
     if propagation and propagation not in _PROPAGATION:
         raise InvalidOption(f"linux.rootfsPropagation {propagation!r} is not known; give shared or private")
+    domain = (linux.get("personality") or {}).get("domain", "LINUX")
+    if domain not in ("LINUX", "LINUX32"):
+        raise InvalidOption(f"linux.personality.domain {domain!r} is not known; give LINUX or LINUX32")
     if linux.get("intelRdt"):
         raise Unsupported("linux.intelRdt is not supported by this runtime", "leave it out")
 

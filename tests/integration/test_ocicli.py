@@ -440,3 +440,49 @@ def test_a_create_that_was_killed_is_repaired_by_a_forced_delete(runtime: Runtim
     assert runtime.status("a") in ("stopped", "created")
     runtime.ok("delete", "--force", "a")
     assert runtime("run", "--bundle", runtime.bundle("b", ["echo", "again"]), "a").stdout == "again\n"
+
+
+# -- settings
+
+
+def test_a_bind_mount_shows_other_owners_by_its_own_maps(runtime: Runtime, tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "file").touch()
+    os.chown(shared / "file", 1000, 1001)
+    maps = [{"containerID": 1000, "hostID": 5000, "size": 2}]
+    mount = {
+        "destination": "/shared",
+        "source": str(shared),
+        "options": ["rbind", "idmap"],
+        "uidMappings": maps,
+        "gidMappings": maps,
+    }
+    mounts = [*json.loads((runtime.bundle("x", ["true"]) / "config.json").read_text())["mounts"], mount]
+    done = runtime.run("a", ["stat", "-c", "%u:%g", "/shared/file"], {"mounts": mounts})
+    assert (done.stdout, done.stderr) == ("5000:5001\n", "")
+
+
+def test_personality_groups_and_io_priority_are_as_the_specification_says(runtime: Runtime) -> None:
+    changes = {
+        "process": {
+            "user": {"uid": 5, "gid": 6, "additionalGids": [7, 8]},
+            "ioPriority": {"class": "IOPRIO_CLASS_IDLE"},
+        },
+        "linux": {"personality": {"domain": "LINUX32"}},
+    }
+    done = runtime.run("a", ["sh", "-c", "uname -m; grep Groups /proc/self/status; ionice -p $$"], changes)
+    assert done.stdout.split() == ["i686", "Groups:", "7", "8", "idle"]
+
+
+def test_the_root_s_propagation_is_set(runtime: Runtime) -> None:
+    for name, word, is_shared in (("a", "shared", True), ("b", "private", False)):
+        done = runtime.run(name, ["cat", "/proc/self/mountinfo"], {"linux": {"rootfsPropagation": word}})
+        root = next(line for line in done.stdout.splitlines() if line.split()[4] == "/")
+        assert ("shared:" in root) == is_shared
+
+
+def test_unsupported_properties_are_refused_by_name(runtime: Runtime) -> None:
+    done = runtime.run("a", ["true"], {"linux": {"intelRdt": {"closID": "x"}}})
+    assert done.code == 1
+    assert "linux.intelRdt" in done.stderr

@@ -12,7 +12,7 @@ from typing import Any
 
 from pycontainer.kernel import mounts, syscalls
 from pycontainer.launcher import hooks
-from pycontainer.launcher.steps import process
+from pycontainer.launcher.steps import identity, process
 from pycontainer.launcher.steps.context import Context, Refused
 
 ASK_HOOKS = 0xFE
@@ -24,6 +24,9 @@ GO_ON = b"g"
 START = b"s"
 """What is written to the socket in the state directory to have the program executed."""
 
+_SYS_PERSONALITY = 135 if syscalls.IS_X86_64 else 92
+_SYS_IOPRIO_SET = 251 if syscalls.IS_X86_64 else 30
+_IOPRIO_WHO_PROCESS = 1
 _LAST = 0xFFFFFFFF
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
 _TSYNC = 1
@@ -98,6 +101,22 @@ def own_streams(context: Context) -> None:
                 # A stream of another user namespace stays its owner's.
                 if error.errno not in (errno.EINVAL, errno.EPERM, errno.EROFS):
                     raise
+
+
+def use_ids(context: Context, uid: int, gid: int, additional: tuple[int, ...]) -> None:
+    """Use ids as given, with exactly these further groups."""
+    identity.use_ids(context, uid, gid, additional)
+    context.groups = additional
+
+
+def set_personality(context: Context, domain: int) -> None:
+    """Set the execution domain, which decides what uname(2) calls the machine."""
+    syscalls.raw(_SYS_PERSONALITY, domain)
+
+
+def set_io_priority(context: Context, priority: int) -> None:
+    """Set the class and level that the block scheduler goes by (ioprio_set(2))."""
+    syscalls.raw(_SYS_IOPRIO_SET, _IOPRIO_WHO_PROCESS, 0, priority)
 
 
 def keep_descriptors(context: Context, count: int) -> None:
