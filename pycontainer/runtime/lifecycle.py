@@ -85,6 +85,8 @@ def table() -> str:
     head = ["| | " + " | ".join(State) + " |", "| --- |" + " --- |" * len(State)]
     rows = []
     for verb, leads in _TRANSITIONS.items():
-        cells = (("·" if leads[state] is state else str(leads[state])) if state in leads else "" for state in State)
+        cells = (
+            ("·" if leads[state] is state else str(leads[state])) if state in leads else "" for state in State
+        )
         rows.append(f"| {verb} | " + " | ".join(cells) + " |")
     return "\n".join([*head, *rows]) + "\n"
