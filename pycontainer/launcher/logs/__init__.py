@@ -6,10 +6,12 @@ gets the output besides a local log, the cache, from which it is read here; with
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from pycontainer import errors
+from pycontainer.launcher import status
 from pycontainer.launcher.logs import journald, syslog
 from pycontainer.launcher.logs.files import RotatingFile
 from pycontainer.launcher.logs.jsonfile import JsonFile
@@ -149,6 +151,7 @@ def open_driver(
             max_files=settings.get("max_files") or 1,
             is_compressed=bool(settings.get("compress")),
             attrs=settings.get("attrs"),
+            was_cut_off=_was_cut_off(directory_fd, settings["name"]),
         )
     if kind == "none":
         return _Nowhere()
@@ -172,7 +175,16 @@ def _local(settings: dict[str, Any], directory_fd: int) -> LogWriter:
         max_size=settings.get("max_size"),
         max_files=settings.get("max_files") or 1,
         is_compressed=bool(settings.get("compress")),
+        was_cut_off=_was_cut_off(directory_fd, NAME),
     )
+
+
+def _was_cut_off(directory_fd: int, name: str) -> bool:
+    """Whether there is a log already, of a monitor that was killed: its record still says it runs."""
+    if not os.access(name, os.F_OK, dir_fd=directory_fd):
+        return False
+    fields = status.read(directory_fd)
+    return fields is not None and fields["state"] != "exited"
 
 
 def _service(kind: str, settings: dict[str, Any], loop: Clock, on_room: Callable[[], None]) -> Remote:

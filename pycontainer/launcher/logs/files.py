@@ -12,6 +12,7 @@ import os
 import signal
 import struct
 import zlib
+from collections.abc import Callable
 
 from pycontainer.kernel import syscalls
 
@@ -29,10 +30,14 @@ class RotatingFile:
     """The files of one log, below a directory's descriptor.
 
     max_size: bytes at which the next record goes to a new file, None for no bound. max_files: how many
-    there may be. is_compressed: whether those that moved on are compressed.
+    there may be. is_compressed: whether those that moved on are compressed. whole: where the last whole
+    record of a file (descriptor, size) ends; asked once, for the file of a monitor that was killed.
     """
 
-    __slots__ = ("_compressor", "_dir", "_fd", "_is_compressed", "_max_files", "_name", "max_size", "size")
+    __slots__ = (
+        *("_compressor", "_dir", "_fd", "_is_compressed", "_max_files", "_name", "_whole"),
+        *("max_size", "size"),
+    )
 
     def __init__(
         self,
@@ -42,7 +47,9 @@ class RotatingFile:
         max_size: int | None = None,
         max_files: int = 1,
         is_compressed: bool = False,
+        whole: Callable[[int, int], int] | None = None,
     ) -> None:
+        self._whole = whole
         self._dir = directory_fd
         self._name = name
         self.max_size = max_size
@@ -60,6 +67,21 @@ class RotatingFile:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         self._fd = os.open(self._name, flags, 0o600, dir_fd=self._dir)
         self.size = os.fstat(self._fd).st_size
+        if self.size and self._whole is not None:
+            self._cut_off()
+
+    def _cut_off(self) -> None:
+        """Take away half a record that a killed monitor left at the end: it would hide all that follows."""
+        whole, self._whole = self._whole, None
+        assert whole is not None
+        reader = os.open(self._name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._dir)
+        try:
+            end = whole(reader, self.size)
+        finally:
+            os.close(reader)
+        if end < self.size:
+            os.ftruncate(self._fd, end)
+            self.size = end
 
     def room(self) -> int | None:
         """Bytes that the current file still takes; None without a bound."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import os
 import re
 import time
 
@@ -36,6 +37,7 @@ _ESCAPED = (
     (b"\xe2\x80\xa8", b"\\u2028"),
     (b"\xe2\x80\xa9", b"\\u2029"),
 )
+_LONGEST = 1 << 20  # bytes of an object: six for each of its content, and its attributes
 _CONTROLS = bytes(code for code in range(32) if code not in b"\n\r\t")
 _CONTROL = re.compile(b"[" + re.escape(_CONTROLS) + b"]")
 
@@ -67,11 +69,18 @@ def _cut(content: bytes) -> int:
     return end
 
 
+def _whole_end(fd: int, size: int) -> int:
+    """Where the last whole object of a file ends."""
+    start = max(0, size - _LONGEST)
+    return start + os.pread(fd, size - start, start).rfind(b"\n") + 1
+
+
 class JsonFile:
     """Appends the output of one container to its log; keeps going when the disk is full.
 
     max_size: bytes that no file exceeds but by one object; max_files, is_compressed: as of RotatingFile.
-    attrs: what every object carries besides. lost_bytes: output that could not be stored.
+    attrs: what every object carries besides. was_cut_off: whether the last monitor was killed.
+    lost_bytes: output that could not be stored.
     """
 
     def __init__(
@@ -83,9 +92,15 @@ class JsonFile:
         max_files: int = 1,
         is_compressed: bool = False,
         attrs: dict[str, str] | None = None,
+        was_cut_off: bool = False,
     ) -> None:
         self._file = RotatingFile(
-            directory_fd, name, max_size=max_size, max_files=max_files, is_compressed=is_compressed
+            directory_fd,
+            name,
+            max_size=max_size,
+            max_files=max_files,
+            is_compressed=is_compressed,
+            whole=_whole_end if was_cut_off else None,
         )
         described = json.dumps(attrs, ensure_ascii=False, separators=(",", ":")) if attrs else ""
         self._attrs = f',"attrs":{described}'.encode() if described else b""

@@ -7,6 +7,7 @@ all, and never spans two files: what does not fit the current one is cut, after 
 
 from __future__ import annotations
 
+import os
 import struct
 
 from pycontainer.launcher.logs.files import RotatingFile
@@ -44,11 +45,23 @@ def encode_header(stream: int, payload: memoryview | bytes, at_ns: int) -> bytes
     return HEADER.pack(stream, PARTIAL if is_partial else 0, 0, len(payload), at_ns)
 
 
+def _whole_end(fd: int, size: int) -> int:
+    """Where the last whole record of a file ends."""
+    end = 0
+    while end + HEADER.size <= size:
+        stream, _, zero, length, _ = HEADER.unpack(os.pread(fd, HEADER.size, end))
+        if stream not in (STDOUT, STDERR) or zero or end + HEADER.size + length > size:
+            break
+        end += HEADER.size + length
+    return end
+
+
 class LogWriter:
     """Appends records to the log of one container; keeps going when the disk is full.
 
     max_size: bytes that no file exceeds (from LEAST_SIZE), None for no bound. max_files: how many there
-    may be. is_compressed: whether those that moved on are compressed.
+    may be. is_compressed: whether those that moved on are compressed. was_cut_off: whether the last monitor
+    was killed, perhaps in the middle of a record.
     lost_bytes counts output that could not be stored: the container must never wait for our disk.
     """
 
@@ -62,10 +75,16 @@ class LogWriter:
         max_files: int = 1,
         is_compressed: bool = False,
         name: str = NAME,
+        was_cut_off: bool = False,
     ) -> None:
         bound = None if max_size is None else max(max_size, LEAST_SIZE)
         self._file = RotatingFile(
-            directory_fd, name, max_size=bound, max_files=max_files, is_compressed=is_compressed
+            directory_fd,
+            name,
+            max_size=bound,
+            max_files=max_files,
+            is_compressed=is_compressed,
+            whole=_whole_end if was_cut_off else None,
         )
         self.lost_bytes = 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,3 +98,59 @@ def test_a_link_in_the_log_s_place_is_not_written_through(directory: int, tmp_pa
     writer.close()
     assert writer.lost_bytes == 1
     assert not outside.exists()
+
+
+@pytest.mark.parametrize("missing", [1, 10, 20, 39])
+def test_half_a_record_of_a_killed_monitor_is_taken_away(
+    directory: int, tmp_path: Path, missing: int
+) -> None:
+    for number in range(3):
+        writer = logs.LogWriter(directory)
+        writer.append(logs.STDOUT, memoryview(b"%023d\n" % number), number)
+        writer.close()
+    whole = (tmp_path / "log").read_bytes()
+    (tmp_path / "log").write_bytes(whole[:-missing])
+    writer = logs.LogWriter(directory, was_cut_off=True)
+    writer.append(logs.STDOUT, memoryview(b"after\n"), 9)
+    writer.close()
+    assert [payload for *_, payload in read(tmp_path / "log")] == [b"%023d\n" % 0, b"%023d\n" % 1, b"after\n"]
+
+
+def test_half_an_object_of_a_killed_monitor_is_taken_away(directory: int, tmp_path: Path) -> None:
+    (tmp_path / "j").write_bytes(b'{"log":"a\\n","stream":"stdout","time":"t"}\n{"log":"ha')
+    writer = logs.JsonFile(directory, "j", was_cut_off=True)
+    writer.append(logs.STDERR, memoryview(b"b\n"), 1)
+    writer.close()
+    first, second = (tmp_path / "j").read_bytes().splitlines()
+    assert (json.loads(first)["log"], json.loads(second)["log"]) == ("a\n", "b\n")
+
+
+def test_json_objects_are_what_a_json_encoder_makes(directory: int, tmp_path: Path) -> None:
+    every = "".join(map(chr, [*range(10), *range(11, 0x250), 0x2028, 0x2029, 0x1F600])) + "\n"
+    writer = logs.JsonFile(directory, "j", attrs={"a": '"<'})
+    writer.append(logs.STDOUT, memoryview(every.encode() + b"\xff\xc3\n\n"), 1_500_000_000_120_000_000)
+    writer.close()
+    found = [json.loads(line) for line in (tmp_path / "j").read_bytes().splitlines()]
+    assert [each["log"] for each in found] == [every, "\ufffd\ufffd\n", "\n"]
+    assert found[0]["attrs"] == {"a": '"<'}
+    assert {each["time"] for each in found} == {"2017-07-14T02:40:00.12Z"}
+
+
+@pytest.mark.parametrize("size", [500, 1000, 16383, 16384, 16385, 100_000])
+def test_lines_are_cut_the_same_whatever_the_reads_were(directory: int, tmp_path: Path, size: int) -> None:
+    content = b"short\n" + b"x" * 40000 + b"\n" + "é".encode() * 9000 + b"\nend"
+    writer = logs.JsonFile(directory, "j")
+    for start in range(0, len(content), size):
+        writer.append(logs.STDOUT, memoryview(content[start : start + size]), 1)
+    writer.finish(0)
+    writer.close()
+    found = [json.loads(line)["log"] for line in (tmp_path / "j").read_text().splitlines()]
+    assert found == [
+        "short\n",
+        "x" * 16384,
+        "x" * 16384,
+        "x" * 7232 + "\n",
+        "é" * 8192,
+        "é" * 808 + "\n",
+        "end",
+    ]
