@@ -98,7 +98,6 @@ class _Container:
             hooks=spec.get("hooks") or {},
             cgroup=request["cgroup"],
             cgroups_path=request["cgroups_path"],
-            owner=os.environ.get("USER", "root") if os.geteuid() else "root",
         )
         reached("create.state.written")
         listener = None
