@@ -12,6 +12,7 @@ import select
 import signal as signals
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,7 +22,7 @@ from pycontainer.engine import launching
 from pycontainer.engine.events import emit_container
 from pycontainer.engine.ownership import kill_stopped_monitor
 from pycontainer.engine.state import Observed, await_end, await_start, monitor_of, observe
-from pycontainer.errors import DeadlineExceeded, InvalidOption, NotFound, WrongState
+from pycontainer.errors import DeadlineExceeded, InvalidOption, NotFound, PycontainerError, WrongState
 from pycontainer.kernel import inotify, pidfd
 from pycontainer.launcher import ask, freezer
 from pycontainer.options import parse_run_options
@@ -49,6 +50,7 @@ Condition = Literal["not-running", "next-exit", "removed"]
 
 _STOP_TIMEOUT_S = 10.0
 _KILL_TIMEOUT_S = 30.0
+_RENAME_TIMEOUT_S = 2.0
 _LIVE = (runtime.State.RUNNING, runtime.State.PAUSED, runtime.State.RESTARTING)
 
 
@@ -231,6 +233,10 @@ def rename(container: Container, name: str) -> None:
         runtime.after("rename", container.state)
         before = container._current.name
         container._engine.store.state.containers.rename(container.id, checked)
+        if is_live(container._observed):
+            # For the log alone: a monitor that is stopped, or ends just now, is no reason to fail.
+            with suppress(PycontainerError, OSError):
+                ask(str(container._directory), {"op": "rename", "name": checked}, timeout_s=_RENAME_TIMEOUT_S)
     emit_container(container._engine, "rename", container._current, {"oldName": before})
 
 

@@ -55,6 +55,7 @@ def test_a_container_tells_of_what_is_done_with_it(engine: pc.Engine, busybox: p
         *("create", "start", "pause", "unpause", "rename", "kill", "kill", "die")
     ]
     assert told[4].attributes["oldName"].strip("/") == "first"
+    assert [event.name for event in told] == ["first"] * 4 + ["second"] * 4
     assert [event.attributes["signal"] for event in told[5:7]] == ["15", "9"]
     assert told[7].attributes["exitCode"] == "137"
     assert actions(pc.events(filters={"container": box.id, "event": "destroy"}, engine=engine)) == ["destroy"]

@@ -63,7 +63,20 @@ def _ping(monitor: Monitor, client: Client, request: dict[str, Any]) -> dict[str
     return {"id": monitor.params["id"], "monitor_pid": os.getpid()}
 
 
-OPS: Mapping[str, Handler] = {"ping": _ping, **limits.OPS, **owning.OPS, **restarting.OPS, **streams.OPS}
+def _rename(monitor: Monitor, client: Client, request: dict[str, Any]) -> dict[str, Any]:
+    """Call the container request["name"] in what the log is told of it."""
+    monitor.events.attributes["name"] = str(request["name"])
+    return {}
+
+
+OPS: Mapping[str, Handler] = {
+    "ping": _ping,
+    "rename": _rename,
+    **limits.OPS,
+    **owning.OPS,
+    **restarting.OPS,
+    **streams.OPS,
+}
 """What can be asked for, by the request's "op"."""
 
 
