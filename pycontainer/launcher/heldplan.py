@@ -13,7 +13,8 @@ from typing import Any
 from pycontainer.kernel import mounts
 from pycontainer.launcher import hooks, plan
 from pycontainer.launcher.plan import Step
-from pycontainer.launcher.steps import devices, held, identity, process, rootfs, security
+from pycontainer.launcher.steps import copyup, devices, held, identity, process, rootfs, security
+from pycontainer.launcher.steps import mounts as mount_steps
 
 __all__ = ["plan_held"]
 
@@ -50,6 +51,8 @@ def _changed(step: Step, spec: Json, params: Json) -> list[Step]:
         return [Step("user", held.own_streams)]
     if step.function in (devices.make_nodes, devices.make_links) and _has_own_dev(spec):
         return []
+    if step.function is mount_steps.mount_filesystem and copyup.OPTION in step.args[2]:
+        return [Step(step.name, copyup.mount_copied, step.args)]
     if step.function is identity.use_ids:
         return [Step("user", held.use_ids, step.args)]
     if step.function is devices.use_null or step.function is process.die_with_monitor:

@@ -158,9 +158,10 @@ def _check_mounts(spec: Spec) -> None:
             destination = "/" + destination
         mount["destination"] = posixpath.normpath(destination)
         words = mount.get("options") or ()
-        for word in ("remount", "tmpcopyup"):
-            if word in words:
-                raise Unsupported(f"{where}.options has {word}, which this runtime cannot", "leave it out")
+        if "remount" in words:
+            raise Unsupported(f"{where}.options has remount, which this runtime cannot", "leave it out")
+        if "tmpcopyup" in words and mount.get("type") != "tmpfs":
+            raise InvalidOption(f"{where}.options has tmpcopyup, which only a tmpfs can")
         is_bind = mount.get("type") == "bind" or "bind" in words or "rbind" in words
         if is_bind and not mount.get("source"):
             raise InvalidOption(f"{where}.source is missing; a bind mount of {destination} needs one")

@@ -30,7 +30,7 @@ def features() -> int:
         "ociVersionMin": "1.0.0",
         "ociVersionMax": "1.3.0",
         "hooks": list(_HOOKS),
-        "mountOptions": mountoptions.words(),
+        "mountOptions": sorted([*mountoptions.words(), "tmpcopyup"]),
         "linux": {
             "namespaces": list(_NAMESPACES),
             "capabilities": [f"CAP_{name}" for name in caps.NAMES],

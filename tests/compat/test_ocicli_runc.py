@@ -50,8 +50,10 @@ PROCESSES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("changes", PROCESSES.values(), ids=PROCESSES.keys())
 def test_the_process_is_the_same(both: tuple[Runtime, Runtime], changes: dict[str, Any]) -> None:
     ours, theirs = run(both, ["cat", "/proc/self/status"], changes)
-    names = ("Uid", "Gid", "Groups", "Umask", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs")
-    names += ("Seccomp", "SigBlk", "SigIgn", "SigCgt", "NSpid")
+    names = (
+        *("Uid", "Gid", "Groups", "Umask", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs"),
+        *("Seccomp", "SigBlk", "SigIgn", "SigCgt", "NSpid"),
+    )
 
     def fields(text: str) -> dict[str, str]:
         pairs = (line.partition(":") for line in text.splitlines())

@@ -463,6 +463,15 @@ def test_a_bind_mount_shows_other_owners_by_its_own_maps(runtime: Runtime, tmp_p
     assert (done.stdout, done.stderr) == ("5000:5001\n", "")
 
 
+def test_a_tmpfs_begins_with_what_it_covers_if_asked(runtime: Runtime, tmp_path: Path) -> None:
+    mount = {"destination": "/etc", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup", "mode=755"]}
+    mounts = [*json.loads((runtime.bundle("x", ["true"]) / "config.json").read_text())["mounts"], mount]
+    done = runtime.run("a", ["sh", "-c", "cat /etc/passwd; echo x > /etc/new && ls /etc"], {"mounts": mounts})
+    assert done.code == 0, done.stderr
+    assert done.stdout.startswith((runtime.rootfs / "etc/passwd").read_text())
+    assert not (runtime.rootfs / "etc/new").exists()
+
+
 def test_personality_groups_and_io_priority_are_as_the_specification_says(runtime: Runtime) -> None:
     changes = {
         "process": {
