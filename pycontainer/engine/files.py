@@ -26,6 +26,7 @@ __all__ = ["await_event", "layers_of", "left", "run_job", "until"]
 
 _SETTLING_S = 0.5
 _MAX_TURNS = 40
+_MAX_RESTARTING_TURNS = 3  # the first waits of its monitor are shorter, later ones grow to a minute
 
 OnMessage = Callable[[dict[str, Any], list[int]], None]
 Attend = Callable[[], None]
@@ -55,9 +56,10 @@ def run_job(
 
     on_message: gets what the job reports, with descriptors that are its own to close. attend: called when the
     job is ready, to feed it or to take what it makes.
-    Raises: DeadlineExceeded, NotFound when the container is removed, and the job's errors.
+    Raises: DeadlineExceeded, NotFound when the container is removed, WrongState while it waits long to be
+    started again, and the job's errors.
     """
-    for _ in range(_MAX_TURNS):
+    for turn in range(_MAX_TURNS):
         with _root_of(container, deadline) as found:
             if found is not None:
                 root, pidfds = found
@@ -69,6 +71,13 @@ def run_job(
                     if error.state != "ended":
                         raise
         # It ended, or is about to run, while we looked; then its monitor is at work.
+        if turn >= _MAX_RESTARTING_TURNS and container.state == "restarting":
+            raise WrongState(
+                f"container {container.name} waits to be started again; stop it first, or try later",
+                verb="use",
+                state="restarting",
+                allowed=("running", "paused", "created", "exited"),
+            )
         _await_settled(container, deadline)
     raise WrongState(
         f"container {container.name} ends and starts all the time; stop it first",

@@ -327,3 +327,17 @@ class TestHandles:
             made.wait(30)
             assert (made.path / "srv/greeting").is_file()
         made.remove()
+
+    def test_between_two_runs_it_says_what_to_do(self, engine: pc.Engine, busybox: pc.Image) -> None:
+        made = pc.Container.create(busybox, ["false"], restart="always", engine=engine)
+        made.start()
+
+        def read_on() -> None:
+            while True:  # the waits between its runs double each time
+                (made.path / "srv/greeting").read_text()
+
+        with pytest.raises(WrongState, match="stop it first"):
+            read_on()
+        made.stop()
+        assert (made.path / "srv/greeting").is_file()
+        made.remove()
