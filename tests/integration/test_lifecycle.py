@@ -183,6 +183,25 @@ def test_a_renamed_container_is_found_by_its_new_name_alone(engine: pc.Engine, b
 # -- restart and wait
 
 
+def begun(waiter: threading.Thread) -> None:
+    """Start a thread that waits, and return when it watches the container."""
+
+    def watches() -> int:
+        return sum(_is_watch(name) for name in os.listdir("/proc/self/fd"))
+
+    before = watches()
+    waiter.start()
+    while watches() == before and waiter.is_alive():
+        pass
+
+
+def _is_watch(name: str) -> bool:
+    try:
+        return os.readlink(f"/proc/self/fd/{name}") == "anon_inode:inotify"
+    except OSError:
+        return False
+
+
 def test_restart_starts_a_new_process_with_the_same_files(engine: pc.Engine, busybox: pc.Image) -> None:
     box = pc.Container.create(
         busybox, ["sh", "-c", "n=$(cat /n || echo 0); echo $((n+1)) | tee /n; sleep 1000"], engine=engine
@@ -236,7 +255,7 @@ def test_wait_for_the_next_exit_outlasts_the_last_one(engine: pc.Engine, busybox
         box.wait(timeout=0.1, condition="next-exit")
     found: list[int] = []
     waiter = threading.Thread(target=lambda: found.append(box.wait(timeout=20, condition="next-exit")))
-    waiter.start()
+    begun(waiter)
     box.start()
     waiter.join(20)
     assert found == [4]
@@ -249,7 +268,7 @@ def test_wait_for_removal_returns_when_it_is_gone(engine: pc.Engine, busybox: pc
     box.wait(timeout=20)
     found: list[int] = []
     waiter = threading.Thread(target=lambda: found.append(box.wait(timeout=20, condition="removed")))
-    waiter.start()
+    begun(waiter)
     box.remove()
     waiter.join(20)
     assert found == [5]

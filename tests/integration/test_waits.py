@@ -247,8 +247,7 @@ def test_a_container_that_its_policy_starts_again_is_waited_for_on(
 def test_a_job_that_was_killed_ends_the_wait_with_a_clear_error(engine: pc.Engine, busybox: pc.Image) -> None:
     box = pc.Container.create(busybox, FOREVER, engine=engine)
     box.start()
-    helper = engine.helper.pid
-    known = _children(helper)
+    inside = os.readlink(f"/proc/{box.pid}/ns/net")
     problems: list[BaseException] = []
 
     def wait() -> None:
@@ -259,12 +258,19 @@ def test_a_job_that_was_killed_ends_the_wait_with_a_clear_error(engine: pc.Engin
 
     thread = threading.Thread(target=wait)
     thread.start()
-    while not (jobs := _children(helper) - known):
+    while not (jobs := [job for job in _children(engine.helper.pid) if _network(job) == inside]):
         pass
-    os.kill(jobs.pop(), signal.SIGKILL)
+    os.kill(jobs[0], signal.SIGKILL)
     thread.join(25)
     assert [type(problem) for problem in problems] == [errors.HelperDied]
     box.remove(force=True)
+
+
+def _network(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/net")
+    except OSError:
+        return ""  # it has ended
 
 
 def _children(pid: int | None) -> set[int]:
