@@ -36,9 +36,8 @@ def abandon(monitor: Monitor, error: BaseException) -> None:
 def finish(monitor: Monitor) -> bool:
     """Record the exit, tell the caller, then clean up; True if the container was started again instead."""
     reached("stop.exit.seen")
-    code = _record_end(monitor)
+    _record_end(monitor)
     reached("stop.status.written")
-    _report_end(monitor, code)
     if monitor.fields["state"] == "restarting":
         _release(monitor)
         if restarting.begin_again(monitor):
@@ -55,8 +54,8 @@ def finish(monitor: Monitor) -> bool:
     return False
 
 
-def _record_end(monitor: Monitor) -> int:
-    """Reap the process and write down how the run ended; the exit code."""
+def _record_end(monitor: Monitor) -> None:
+    """Reap the process and write down how the run ended."""
     _, wait_status, usage = os.wait4(monitor.pid, 0)
     number = os.WTERMSIG(wait_status) if os.WIFSIGNALED(wait_status) else None
     code = 128 + number if number is not None else os.WEXITSTATUS(wait_status)
@@ -89,10 +88,11 @@ def _record_end(monitor: Monitor) -> int:
     if restarting.decide(monitor, code, monitor.fields["finished_at_ns"]):
         assert monitor.policy is not None
         monitor.fields.update(state="restarting", restart_count=monitor.policy.count)
+    # Before the status: who waits for that then finds the end in the log.
+    _report_end(monitor, code)
     if not (monitor.is_owned and monitor.params.get("auto_remove")):
         # Others may wait for a detached one; an owned one's exit is the caller's alone.
         monitor.write_status()
-    return code
 
 
 def _report_end(monitor: Monitor, code: int) -> None:
