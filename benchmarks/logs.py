@@ -11,9 +11,11 @@ hierarchy, which `unshare -m sh -c "umount /sys/fs/cgroup/unified; python -m ben
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Literal
 
 import pycontainer as pc
 from benchmarks import harness, peers
@@ -33,7 +35,7 @@ class Rival:
         self.read = read
 
 
-def ours(engine: pc.Engine, image: pc.Image, driver: str, script: str) -> Rival:
+def ours(engine: pc.Engine, image: pc.Image, driver: Literal["local", "json-file"], script: str) -> Rival:
     """A container of this engine."""
     made: list[pc.Container] = []
 
@@ -71,8 +73,10 @@ def theirs(command: list[str], driver: str, script: str) -> Rival:
 
     def read() -> int:
         with subprocess.Popen([*command, "logs", name], stdout=subprocess.PIPE) as process:
-            assert process.stdout is not None
-            return sum(map(len, iter(lambda: process.stdout.read(1 << 20), b"")))  # type: ignore[union-attr]
+            total = 0
+            while process.stdout is not None and (chunk := process.stdout.read(1 << 20)):
+                total += len(chunk)
+            return total
 
     return Rival(make, write, read)
 
@@ -87,17 +91,14 @@ def main() -> None:
         layout = images.oci_layout(scratch / "layout", [images.tar_of(rootfs)])
         engine = stack.enter_context(pc.Engine(scratch / "store"))
         image = pc.Image.load(layout, engine=engine)[0].tag("busybox:latest")
-        rivals = {
-            f"pycontainer {driver}": ours(engine, image, driver, script) for driver in ("local", "json-file")
-        }
+        drivers: tuple[Literal["local", "json-file"], ...] = ("local", "json-file")
+        rivals = {f"pycontainer {driver}": ours(engine, image, driver, script) for driver in drivers}
         archive = Path(scratch / "busybox.tar")
         image.save(archive)
         if peers.installed("dockerd", "docker"):
             docker, _ = stack.enter_context(peers.docker_daemon(scratch / "docker"))
             harness.quiet(*docker, "load", "-i", archive)
-            rivals |= {
-                f"docker {driver}": theirs(docker, driver, script) for driver in ("local", "json-file")
-            }
+            rivals |= {f"docker {driver}": theirs(docker, driver, script) for driver in drivers}
         if peers.installed("podman") and not peers.cgroup_is_hybrid():
             podman = peers.podman(scratch / "podman")
             harness.quiet(*podman, "load", "-i", archive)
@@ -109,9 +110,9 @@ def main() -> None:
             for name, rival in rivals.items():
                 rival.make()
                 writing[name].append(harness.timed(rival.write))
-                reading[name].append(
-                    harness.timed(lambda rival=rival, name=name: counted[name].add(rival.read()))
-                )
+                begun = time.perf_counter()
+                counted[name].add(rival.read())
+                reading[name].append(time.perf_counter() - begun)
         title = f"{chosen.megabytes} MB of lines of {len(LINE) + 1} bytes"
         harness.report(f"{title}, written", writing, as_json=chosen.json)
         harness.report(f"{title}, read back", reading, as_json=chosen.json)

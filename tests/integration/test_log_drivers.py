@@ -437,7 +437,7 @@ def test_a_dead_syslog_server_is_reported_and_the_container_goes_on(
     ],
 )
 def test_options_that_mean_nothing_are_refused_before_anything_is_made(
-    engine: pc.Engine, busybox: pc.Image, driver: str, options: dict[str, str], named: str
+    engine: pc.Engine, busybox: pc.Image, driver: Any, options: dict[str, str], named: str
 ) -> None:
     with pytest.raises(errors.InvalidOption, match=re.escape(named)):
         pc.Container.create(busybox, ["true"], log_driver=driver, log_opts=options, engine=engine)

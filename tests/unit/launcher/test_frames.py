@@ -15,7 +15,8 @@ def test_a_frame_is_dockers_header_and_the_payload() -> None:
 @pytest.mark.parametrize("size", [1, 3, 8, 1000])
 def test_frames_are_found_in_pieces_of_any_size(size: int) -> None:
     sent = frames.header(1, 3) + b"abc" + frames.header(2, 0) + frames.header(4, 1) + b"x"
-    decoder, found = frames.Decoder(), []
+    decoder = frames.Decoder()
+    found: list[tuple[int, bytes]] = []
     for start in range(0, len(sent), size):
         found += decoder.feed(sent[start : start + size])
     assert found == [(1, b"abc"), (2, b""), (4, b"x")]
