@@ -38,7 +38,11 @@ def take_streams(context: Context) -> None:
 
 
 def die_with_monitor(context: Context) -> None:
-    """Have the kernel kill this process when the monitor dies; again after ids change (prctl(2))."""
+    """Have the kernel kill this process when the monitor dies, and hide it; again after ids change (prctl).
+
+    A change of ids makes it what fs.suid_dumpable says, which may be visible (proc_sys_fs(5)).
+    """
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
     if pidfd.has_ended(context.monitor):
         os._exit(1)
