@@ -197,10 +197,12 @@ def test_what_another_process_hands_over_is_not_removed_by_its_owner(
 def test_a_container_of_run_cannot_be_handed_over(mine: pc.Engine, own: Own) -> None:
     body = (
         "import threading\n"
-        "threading.Thread(target=lambda: pc.run('busybox', ['sh', '-c', 'sleep 1000'], name='mine', "
-        "engine=engine), daemon=True).start()\n"
+        "worker = threading.Thread(target=lambda: pc.run('busybox', ['sh', '-c', 'sleep 1000'], name='mine', "
+        "engine=engine), daemon=True)\n"
+        "worker.start()\n"
         "import time\n"
-        "while not any(c.pid for c in pc.Container.list(engine=engine)): time.sleep(0.01)\n"
+        "while worker.is_alive() and not any(c.pid for c in pc.Container.list(engine=engine)):\n"
+        "    time.sleep(0.01)\n"
     )
     owner = own(body)
     box = pc.Container.get("mine", engine=mine)
