@@ -13,7 +13,6 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NoReturn
 
 from pycontainer.errors import InvalidOption, Unsupported
@@ -106,6 +105,8 @@ def _seccomp(spec: Mapping[str, Any], root: str) -> tuple[bytes, bool]:
     described = spec["linux"].get("seccomp")
     if not described:
         return b"", False
+    from pathlib import Path
+
     from pycontainer.runtime import seccomp
 
     flags = described.get("flags") or []
