@@ -180,7 +180,7 @@ def test_a_paused_container_is_deleted_by_force(runtime: Runtime) -> None:
 def test_limits_are_set_by_the_specification_and_changed_by_update(runtime: Runtime) -> None:
     changes = {"linux": {"resources": {"pids": {"limit": 50}, "memory": {"limit": 64 << 20}}}}
     runtime.ok("run", "--detach", "--bundle", runtime.bundle("a", ["sleep", "1000"], changes), "a")
-    name = f"pytest-oci-{os.getpid()}/a/pids.max"
+    name = f"pytest-oci-{os.getpid()}-a/pids.max"
     places = (Path("/sys/fs/cgroup/pids", name), Path("/sys/fs/cgroup", name))
     leaf = next(path for path in places if path.exists())
     assert leaf.read_text() == "50\n"

@@ -42,7 +42,7 @@ class Runtime:
         spec = base_spec(args)
         spec["process"]["noNewPrivileges"] = True
         spec["root"] = {"path": str(self.rootfs)}
-        spec["linux"]["cgroupsPath"] = f"/pytest-oci-{os.getpid()}/{name}"
+        spec["linux"]["cgroupsPath"] = f"/pytest-oci-{os.getpid()}-{name}"
         merge(spec, changes or {})
         (directory / "config.json").write_text(json.dumps(spec))
         return directory
