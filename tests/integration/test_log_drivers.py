@@ -442,3 +442,30 @@ def test_options_that_mean_nothing_are_refused_before_anything_is_made(
     with pytest.raises(errors.InvalidOption, match=re.escape(named)):
         pc.Container.create(busybox, ["true"], log_driver=driver, log_opts=options, engine=engine)
     assert pc.Container.list(all=True, engine=engine) == []
+
+
+@pytest.mark.parametrize("driver", ["local", "json-file"])
+def test_a_flood_of_output_costs_neither_memory_nor_more_disk_than_was_allowed(
+    engine: pc.Engine, busybox: pc.Image, driver: Any
+) -> None:
+    def peak_kib() -> int:
+        status = Path(f"/proc/{last_status(box)['monitor_pid']}/status").read_text()
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0])
+
+    script = "echo begun >&2; read go; yes abcdefgh | head -c 100000000; echo done >&2; read stop"
+    options = {"max-size": "5m", "max-file": "3"}
+    with (
+        created(engine, busybox, script, log_driver=driver, log_opts=options, stdin_open=True) as box,
+        box.attach(start=True, stdout=False) as attachment,
+    ):
+        attachment.read(SECONDS)
+        before = peak_kib()
+        attachment.write(b"go\n")
+        chunk = attachment.read(60)
+        assert chunk is not None
+        assert chunk.content == b"done\n"
+        assert peak_kib() - before < 4096
+        assert state_of_log(box)["lost_bytes"] == 0
+        files = [path.stat().st_size for path in box._directory.iterdir() if "log" in path.name]
+        assert len(files) == 3
+        assert sum(files) < 3 * (5 << 20) + 65536
