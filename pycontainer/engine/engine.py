@@ -161,10 +161,16 @@ class Engine:
 
         store, layout = self.store, self.host.cgroups
         found = cgroups.leftovers(f"/pycontainer/{self.store_tag}", layout)
+        # Asked first: its container may be made, and run unlocked, while the others are looked at.
+        ahead = {
+            name
+            for name, directories in found.items()
+            if not store.container_dir(name).is_dir() and cgroups.is_locked(directories)
+        }
         with ExitStack() as locks:
             locked = {name: monitor_locked_out(store.container_dir(name)) for name in found}
             living = {name for name, lock in locked.items() if not locks.enter_context(lock)}
-            cgroups.sweep(found, living, layout)
+            cgroups.sweep(found, living | ahead, layout)
 
     def forget_container(self, container_id: str) -> None:
         """Remove a container that does not run from the store, and what a killed monitor left of it."""

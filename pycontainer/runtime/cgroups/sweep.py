@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Container
+from collections.abc import Container, Iterable, Iterator
+from contextlib import contextmanager, suppress
 
 from pycontainer.errors import DeadlineExceeded
 from pycontainer.launcher import cgroup
 from pycontainer.runtime.cgroups.detect import CgroupLayout
 
-__all__ = ["leftovers", "sweep"]
+__all__ = ["is_locked", "leftovers", "sweep"]
 
 _KILL_TIMEOUT_S = 10.0
 
@@ -38,32 +39,46 @@ def sweep(found: dict[str, list[str]], keep: Container[str], layout: CgroupLayou
     """
     swept = []
     for name, directories in found.items():
-        if name in keep or any(map(_is_locked, directories)):
+        if name in keep:
             continue
-        stale = _plan_of(directories, layout)
-        # Whoever sweeps is not their parent, and may have children of its own.
-        if not cgroup.kill_all(stale, _KILL_TIMEOUT_S, reaps=False):
-            raise DeadlineExceeded(
-                f"a process of container {name[:12]} did not die in {_KILL_TIMEOUT_S:g} s",
-                timeout_s=_KILL_TIMEOUT_S,
-            )
-        cgroup.remove(stale)
+        with _locked(directories) as is_idle:
+            if not is_idle:
+                continue
+            stale = _plan_of(directories, layout)
+            # Whoever sweeps is not their parent, and may have children of its own.
+            if not cgroup.kill_all(stale, _KILL_TIMEOUT_S, reaps=False):
+                raise DeadlineExceeded(
+                    f"a process of container {name[:12]} did not die in {_KILL_TIMEOUT_S:g} s",
+                    timeout_s=_KILL_TIMEOUT_S,
+                )
+            cgroup.remove(stale)
         swept.append(name)
     return swept
 
 
-def _is_locked(directory: str) -> bool:
+def is_locked(directories: Iterable[str]) -> bool:
+    """Whether a process holds one of these directories of a container, which it has made ahead."""
+    with _locked(directories) as is_idle:
+        return not is_idle
+
+
+@contextmanager
+def _locked(directories: Iterable[str]) -> Iterator[bool]:
+    """Keep others from holding them meanwhile; false if somebody does already."""
+    opened: list[int] = []
     try:
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for directory in directories:
+            with suppress(FileNotFoundError):
+                opened.append(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+                fcntl.flock(opened[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+        is_idle = True
     except BlockingIOError:
-        return True
+        is_idle = False
+    try:
+        yield is_idle
     finally:
-        os.close(fd)
-    return False
+        for fd in opened:
+            os.close(fd)
 
 
 def _plan_of(directories: list[str], layout: CgroupLayout) -> cgroup.Plan:
