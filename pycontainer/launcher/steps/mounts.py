@@ -108,7 +108,9 @@ def move_staged(context: Context, path: bytes) -> None:
 def _refuse_proc(context: Context, spot: int, path: bytes, may_cover: bool) -> None:
     # A mount over /proc lets an image answer for the kernel, and hides where labels are written
     # (CVE-2019-16884); through a link of the image it is no better.
-    if context.proc >= 0 and os.fstat(spot).st_dev == os.fstat(context.proc).st_dev and not may_cover:
+    # What was staged has its masks already, which are of another file system.
+    closed = [fd for fd in (context.proc, context.masks) if fd >= 0]
+    if not may_cover and closed and os.fstat(spot).st_dev in [os.fstat(fd).st_dev for fd in closed]:
         raise Refused(f"{os.fsdecode(path)} lies in /proc, where nothing may be mounted; mount it elsewhere")
 
 
@@ -156,6 +158,7 @@ def mount_files(context: Context, files: tuple[tuple[bytes, bytes], ...], attrib
             raise Refused(f"{os.fsdecode(path)} is too large: its like have {_FILES_BYTES} bytes together")
         os.close(fd)
         spot = inroot.target(context.root, path, is_directory=False)
+        _refuse_proc(context, spot, path, False)
         cover = mounts.clone(tree, path=name)
         if attributes:
             mounts.set_attributes(cover, attributes)
