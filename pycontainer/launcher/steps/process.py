@@ -120,6 +120,7 @@ def supervise(context: Context, args: tuple[bytes, ...]) -> None:
         os.dup2(context.error, 3, inheritable=False)
         context.error = 3
     syscalls.close_range(4, 0xFFFFFFFF, 0)
+    syscalls.set_name(b"init")  # no execve gives it one, and it would tell from whom it was cloned
     initproc.run(lambda: execute(context, args), context.error, has_terminal=CONSOLE in context.fds)
 
 
