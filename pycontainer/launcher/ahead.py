@@ -146,6 +146,7 @@ class Ahead:
         return (
             outline.clone_flags == self._kinds | _BORN_IN
             and not outline.joined
+            and not outline.new & namespaces.NEWTIME  # made for those that are born after it
             and not params["spec"].get("hooks")  # they look at the host, which it sees no more
             and own == self._cgroup["own"]
             and plan.shape(params["spec"]) == self._shape
@@ -154,7 +155,8 @@ class Ahead:
     def _is_ready(self) -> bool:
         assert self._child is not None
         try:
-            return self._child.receive(_READY_TIMEOUT_S) is not None
+            # It may have been killed since it said so.
+            return self._child.receive(_READY_TIMEOUT_S) is not None and not pidfd.has_ended(self._pidfd)
         except (OSError, errors.DeadlineExceeded):
             return False
 
@@ -196,23 +198,23 @@ class Ahead:
             os.close(self._pidfd)
             self._pid = self._pidfd = -1
 
-    def discard(self) -> None:
-        """Undo all that was made; for the end without a request. Idempotent."""
+    def let_go(self) -> None:
+        """End the first process if it was not taken, and settle; idempotent."""
         self._end_child()
         self.settle()
-        if self._cgroup:
+
+    def discard(self) -> None:
+        """Undo all that was made; for the end without a request. Idempotent."""
+        self.let_go()
+        # Another process may have started a container that was only created here: then they are its own.
+        if self._cgroup and cgroup.is_empty(self._cgroup):
             cgroup.remove(self._cgroup)
-            self._cgroup = {}
+        self._cgroup = {}
 
     def discard_foreign(self, params: Mapping[str, Any]) -> None:
         """Undo the cgroups, if they were made for another container than asked for."""
         if self._cgroup and self._cgroup["own"] != list((params.get("cgroup") or {}).get("own") or ()):
             self.discard()
-
-    @property
-    def has_told(self) -> bool:
-        """Whether the helper knows that it may make the next one."""
-        return self._helper is None
 
     def tell(self) -> None:
         """Let the helper make the next one, now that this one's caller has its answer; once."""

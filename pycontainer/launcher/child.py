@@ -70,7 +70,7 @@ def wait(channel: Channel, monitor: int, like: Mapping[str, Any]) -> NoReturn:
         try:
             given = {name: fds[index] for name, index in (params["params"].get("fd_names") or {}).items()}
             steps, context.env = _plan(params["params"], given)
-        except (errors.PycontainerError, OSError) as error:
+        except Exception as error:  # reported as soon as there is somewhere to report it
             failure = error
         for fd in fds:
             os.close(fd)

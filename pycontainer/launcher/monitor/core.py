@@ -127,6 +127,7 @@ class Monitor:
         if self.pid > 0:
             self._kill_process()
             os.waitpid(self.pid, 0)
+        self.ahead.let_go()  # else what was not taken yet keeps the cgroups busy
         self.streams.drain()
         self.streams.close()
         self.forget_process()
