@@ -18,6 +18,7 @@ import pytest
 
 import pycontainer as pc
 from pycontainer.errors import NotFound, WrongState
+from pycontainer.ocicli import creating
 from pycontainer.testing import killpoints
 from tests.support import stores
 from tests.support.needs import needs
@@ -95,11 +96,12 @@ TESTED_ELSEWHERE = {
     *killpoints.names("registry"),  # tests/unit/registry_server/test_lifecycle.py
     *killpoints.names("diff"),  # a part of commit
     *OF_FILES,
+    *creating.CHECKPOINTS,  # tests/integration/test_ocicli.py
 }
 
 STEPS = {
     "pull": sorted({*killpoints.names("pull"), *killpoints.names("unpack")} - TESTED_ELSEWHERE),
-    "create": killpoints.names("create"),
+    "create": sorted({*killpoints.names("create")} - TESTED_ELSEWHERE),
     "start": killpoints.names("start"),
     "stop": killpoints.names("stop"),
     "run": sorted(IN_MONITOR - OF_OTHER_VERBS),

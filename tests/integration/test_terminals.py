@@ -327,18 +327,25 @@ def human(engine: pc.Engine, image: str, mode: str, *args: str) -> Iterator[Huma
 @pytest.mark.parametrize("mode", ["run", "exec"])
 def test_a_shell_is_used_at_a_terminal(engine: pc.Engine, busybox: pc.Image, mode: str) -> None:
     with human(engine, busybox.id, mode, "sh", "-c", "echo begun; exec sh") as user:
+        # The shell forgets what is typed before its prompt.
         user.wait_for(b"begun")
+        user.wait_for(b"# ")
         user.type(b"stty size\n")
         user.wait_for(b"24 80")
+        user.wait_for(b"# ")
         user.resize(40, 100)
         user.type(b"echo tty=$(tty); sleep 0.1; stty size\n")
         user.wait_for(b"tty=/dev/pts/0")
         user.wait_for(b"40 100")
-        user.type(b"echo sleep$((1))ing; sleep 100\n")
+        user.wait_for(b"# ")
+        # What is interrupted says that it is there: a key before that would be for the shell.
+        user.type(b"sh -c 'trap \"kill \\$!; exit 130\" INT; sleep 100 & echo sleep$((1))ing; wait'\n")
         user.wait_for(b"sleep1ing")
         user.type(b"\x03")
+        user.wait_for(b"# ")
         user.type(b"echo interrupted=$?\n")
         user.wait_for(b"interrupted=130")
+        user.wait_for(b"# ")
         user.type(b"exit 6\n")
         user.wait_for(b"LEFT WITH 6")
 
