@@ -58,9 +58,7 @@ def main() -> None:
     medians = {name: statistics.median(steps[name] for steps, _ in runs if name in steps) for name in usual}
     medians["returned"] = statistics.median(total for _, total in runs)
     before = 0.0
-    print(
-        f"run `true` {options.runs} times, {os.cpu_count()} processors: ms since the call, the step before"
-    )
+    print(f"run `true` {options.runs} times, {os.cpu_count()} processors: ms since the call, the step before")
     for name, at in sorted(medians.items(), key=lambda item: item[1]):
         print(f"  {name:32}{at:8.2f}{at - before:8.2f}")
         before = at

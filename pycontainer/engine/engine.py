@@ -143,7 +143,8 @@ class Engine:
     def systemd_unit(self, *names: str) -> str:
         """The text of a systemd service that starts this store's containers again after a reboot.
 
-        names: only these; see Container.returning. Raises NotFound, InvalidOption for one that does not return.
+        names: only these; see Container.returning. Raises NotFound, InvalidOption for one that does not
+        return.
         """
         from pycontainer.engine.booting import systemd_unit
 

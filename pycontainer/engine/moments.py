@@ -29,7 +29,8 @@ def to_nanoseconds(moment: Moment, name: str) -> int:
         return int(seconds) * 10**9 + moment.microsecond * 1000
     if isinstance(moment, timedelta):
         return time.time_ns() - moment // timedelta(microseconds=1) * 1000
-    if not isinstance(moment, int | float) or not math.isfinite(moment) or moment < 0:
+    given: object = moment
+    if not isinstance(given, int | float) or not math.isfinite(given) or given < 0:
         raise InvalidOption(
             f"{name}={moment!r}: give a datetime, seconds since the epoch, or a duration such as '10m'"
         )

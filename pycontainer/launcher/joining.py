@@ -142,9 +142,9 @@ def failure(joined: Joined, said: bytes) -> errors.PycontainerError | None:
     A LaunchError names the step, or the program with exit_code 126 or 127; WrongState says that the
     container ended meanwhile.
     """
-    described, failed = child.parse(said)
+    is_ready, failed = child.parse(said)
     if failed is None:
-        if described is not None:
+        if is_ready:
             return None
         return errors.LaunchError(
             "the process was killed before it executed its program, for want of memory or with its container",

@@ -259,9 +259,7 @@ def test_privileged_lifts_every_protection() -> None:
     assert process(privileged=True, security_opt=["no-new-privileges"]).no_new_privileges is True
 
 
-@pytest.mark.parametrize(
-    "text", ["apparmor", "no-new-privileges:maybe", "seccomp", "systempaths=x"]
-)
+@pytest.mark.parametrize("text", ["apparmor", "no-new-privileges:maybe", "seccomp", "systempaths=x"])
 def test_an_unknown_security_option_says_what_is_known(text: str) -> None:
     with pytest.raises(InvalidOption, match=r"security_opt.*systempaths=unconfined"):
         spec_of(security_opt=[text])
