@@ -56,8 +56,8 @@ def unit(session: nox.Session) -> None:
 
 @nox.session
 def integration(session: nox.Session) -> None:
-    """Run real containers; as root, one test at a time so that the leak oracle can blame one."""
-    _pytest(session, "tests/integration")
+    """Run real containers, as root; some at a time, since most of them wait for others than processors."""
+    _pytest(session, "tests/integration", "-n", "3")
 
 
 @nox.session

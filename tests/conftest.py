@@ -56,6 +56,29 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("; ".join(reasons))
 
 
+_IS_GLOBAL = os.environ.get("PYCONTAINER_ORACLE") == "global"
+_before = pytest.StashKey[leaks.Snapshot]()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if _IS_GLOBAL and "PYTEST_XDIST_WORKER" not in os.environ:
+        session.config.stash[_before] = leaks.Snapshot.take([], is_global=True)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Look at the whole host when all tests, and the processes that ran them, have ended."""
+    before = session.config.stash.get(_before, None)
+    if before is None:
+        return
+    gc.collect()
+    # What this process itself opens and starts to run tests ends with it.
+    left = before.settle(ignore=lambda fact: fact.startswith(("fd: ", "thread: ", "task: ")))
+    if left:
+        print(f"\nthe whole run left behind (+) or took away (-):\n{left}")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 def _is_kept_by_sqlite(fact: str) -> bool:
     # While another connection of this process holds locks on the file, SQLite puts a closed connection's
     # descriptor aside for the next one: closing it would drop those locks (os_unix.c, setPendingFd).
@@ -71,9 +94,8 @@ def leak_oracle(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     # Whoever holds something below the directory of all tests of this run is this run's.
     paths = [request.getfixturevalue("tmp_path_factory").getbasetemp()]
-    is_global = os.environ.get("PYCONTAINER_ORACLE") == "global" or bool(
-        request.node.get_closest_marker("global_oracle")
-    )
+    is_alone = _IS_GLOBAL and "PYTEST_XDIST_WORKER" not in os.environ
+    is_global = is_alone or bool(request.node.get_closest_marker("global_oracle"))
     before = leaks.Snapshot.take(paths, is_global=is_global)
     yield
     gc.collect()

@@ -2,8 +2,8 @@
 
 Theory of operation. A snapshot lists facts as text, grouped by kind. Two snapshots differ by the facts
 that came and the facts that went; a test that cleans up leaves neither. By default only facts that can
-be laid at this program's door are listed (its own mount namespace, its descendants, processes and
-cgroups that hold something under the given paths), so that several test runs share a machine. With
+be laid at this program's door are listed (its descendants; mounts, processes and cgroups that hold
+something under the given paths), so that several test runs share a machine. With
 `is_global` the whole host counts: every network namespace, link, nft rule, engine process and cgroup.
 
 What goes away by itself does so a little later (a closing socket, a dying child, a cgroup whose last
@@ -74,7 +74,7 @@ class Snapshot:
         roots = tuple(os.path.realpath(path) for path in paths)
         processes = _processes(roots, is_global=is_global)
         facts: dict[str, Counter[str]] = {
-            "mount": Counter(_mounts()),
+            "mount": Counter(_mounts(roots, is_global=is_global)),
             "process": Counter(processes.values()),
             "thread": Counter(thread.name for thread in threading.enumerate()),
             "task": Counter({"kernel tasks of this process": len(os.listdir("/proc/self/task"))}),
@@ -134,10 +134,15 @@ def _lines(kind: str, counts: Counter[str]) -> list[str]:
     ]
 
 
-def _mounts() -> list[str]:
-    """Mounts of this process's namespace: mount point, file system and where it comes from."""
+def _mounts(roots: tuple[str, ...], *, is_global: bool) -> list[str]:
+    """Mounts of this process's namespace: mount point, file system and where it comes from.
+
+    Given paths, only those on or made of something below them, unless is_global.
+    """
     found = []
     for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
+        if roots and not is_global and not any(root in line for root in roots):
+            continue
         fields = line.split(" ")
         kind, source = fields[fields.index("-") + 1 :][:2]
         found.append(f"{fields[4]} ({kind} of {source})")
