@@ -4,8 +4,9 @@ Theory of operation. The monitor appends to one file, and when that is full rena
 ones move on) and opens a new one; another process may compress `.1` into `.1.gz`. A reader therefore
 holds the open file, reads records until the end, and then asks whether the name still means the same
 inode: if not, the file it holds is complete and the next one is opened. A compressed file says in its
-header from which inode it was made, and no inode's number is used again while somebody holds it: so no
-record is read twice, nor left out, whatever moves meanwhile.
+header from which inode it was made. File systems give the number to a new log as soon as that one is
+gone, so size and checksum have to agree too: no record is read twice, nor left out, whatever moves
+meanwhile.
 Source of the layouts: `pycontainer.launcher.logs`.
 """
 
@@ -15,6 +16,7 @@ import gzip
 import json
 import os
 import struct
+import zlib
 from calendar import timegm
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -25,6 +27,8 @@ __all__ = ["Piece", "Reader"]
 _HEADER = struct.Struct("<BBHIQ")
 _ORIGIN = struct.Struct("<10sH2sHQ")
 _NUMBERS = {"stdout": 1, "stderr": 2}
+_TRAILER = struct.Struct("<II")
+"""End of a gzip file: checksum and size of the content (RFC 1952, 2.3.1)."""
 _CHUNK = 1 << 20
 _NOTHING: Mapping[str, str] = {}
 
@@ -47,9 +51,28 @@ class _File(NamedTuple):
     packed: BinaryIO | None = None
     """Of a compressed one, the file itself."""
 
-    @property
-    def identity(self) -> tuple[int, int]:
-        return self.device, self.inode
+    def is_same(self, other: _File) -> bool:
+        """Whether both have the same records, one perhaps compressed meanwhile; both are open."""
+        if (self.device, self.inode) != (other.device, other.inode):
+            return False
+        if self.packed is not None and other.packed is not None:
+            return os.path.sameopenfile(self.packed.fileno(), other.packed.fileno())
+        if self.packed is not None:
+            return other._is_source_of(self.packed.fileno())
+        # Two plain ones: an inode's number is not used again while somebody holds it.
+        return other.packed is None or self._is_source_of(other.packed.fileno())
+
+    def _is_source_of(self, packed: int) -> bool:
+        """Whether what is compressed has the size and the checksum of this plain one."""
+        fd = self.stream.fileno()
+        trailer = os.pread(packed, _TRAILER.size, max(0, os.fstat(packed).st_size - _TRAILER.size))
+        if _TRAILER.unpack(trailer)[1] != os.fstat(fd).st_size & 0xFFFFFFFF:
+            return False
+        checksum = offset = 0
+        while chunk := os.pread(fd, _CHUNK, offset):
+            checksum = zlib.crc32(chunk, checksum)
+            offset += len(chunk)
+        return trailer == _TRAILER.pack(checksum, offset & 0xFFFFFFFF)
 
 
 def _open(path: Path) -> _File | None:
@@ -105,11 +128,13 @@ class Reader:
     def until(self, inode: int, size: int) -> Iterator[Piece]:
         """The records up to this size of the file with this inode; nothing when there is no such file."""
         self._files = self._newer_than(None)
-        if inode not in [file.inode for file in self._files]:
+        wanted = [file for file in self._files if file.inode == inode]
+        if not wanted:
             return
         while self._files:
             file = self._files[0]
-            left = size if file.inode == inode else None
+            # Older ones were made from an inode whose number the newest of them got again.
+            left = size if file is wanted[-1] else None
             yield from self._complete_records(left)
             if left is not None:
                 return
@@ -139,7 +164,7 @@ class Reader:
 
         None when a file seemed to be missing that has only changed its name or form meanwhile.
         """
-        found: dict[tuple[int, int], _File] = {}
+        found: list[_File] = []
         number = 0
         while True:
             file = _open(self._path.with_name(f"{self._path.name}.{number}") if number else self._path)
@@ -148,18 +173,18 @@ class Reader:
                 if number == 1:
                     continue  # between the rename and the new file
                 if self._has_from(number - 1):
-                    for opened in found.values():
+                    for opened in found:
                         self._close(opened)
                     return None
                 break
-            is_held = held is not None and file.identity == held.identity
-            if is_held or file.identity in found:
+            is_held = held is not None and file.is_same(held)
+            if is_held or any(file.is_same(each) for each in found):
                 self._close(file)
             else:
-                found[file.identity] = file
+                found.append(file)
             if is_held:
                 break
-        return list(reversed(found.values()))
+        return found[::-1]
 
     def _has_from(self, number: int) -> bool:
         """Whether a file of this or a higher number exists."""

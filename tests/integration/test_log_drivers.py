@@ -99,9 +99,12 @@ def test_rotated_files_are_compressed_and_read_as_one(
 ) -> None:
     options = {"max-size": "20k", "max-file": "4", "compress": "true"}
     with created(engine, busybox, "seq 1 30000", log_driver=driver, log_opts=options) as box:
-        numbers = [int(line.text) for line in finished(box).logs()]
+        pieces = [line.content for line in finished(box).logs()]
+        # A piece ends where one read of the pipe ended, which may be within a line.
+        numbers = [int(line) for line in b"".join(pieces).split()]
         assert numbers == list(range(numbers[0], 30001))
-        assert len(numbers) > 300
+        # All four files were read, three of them full.
+        assert len(numbers) > (10000 if driver == "local" else 600)
         stem = json_log(box).name if driver == "json-file" else "log"
         names = {path.name for path in box._directory.glob(f"{stem}*")}
         assert {stem, f"{stem}.3.gz"} <= names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import struct
 import subprocess
@@ -49,6 +50,31 @@ def test_rotated_files_are_read_from_the_oldest_on(tmp_path: Path) -> None:
     for name, content in (("log.2", b"a"), ("log.1", b"b"), ("log", b"c")):
         (tmp_path / name).write_bytes(record(content))
     assert finished(tmp_path).read() == b"abc"
+
+
+def compressed(path: Path, content: bytes, inode: int) -> None:
+    """A compressed file whose header says that it was made from this inode."""
+    plain = gzip.compress(content, mtime=0)
+    head = plain[:3] + b"\x04" + plain[4:10] + struct.pack("<H2sHQ", 12, b"py", 8, inode)
+    path.write_bytes(head + plain[10:])
+
+
+def test_files_made_from_one_inode_number_after_another_are_all_read(tmp_path: Path) -> None:
+    newest = tmp_path / "log"
+    newest.write_bytes(record(b"3\n") + record(b"4\n"))
+    inode = newest.stat().st_ino
+    compressed(tmp_path / "log.1.gz", record(b"2\n"), inode)
+    compressed(tmp_path / "log.2.gz", record(b"1\n"), inode)
+    assert finished(tmp_path).read() == b"1\n2\n3\n4\n"
+    until = finished(tmp_path).records_until(inode, len(record(b"3\n")))
+    assert [piece.content for piece in until] == [b"1\n", b"2\n", b"3\n"]
+
+
+def test_a_file_seen_plain_and_compressed_is_read_once(tmp_path: Path) -> None:
+    newest = tmp_path / "log"
+    newest.write_bytes(record(b"1\n"))
+    compressed(tmp_path / "log.1.gz", record(b"1\n"), newest.stat().st_ino)
+    assert finished(tmp_path).read() == b"1\n"
 
 
 def test_more_than_ten_rotated_files_keep_their_order(tmp_path: Path) -> None:
