@@ -178,17 +178,19 @@ def _await(is_done: Callable[[], bool], otherwise: str) -> None:
 def await_end(directory: Path, timeout_s: float | None, *, removes_itself: bool = False) -> Observed:
     """Wait for the end of the container's run and tell how it ended; at once if it does not run.
 
-    When it returns the monitor has gone, too, unless the container removes itself: then the monitor
-    still has the files to remove. Raises DeadlineExceeded; FileNotFoundError when it is removed already.
+    When it returns the monitor has gone, too, and with it the files of a container that removes itself,
+    unless their removal takes longer than the timeout.
+    Raises DeadlineExceeded; FileNotFoundError when it is removed already.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        # A monitor that removes the files waits for those who still want to read the end from them.
-        fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        pass  # it is removing them; what is left of the status is all there is
-    try:
+        if removes_itself:
+            try:
+                # A monitor that removes the files waits for those who still want to read the end from them.
+                fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                pass  # it is removing them; what is left of the status is all there is
         return _await_end(directory, held, deadline, timeout_s, removes_itself)
     finally:
         os.close(held)
@@ -199,6 +201,7 @@ def _await_end(
 ) -> Observed:
     monitor = monitor_of(held)
     poller = select.poll()
+    last: Observed | None = None
     with inotify.Watch(os.fsencode(directory)) as watch:
         if removes_itself:
             poller.register(watch, select.POLLIN)
@@ -208,11 +211,19 @@ def _await_end(
             while True:
                 # Looked at before the status: once the monitor is gone, nobody changes that any more.
                 ended = monitor is None or pidfd.has_ended(monitor)
-                observed = observe(held)
-                if ended or (removes_itself and observed.pid is None):
+                observed = last or observe(held)
+                if removes_itself and last is None and observed.exit_code is not None:
+                    last = observed
+                    poller.unregister(watch)
+                    fcntl.flock(held, fcntl.LOCK_UN)
+                if ended:
+                    if removes_itself and observed.exit_code is None and not directory.is_dir():
+                        raise FileNotFoundError(directory)
                     return observed
                 left_ms = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
                 if not poller.poll(left_ms):
+                    if last is not None:
+                        return last
                     raise DeadlineExceeded(
                         f"the container still runs after {timeout_s:g} s", timeout_s=timeout_s
                     )

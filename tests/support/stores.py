@@ -8,6 +8,7 @@ import os
 import select
 import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -95,6 +96,14 @@ def _is_locked(place: Path) -> bool:
     finally:
         os.close(opened)
     return False
+
+
+def await_condition(is_met: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    """Wait for what no descriptor tells of."""
+    deadline = time.monotonic() + timeout_s
+    while not is_met():
+        assert time.monotonic() < deadline, f"not met in {timeout_s:g} s"
+        time.sleep(0.005)
 
 
 def await_monitors(root: Path, timeout_s: float = 20.0) -> None:

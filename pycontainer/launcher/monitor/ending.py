@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource  # noqa: F401  (os.wait4 imports it when first called, which costs half a millisecond)
 import time
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from pycontainer.launcher.monitor.core import Monitor
 
 __all__ = ["abandon", "finish"]
+
+_WAITERS_S = 5.0
+_LOCK_PAUSE_S = 0.002
 
 
 def abandon(monitor: Monitor, error: BaseException) -> None:
@@ -136,6 +140,20 @@ def _await_reader(monitor: Monitor) -> None:
     monitor.loop.run_until(lambda: monitor.channel is None)
 
 
+def _await_waiters(monitor: Monitor) -> None:
+    """Let those who wait for the end read it before it goes; but not one that is itself stopped hold it up.
+
+    They share a lock on the directory until they have. This process keeps it from then on.
+    """
+    deadline = time.monotonic() + _WAITERS_S
+    while time.monotonic() < deadline:
+        try:
+            fcntl.flock(monitor.directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            time.sleep(_LOCK_PAUSE_S)
+
+
 def _has_owner(monitor: Monitor) -> bool:
     """Whether somebody has heard of the end who will forget the container, and tell of that."""
     return monitor.is_owned and monitor.channel is not None
@@ -148,5 +166,7 @@ def _remove_files(monitor: Monitor, has_owner: bool) -> None:
         monitor.events.report("destroy")
     parent, name = os.path.split(monitor.params["container_dir"])
     parent_fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
+    if not monitor.is_owned:
+        _await_waiters(monitor)
     trees.remove(parent_fd, name)
     reached("remove.files.removed")
