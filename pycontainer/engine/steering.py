@@ -185,10 +185,11 @@ def _send(container: Container, observed: Observed, number: int) -> None:
     if process is None:
         return  # it has ended since we looked
     try:
+        # Told first: the monitor tells of the end that the signal makes, maybe before this process goes on.
+        emit_container(container._engine, "kill", container._current, {"signal": str(int(number))})
         pidfd.send_signal(process, number)
     finally:
         os.close(process)
-    emit_container(container._engine, "kill", container._current, {"signal": str(int(number))})
 
 
 def _await_end(container: Container, limit_s: float | None) -> None:
