@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import attrs
 import pytest
@@ -55,6 +56,7 @@ from pycontainer.registry import (
 )
 from pycontainer.store.content import ContentStore
 from pycontainer.store.layout import Layout
+from tests.support import stores
 from tests.unit.registry.fakes import FAST, SHORT, MemorySink, small_image, small_index
 
 AMD64 = Platform.parse("linux/amd64")
@@ -577,11 +579,23 @@ class TestMirrors:
 
 
 def test_uploads_that_were_cancelled_by_anothers_error_are_given_up_with_the_registry(
-    registry: Registry, source: MemorySink, top: Descriptor
+    registry: Registry, source: MemorySink, top: Descriptor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second, _ = layers(source, top)
     registry.inject(Fault(Hang(60), method="PUT", path=first.digest.replace(":", "%3A"), count=None))
     registry.inject(Fault(Status(400), method="PUT", path=second.digest.replace(":", "%3A"), count=None))
+    others = [
+        digest.replace(":", "%3A") for digest in source.blobs if digest not in (second.digest, top.digest)
+    ]
+    open_blob = source.open
+
+    def open_last(descriptor: Descriptor) -> BinaryIO:
+        if descriptor.digest == second.digest:
+            # Else an upload might be cancelled before the registry's answer has said where it is.
+            stores.await_condition(lambda: all(requests(registry, "PUT", name) for name in others))
+        return open_blob(descriptor)
+
+    monkeypatch.setattr(source, "open", open_last)
     with RegistryClient(RegistryConfig(retries=FAST)) as client, pytest.raises(RegistryError):
         client.push(ref(registry), source, top)
     ended = {
