@@ -119,7 +119,11 @@ class Repairer:
             if _monitor_lives(fields):
                 continue
             if fields and fields.get("state") != "exited":
-                _mark_exited(directory, fields)
+                try:
+                    _mark_exited(directory, fields)
+                except FileNotFoundError:
+                    forgotten.append(record.id)  # its monitor had ended because it had just removed it
+                    continue
                 exited.append(record.id)
             if _is_abandoned(record, has_run=bool(fields)):
                 forgotten.append(record.id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -237,6 +238,19 @@ def test_a_container_that_lost_its_monitor_is_not_left_running(store: Store) -> 
     )
     store.repair()
     assert process.wait(10) == -9
+
+
+def test_a_container_whose_monitor_removes_it_meanwhile_is_forgotten(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = add_container(store, "box", lost_monitor())
+
+    def removed_meanwhile(_: object) -> bool:
+        shutil.rmtree(store.container_dir(box))
+        return False
+
+    monkeypatch.setattr("pycontainer.store.repair._monitor_lives", removed_meanwhile)
+    assert store.repair().forgotten == (box,)
 
 
 def test_another_process_with_the_pid_of_a_lost_container_is_spared(store: Store) -> None:
