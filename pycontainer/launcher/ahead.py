@@ -137,6 +137,7 @@ class Ahead:
             taken = self._pid, self._pidfd, self._child
             self._pid, self._pidfd, self._child = -1, -1, None
             return taken
+        self._like = None
         self._end_child()
         self._go_home()
         return None
@@ -161,15 +162,15 @@ class Ahead:
             return False
 
     def learn(self, outline: plan.Outline, params: Mapping[str, Any]) -> None:
-        """Remember for the next one what the container is like."""
+        """Remember for the next one what the container is like, unless it was like the last."""
+        if self._like is not None:
+            return
         shape = plan.shape(params["spec"])
         is_plain = not outline.joined and not outline.new & (namespaces.NEWUSER | namespaces.NEWTIME)
         can_be_born = outline.clone_flags & _BORN_IN == _BORN_IN
         likeness = _cgroup_likeness(params["id"], params.get("cgroup") or {})
         if is_plain and can_be_born and shape is not None and likeness is not None:
             self._like = {"kinds": outline.new, "shape": shape, "cgroup": likeness}
-        else:
-            self._like = None
 
     def settle(self) -> None:
         """Go back to the host's namespaces and let go of the lock; idempotent.

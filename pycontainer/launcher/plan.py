@@ -20,7 +20,18 @@ from pycontainer.launcher import hooks, mountoptions, pty
 from pycontainer.launcher.steps import devices, entering, held, identity, process, rootfs, security, settings
 from pycontainer.launcher.steps import mounts as mount_steps
 
-__all__ = ["Outline", "Overlay", "Step", "environment", "outline", "overlay", "plan", "plan_join"]
+__all__ = [
+    "Outline",
+    "Overlay",
+    "Step",
+    "environment",
+    "outline",
+    "overlay",
+    "plan",
+    "plan_join",
+    "shape",
+    "staged",
+]
 
 Json = Mapping[str, Any]
 

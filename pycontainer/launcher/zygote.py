@@ -31,13 +31,12 @@ from pycontainer.kernel import syscalls
 from pycontainer.launcher import child, jobs
 from pycontainer.launcher.ahead import Ahead
 from pycontainer.launcher.heap import fill_holes
-from pycontainer.launcher.ids import container_id
+from pycontainer.launcher.ids import container_id, number_of
 from pycontainer.launcher.protocol import Channel, describe_error
 
 _LAUNCH = b'{"job":"launch","params":{"id":"'
 _EXEC = b'{"job":"exec",'
 _ID_LENGTH = 64
-_IDS_SEEN_AHEAD = 64  # of callers that launch at once, or made containers that they have not launched
 _LET_GO_MS = 3000
 _MAX_PASSED = 128 << 10  # fits the buffer of the socket: a spare that was stopped must not stop the helper
 
@@ -141,8 +140,10 @@ class _Helper:
         if self._launching is not None:
             self._launching.close()
             self._launching = None
-        if self._is_for_spare(body) and self._pass_on(body, fds):
-            return
+        if self._is_for_spare(body):
+            self._launching, self._spare = self._spare, None
+            if _has_passed_on(self._launching, body, fds):
+                return
         self._launching, theirs = _pair()
         if os.fork() == 0:
             self._leave()
@@ -152,28 +153,14 @@ class _Helper:
     def _is_for_spare(self, body: bytes) -> bool:
         """Whether it is the container that the spare waits for; one that was passed over is let go."""
         wanted = body[len(_LAUNCH) : len(_LAUNCH) + _ID_LENGTH].decode("ascii", "replace")
-        for number in range(self._next, self._next + _IDS_SEEN_AHEAD):
-            if container_id(self._seed, number) == wanted:
-                is_next = number == self._next
-                self._next = number + 1
-                if not is_next and self._spare is not None:
-                    self._spare.close()
-                    self._spare = None
-                return is_next and self._spare is not None
-        return False
-
-    def _pass_on(self, body: bytes, fds: list[int]) -> bool:
-        spare, self._spare = self._spare, None
-        assert spare is not None
-        try:
-            if len(body) <= _MAX_PASSED:
-                spare.send_body(body, fds)
-                self._launching = spare
-                return True
-        except OSError:
-            pass  # it was killed, and nothing has been begun
-        spare.close()
-        return False
+        number = number_of(self._seed, wanted)
+        if number is None or number < self._next:
+            return False
+        is_next, self._next = number == self._next, number + 1
+        if not is_next and self._spare is not None:
+            self._spare.close()
+            self._spare = None
+        return is_next
 
     def _follow(self, launching: Channel) -> None:
         """Fork the next one, like the last, whose caller has its answer."""
@@ -193,14 +180,8 @@ class _Helper:
         if self._joining is not None:
             self._joining.close()
         self._joining, self._exec_spare = self._exec_spare, None
-        if self._joining is not None:
-            try:
-                if len(body) <= _MAX_PASSED:
-                    self._joining.send_body(body, fds)
-                    return
-            except OSError:
-                pass  # it was killed, and nothing has been begun
-            self._joining.close()
+        if _has_passed_on(self._joining, body, fds):
+            return
         self._joining, theirs = _pair()
         if os.fork() == 0:
             self._leave()
@@ -225,6 +206,20 @@ class _Helper:
         for channel in (self._control, self._spare, self._launching, self._exec_spare, self._joining):
             if channel is not None:
                 channel.close()
+
+
+def _has_passed_on(spare: Channel | None, body: bytes, fds: list[int]) -> bool:
+    """Whether the process that waits has the request now; if not, it is let go."""
+    if spare is None:
+        return False
+    try:
+        if len(body) <= _MAX_PASSED:
+            spare.send_body(body, fds)
+            return True
+    except OSError:
+        pass  # it was killed, and nothing has been begun
+    spare.close()
+    return False
 
 
 def _pair() -> tuple[Channel, Channel]:

@@ -192,6 +192,16 @@ class TestMadeAhead:
             first.close()
         _ended(waiting)
 
+    def test_ids_that_were_drawn_and_never_launched_are_passed_over(self, launcher: Launcher) -> None:
+        launcher.run(["true"])
+        for _ in range(100):
+            launcher.helper.next_id()
+        launcher.run(["true"])
+        waiting = spare_of(launcher.helper)
+        with launcher.start(launcher.params(["sleep", "60"]))[0]:
+            assert Path(f"/proc/{waiting}/comm").read_text().strip() == "pycontainer-mon"
+        _ended(waiting)
+
     def test_a_monitor_is_in_the_host_s_namespaces_and_its_container_in_none_of_another(
         self, launcher: Launcher
     ) -> None:
