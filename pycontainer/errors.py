@@ -305,6 +305,16 @@ class ReadinessTimeout(NotReady, DeadlineExceeded):
         self.timeout_s = timeout_s
 
 
+def launch_failed(step: str, about: str) -> Callable[[BaseException], LaunchError]:
+    """For `mapped`: an OSError as the LaunchError of a step, "ABOUT: why"."""
+
+    def made(error: BaseException) -> LaunchError:
+        why = error.strerror if isinstance(error, OSError) else error
+        return LaunchError(f"{about}: {why}", step=step, reason=str(error))
+
+    return made
+
+
 @contextmanager
 def mapped(*sources: type[BaseException], to: Callable[[BaseException], PycontainerError]) -> Iterator[None]:
     """Turn the given exceptions into one of ours, keeping the cause."""

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from pycontainer.errors import InvalidInput
 from pycontainer.kernel.syscalls import AT_FDCWD, RESOLVE_NO_SYMLINKS, openat2
-from pycontainer.layers import Entry, TarWriter
+from pycontainer.layers import Entry, TarWriter, kind_of
 
 __all__ = ["Tree", "entry_of", "opener"]
 
@@ -28,14 +28,6 @@ _SKIPPED_XATTRS = (
     b"security.ima",
     b"security.evm",
 )
-_KINDS = {
-    stat.S_IFREG: "file",
-    stat.S_IFDIR: "dir",
-    stat.S_IFLNK: "symlink",
-    stat.S_IFCHR: "char",
-    stat.S_IFBLK: "block",
-    stat.S_IFIFO: "fifo",
-}
 
 
 class Tree:
@@ -124,7 +116,7 @@ class Tree:
 
 def entry_of(path: bytes, name: bytes, status: os.stat_result) -> Entry | None:
     """The entry for a file of the host under the name given, or None for a socket."""
-    kind = _KINDS.get(stat.S_IFMT(status.st_mode))
+    kind = kind_of(status.st_mode)
     if kind is None:
         return None
     entry = _entry(name, kind, status)

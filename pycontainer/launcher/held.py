@@ -128,14 +128,9 @@ def _homes(outline: plan.Outline) -> list[tuple[int, int]]:
 
 
 def _copy_root(params: Json) -> int:
-    try:
+    failed = errors.launch_failed("rootfs", f"rootfs: {params['rootfs']['dir']} cannot be mounted")
+    with errors.mapped(OSError, to=failed):
         return rootfs.copy_directory(os.fsencode(params["rootfs"]["dir"]))
-    except OSError as error:
-        raise errors.LaunchError(
-            f"rootfs: {params['rootfs']['dir']} cannot be mounted: {error.strerror}",
-            step="rootfs",
-            reason=str(error),
-        ) from error
 
 
 def _be_first(steps: tuple[Step, ...], context: Context) -> None:
@@ -248,16 +243,13 @@ def waits(directory: int) -> bool:
 
 def release(directory: int) -> None:
     """Have the program executed. Raises LaunchError when it cannot be."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as sock:
-        try:
-            sock.connect(_address(directory))
-            sock.sendall(held.START)
-            said = sock.recv(_MAX_REPORT)
-        except OSError as error:
-            raise errors.LaunchError(
-                f"the container's first process does not wait any more: {error.strerror}",
-                step="start",
-                reason=str(error),
-            ) from error
+    gone = errors.launch_failed("start", "the container's first process does not wait any more")
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as sock,
+        errors.mapped(OSError, to=gone),
+    ):
+        sock.connect(_address(directory))
+        sock.sendall(held.START)
+        said = sock.recv(_MAX_REPORT)
     if said:
         raise failed(None, said)

@@ -34,18 +34,13 @@ def apply(spec: Json, trees: Sequence[int]) -> None:
             continue
         maps = [entry.get(kind) or linux.get(kind) or () for kind in ("uidMappings", "gidMappings")]
         flags = _AT_RECURSIVE if "ridmap" in words else 0
-        try:
+        step = f"mount {entry['destination']}"
+        with errors.mapped(OSError, to=errors.launch_failed(step, f"{step}: its ids cannot be mapped")):
             space = _namespace(*maps)
             try:
                 syscalls.mount_setattr(tree, flags, set=_ATTR_IDMAP, userns_fd=space)
             finally:
                 os.close(space)
-        except OSError as error:
-            raise errors.LaunchError(
-                f"mount {entry['destination']}: its ids cannot be mapped: {error.strerror}",
-                step=f"mount {entry['destination']}",
-                reason=str(error),
-            ) from error
 
 
 def _is_bind(entry: Json) -> bool:

@@ -72,17 +72,12 @@ def open_namespaces(outline: plan.Outline, given: dict[str, int]) -> None:
     Raises LaunchError.
     """
     for key, kind, path in outline.joined:
-        try:
+        failed = errors.launch_failed("namespaces", f"the namespace {path} cannot be joined")
+        with errors.mapped(OSError, to=failed):
             if key not in given:
                 given[key] = os.open(path, os.O_RDONLY)
             if kind == namespaces.NEWPID:
                 namespaces.enter(given[key], kind)  # for the children only (setns(2))
-        except OSError as error:
-            raise errors.LaunchError(
-                f"the namespace {path} cannot be joined: {error.strerror}",
-                step="namespaces",
-                reason=str(error),
-            ) from error
     if outline.new & namespaces.NEWTIME:
         # Only before the first process is in it can a time namespace be set (time_namespaces(7)).
         namespaces.leave(namespaces.NEWTIME)
@@ -101,9 +96,7 @@ def open_views(cgroup: Mapping[str, Any]) -> list[tuple[str, int]]:
         try:
             tree = syscalls.open_tree(syscalls.AT_FDCWD, os.fsencode(directory), 1)
         except OSError as error:
-            raise errors.LaunchError(
-                f"the cgroup {directory} cannot be shown: {error.strerror}", step="cgroup", reason=str(error)
-            ) from error
+            raise errors.launch_failed("cgroup", f"the cgroup {directory} cannot be shown")(error) from error
         views.append((f"view:{controllers}", tree))
     return views
 
@@ -113,12 +106,6 @@ def map_ids(pid: int, outline: plan.Outline) -> None:
     for name, content in (("uid_map", outline.uid_map), ("gid_map", outline.gid_map)):
         if not content:
             continue
-        try:
-            with open(f"/proc/{pid}/{name}", "wb", buffering=0) as file:
-                file.write(content)
-        except OSError as error:
-            raise errors.LaunchError(
-                f"the ids of the user namespace cannot be mapped: {error.strerror}",
-                step="user namespace",
-                reason=f"{name}: {error.strerror}",
-            ) from error
+        failed = errors.launch_failed("user namespace", f"the ids ({name}) cannot be mapped")
+        with errors.mapped(OSError, to=failed), open(f"/proc/{pid}/{name}", "wb", buffering=0) as file:
+            file.write(content)

@@ -9,7 +9,7 @@ from pycontainer.layers.attributes import clamp_time, is_kept, set_xattr
 from pycontainer.layers.codecs import HEAD_SIZE, Decoder, detect, open_decoder
 from pycontainer.layers.confine import confine_to
 from pycontainer.layers.diff import Differ, HashedOutput
-from pycontainer.layers.entry import KINDS, Entry
+from pycontainer.layers.entry import KINDS, Entry, describe, kind_of
 from pycontainer.layers.jobs import JOBS, mount_overlay
 from pycontainer.layers.limits import Limits
 from pycontainer.layers.pipeline import COMPLETE, BlobReader, Inflater
@@ -39,8 +39,10 @@ __all__ = [
     "clamp_time",
     "clean",
     "confine_to",
+    "describe",
     "detect",
     "is_kept",
+    "kind_of",
     "mount_overlay",
     "open_decoder",
     "set_xattr",

@@ -16,7 +16,7 @@ from typing import Any
 
 from pycontainer.errors import InvalidInput, KernelError, Unsupported
 from pycontainer.layers.attributes import is_kept
-from pycontainer.layers.entry import Entry
+from pycontainer.layers.entry import Entry, describe, kind_of
 from pycontainer.layers.limits import Limits
 from pycontainer.layers.tarwriter import TarWriter
 
@@ -29,14 +29,6 @@ _WHITEOUT = b".wh."
 _OPAQUE = b".wh..wh..opq"
 _PREFIXES = (b"trusted.overlay.", b"user.overlay.")
 _SMALLEST_HOLE = 1 << 16  # below, a map costs more than the zeros
-_KINDS = {
-    stat.S_IFREG: "file",
-    stat.S_IFDIR: "dir",
-    stat.S_IFLNK: "symlink",
-    stat.S_IFCHR: "char",
-    stat.S_IFBLK: "block",
-    stat.S_IFIFO: "fifo",
-}
 
 
 class HashedOutput:
@@ -157,7 +149,7 @@ class Differ:
     def _add(self, fd: int, base: bytes, path: bytes) -> int:
         """Write one entry; a descriptor if it is a directory to go into, else -1."""
         found = os.stat(base, dir_fd=fd, follow_symlinks=False)
-        kind = _KINDS.get(stat.S_IFMT(found.st_mode))
+        kind = kind_of(found.st_mode)
         if kind is None:
             return -1  # a socket means nothing without its process, and tar has no type for it
         if kind == "char" and found.st_rdev == 0:
@@ -241,19 +233,8 @@ class Differ:
         return raw
 
     def _entry(self, path: bytes, found: os.stat_result, raw: dict[bytes, bytes]) -> Entry:
-        kind = _KINDS[stat.S_IFMT(found.st_mode)]
-        entry = Entry(
-            path,
-            kind,
-            stat.S_IMODE(found.st_mode),
-            found.st_uid,
-            found.st_gid,
-            found.st_size if kind == "file" else 0,
-            found.st_mtime_ns,
-            xattrs={name: value for name, value in raw.items() if is_kept(name)},
-        )
-        if kind in ("char", "block"):
-            entry.devmajor, entry.devminor = os.major(found.st_rdev), os.minor(found.st_rdev)
+        entry = describe(path, found, {name: value for name, value in raw.items() if is_kept(name)})
+        assert entry is not None, "sockets were passed over"
         return entry
 
     def _add_file(self, directory: int, base: bytes, entry: Entry) -> None:

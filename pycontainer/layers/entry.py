@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-__all__ = ["KINDS", "Entry"]
+import os
+import stat
+
+__all__ = ["KINDS", "Entry", "describe", "kind_of"]
 
 KINDS = ("file", "dir", "symlink", "hardlink", "char", "block", "fifo")
+_KINDS = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "dir",
+    stat.S_IFLNK: "symlink",
+    stat.S_IFCHR: "char",
+    stat.S_IFBLK: "block",
+    stat.S_IFIFO: "fifo",
+}
 
 
 class Entry:
@@ -79,3 +90,28 @@ class Entry:
     def __repr__(self) -> str:
         owner = f"uid={self.uid}, gid={self.gid}"
         return f"Entry({self.name!r}, {self.kind!r}, mode={self.mode:#o}, {owner}, size={self.size})"
+
+
+def kind_of(mode: int) -> str | None:
+    """The kind of a file by its st_mode; None for a socket, for which tar has no type."""
+    return _KINDS.get(stat.S_IFMT(mode))
+
+
+def describe(name: bytes, found: os.stat_result, xattrs: dict[bytes, bytes]) -> Entry | None:
+    """A file that was looked at, as an archive describes it; None for a socket."""
+    kind = kind_of(found.st_mode)
+    if kind is None:
+        return None
+    entry = Entry(
+        name,
+        kind,
+        stat.S_IMODE(found.st_mode),
+        found.st_uid,
+        found.st_gid,
+        found.st_size if kind == "file" else 0,
+        found.st_mtime_ns,
+        xattrs=xattrs,
+    )
+    if kind in ("char", "block"):
+        entry.devmajor, entry.devminor = os.major(found.st_rdev), os.minor(found.st_rdev)
+    return entry

@@ -11,22 +11,14 @@ from pycontainer.errors import InvalidInput, KernelError
 from pycontainer.launcher.files import inside
 from pycontainer.launcher.files.content import data_extents
 from pycontainer.launcher.files.entering import named
-from pycontainer.layers import Entry, is_kept
+from pycontainer.layers import Entry, describe, is_kept
 
-__all__ = ["Sink", "Walker", "attributes", "described"]
+__all__ = ["Sink", "Walker", "attributes"]
 
 MAX_DEPTH = 400  # two descriptors a level
 _MAX_RACES = 8
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOATIME
 _READ_ANOTHERS = os.O_RDONLY | os.O_NONBLOCK
-_KINDS = {
-    stat.S_IFREG: "file",
-    stat.S_IFDIR: "dir",
-    stat.S_IFLNK: "symlink",
-    stat.S_IFCHR: "char",
-    stat.S_IFBLK: "block",
-    stat.S_IFIFO: "fifo",
-}
 
 
 class Sink(Protocol):
@@ -61,26 +53,6 @@ def attributes(target: int | bytes) -> dict[bytes, bytes]:
             if error.errno not in (errno.ENODATA, errno.ENOTSUP, errno.EPERM, errno.EACCES):
                 raise
     return found
-
-
-def described(path: bytes, found: os.stat_result, xattrs: dict[bytes, bytes]) -> Entry | None:
-    """A file as an archive describes it; None for a socket, which is nothing without its process."""
-    kind = _KINDS.get(stat.S_IFMT(found.st_mode))
-    if kind is None:
-        return None
-    entry = Entry(
-        path,
-        kind,
-        stat.S_IMODE(found.st_mode),
-        found.st_uid,
-        found.st_gid,
-        found.st_size if kind == "file" else 0,
-        found.st_mtime_ns,
-        xattrs=xattrs,
-    )
-    if kind in ("char", "block"):
-        entry.devmajor, entry.devminor = os.major(found.st_rdev), os.minor(found.st_rdev)
-    return entry
 
 
 class Walker:
@@ -177,7 +149,7 @@ class Walker:
         if kind == stat.S_IFREG:
             self._give_file(fd, path, found)
             return None
-        entry = described(path, found, attributes(named(fd)))
+        entry = describe(path, found, attributes(named(fd)))
         if entry is None:
             self.skipped.append(path)
         elif kind == stat.S_IFDIR:
@@ -208,7 +180,7 @@ class Walker:
     def _give_file(self, pinned: int, path: bytes, found: os.stat_result) -> None:
         fd = open_pinned(pinned)
         try:
-            entry = described(path, found, attributes(fd))
+            entry = describe(path, found, attributes(fd))
             assert entry is not None
             entry.sparse = data_extents(fd, found)
             self.size += self._sink.file(entry, fd)

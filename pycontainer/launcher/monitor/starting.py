@@ -200,17 +200,12 @@ def _shared(monitor: Monitor, outline: plan.Outline, given: dict[str, int]) -> l
 
 def _open_root(monitor: Monitor) -> dict[str, int]:
     layers = plan.overlay(monitor.params)
-    try:
+    failed = errors.launch_failed("rootfs", "rootfs: the container's file system cannot be mounted")
+    with errors.mapped(OSError, to=failed):
         if layers is None:
             return {"root": rootfs.copy_directory(os.fsencode(monitor.params["rootfs"]["dir"]))}
         root = rootfs.assemble(*layers)
-        reached("start.rootfs.mounted")
-    except OSError as error:
-        raise errors.LaunchError(
-            f"rootfs: the container's file system cannot be mounted: {error.strerror}",
-            step="rootfs",
-            reason=str(error),
-        ) from error
+    reached("start.rootfs.mounted")
     return {} if root is None else {"root": root}
 
 

@@ -72,13 +72,7 @@ def mount_filesystem(
 def attach_filesystem(context: Context, made: int, fstype: bytes, path: bytes, propagation: int) -> None:
     """Attach a detached mount on path, and keep it or close it."""
     is_ours = fstype in (b"proc", b"sysfs", b"cgroup2", b"devpts", b"mqueue") or path == b"/dev"
-    spot = inroot.target(context.root, path, is_directory=True, strict=is_ours)
-    try:
-        if fstype != b"proc":
-            _refuse_proc(context, spot, path, False)
-        mounts.attach(made, spot)
-    finally:
-        os.close(spot)
+    _attach(context, made, path, strict=is_ours, is_proc=fstype == b"proc")
     if propagation not in (0, mounts.MS_PRIVATE):
         mounts.set_propagation(made, propagation)
     if path == b"/proc":
@@ -96,9 +90,13 @@ def move_staged(context: Context, path: bytes) -> None:
     made = {b"/proc": context.proc, b"/dev": context.dev, b"/sys": context.sys}.get(path)
     if made is None:
         return  # mounted in one of them
-    spot = inroot.target(context.root, path, is_directory=True, strict=True)
+    _attach(context, made, path, strict=True, is_proc=path == b"/proc")
+
+
+def _attach(context: Context, made: int, path: bytes, *, strict: bool, is_proc: bool) -> None:
+    spot = inroot.target(context.root, path, is_directory=True, strict=strict)
     try:
-        if path != b"/proc":
+        if not is_proc:
             _refuse_proc(context, spot, path, False)
         mounts.attach(made, spot)
     finally:
