@@ -528,7 +528,8 @@ def _confinement(
     limits = tuple(map(_limit, described.get("rlimits") or ()))
     if limits:
         steps.append(Step("ulimit", security.set_limits, (limits,)))
-    steps.append(Step("keyring", security.join_keyring, (b"_ses." + _bytes(params["id"]),)))
+    if params.get("keyring", True):
+        steps.append(Step("keyring", security.join_keyring, (b"_ses." + _bytes(params["id"]),)))
     steps.append(Step("cwd", enter_directory, (_bytes(_absolute(described.get("cwd") or "/", "directory")),)))
     steps += _labels(described)
     steps.append(Step("user", identity.own_output))

@@ -209,17 +209,19 @@ def _check_linux(spec: Spec) -> None:
     _check_paths(linux)
     _check_devices(linux)
     _check_sysctls(linux, kinds, spec)
-    for field in ("netDevices", "memoryPolicy"):
+    for field in ("netDevices", "memoryPolicy", "intelRdt"):
         if linux.get(field):
             raise Unsupported(f"linux.{field} is not supported by this runtime", "leave it out")
+    resources = linux.get("resources") or {}
+    for field in ("network", "rdma"):
+        if resources.get(field):
+            raise Unsupported(f"linux.resources.{field} is not supported by this runtime", "leave it out")
     propagation = linux.get("rootfsPropagation")
     if propagation and propagation not in _PROPAGATION:
         raise InvalidOption(f"linux.rootfsPropagation {propagation!r} is not known; give shared or private")
     domain = (linux.get("personality") or {}).get("domain", "LINUX")
     if domain not in ("LINUX", "LINUX32"):
         raise InvalidOption(f"linux.personality.domain {domain!r} is not known; give LINUX or LINUX32")
-    if linux.get("intelRdt"):
-        raise Unsupported("linux.intelRdt is not supported by this runtime", "leave it out")
 
 
 def _check_paths(linux: Spec) -> None:

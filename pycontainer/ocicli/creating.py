@@ -191,11 +191,6 @@ class _Container:
             "state": state,
         }
         with socket.socket(fileno=files.connect(seccomp["listenerPath"])) as sock:
-            try:
+            about = f"seccomp: {seccomp['listenerPath']} does not take the listener"
+            with errors.mapped(OSError, to=errors.launch_failed("seccomp", about)):
                 socket.send_fds(sock, [json.dumps(message).encode()], [fd])
-            except OSError as error:
-                raise errors.LaunchError(
-                    f"seccomp: {seccomp['listenerPath']} does not take the listener: {error.strerror}",
-                    step="seccomp",
-                    reason=str(error),
-                ) from error

@@ -40,13 +40,14 @@ def prepare(asked: Arguments, root: str, log: Log) -> dict[str, Any]:
     flags = asked.flags
     name = asked.words[0]
     check_id(name)
+    _refuse(asked)
     directory = os.path.realpath(str(flags.get("bundle", ".")))
     spec = bundle.load(directory, str(flags.get("config", "config.json")), log.warning)
     if not spec["process"].get("terminal") and "console-socket" in flags:
         raise InvalidOption("--console-socket is given, but process.terminal is not set")
     if spec["process"].get("terminal") and asked.command == "create" and "console-socket" not in flags:
         raise InvalidOption("process.terminal is set: --console-socket is needed, to hand the terminal over")
-    path = _cgroups_path(spec, name, asked)
+    path = _cgroups_path(spec, name)
     program, notifies = _seccomp(spec, root)
     return {
         "command": asked.command,
@@ -63,6 +64,18 @@ def prepare(asked: Arguments, root: str, log: Log) -> dict[str, Any]:
         "kill_at": os.environ.get(_KILL_AT),
         "log": [log.file, log.form, log.is_debug],
     }
+
+
+def _refuse(asked: Arguments) -> None:
+    """What is known and cannot be done here is not passed over in silence."""
+    if "no-pivot" in asked.flags:
+        raise Unsupported("the root is always pivoted into", "leave --no-pivot out")
+    if asked.options.get("rootless") == "true":
+        raise Unsupported("containers of a user without root's rights are not supported", "run it as root")
+    if "systemd-cgroup" in asked.options or asked.options.get("cgroup-manager") == "systemd":
+        raise Unsupported("cgroups made by systemd are not supported", "leave --systemd-cgroup out")
+    if asked.options.get("cgroup-manager") == "disabled":
+        raise Unsupported("a container always gets cgroups of its own", "leave --cgroup-manager out")
 
 
 def _preserved(flags: Mapping[str, Any], process: dict[str, Any]) -> int:
@@ -85,10 +98,8 @@ def _preserved(flags: Mapping[str, Any], process: dict[str, Any]) -> int:
     return count
 
 
-def _cgroups_path(spec: Mapping[str, Any], name: str, asked: Arguments) -> str:
+def _cgroups_path(spec: Mapping[str, Any], name: str) -> str:
     """The path below the hierarchies' mount points; a relative one starts there, too, as with crun."""
-    if "systemd-cgroup" in asked.options or asked.options.get("cgroup-manager") == "systemd":
-        raise Unsupported("cgroups made by systemd are not supported", "leave --systemd-cgroup out")
     path = spec["linux"].get("cgroupsPath") or name
     return "/" + os.path.normpath("/" + path).lstrip("/")
 

@@ -491,7 +491,43 @@ def test_the_root_s_propagation_is_set(runtime: Runtime) -> None:
         assert ("shared:" in root) == is_shared
 
 
-def test_unsupported_properties_are_refused_by_name(runtime: Runtime) -> None:
-    done = runtime.run("a", ["true"], {"linux": {"intelRdt": {"closID": "x"}}})
+@pytest.mark.parametrize(
+    ("linux", "name"),
+    [
+        ({"intelRdt": {"closID": "x"}}, "linux.intelRdt"),
+        ({"resources": {"network": {"classID": 7}}}, "linux.resources.network"),
+        ({"resources": {"rdma": {"mlx5_0": {"hcaHandles": 3}}}}, "linux.resources.rdma"),
+    ],
+)
+def test_unsupported_properties_are_refused_by_name(
+    runtime: Runtime, linux: dict[str, Any], name: str
+) -> None:
+    done = runtime.run("a", ["true"], {"linux": linux})
     assert done.code == 1
-    assert "linux.intelRdt" in done.stderr
+    assert name in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "flags", "named"),
+    [
+        (["--rootless", "true"], [], "root's rights"),
+        (["--systemd-cgroup"], [], "--systemd-cgroup"),
+        (["--cgroup-manager", "disabled"], [], "--cgroup-manager"),
+        ([], ["--no-pivot"], "--no-pivot"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_and_not_passed_over(
+    runtime: Runtime, options: list[str], flags: list[str], named: str
+) -> None:
+    bundle = runtime.bundle("a", ["true"])
+    done = runtime(*options, "run", *flags, "--bundle", bundle, "a")
+    assert done.code == 1
+    assert named in done.stderr
+    assert runtime.ok("list", "--quiet") == ""
+
+
+def test_a_session_keyring_of_its_own_is_made_unless_it_is_not_wanted(runtime: Runtime) -> None:
+    bundle = runtime.bundle("a", ["cat", "/proc/keys"], {"linux": {"maskedPaths": []}})
+    for flags in ([], ["--no-new-keyring"]):
+        keys = runtime.ok("run", *flags, "--bundle", bundle, "a")
+        assert ("_ses.a" in keys) == (not flags)
