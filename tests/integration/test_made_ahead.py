@@ -105,7 +105,8 @@ def _look(engine: pc.Engine, image: pc.Image, options: dict[str, Any]) -> tuple[
     rest = re.sub(r"(upperdir|workdir|lowerdir\+?)=[^, ]*", r"\1", rest)
     rest = re.sub(r" \w{3} +\d+ +\d+:\d+ ", " ", rest)  # times of links to descriptors
     rest = re.sub(r"((?:pipe|socket|pid|mnt|net|anon_inode):)\[\d+\]", r"\1[]", rest)
-    rest = re.sub(r"(?m)^(Vm|Rss|voluntary|nonvoluntary|Hugetlb|Cpus_allowed|x86).*\n", "", rest)
+    # SigQ counts the signals queued for the user on the whole host; State is of that moment.
+    rest = re.sub(r"(?m)^(Vm|Rss|voluntary|nonvoluntary|Hugetlb|Cpus_allowed|x86|SigQ|State).*\n", "", rest)
     if options.get("pid") == "host":
         rest = re.sub(r"(?m)^(N?S?t?g?id|Pid|PPid|Tgid|Ngid|NS\w+|FDSize|Threads|SigQ).*\n|^\d+$", "", rest)
     mounts, mark, others = rest.partition("== status")
