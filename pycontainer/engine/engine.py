@@ -161,7 +161,8 @@ class Engine:
         from pycontainer.runtime import cgroups
 
         store, layout = self.store, self.host.cgroups
-        found = cgroups.leftovers(f"/pycontainer/{self.store_tag}", layout)
+        path = f"/pycontainer/{self.store_tag}"
+        found = cgroups.leftovers(path, layout)
         # Asked first: its container may be made, and run unlocked, while the others are looked at.
         ahead = {
             name
@@ -171,7 +172,7 @@ class Engine:
         with ExitStack() as locks:
             locked = {name: monitor_locked_out(store.container_dir(name)) for name in found}
             living = {name for name, lock in locked.items() if not locks.enter_context(lock)}
-            cgroups.sweep(found, living | ahead, layout)
+            cgroups.sweep(path, found.keys() - living - ahead, layout)
 
     def forget_container(self, container_id: str) -> None:
         """Remove a container that does not run from the store, and what a killed monitor left of it."""
@@ -183,9 +184,7 @@ class Engine:
         await_start(directory)
         with monitor_locked_out(directory) as has_no_monitor:
             if has_no_monitor:
-                layout = self.host.cgroups
-                found = cgroups.leftovers(f"/pycontainer/{self.store_tag}", layout)
-                cgroups.sweep({name: found[name] for name in found if name == container_id}, (), layout)
+                cgroups.sweep(f"/pycontainer/{self.store_tag}", [container_id], self.host.cgroups)
             record = self.store.state.containers.get(container_id)
             # A container without an owner that removed itself was told of by its monitor.
             is_told = not directory.is_dir() and record is not None and record.owner is None

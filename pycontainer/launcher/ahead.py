@@ -72,9 +72,14 @@ class Ahead:
         own = [f"{parent}/{own_id}" for parent in like["parents"]]
         self._cgroup = {**like, "dirs": [*like["shared"], *own], "own": own}
         if own:
-            cgroup.make(self._cgroup)
+            # The first is locked before the others are made, so that whoever finds one of them, and takes
+            # it for what a killed monitor left, finds the lock as well.
+            cgroup.make({"dirs": [*like["shared"], own[0]]})
             self._lock = os.open(own[0], os.O_RDONLY | os.O_DIRECTORY)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.path.samestat(os.fstat(self._lock), os.stat(own[0])):
+                raise FileNotFoundError(own[0])  # it was taken for that before it was locked
+            cgroup.make(self._cgroup)
 
     def _enter(self, kinds: int) -> None:
         for name, kind in _KINDS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from pycontainer.errors import DeadlineExceeded
@@ -19,8 +19,7 @@ _KILL_TIMEOUT_S = 10.0
 def leftovers(path: str, layout: CgroupLayout) -> dict[str, list[str]]:
     """The cgroups below a path (as "/pycontainer/store"): name -> its directory in each hierarchy."""
     found: dict[str, list[str]] = {}
-    for mount in sorted({*layout.v1.values(), *([layout.v2] if layout.v2 else [])}):
-        parent = f"{mount}{path}"
+    for parent in _parents(path, layout):
         try:
             with os.scandir(parent) as entries:
                 names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
@@ -31,18 +30,19 @@ def leftovers(path: str, layout: CgroupLayout) -> dict[str, list[str]]:
     return found
 
 
-def sweep(found: dict[str, list[str]], keep: Container[str], layout: CgroupLayout) -> list[str]:
-    """Kill what is left in the cgroups that `leftovers` found and remove them; gives their names.
+def sweep(path: str, names: Iterable[str], layout: CgroupLayout) -> list[str]:
+    """Kill what is left in the cgroups of these names below a path and remove them; gives the names swept.
 
     One that a process holds locked (flock(2)) is kept: it was made ahead of its container.
     Raises: DeadlineExceeded when a process does not die.
     """
     swept = []
-    for name, directories in found.items():
-        if name in keep:
-            continue
+    for name in names:
+        directories = _directories(path, name, layout)
         with _locked(directories) as is_idle:
-            if not is_idle:
+            # Whoever makes one locks the first before the others are there: if more have come since,
+            # that one is at work, and what was found is a part of it.
+            if not is_idle or not set(_directories(path, name, layout)) <= set(directories):
                 continue
             stale = _plan_of(directories, layout)
             # Whoever sweeps is not their parent, and may have children of its own.
@@ -54,6 +54,15 @@ def sweep(found: dict[str, list[str]], keep: Container[str], layout: CgroupLayou
             cgroup.remove(stale)
         swept.append(name)
     return swept
+
+
+def _parents(path: str, layout: CgroupLayout) -> list[str]:
+    return [f"{mount}{path}" for mount in sorted({*layout.v1.values(), *([layout.v2] if layout.v2 else [])})]
+
+
+def _directories(path: str, name: str, layout: CgroupLayout) -> list[str]:
+    own = (f"{parent}/{name}" for parent in _parents(path, layout))
+    return [directory for directory in own if os.path.isdir(directory)]
 
 
 def is_locked(directories: Iterable[str]) -> bool:
