@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import threading
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -529,5 +530,7 @@ def test_what_cannot_be_done_is_refused_and_not_passed_over(
 def test_a_session_keyring_of_its_own_is_made_unless_it_is_not_wanted(runtime: Runtime) -> None:
     bundle = runtime.bundle("a", ["cat", "/proc/keys"], {"linux": {"maskedPaths": []}})
     for flags in ([], ["--no-new-keyring"]):
-        keys = runtime.ok("run", *flags, "--bundle", bundle, "a")
-        assert ("_ses.a" in keys) == (not flags)
+        # Keys are the host's, and stay a while: so no other container may have had this name.
+        name = f"keys-{uuid.uuid4().hex}"
+        keys = runtime.ok("run", *flags, "--bundle", bundle, name)
+        assert (f"_ses.{name}" in keys) == (not flags)
