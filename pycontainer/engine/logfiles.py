@@ -66,7 +66,7 @@ class _File(NamedTuple):
         """Whether what is compressed has the size and the checksum of this plain one."""
         fd = self.stream.fileno()
         trailer = os.pread(packed, _TRAILER.size, max(0, os.fstat(packed).st_size - _TRAILER.size))
-        if _TRAILER.unpack(trailer)[1] != os.fstat(fd).st_size & 0xFFFFFFFF:
+        if len(trailer) != _TRAILER.size or _TRAILER.unpack(trailer)[1] != os.fstat(fd).st_size & 0xFFFFFFFF:
             return False
         checksum = offset = 0
         while chunk := os.pread(fd, _CHUNK, offset):
@@ -153,16 +153,11 @@ class Reader:
             file.packed.close()
 
     def _newer_than(self, held: _File | None) -> list[_File]:
-        """The files begun after the held one, oldest first."""
-        while True:
-            found = self._look(held)
-            if found is not None:
-                return found
+        """The files begun after the held one, oldest first.
 
-    def _look(self, held: _File | None) -> list[_File] | None:
-        """Open from the newest on: a rotation meanwhile then shows a file twice, never not at all.
-
-        None when a file seemed to be missing that has only changed its name or form meanwhile.
+        Opened from the newest on, as files move to higher numbers: a rotation meanwhile then shows one
+        twice, never not at all. A number may be missing: one is moving, or a monitor was killed between
+        two renames.
         """
         found: list[_File] = []
         number = 0
@@ -170,13 +165,9 @@ class Reader:
             file = _open(self._path.with_name(f"{self._path.name}.{number}") if number else self._path)
             number += 1
             if file is None:
-                if number == 1:
-                    continue  # between the rename and the new file
-                if self._has_from(number - 1):
-                    for opened in found:
-                        self._close(opened)
-                    return None
-                break
+                if not self._has_from(number):
+                    break
+                continue
             is_held = held is not None and file.is_same(held)
             if is_held or any(file.is_same(each) for each in found):
                 self._close(file)

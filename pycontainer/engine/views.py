@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pycontainer.engine.launching import spec_of
+from pycontainer.engine.logdrivers import readable_log
 from pycontainer.engine.supervision import (
     Health,
     health_document,
@@ -16,10 +17,13 @@ from pycontainer.engine.supervision import (
     healthcheck_document,
     restart_document,
 )
+from pycontainer.errors import NotFound
 from pycontainer.oci import Reference
 from pycontainer.options import OPTIONS, dump_run_options
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pycontainer.engine.engine import Engine
     from pycontainer.engine.images import Image
     from pycontainer.engine.state import Observed
@@ -30,6 +34,14 @@ if TYPE_CHECKING:
 __all__ = ["container_document", "image_document"]
 
 _NEVER = "0001-01-01T00:00:00Z"  # Go's zero time, as Docker shows it
+
+
+def _log_path(directory: Path, container_id: str, options: RunOptions) -> str:
+    """Where its log is read, "" when its driver keeps none here, as Docker says it."""
+    try:
+        return str(readable_log(directory, container_id, options)[0])
+    except NotFound:
+        return ""
 
 
 def container_document(
@@ -50,7 +62,7 @@ def container_document(
         "State": _state(observed, health_of(directory, observed)),
         "RestartCount": observed.restart_count,
         "Image": record.image_id,
-        "LogPath": f"{directory}/log",
+        "LogPath": _log_path(directory, record.id, options),
         "Name": f"/{record.name}",
         "Platform": config.os,
         "HostConfig": _host_config(options),

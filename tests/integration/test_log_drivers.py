@@ -69,6 +69,7 @@ def test_json_file_writes_dockers_lines(engine: pc.Engine, busybox: pc.Image) ->
         labels={"team": "a&b", "other": "x"}, env={"APP_KEY": "v", "HIDDEN": "h"},
     ) as box:  # fmt: skip
         lines = json_log(finished(box)).read_text().splitlines()
+        assert box.inspect()["LogPath"] == str(json_log(box))
         assert [json.loads(line)["log"] for line in lines if '"stdout"' in line] == [
             "one\n", '"<two>"\ttab\\\n', "\x01é\ufffd\n", "end",
         ]  # fmt: skip
@@ -128,6 +129,7 @@ def test_a_reader_follows_through_rotation_and_compression(engine: pc.Engine, bu
 
 def test_without_a_log_there_is_nothing_to_read_but_the_result(engine: pc.Engine, busybox: pc.Image) -> None:
     with created(engine, busybox, "echo x", log_driver="none") as box:
+        assert box.inspect()["LogPath"] == ""
         finished(box)
         with pytest.raises(errors.NotFound, match="log driver none"):
             box.logs()

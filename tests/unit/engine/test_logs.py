@@ -52,6 +52,24 @@ def test_rotated_files_are_read_from_the_oldest_on(tmp_path: Path) -> None:
     assert finished(tmp_path).read() == b"abc"
 
 
+def test_a_number_that_a_killed_monitor_left_out_is_passed_over(tmp_path: Path) -> None:
+    for name, content in (("log.4", b"a"), ("log.2", b"b"), ("log", b"c")):
+        (tmp_path / name).write_bytes(record(content))
+    assert finished(tmp_path).read() == b"abc"
+    (tmp_path / "log").rename(tmp_path / "log.1")
+    assert finished(tmp_path).read() == b"abc"
+
+
+def test_a_compressed_file_cut_short_is_not_taken_for_another(tmp_path: Path) -> None:
+    newest = tmp_path / "log"
+    newest.write_bytes(record(b"1\n"))
+    packed = tmp_path / "log.1.gz"
+    compressed(packed, b"", newest.stat().st_ino)
+    packed.write_bytes(packed.read_bytes()[:24])
+    with pytest.raises(EOFError):
+        finished(tmp_path).read()
+
+
 def compressed(path: Path, content: bytes, inode: int) -> None:
     """A compressed file whose header says that it was made from this inode."""
     plain = gzip.compress(content, mtime=0)
