@@ -147,7 +147,10 @@ class Attachment:
             if not ready:
                 raise DeadlineExceeded(f"the container's output did not end within {timeout} s")
             if ready & select.POLLOUT:
-                left = left[self._send_some(left) :]
+                try:
+                    left = left[self._send_some(left) :]
+                except WrongState:
+                    left = left[:0]  # it ended without reading it all; what it wrote is still to come
             if ready & _READ:
                 self._fill()
             while (next_chunk := self._next()) is not None:

@@ -18,7 +18,7 @@ import socket
 import termios
 import threading
 import tty
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
@@ -42,6 +42,8 @@ class OtherSide(Protocol):
 
     has_terminal: bool
     may_write: bool
+    input_fd: int
+    """To wait on for room when `write` did not take all; -1 when it always does."""
 
     def outputs(self) -> list[int]:
         """Descriptors to wait on for output; none when all has ended."""
@@ -49,8 +51,8 @@ class OtherSide(Protocol):
     def take(self, fd: int) -> list[tuple[int, bytes]]:
         """What has come: (1 or 2 for stdout or stderr, content) each."""
 
-    def write(self, content: bytes) -> None:
-        """Pass on what was typed."""
+    def write(self, content: bytes) -> int:
+        """Pass on what was typed; how much of it there was room for."""
 
     def end_input(self) -> None:
         """Nothing more will be typed."""
@@ -74,7 +76,8 @@ def interact(
     with ExitStack() as restored:
         if side.has_terminal and side.may_write:
             restored.enter_context(_raw(stdin))
-        caught = restored.enter_context(_signals(PROXIED if sig_proxy else ()))
+        proxied = PROXIED if sig_proxy else ()
+        caught = restored.enter_context(_signals(proxied))
 
         def tell_size() -> None:
             size = terminal_size(stdout) or terminal_size(stdin)
@@ -82,7 +85,7 @@ def interact(
                 side.resize(*size)
 
         tell_size()
-        return _Joined(side, matcher, stdin, stdout, caught, tell_size).run()
+        return _Joined(side, matcher, stdin, stdout, caught, proxied, tell_size).run()
 
 
 class _Joined:
@@ -95,6 +98,7 @@ class _Joined:
         stdin: int,
         stdout: int,
         caught: socket.socket | None,
+        proxied: Collection[int],
         tell_size: Callable[[], None],
     ) -> None:
         self._side = side
@@ -102,27 +106,38 @@ class _Joined:
         self._stdin = stdin if side.may_write else -1
         self._out = {1: stdout, 2: stdout if side.has_terminal else 2}
         self._caught = caught
+        self._proxied = proxied
         self._tell_size = tell_size
+        self._typed = b""
+        """What the other side had no room for; nothing more is read from our terminal till then."""
+        self._is_ending = False
 
     def run(self) -> bool:
         """Serve until the output ends (True) or the detach keys are typed (False)."""
         while outputs := self._side.outputs():
-            poller = select.poll()
-            for fd in outputs:
-                poller.register(fd, select.POLLIN)
-            if self._stdin >= 0:
-                poller.register(self._stdin, select.POLLIN)
+            wanted = dict.fromkeys(outputs, select.POLLIN)
+            if self._typed:
+                # Of a terminal both ways are one descriptor.
+                wanted[self._side.input_fd] = wanted.get(self._side.input_fd, 0) | select.POLLOUT
+            elif self._stdin >= 0:
+                wanted[self._stdin] = select.POLLIN
             if self._caught is not None:
-                poller.register(self._caught, select.POLLIN)
-            for fd, _ in poller.poll():
+                wanted[self._caught.fileno()] = select.POLLIN
+            poller = select.poll()
+            for fd, events in wanted.items():
+                poller.register(fd, events)
+            for fd, events in poller.poll():
                 if fd == self._stdin:
                     if not self._pass_typed():
                         return False
                 elif self._caught is not None and fd == self._caught.fileno():
                     self._pass_signals()
                 else:
-                    for stream, content in self._side.take(fd):
-                        _write_all(self._out[stream], content)
+                    if wanted[fd] & select.POLLOUT and events & ~select.POLLIN:
+                        self._flush()
+                    if fd in outputs and events & ~select.POLLOUT:
+                        for stream, content in self._side.take(fd):
+                            _write_all(self._out[stream], content)
         return True
 
     def _pass_typed(self) -> bool:
@@ -135,13 +150,22 @@ class _Joined:
                 raise
             typed = b""  # the terminal was hung up
         passed, is_detached = self._matcher.feed(typed) if typed else (self._matcher.rest(), False)
-        with suppress(WrongState):  # it has ended, which its output will say
-            if passed:
-                self._side.write(passed)
-            if not typed:
-                self._stdin = -1
-                self._side.end_input()
+        self._typed += passed
+        if not typed:
+            self._stdin = -1
+            self._is_ending = True
+        self._flush()
         return not is_detached
+
+    def _flush(self) -> None:
+        try:
+            if self._typed:
+                self._typed = self._typed[self._side.write(self._typed) :]
+            if self._is_ending and not self._typed:
+                self._is_ending = False
+                self._side.end_input()
+        except WrongState:  # it has ended, which its output will say
+            self._typed, self._is_ending = b"", False
 
     def _pass_signals(self) -> None:
         assert self._caught is not None
@@ -150,7 +174,7 @@ class _Joined:
                 if number == signal.SIGWINCH:
                     with suppress(WrongState):
                         self._tell_size()
-                elif number in PROXIED:
+                elif number in self._proxied:
                     self._side.send_signal(number)
 
 
@@ -176,7 +200,12 @@ def _raw(fd: int) -> Iterator[None]:
         tty.setraw(fd, termios.TCSANOW)
         yield
     finally:
-        termios.tcsetattr(fd, termios.TCSADRAIN, before)
+        try:
+            termios.tcsetattr(fd, termios.TCSADRAIN, before)
+        except termios.error as error:
+            if error.args[0] != errno.EIO:
+                raise
+            # It was hung up: there are no modes to put back any more.
 
 
 @contextmanager
@@ -207,6 +236,7 @@ class _AttachedSide:
     def __init__(self, attachment: Attachment) -> None:
         self._attachment = attachment
         self._has_ended = False
+        self.input_fd = -1
         self.has_terminal = attachment.has_terminal
         self.may_write = attachment.may_write
 
@@ -221,8 +251,9 @@ class _AttachedSide:
             self._has_ended = True
         return found
 
-    def write(self, content: bytes) -> None:
-        self._attachment.write(content)
+    def write(self, content: bytes) -> int:
+        self._attachment.write(content)  # which reads meanwhile
+        return len(content)
 
     def end_input(self) -> None:
         self._attachment.close_stdin()
@@ -243,6 +274,17 @@ class _ProcessSide:
         self._sources = {file.fileno(): stream for stream, file in files if file is not None}
         self.has_terminal = process.has_terminal
         self.may_write = process.stdin is not None
+        self.input_fd = -1
+        if process.stdin is not None:
+            process.stdin.flush()
+            self.input_fd = process.stdin.fileno()
+            # A program that writes more than it reads would wait for us, who waited for it.
+            os.set_blocking(self.input_fd, False)
+
+    def release(self) -> None:
+        """Leave the process's input as it was."""
+        if self._process.stdin is not None and not self._process.stdin.closed:
+            os.set_blocking(self.input_fd, True)
 
     def outputs(self) -> list[int]:
         return list(self._sources)
@@ -261,11 +303,13 @@ class _ProcessSide:
         del self._sources[fd]
         return []
 
-    def write(self, content: bytes) -> None:
-        assert self._process.stdin is not None
-        with suppress(BrokenPipeError):
-            self._process.stdin.write(content)
-            self._process.stdin.flush()
+    def write(self, content: bytes) -> int:
+        try:
+            return os.write(self.input_fd, content)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            return len(content)  # it reads no more (EPIPE), or its terminal has gone (EIO)
 
     def end_input(self) -> None:
         if self._process.stdin is not None and not self.has_terminal:
@@ -290,4 +334,8 @@ def interact_attached(
 def interact_process(process: Process, *, detach_keys: str = DEFAULT, sig_proxy: bool = True) -> int | None:
     """Join our terminal to a process; its exit code, or None when the detach keys were typed."""
     side = _ProcessSide(process)
-    return process.wait() if interact(side, detach_keys=detach_keys, sig_proxy=sig_proxy) else None
+    try:
+        has_ended = interact(side, detach_keys=detach_keys, sig_proxy=sig_proxy)
+    finally:
+        side.release()
+    return process.wait() if has_ended else None

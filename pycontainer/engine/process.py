@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, final
 
 import attrs
 
-from pycontainer.errors import ContainerFailed, DeadlineExceeded, InvalidOption, WrongState
+from pycontainer.errors import ContainerFailed, DeadlineExceeded, WrongState
 from pycontainer.kernel import pidfd
 from pycontainer.options import parse_seconds, parse_signal
 
@@ -265,12 +265,12 @@ class Process:
 
     def resize(self, rows: int, columns: int) -> None:
         """Set the size of its terminal. Raises WrongState without one, InvalidOption."""
+        from pycontainer.engine.attaching import check_size
         from pycontainer.launcher import pty
 
         if not self._has_terminal or self.stdout is None:
             raise WrongState("the process has no terminal; pass tty=True", verb="resize", state="running")
-        if not (0 < rows <= pty.MAX_SIZE and 0 < columns <= pty.MAX_SIZE):
-            raise InvalidOption(f"a terminal of {rows} by {columns}: a side is 1 to {pty.MAX_SIZE}")
+        check_size(rows, columns)
         if not self.stdout.closed:
             pty.resize(self.stdout.fileno(), rows, columns)
 

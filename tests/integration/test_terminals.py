@@ -21,6 +21,7 @@ import pytest
 
 import pycontainer as pc
 from pycontainer import errors
+from pycontainer.engine.interaction import _raw
 
 pytestmark = pytest.mark.needs("root", "overlay")
 
@@ -264,10 +265,15 @@ modes = termios.tcgetattr(0) if sys.stdin.isatty() else None
 with pc.Engine(store) as engine:
     if mode == "run":
         code = pc.run(image, sys.argv[4:], interactive=True, engine=engine).exit_code
-    elif mode == "exec":
+    elif mode in ("exec", "exec without a terminal"):
         with pc.Container(image, ["sleep", "1000"], engine=engine) as box:
-            with box.popen(sys.argv[4:], stdin=-1, tty=True) as process:
+            with box.popen(sys.argv[4:], stdin=-1, tty=mode == "exec") as process:
                 code = process.interact()
+    elif mode == "run without signals":
+        signal.signal(signal.SIGTERM, lambda *_: print("mine", flush=True))
+        before = [signal.getsignal(number) for number in range(1, 65) if number not in (32, 33)]
+        with pc.Container.create(image, sys.argv[4:], engine=engine, owned=True) as box:
+            code = box.interact(start=True, sig_proxy=False)
     else:
         code = pc.Container.get(mode, engine=engine).interact()
 after = [signal.getsignal(number) for number in range(1, 65) if number not in (32, 33)]
@@ -376,6 +382,48 @@ def test_signals_go_to_a_container_without_a_terminal(engine: pc.Engine, busybox
             assert process.stdout.read() == b"got it\nLEFT WITH 8\n"
         finally:
             process.kill()
+
+
+def test_signals_that_are_not_wanted_stay_with_the_caller(engine: pc.Engine, busybox: pc.Image) -> None:
+    script = "trap 'echo got it' TERM; echo ready; while [ ! -e /go ]; do sleep 0.05; done; exit 4"
+    program = [sys.executable, "-c", PROGRAM, str(engine.root), busybox.id, "run without signals", "sh", "-c"]
+    with subprocess.Popen([*program, script], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == b"ready\n"
+            process.send_signal(signal.SIGTERM)
+            assert process.stdout.readline() == b"mine\n"
+            (box,) = pc.Container.list(engine=engine)
+            (box.path / "go").write_text("")
+            assert process.stdout.read() == b"LEFT WITH 4\n"
+        finally:
+            process.kill()
+
+
+def test_a_program_that_writes_more_than_it_reads_is_no_deadlock(
+    engine: pc.Engine, busybox: pc.Image
+) -> None:
+    given = bytes(range(256)) * 8192
+    program = [sys.executable, "-c", PROGRAM, str(engine.root), busybox.id, "exec without a terminal"]
+    done = subprocess.run([*program, "od", "-v", "-An"], input=given, capture_output=True, timeout=60)
+    shown, _, left = done.stdout.rpartition(b"LEFT WITH ")
+    assert (left, len(shown.split())) == (b"0\n", len(given) // 2)
+
+
+def test_what_a_program_wrote_is_read_though_it_ended_without_reading(
+    engine: pc.Engine, busybox: pc.Image
+) -> None:
+    with created(engine, busybox, ["sh", "-c", "echo said; exit 3"], stdin_open=True) as box:
+        with box.attach(start=True) as attachment:
+            assert attachment.communicate(b"x" * 4_194_304, timeout=SECONDS)[0] == b"said\n"
+        assert box.wait(SECONDS) == 3
+
+
+def test_the_terminal_of_a_human_who_has_left_needs_no_modes() -> None:
+    master, peer = pty.openpty()
+    with _raw(peer):
+        os.close(master)
+    os.close(peer)
 
 
 def test_a_pipe_is_the_input_of_an_interactive_run(engine: pc.Engine, busybox: pc.Image) -> None:
