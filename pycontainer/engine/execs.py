@@ -376,7 +376,7 @@ def _make_template(engine: Engine, record: ContainerRecord) -> _Template:
         record=record,
         params={
             "id": record.id,
-            "groups": list(groups),
+            "groups": launching.groups_of(groups, spec),
             "cgroup": {name: cgroup[name] for name in ("clone_into", "procs", "freeze")},
             "container_dir": str(engine.store.container_dir(record.id)),
             "seccomp_b64": base64.b64encode(program or b"").decode(),

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pycontainer.oci import ImageConfig
     from pycontainer.oci import runtime as model
 
-__all__ = ["KILL_POINTS", "create", "feed", "launch", "network_files", "spec_of"]
+__all__ = ["KILL_POINTS", "create", "feed", "groups_of", "launch", "network_files", "spec_of"]
 
 KILL_POINTS = (
     "start.launch.requested",  # the helper has the request, the caller has no answer
@@ -97,7 +97,7 @@ def _insert(engine: Engine, record: ContainerRecord, *, is_named: bool) -> Conta
     raise AssertionError("unreachable")
 
 
-def _groups(named: Sequence[str], spec: model.Spec) -> list[str]:
+def groups_of(named: Sequence[str], spec: model.Spec) -> list[str]:
     """Further groups by name or number; those that a device brings are in the spec alone."""
     numbers = spec.process.user.additional_gids if spec.process is not None else ()
     return list(dict.fromkeys((*named, *map(str, numbers)))) if numbers else list(named)
@@ -199,7 +199,7 @@ def launch(
         },
         "container_dir": directory,
         "user": user,
-        "groups": _groups(groups, spec),
+        "groups": groups_of(groups, spec),
         "cgroup": dict(runtime.plan_cgroups(spec, host)),
         "volumes": runtime.volumes(config),
         "files": files_of(engine, options, options.hostname or record.id[:12]),

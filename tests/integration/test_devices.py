@@ -133,6 +133,9 @@ class TestByName:
         assert seen.text.split() == ["driver", "here", "0", "4242", "sealed", "sealed"]
         named = sh(engine, busybox, "id -G", devices=["acme.com/toy=all"], user="web", group_add=["44"])
         assert {"4242", "1000", "44"} <= set(named.text.split())
+        asked: dict[str, Any] = {"devices": ["acme.com/toy=all"], "user": "web", "group_add": ["44"]}
+        with pc.Container(busybox, ["sleep", "100"], engine=engine, **asked) as box:
+            assert box.exec(["id", "-G"]).stdout.split() == named.stdout.split()
 
     def test_a_hook_sees_the_root_and_the_state_and_nothing_of_the_image(
         self, engine: pc.Engine, busybox: pc.Image, place: Path
