@@ -9,7 +9,7 @@ import select
 import threading
 import time
 import weakref
-from contextlib import ExitStack
+from contextlib import nullcontext
 from contextvars import ContextVar, Token
 from pathlib import Path
 from typing import TYPE_CHECKING, final
@@ -160,19 +160,9 @@ class Engine:
         from pycontainer.engine.state import monitor_locked_out
         from pycontainer.runtime import cgroups
 
-        store, layout = self.store, self.host.cgroups
-        path = f"/pycontainer/{self.store_tag}"
+        path, layout = f"/pycontainer/{self.store_tag}", self.host.cgroups
         found = cgroups.leftovers(path, layout)
-        # Asked first: its container may be made, and run unlocked, while the others are looked at.
-        ahead = {
-            name
-            for name, directories in found.items()
-            if not store.container_dir(name).is_dir() and cgroups.is_locked(directories)
-        }
-        with ExitStack() as locks:
-            locked = {name: monitor_locked_out(store.container_dir(name)) for name in found}
-            living = {name for name, lock in locked.items() if not locks.enter_context(lock)}
-            cgroups.sweep(path, found.keys() - living - ahead, layout)
+        cgroups.sweep(path, found, layout, lambda name: monitor_locked_out(self.store.container_dir(name)))
 
     def forget_container(self, container_id: str) -> None:
         """Remove a container that does not run from the store, and what a killed monitor left of it."""
@@ -184,7 +174,8 @@ class Engine:
         await_start(directory)
         with monitor_locked_out(directory) as has_no_monitor:
             if has_no_monitor:
-                cgroups.sweep(f"/pycontainer/{self.store_tag}", [container_id], self.host.cgroups)
+                path = f"/pycontainer/{self.store_tag}"
+                cgroups.sweep(path, [container_id], self.host.cgroups, lambda _: nullcontext(True))
             record = self.store.state.containers.get(container_id)
             # A container without an owner that removed itself was told of by its monitor.
             is_told = not directory.is_dir() and record is not None and record.owner is None

@@ -18,7 +18,6 @@ the helper unless it was given a request.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
@@ -71,15 +70,7 @@ class Ahead:
     def _make_cgroups(self, like: Mapping[str, Any], own_id: str) -> None:
         own = [f"{parent}/{own_id}" for parent in like["parents"]]
         self._cgroup = {**like, "dirs": [*like["shared"], *own], "own": own}
-        if own:
-            # The first is locked before the others are made, so that whoever finds one of them, and takes
-            # it for what a killed monitor left, finds the lock as well.
-            cgroup.make({"dirs": [*like["shared"], own[0]]})
-            self._lock = os.open(own[0], os.O_RDONLY | os.O_DIRECTORY)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not os.path.samestat(os.fstat(self._lock), os.stat(own[0])):
-                raise FileNotFoundError(own[0])  # it was taken for that before it was locked
-            cgroup.make(self._cgroup)
+        self._lock = cgroup.make_held(self._cgroup)
 
     def _enter(self, kinds: int) -> None:
         for name, kind in _KINDS:
@@ -212,9 +203,8 @@ class Ahead:
     def discard(self) -> None:
         """Undo all that was made; for the end without a request. Idempotent."""
         self.let_go()
-        # Another process may have started a container that was only created here: then they are its own.
-        if self._cgroup and cgroup.is_empty(self._cgroup):
-            cgroup.remove(self._cgroup)
+        # The container may be started by another process, or was asked for earlier: then they are its own.
+        cgroup.remove_unused(self._cgroup)
         self._cgroup = {}
 
     def discard_foreign(self, params: Mapping[str, Any]) -> None:

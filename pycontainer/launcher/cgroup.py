@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import binascii
 import errno
+import fcntl
 import os
 import select
 import signal
@@ -28,6 +29,45 @@ _REAP_PAUSE_S = 0.001
 
 def make(plan: Plan) -> None:
     """Make the directories and set the limits. Raises LaunchError naming the file."""
+    lock = make_held(plan)
+    if lock >= 0:
+        os.close(lock)
+
+
+def make_held(plan: Plan) -> int:
+    """`make`, with the first own directory locked (flock(2), shared); gives its descriptor, -1 without one.
+
+    It is locked before the others are made. Whoever removes what a killed monitor left locks all it finds
+    exclusively: so it takes none of what is being made for that, and we nothing that is being removed.
+    Raises: as `make`.
+    """
+    lock = _hold(plan["own"][0]) if plan.get("own") else -1
+    try:
+        _make_all(plan)
+    except BaseException:
+        if lock >= 0:
+            os.close(lock)
+        raise
+    return lock
+
+
+def _hold(directory: str) -> int:
+    while True:
+        _make_all({"dirs": [directory]})
+        try:
+            lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            continue
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        try:
+            if os.path.samestat(os.fstat(lock), os.stat(directory)):
+                return lock
+        except FileNotFoundError:
+            pass  # it was removed while we waited
+        os.close(lock)
+
+
+def _make_all(plan: Plan) -> None:
     for attempt in range(_MAKE_ATTEMPTS):
         try:
             _make_once(plan)
@@ -264,6 +304,25 @@ def remove(plan: Plan, timeout_s: float = _REMOVE_WAIT_S) -> list[str]:
             except OSError:
                 pass  # other containers are in it
     return kept
+
+
+def remove_unused(plan: Plan) -> None:
+    """Remove the own directories, unless a process is in them or somebody holds them to put one there."""
+    own = plan.get("own")
+    if not own:
+        return
+    try:
+        lock = os.open(own[0], os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if is_empty(plan):
+            remove(plan)
+    except BlockingIOError:
+        pass  # it is theirs
+    finally:
+        os.close(lock)
 
 
 def _remove_directory(path: str, deadline: float) -> bool:

@@ -58,9 +58,11 @@ def start(monitor: Monitor) -> None:
     if monitor.streams.calls_out:
         monitor.ahead.discard()  # a log service is the host's, not that of a new network namespace
     monitor.ahead.discard_foreign(monitor.params)
-    cgroup.make(monitor.cgroup)
+    lock = cgroup.make_held(monitor.cgroup)
     reached("start.cgroup.made")
     report = _clone(monitor, outline)
+    if lock >= 0:
+        os.close(lock)  # a process is in them now
     _prepare_running(monitor)
     _await_exec(monitor, outline, report)
     reached("start.process.executed")

@@ -4,7 +4,7 @@ from pycontainer.runtime.cgroups.changes import changes
 from pycontainer.runtime.cgroups.counters import counters, path_of, processes
 from pycontainer.runtime.cgroups.detect import CgroupLayout, detect
 from pycontainer.runtime.cgroups.plan import CgroupPlan, Freeze, plan
-from pycontainer.runtime.cgroups.sweep import is_locked, leftovers, sweep
+from pycontainer.runtime.cgroups.sweep import leftovers, sweep
 
 __all__ = [
     "CgroupLayout",
@@ -13,7 +13,6 @@ __all__ = [
     "changes",
     "counters",
     "detect",
-    "is_locked",
     "leftovers",
     "path_of",
     "plan",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 from pycontainer.errors import DeadlineExceeded
 from pycontainer.launcher import cgroup
 from pycontainer.runtime.cgroups.detect import CgroupLayout
 
-__all__ = ["is_locked", "leftovers", "sweep"]
+__all__ = ["leftovers", "sweep"]
 
 _KILL_TIMEOUT_S = 10.0
 
@@ -30,30 +30,39 @@ def leftovers(path: str, layout: CgroupLayout) -> dict[str, list[str]]:
     return found
 
 
-def sweep(path: str, names: Iterable[str], layout: CgroupLayout) -> list[str]:
-    """Kill what is left in the cgroups of these names below a path and remove them; gives the names swept.
+def sweep(
+    path: str,
+    names: Iterable[str],
+    layout: CgroupLayout,
+    locked_out: Callable[[str], AbstractContextManager[bool]],
+) -> None:
+    """Kill what is left in the cgroups of these names below a path, and remove them.
 
-    One that a process holds locked (flock(2)) is kept: it was made ahead of its container.
-    Raises: DeadlineExceeded when a process does not die.
+    locked_out: keeps the monitor of a name from coming to life, and tells whether there is none; a name
+    that has one is left alone. So is one that a process holds locked (flock(2)): it makes them just now, or
+    has made them ahead of the container. Raises: DeadlineExceeded when a process does not die.
     """
-    swept = []
     for name in names:
         directories = _directories(path, name, layout)
         with _locked(directories) as is_idle:
-            # Whoever makes one locks the first before the others are there: if more have come since,
-            # that one is at work, and what was found is a part of it.
+            # If more have come since, somebody is at work, and what was found is a part of it.
             if not is_idle or not set(_directories(path, name, layout)) <= set(directories):
                 continue
-            stale = _plan_of(directories, layout)
-            # Whoever sweeps is not their parent, and may have children of its own.
-            if not cgroup.kill_all(stale, _KILL_TIMEOUT_S, reaps=False):
-                raise DeadlineExceeded(
-                    f"a process of container {name[:12]} did not die in {_KILL_TIMEOUT_S:g} s",
-                    timeout_s=_KILL_TIMEOUT_S,
-                )
-            cgroup.remove(stale)
-        swept.append(name)
-    return swept
+            # Asked now: a container that is started later waits for the lock before it makes its cgroups.
+            with locked_out(name) as has_no_monitor:
+                if has_no_monitor:
+                    _end(name, directories, layout)
+
+
+def _end(name: str, directories: list[str], layout: CgroupLayout) -> None:
+    stale = _plan_of(directories, layout)
+    # Whoever sweeps is not their parent, and may have children of its own.
+    if not cgroup.kill_all(stale, _KILL_TIMEOUT_S, reaps=False):
+        raise DeadlineExceeded(
+            f"a process of container {name[:12]} did not die in {_KILL_TIMEOUT_S:g} s",
+            timeout_s=_KILL_TIMEOUT_S,
+        )
+    cgroup.remove(stale)
 
 
 def _parents(path: str, layout: CgroupLayout) -> list[str]:
@@ -63,12 +72,6 @@ def _parents(path: str, layout: CgroupLayout) -> list[str]:
 def _directories(path: str, name: str, layout: CgroupLayout) -> list[str]:
     own = (f"{parent}/{name}" for parent in _parents(path, layout))
     return [directory for directory in own if os.path.isdir(directory)]
-
-
-def is_locked(directories: Iterable[str]) -> bool:
-    """Whether a process holds one of these directories of a container, which it has made ahead."""
-    with _locked(directories) as is_idle:
-        return not is_idle
 
 
 @contextmanager
