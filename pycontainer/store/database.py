@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -178,9 +179,36 @@ def _explain(error: sqlite3.DatabaseError, path: Path) -> PycontainerError | Non
     return None
 
 
+class _HeldForFork(threading.local):
+    """What the thread that forks holds: several may fork at once."""
+
+    def __init__(self) -> None:
+        self.databases: list[Database] = []
+
+
+_held_for_fork = _HeldForFork()
+
+
+def _await_statements() -> None:
+    """Fork between the statements of other threads, within reason.
+
+    SQLite keeps the locks of a process in its memory: a child that had one copied would wait for it for ever.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    for database in sorted(_databases, key=id):  # else two who fork could wait for each other
+        if database._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            _held_for_fork.databases.append(database)
+
+
+def _go_on_in_parent() -> None:
+    while _held_for_fork.databases:
+        _held_for_fork.databases.pop()._lock.release()
+
+
 def _forget_in_child() -> None:
     global _creating
     _creating = threading.Lock()
+    _held_for_fork.databases.clear()
     for database in list(_databases):
         database._lock = threading.RLock()
         if database._connection is not None:
@@ -188,4 +216,6 @@ def _forget_in_child() -> None:
             database._connection = None
 
 
-os.register_at_fork(after_in_child=_forget_in_child)
+os.register_at_fork(
+    before=_await_statements, after_in_parent=_go_on_in_parent, after_in_child=_forget_in_child
+)

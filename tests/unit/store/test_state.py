@@ -307,6 +307,44 @@ def test_a_forked_child_uses_a_connection_of_its_own(state: StateDB) -> None:
     assert state.containers.find("child").name == "child"
 
 
+FORKING = """
+import os, sys, threading
+from pathlib import Path
+from pycontainer.store.layout import Layout
+from pycontainer.store.statedb import StateDB
+from tests.unit.store.records import container
+layout = Layout(Path(sys.argv[1]))
+layout.create()
+state = StateDB(layout)
+is_over = threading.Event()
+def work(name):
+    while not is_over.is_set():
+        state.containers.insert(container(name))
+        state.containers.delete(state.containers.find(name).id)
+threads = [threading.Thread(target=work, args=(f"thread{number}",)) for number in range(3)]
+for thread in threads:
+    thread.start()
+for number in range(30):
+    child = os.fork()
+    if child == 0:
+        state.containers.insert(container(f"child{number}"))
+        os._exit(0)
+    os.waitpid(child, 0)
+is_over.set()
+for thread in threads:
+    thread.join()
+print(len(state.containers.list()))
+"""
+
+
+def test_a_child_forked_in_the_middle_of_changes_waits_for_none_of_them(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKING, str(tmp_path / "store")],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("30\n", "")
+
+
 MANY = """
 import sys
 from pathlib import Path
