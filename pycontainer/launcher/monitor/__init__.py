@@ -33,6 +33,7 @@ from pycontainer.launcher.protocol import Channel, describe_error
 __all__ = ["CHECKPOINTS", "launch"]
 
 CHECKPOINTS = (
+    "names.files.written",
     "start.cgroup.made",
     "start.rootfs.mounted",
     "start.init.cloned",

@@ -1,8 +1,9 @@
 """Those who are attached to a container: each sees the output, and some write the input.
 
-What one of them does not read waits in a bounded queue of its own. Who falls further behind is dropped,
-with an error as the last thing it reads: neither the container nor the others wait for it. Frames are
-those of `launcher.frames`.
+What one of them does not read waits in a bounded queue of its own. When one falls further behind, the
+container's output is held up a moment, for a reader may only be waiting for a processor. Who has not caught
+up by then is dropped, with an error as the last thing it reads: nobody waits longer for it. Frames are those
+of `launcher.frames`.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from __future__ import annotations
 import socket
 import time
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
 from pycontainer import errors
 from pycontainer.launcher import frames
-from pycontainer.launcher.monitor.loop import READ, WRITE, Loop
+from pycontainer.launcher.monitor.loop import READ, WRITE, Loop, Timer
 
 __all__ = ["BEHIND_BYTES", "Attached", "Clients", "Input"]
 
@@ -23,6 +25,10 @@ BEHIND_BYTES = 1 << 20
 """How far behind the output one may be."""
 
 MAX_CLIENTS = 64
+
+_CAUGHT_UP_BYTES = BEHIND_BYTES // 2
+_CATCH_UP_S = 0.5
+"""How long the output is held up for one to catch up."""
 
 _PATIENCE_S = 1.0
 """How long the end of a container waits for one that reads nothing."""
@@ -54,7 +60,7 @@ class Attached:
 
     __slots__ = (
         *("behind_bytes", "decoder", "has_ended", "is_dropped", "is_once", "may_write", "sock", "streams"),
-        *("_queue", "_sent"),
+        *("_queue", "_sent", "catches_up"),
     )
 
     def __init__(
@@ -70,6 +76,8 @@ class Attached:
         """Whether it will send no more."""
         self.behind_bytes = 0
         """What waits for it."""
+        self.catches_up: Timer | None = None
+        """The timer of its last chance, when the output is held up for it."""
         self._queue: deque[bytes] = deque()
         self._sent = 0  # of the first
 
@@ -109,16 +117,22 @@ class Attached:
 
 
 class Clients:
-    """All who are attached to one container."""
+    """All who are attached to one container. resume: called when none needs the output held up any more."""
 
-    def __init__(self, loop: Loop, input_: Input) -> None:
+    def __init__(self, loop: Loop, input_: Input, resume: Callable[[], None]) -> None:
         self._loop = loop
+        self._resume = resume
         self._input = input_
         self._all: list[Attached] = []
         self._is_finishing = False
 
     def __bool__(self) -> bool:
         return bool(self._all)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the output must be held up."""
+        return any(client.catches_up is not None for client in self._all)
 
     def add(self, client: Attached) -> None:
         """Serve it from now on. Raises WrongState when there are too many."""
@@ -141,13 +155,31 @@ class Clients:
             client.put(frame)
             if not client.flush():
                 self._remove(client)
-            elif behind := client.behind_bytes:
-                if behind > BEHIND_BYTES:
-                    client.drop(
-                        f"dropped: {behind} bytes of output were waiting to be read; "
-                        "attach again, and read faster or read the log"
+            elif client.behind_bytes:
+                if client.behind_bytes > BEHIND_BYTES and client.catches_up is None:
+                    client.catches_up = self._loop.at(
+                        time.monotonic() + _CATCH_UP_S, partial(self._drop, client)
                     )
                 self._watch(client)
+
+    def _drop(self, client: Attached) -> None:
+        client.catches_up = None
+        client.drop(
+            f"dropped: {client.behind_bytes} bytes of output were waiting to be read; "
+            "attach again, and read faster or read the log"
+        )
+        self._watch(client)
+        self._resume()
+
+    def _see_caught_up(self, client: Attached) -> None:
+        if client.catches_up is not None and client.behind_bytes <= _CAUGHT_UP_BYTES:
+            self._end_wait(client)
+
+    def _end_wait(self, client: Attached) -> None:
+        timer, client.catches_up = client.catches_up, None
+        if timer is not None:
+            self._loop.cancel(timer)
+            self._resume()
 
     def take_input(self) -> None:
         """The input has room again."""
@@ -157,6 +189,7 @@ class Clients:
     def finish(self) -> None:
         """Say that the output is whole, and let go of all; who does not read is not waited for."""
         for client in self._all:
+            self._end_wait(client)
             if not client.is_dropped:
                 client.put(frames.header(frames.END, 0))
         self._is_finishing = True
@@ -186,6 +219,7 @@ class Clients:
 
     def _serve(self, client: Attached, events: int) -> None:
         is_there = client.flush()
+        self._see_caught_up(client)
         if is_there and events & READ:
             is_there = self._receive(client)
         is_last = client.is_dropped or self._is_finishing
@@ -229,5 +263,6 @@ class Clients:
         self._all.remove(client)
         self._loop.remove(client.sock)
         client.sock.close()
+        self._end_wait(client)
         if client.is_once and client.may_write:
             self._input.end()

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pycontainer import errors
-from pycontainer.launcher.monitor import limits, owning, restarting, streams
+from pycontainer.launcher.monitor import limits, naming, owning, restarting, streams
 from pycontainer.launcher.protocol import Channel, describe_error
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ OPS: Mapping[str, Handler] = {
     "ping": _ping,
     "rename": _rename,
     **limits.OPS,
+    **naming.OPS,
     **owning.OPS,
     **restarting.OPS,
     **streams.OPS,

@@ -58,6 +58,7 @@ def start(monitor: Monitor) -> None:
     if monitor.streams.calls_out:
         monitor.ahead.discard()  # a log service is the host's, not that of a new network namespace
     monitor.ahead.discard_foreign(monitor.params)
+    monitor.be_known()
     lock = cgroup.make_held(monitor.cgroup)
     reached("start.cgroup.made")
     report = _clone(monitor, outline)

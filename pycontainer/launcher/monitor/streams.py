@@ -232,9 +232,13 @@ class Streams:
         self._keep(output, content)
         if self._clients:
             self._clients.show(output.number, content)
-        if log.is_full:
+        if self._is_full():
             self._pause()
         return True
+
+    def _is_full(self) -> bool:
+        log, clients = self._log, self._clients
+        return (log is not None and log.is_full) or (clients is not None and clients.is_full)
 
     def _keep(self, output: _Output, content: memoryview) -> None:
         if len(content) > self._inline_left:
@@ -262,7 +266,7 @@ class Streams:
         output.fd = -1
 
     def _pause(self) -> None:
-        """The log is full: let the container wait."""
+        """The log is full, or one who is attached far behind: let the container wait."""
         if not self._is_paused:
             self._is_paused = True
             for output in self._outputs:
@@ -271,8 +275,8 @@ class Streams:
             self._watch_terminal(False)
 
     def _resume(self) -> None:
-        """The log has room again."""
-        if self._is_paused:
+        """There is room again."""
+        if self._is_paused and not self._is_full():
             self._is_paused = False
             for output in self._outputs:
                 if output.fd >= 0 and output.fd != self._master:
@@ -374,7 +378,7 @@ class Streams:
             os.close(fd)
             raise
         if self._clients is None:
-            self._clients = Clients(self._loop, self)
+            self._clients = Clients(self._loop, self, self._resume)
         if "rows" in request:
             self.resize(int(request["rows"]), int(request["columns"]))
         streams = {frames.STDOUT: "stdout", frames.STDERR: "stderr"}
