@@ -36,7 +36,7 @@ def plan_held(spec: Json, params: Json, *, seccomp: bytes = b"") -> tuple[Step, 
     params, beside those of any plan: rootfs.dir, state (what hooks are told), preserve_fds (how many
     descriptors from 3 on the program gets), notifies (the filter has a listener).
     """
-    steps = [Step("process", held.close_others, (params.get("preserve_fds") or 0,))]
+    steps = [Step("process", held.let_go, (params.get("preserve_fds") or 0,))]
     for step in plan.plan(spec, params, seccomp=seccomp):
         steps += _changed(step, spec, params)
     return tuple(steps)

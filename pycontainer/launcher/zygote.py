@@ -33,6 +33,7 @@ from pycontainer.launcher.ahead import Ahead
 from pycontainer.launcher.heap import fill_holes
 from pycontainer.launcher.ids import container_id, number_of
 from pycontainer.launcher.protocol import Channel, describe_error
+from pycontainer.launcher.steps import process
 
 _LAUNCH = b'{"job":"launch","params":{"id":"'
 _EXEC = b'{"job":"exec",'
@@ -47,7 +48,9 @@ def main(control_fd: int, caller_pid: int) -> None:
     syscalls.set_name(b"pycontainer")
     os.chdir("/")
     os.umask(0o022)
-    _reset_signals()
+    process.reset_signals()
+    # Ignored, the kernel reaps the jobs itself (wait(2)); a job that waits for children resets it.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     caller = os.pidfd_open(caller_pid)
     if os.getppid() != caller_pid:
         os._exit(0)
@@ -62,16 +65,6 @@ def main(control_fd: int, caller_pid: int) -> None:
     helper.serve()
     helper.let_go()
     os._exit(0)
-
-
-def _reset_signals() -> None:
-    # What the caller ignored or blocked is inherited across execve (signal(7)).
-    for number in range(1, signal.NSIG):
-        if number not in (signal.SIGKILL, signal.SIGSTOP, 32, 33):
-            signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    # Ignored, the kernel reaps the jobs itself (wait(2)); a job that waits for children resets it.
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 
 
 class _Helper:

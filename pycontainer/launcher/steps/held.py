@@ -36,8 +36,9 @@ _NULL = os.makedev(1, 3)
 Hooks = tuple[hooks.Hook, ...]
 
 
-def close_others(context: Context, count: int) -> None:
-    """Close what the creating process has open for itself: a lock of its own would be held here, too."""
+def let_go(context: Context, count: int) -> None:
+    """Let go of what the creating process has of its own: locks would be held here, signals ignored."""
+    process.reset_signals()
     named = (context.monitor, context.go, context.error, *context.fds.values(), *context.trees)
     _close_all_but(count, {*named, *(tasks for _, tasks in context.cgroups)})
 

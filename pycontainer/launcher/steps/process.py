@@ -30,6 +30,14 @@ def settle(context: Context) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
+def reset_signals() -> None:
+    """Undo what the parent ignored or blocked, which is inherited across execve (signal(7))."""
+    for number in range(1, signal.NSIG):
+        if number not in (signal.SIGKILL, signal.SIGSTOP, 32, 33):  # two are the C library's own
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
 def take_streams(context: Context) -> None:
     """Make the given descriptors stdin, stdout and stderr."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
