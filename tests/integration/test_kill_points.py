@@ -9,6 +9,7 @@ tested at once, and one that no process comes to fails its test.
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
@@ -197,8 +198,11 @@ def run(engine: pc.Engine, reference: str) -> None:
 def exec(engine: pc.Engine, reference: str) -> None:
     box = pc.Container.get("box", engine=engine)
     assert box.exec(["echo", "hi"]).text == "hi\n"
-    # Repaired by then: whatever a killed parent left behind has ended.
-    assert [found.args for found in box.execs if found.is_running] == []
+    # Repaired by then is what a killed parent left; the parent of a killed caller's ends it by itself.
+    deadline = time.monotonic() + 20
+    while (left := [found.args for found in box.execs if found.is_running]) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert left == []
     listed = box.exec(["ps", "-o", "args"]).text
     assert "0.654" not in listed, listed
     box.stop(timeout=0)
