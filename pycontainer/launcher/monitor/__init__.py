@@ -33,7 +33,6 @@ from pycontainer.launcher.protocol import Channel, describe_error
 __all__ = ["CHECKPOINTS", "launch"]
 
 CHECKPOINTS = (
-    "names.files.written",
     "start.cgroup.made",
     "start.rootfs.mounted",
     "start.init.cloned",
