@@ -80,6 +80,8 @@ class _Helper:
         """To the process that waits for the launch of that one."""
         self._launching: Channel | None = None
         """To the last launch, which will tell what it was like."""
+        self._has_names = False
+        """Whether some container had a name server."""
         self._exec_spare: Channel | None = None
         """To the process that waits for the next exec."""
         self._joining: Channel | None = None
@@ -130,6 +132,7 @@ class _Helper:
                 self._leave()
                 _run(json.loads(body), fds)
             return
+        self._has_names |= b'"dns":' in body
         if self._launching is not None:
             self._launching.close()
             self._launching = None
@@ -161,6 +164,9 @@ class _Helper:
         launching.fill()
         like = launching.take_body()
         launching.close()
+        if self._has_names:
+            # Containers have networks here: one copy of their server for all monitors from now on.
+            import pycontainer.launcher.dns.server  # noqa: F401
         if like is None or self._spare is not None:
             return
         self._spare, theirs = _pair()

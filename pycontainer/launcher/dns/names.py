@@ -21,10 +21,11 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from pycontainer.launcher import status
+from pycontainer.launcher.dns.files import SUFFIX
 
 __all__ = [
     "MAX_FILE",
@@ -33,15 +34,12 @@ __all__ = [
     "address_of_pointer",
     "find",
     "named",
-    "remove",
-    "write",
 ]
 
 MAX_FILE = 64 << 10
 _MAX_ENTRIES = 16384
 _MAX_NAMES = 256
 _ID = re.compile(r"[0-9a-f]{64}\Z")
-_SUFFIX = ".json"
 _COARSE_NS = 50_000_000  # a directory's time goes in steps of a tick: 10 ms at most (CONFIG_HZ=100)
 _BELIEVED_S = 1.0
 
@@ -55,30 +53,6 @@ class Entry(NamedTuple):
     ipv4: bytes
     ipv6: bytes
     """As they are sent; b"" for none."""
-
-
-def write(directory: str, container_id: str, fields: Mapping[str, Any]) -> None:
-    """Make a container's names known on the network of this directory, or change them.
-
-    fields: "names", the first one being its own; "ipv4" and "ipv6" as text, or None. Raises OSError.
-    """
-    new = os.path.join(directory, f".{container_id}.{os.getpid()}.new")
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        with open(fd, "w") as file:
-            json.dump(dict(fields), file)
-        os.rename(new, os.path.join(directory, container_id + _SUFFIX))
-    except BaseException:
-        os.unlink(new)
-        raise
-
-
-def remove(directory: str, container_id: str) -> None:
-    """Make a container's names on a network unknown; idempotent."""
-    try:
-        os.unlink(os.path.join(directory, container_id + _SUFFIX))
-    except (FileNotFoundError, NotADirectoryError):
-        pass
 
 
 class NetworkNames:
@@ -148,7 +122,7 @@ class NetworkNames:
             known = before.pop(container_id, None)
             if known is None or known[0] != mark:
                 has_changed = True
-                known = mark, _load(os.path.join(self.directory, container_id + _SUFFIX), container_id)
+                known = mark, _load(os.path.join(self.directory, container_id + SUFFIX), container_id)
             self._entries[container_id] = known
         if not has_changed and not before:
             return
@@ -165,7 +139,7 @@ class NetworkNames:
         try:
             with os.scandir(self.directory) as found:
                 for count, item in enumerate(found):
-                    container_id = item.name.removesuffix(_SUFFIX)
+                    container_id = item.name.removesuffix(SUFFIX)
                     if count >= _MAX_ENTRIES:
                         return
                     if container_id == item.name or not _ID.match(container_id):

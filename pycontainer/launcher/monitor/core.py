@@ -56,7 +56,7 @@ class Monitor:
         health = params.get("health")
         self.health = Health(self, health) if health else None
         self.oom = OomWatch(self) if has_limit(params) else None
-        self.naming: Naming | None = None
+        self.naming = Naming(self) if params.get("dns") else None
         self.is_halted = False
         """Whether somebody has stopped the container, so that it is not started again."""
         self.is_between = False
@@ -123,11 +123,6 @@ class Monitor:
         self.has_ended = False
         self.fields.pop("pid", None)
         self.fields.pop("pid_start", None)
-
-    def be_known(self) -> None:
-        """Serve names, and be known by some, if the container has networks; idempotent. Raises OSError."""
-        if self.naming is None and self.params.get("dns"):
-            self.naming = Naming(self, self.params["dns"])
 
     def undo_start(self) -> None:
         """Take back what a start that failed has made, but for the record."""

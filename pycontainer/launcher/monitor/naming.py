@@ -1,9 +1,10 @@
 """The container's name server, and what others on its networks know it by; only for one that has networks.
 
-params["dns"]: what `launcher.dns.Server` is described by; in each of its networks besides "own", the fields
+params["dns"]: what `launcher.dns.server` is described by; in each of its networks besides "own", the fields
 of the container's file there. The monitor is the only one that writes these files: they are there before the
 program runs, count as long as the container's status says that it runs, and go before that says otherwise.
-fds: "dns datagrams" and "dns listener".
+fds: "dns datagrams" and "dns listener", where questions wait until the server has been loaded, after the
+start was told.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pycontainer import errors
-from pycontainer.launcher import dns
+from pycontainer.launcher.dns import files
 
 if TYPE_CHECKING:
+    from pycontainer.launcher.dns.server import Server
     from pycontainer.launcher.monitor.control import Client
     from pycontainer.launcher.monitor.core import Monitor
 
@@ -26,30 +28,43 @@ __all__ = ["OPS", "Naming"]
 class Naming:
     """The server of one container and the files that name it."""
 
-    def __init__(self, monitor: Monitor, described: Mapping[str, Any]) -> None:
-        self._id: str = monitor.params["id"]
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
         self._described: Mapping[str, Any] = {}
-        datagrams, listener = (
-            socket.socket(fileno=monitor.fds.pop(name)) for name in ("dns datagrams", "dns listener")
-        )
-        self._server = dns.Server(monitor.loop, datagrams, listener, described)
-        self.configure(described)
+        self._server: Server | None = None
+
+    def be_known(self) -> None:
+        """Be known by the names of params["dns"]. Raises OSError."""
+        self.configure(self._monitor.params["dns"])
 
     def configure(self, described: Mapping[str, Any]) -> None:
         """Serve and be known by this from now on. Raises OSError."""
-        before = _directories(self._described)
+        own_id = self._monitor.params["id"]
         for entry in described["networks"]:
             os.makedirs(entry["names"], 0o700, exist_ok=True)
-            dns.write(entry["names"], self._id, entry["own"])
-        self._server.configure(described)
-        self._described = described
-        for directory in before - _directories(described):
-            dns.remove(directory, self._id)
+            files.write(entry["names"], own_id, entry["own"])
+        if self._server is not None:
+            self._server.configure(described)
+        for directory in _directories(self._described) - _directories(described):
+            files.remove(directory, own_id)
+        self._described = self._monitor.params["dns"] = described
+
+    def serve(self) -> None:
+        """Answer the container's questions from now on; idempotent."""
+        if self._server is not None:
+            return
+        # Not ahead: it is a tenth of a megabyte that containers without networks do without.
+        from pycontainer.launcher.dns.server import Server
+
+        fds = self._monitor.fds
+        datagrams = socket.socket(fileno=fds.pop("dns datagrams"))
+        listener = socket.socket(fileno=fds.pop("dns listener"))
+        self._server = Server(self._monitor.loop, datagrams, listener, self._described)
 
     def withdraw(self) -> None:
         """Be known by no name any more."""
         for directory in _directories(self._described):
-            dns.remove(directory, self._id)
+            files.remove(directory, self._monitor.params["id"])
 
 
 def _directories(described: Mapping[str, Any]) -> set[str]:

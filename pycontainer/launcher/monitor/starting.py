@@ -58,7 +58,8 @@ def start(monitor: Monitor) -> None:
     if monitor.streams.calls_out:
         monitor.ahead.discard()  # a log service is the host's, not that of a new network namespace
     monitor.ahead.discard_foreign(monitor.params)
-    monitor.be_known()
+    if monitor.naming is not None:
+        monitor.naming.be_known()
     lock = cgroup.make_held(monitor.cgroup)
     reached("start.cgroup.made")
     report = _clone(monitor, outline)
@@ -77,6 +78,8 @@ def start(monitor: Monitor) -> None:
         monitor.send({"event": "started", "pid": monitor.pid, "pid_start": monitor.fields["pid_start"]})
     if awaits_end:
         monitor.events.report("start", time_ns=monitor.fields["started_at_ns"])
+    if monitor.naming is not None:
+        monitor.naming.serve()
     status.reserve(monitor.directory)
     if not monitor.is_owned or monitor.params.get("lets_go"):
         monitor.close_channel()
