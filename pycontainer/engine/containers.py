@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Any, Unpack, final
 
 from pycontainer import runtime
 from pycontainer.engine import booting, execs, launching, steering, updating, views
+from pycontainer.engine.connecting import Connectable
 from pycontainer.engine.engine import Engine, current_engine, engine_on
 from pycontainer.engine.filemethods import FileMethods
 from pycontainer.engine.images import Image, resolve_image
@@ -39,7 +40,7 @@ _PAUSE_TIMEOUT_S = 10.0
 
 
 @final
-class Container(Observable, FileMethods, Attachable):
+class Container(Observable, FileMethods, Attachable, Connectable):
     """A container: a handle whose attributes read the store and the kernel anew each time.
 
     `Container.create()` makes one that lives on until it is removed, and `Container.get()` finds it from

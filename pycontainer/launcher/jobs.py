@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pycontainer.launcher import execs, files, monitor, probing, sizes, trees
+from pycontainer.launcher import execs, files, monitor, netjobs, probing, sizes, trees
 from pycontainer.launcher.ahead import Ahead
 from pycontainer.launcher.protocol import Channel
 from pycontainer.layers import JOBS
@@ -27,6 +27,8 @@ PLAIN: dict[str, PlainJob] = {
     "measure": sizes.measure,
     **files.JOBS,
     "probe": probing.probe,
+    "open_sockets": netjobs.open_sockets,
+    "open_names": netjobs.open_names,
     "kill_exec": execs.kill,
     "sweep_execs": execs.sweep,
     "remove_tree": trees.remove_tree,

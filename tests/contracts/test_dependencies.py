@@ -16,8 +16,8 @@ PLACES = {
     "click": ("cli",),
     "cryptography": (),  # the tests make certificates with it
     "h11": ("registry.server",),
-    "httpcore": ("registry",),
-    "httpx": ("registry",),
+    "httpcore": ("registry", "engine.innerhttp"),
+    "httpx": ("registry", "engine.connecting", "engine.innerhttp"),
     "IPython": ("engine.progress",),
     "ipywidgets": ("engine.progress",),
     "isal": ("layers.codecs", "image"),

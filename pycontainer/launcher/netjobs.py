@@ -1,0 +1,59 @@
+"""Jobs that enter a network namespace to make sockets there, and nothing else of the container's.
+
+A socket stays in the namespace that it was made in, whoever uses it. So the job joins, makes sockets, hands
+them over and ends; it never sees the container's files, and none of its processes sees the job.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from pycontainer import errors
+from pycontainer.kernel import namespaces
+
+__all__ = ["open_names", "open_sockets"]
+
+_KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
+_FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
+
+Report = Callable[..., None]
+
+
+def open_sockets(params: dict[str, Any], fds: list[int], report: Report) -> dict[str, Any]:
+    """Hand over unconnected sockets of params["protocol"], one of each of params["families"].
+
+    fds: a pidfd of a process in the namespace, or the namespace. A family that the kernel does not have is
+    passed over: {"families"} are those that came. Raises NotFound when the process has ended.
+    """
+    _join(fds[0])
+    made = []
+    for family in params["families"]:
+        try:
+            kind = _KINDS[params["protocol"]] | socket.SOCK_CLOEXEC
+            made.append((family, socket.socket(_FAMILIES[family], kind)))
+        except OSError:
+            continue
+    report({"families": [family for family, _ in made]}, [each.fileno() for _, each in made])
+    return {}
+
+
+def open_names(params: dict[str, Any], fds: list[int], report: Report) -> dict[str, Any]:
+    """Hand over the sockets of a name server, datagrams first: see launcher.dns.opening.
+
+    fds: as for open_sockets; the loopback link of the namespace is up. Raises NotFound, Unsupported, OSError.
+    """
+    from pycontainer.launcher.dns import opening  # what it costs, only those pay that have networks
+
+    _join(fds[0])
+    datagrams, listener = opening.open_sockets()
+    report({"names": True}, [datagrams.fileno(), listener.fileno()])
+    return {}
+
+
+def _join(namespace: int) -> None:
+    try:
+        namespaces.enter(namespace, namespaces.NEWNET)
+    except ProcessLookupError:
+        raise errors.NotFound("the container's first process has ended") from None
