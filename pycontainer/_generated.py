@@ -76,6 +76,11 @@ class RunKwargs(TypedDict, total=False):
     ulimits: Mapping[str, int | tuple[int, int] | str] | Sequence[str] | str | None
     storage_opt: Mapping[str, str | int | float] | Sequence[str] | None
     network: str | None
+    dns: Sequence[str] | str | None
+    dns_search: Sequence[str] | str | None
+    dns_option: Sequence[str] | str | None
+    extra_hosts: Mapping[str, str] | Sequence[str] | str | None
+    links: Sequence[str] | str | None
     ipc: str | None
     pid: str | None
     uts: str | None

@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from pycontainer.engine import sharing
 from pycontainer.engine.events import container_attributes, emit
 from pycontainer.engine.logdrivers import SPOOL_BYTES, log_settings, needs_spool
 from pycontainer.engine.names import random_name
+from pycontainer.engine.naming import network_files
 from pycontainer.engine.ownership import forget_if_abandoned, open_owner
 from pycontainer.engine.state import await_end
 from pycontainer.engine.supervision import requested
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from pycontainer.oci import ImageConfig
     from pycontainer.oci import runtime as model
 
-__all__ = ["KILL_POINTS", "create", "feed", "groups_of", "launch", "network_files", "spec_of"]
+__all__ = ["KILL_POINTS", "create", "feed", "groups_of", "launch", "spec_of"]
 
 KILL_POINTS = (
     "start.launch.requested",  # the helper has the request, the caller has no answer
@@ -139,26 +140,6 @@ def files_of(engine: Engine, options: RunOptions, hostname: str) -> dict[str, st
     if options.tz is not None:
         found["/etc/localtime"] = runtime.time_zone(options.tz)
     return found
-
-
-def network_files(hostname: str, options: RunOptions) -> Mapping[str, str]:
-    """Contents of hostname, hosts and resolv.conf, by path. Source: hosts(5), resolv.conf(5)."""
-    if options.network == "host":
-        hosts, resolver = _host_file("/etc/hosts"), _host_file("/etc/resolv.conf")
-    else:
-        resolver = ""
-        hosts = (
-            "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n"
-            f"ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n127.0.1.1\t{hostname}\n"
-        )
-    return {"/etc/hostname": f"{hostname}\n", "/etc/hosts": hosts, "/etc/resolv.conf": resolver}
-
-
-def _host_file(path: str) -> str:
-    try:
-        return Path(path).read_text("utf-8", "surrogateescape")
-    except OSError:
-        return ""
 
 
 def launch(

@@ -9,6 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pycontainer.launcher import cgroup as cgroup
     from pycontainer.launcher import control as control
+    from pycontainer.launcher import dns as dns
     from pycontainer.launcher import execrecords as execrecords
     from pycontainer.launcher import freezer as freezer
     from pycontainer.launcher import healthrecord as healthrecord
@@ -31,6 +32,7 @@ __all__ = [
     "ask",
     "cgroup",
     "control",
+    "dns",
     "execrecords",
     "frames",
     "freezer",
@@ -47,7 +49,7 @@ __all__ = [
 
 _MODULES = frozenset(
     (
-        *("cgroup", "control", "execrecords", "frames", "freezer", "healthrecord"),
+        *("cgroup", "control", "dns", "execrecords", "frames", "freezer", "healthrecord"),
         *("held", "hooks", "joining", "limits", "mountoptions", "pty", "sealed", "status"),
     )
 )

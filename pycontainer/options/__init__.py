@@ -9,11 +9,13 @@ if TYPE_CHECKING:
     from pycontainer.options.field import OptionInfo
     from pycontainer.options.kinds import shared_with
     from pycontainer.options.logs import LOG_DRIVERS, LogOptions
+    from pycontainer.options.naming import HOST_GATEWAY, split_link
     from pycontainer.options.policies import HealthOptions, RestartPolicy
     from pycontainer.options.run import RunOptions
     from pycontainer.options.units import parse_cpus, parse_duration, parse_seconds, parse_signal, parse_size
 
 __all__ = [
+    "HOST_GATEWAY",
     "LOG_DRIVERS",
     "OPTIONS",
     "HealthOptions",
@@ -30,9 +32,11 @@ __all__ = [
     "parse_size",
     "reference_table",
     "shared_with",
+    "split_link",
 ]
 
 _HOME = {
+    "HOST_GATEWAY": "naming",
     "HealthOptions": "policies",
     "LOG_DRIVERS": "logs",
     "LogOptions": "logs",
@@ -49,6 +53,7 @@ _HOME = {
     "parse_size": "units",
     "reference_table": "derive",
     "shared_with": "kinds",
+    "split_link": "naming",
 }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from pycontainer.options import kinds
+from pycontainer.options import kinds, naming
 from pycontainer.options.field import option
 from pycontainer.options.kinds import Kind, choice, integer, matching, namespace_mode
 from pycontainer.options.policies import RestartPolicy
@@ -314,6 +314,26 @@ class RunOptions:
         "--network", kind=namespace_mode("none", "host"), spec="specgen:namespaces", default="none",
         api="HostConfig.NetworkMode",
         doc="Network: none (loopback only), the host's own, or container:NAME for another container's.",
+    )  # fmt: skip
+    dns: tuple[str, ...] | None = option(
+        "--dns", kind=naming.DNS_SERVERS, spec="engine:names", api="HostConfig.Dns",
+        doc="Name servers to ask instead of the host's, by address.",
+    )  # fmt: skip
+    dns_search: tuple[str, ...] | None = option(
+        "--dns-search", kind=naming.DNS_SEARCH, spec="engine:names", api="HostConfig.DnsSearch",
+        doc="Domains in which short names are looked up, instead of the host's; . for none.",
+    )  # fmt: skip
+    dns_option: tuple[str, ...] | None = option(
+        "--dns-option", kind=naming.DNS_OPTIONS, spec="engine:names", api="HostConfig.DnsOptions",
+        doc="Options of resolv.conf(5), as timeout:2, instead of the host's.",
+    )  # fmt: skip
+    extra_hosts: tuple[str, ...] | None = option(
+        "--add-host", kind=naming.EXTRA_HOSTS, spec="engine:names", api="HostConfig.ExtraHosts",
+        doc="Further lines of /etc/hosts, as a dict or name:address; host-gateway is the host's address.",
+    )  # fmt: skip
+    links: tuple[str, ...] | None = option(
+        "--link", kind=naming.LINKS, spec="engine:names", api="HostConfig.Links",
+        doc="Other containers of its networks by names that only it knows, as db or db:database.",
     )  # fmt: skip
     ipc: str = option(
         "--ipc", kind=namespace_mode("private", "shareable", "host", "none"), spec="specgen:namespaces",

@@ -64,8 +64,10 @@ def _ping(monitor: Monitor, client: Client, request: dict[str, Any]) -> dict[str
 
 
 def _rename(monitor: Monitor, client: Client, request: dict[str, Any]) -> dict[str, Any]:
-    """Call the container request["name"] in what the log is told of it."""
+    """Call the container request["name"] in what the log is told of it, and on its networks."""
     monitor.events.attributes["name"] = str(request["name"])
+    if monitor.naming is not None:
+        monitor.naming.rename(str(request["name"]))
     return {}
 
 

@@ -14,7 +14,6 @@ import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pycontainer import errors
 from pycontainer.launcher.dns import files
 
 if TYPE_CHECKING:
@@ -23,6 +22,9 @@ if TYPE_CHECKING:
     from pycontainer.launcher.monitor.core import Monitor
 
 __all__ = ["OPS", "Naming"]
+
+_NOTHING: Mapping[str, Any] = {"networks": []}
+"""What the name server of a container knows that has been disconnected from all networks with names."""
 
 
 class Naming:
@@ -49,6 +51,14 @@ class Naming:
             files.remove(directory, own_id)
         self._described = self._monitor.params["dns"] = described
 
+    def rename(self, name: str) -> None:
+        """Be known by another name of its own. Raises OSError."""
+        networks = [
+            {**entry, "own": {**entry["own"], "names": [name, *entry["own"]["names"][1:]]}}
+            for entry in self._described["networks"]
+        ]
+        self.configure({**self._described, "networks": networks})
+
     def serve(self) -> None:
         """Answer the container's questions from now on; idempotent."""
         if self._server is not None:
@@ -72,15 +82,25 @@ def _directories(described: Mapping[str, Any]) -> set[str]:
 
 
 def _names(monitor: Monitor, client: Client, request: dict[str, Any]) -> dict[str, Any]:
-    """Serve request["dns"] instead. Raises WrongState when the container has no name server."""
-    if monitor.naming is None:
-        raise errors.WrongState(
-            "the container was started without a network of its own and has no name server; start it again",
-            verb="connect",
-            state="running",
-        )
-    monitor.naming.configure(request["dns"])
-    return {}
+    """Serve request["dns"] from now on, and put request["files"] into the container at its next start.
+
+    Answers with "files" as they were until now. A container without a name server gets one when its sockets
+    come along, datagrams first; otherwise the answer is {"needs_sockets": true}, and nothing has changed.
+    """
+    fds = client.take_fds()
+    if monitor.naming is None and request["dns"]:
+        if len(fds) != 2:
+            return {"needs_sockets": True}
+        monitor.fds["dns datagrams"], monitor.fds["dns listener"] = fds
+        monitor.params["dns"] = request["dns"]
+        monitor.naming = Naming(monitor)
+        monitor.naming.be_known()
+        monitor.naming.serve()
+    elif monitor.naming is not None:
+        monitor.naming.configure(request["dns"] or _NOTHING)
+    before = dict(monitor.params.get("files") or {})
+    monitor.params["files"] = {**before, **request["files"]}
+    return {"files": before}
 
 
 OPS = {"names": _names}

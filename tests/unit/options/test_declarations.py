@@ -21,7 +21,7 @@ from pycontainer.runtime import resources, security, specgen
 
 _ENGINE = {
     *("init", "stop", "name", "labels", "platform", "pull", "remove", "log", "restart", "health"),
-    *("stdin", "storage", "environment"),
+    *("stdin", "storage", "environment", "names"),
 }
 _EVERY = pytest.mark.parametrize("name", list(OPTIONS))
 
