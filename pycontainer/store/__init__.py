@@ -15,12 +15,16 @@ if TYPE_CHECKING:
     from pycontainer.store.leases import Lease
     from pycontainer.store.records import (
         ContainerRecord,
+        EndpointRecord,
         ImageLayer,
         ImageRecord,
         LayerRecord,
+        NetworkRecord,
         Owner,
         SnapshotKey,
+        SubnetRecord,
         Tag,
+        VolumeRecord,
     )
     from pycontainer.store.removal import RemovedImage
     from pycontainer.store.repair import Repaired
@@ -37,6 +41,10 @@ _HOMES = {
     "ImageRecord": "records",
     "ImageTable": "images",
     "LayerRecord": "records",
+    "VolumeRecord": "records",
+    "SubnetRecord": "records",
+    "NetworkRecord": "records",
+    "EndpointRecord": "records",
     "LayerToUnpack": "unpack",
     "Lease": "leases",
     "Owner": "records",
@@ -57,6 +65,10 @@ __all__ = [
     "ImageRecord",
     "ImageTable",
     "LayerRecord",
+    "VolumeRecord",
+    "SubnetRecord",
+    "NetworkRecord",
+    "EndpointRecord",
     "LayerToUnpack",
     "Lease",
     "Owner",

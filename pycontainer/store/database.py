@@ -22,7 +22,7 @@ from pycontainer.store.locks import FileLock
 
 __all__ = ["SCHEMA_VERSION", "Database"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_TIMEOUT_S = 30.0
 
 # Pages of the log after which a commit also checkpoints. Large, because that commit pays for two fsyncs;
@@ -51,6 +51,37 @@ CREATE TABLE layers (
 CREATE TABLE durable_blobs (digest TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
+
+_NETWORKS_AND_VOLUMES = """
+CREATE TABLE networks (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, driver TEXT NOT NULL, bridge TEXT UNIQUE,
+    created_at REAL NOT NULL, options TEXT NOT NULL, labels TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE subnets (
+    subnet TEXT PRIMARY KEY, network_id TEXT NOT NULL REFERENCES networks(id) ON DELETE CASCADE,
+    gateway TEXT NOT NULL, ip_range TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE endpoints (
+    network_id TEXT NOT NULL REFERENCES networks(id),
+    container_id TEXT NOT NULL REFERENCES containers(id) ON DELETE CASCADE,
+    ipv4 TEXT, ipv6 TEXT, mac TEXT NOT NULL, ifname TEXT NOT NULL, options TEXT NOT NULL,
+    PRIMARY KEY (network_id, container_id), UNIQUE (network_id, ipv4), UNIQUE (network_id, ipv6)
+) WITHOUT ROWID;
+CREATE INDEX endpoints_by_container ON endpoints(container_id);
+CREATE TABLE volumes (
+    name TEXT PRIMARY KEY, driver TEXT NOT NULL, created_at REAL NOT NULL, options TEXT NOT NULL,
+    labels TEXT NOT NULL, is_anonymous INTEGER NOT NULL, goes_with TEXT
+) WITHOUT ROWID;
+CREATE TABLE volume_uses (
+    volume TEXT NOT NULL REFERENCES volumes(name),
+    container_id TEXT NOT NULL REFERENCES containers(id) ON DELETE CASCADE,
+    PRIMARY KEY (volume, container_id)
+) WITHOUT ROWID;
+CREATE INDEX volume_uses_by_container ON volume_uses(container_id);
+"""
+
+_STEPS = (_SCHEMA, _NETWORKS_AND_VOLUMES)
+"""What brings a database from each version to the next, from nothing on."""
 
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()
 # A forked child may neither use nor close its parent's connections (sqlite.org/howtocorrupt.html), and
@@ -87,14 +118,15 @@ class Database:
 
     def _prepare(self, connection: sqlite3.Connection, creation_lock: Path) -> None:
         version = _version(connection)
-        if version == 0:
+        if version < SCHEMA_VERSION:
             # Two processes that turn WAL on at once would get "locked" without the busy timeout.
             with FileLock(creation_lock).held(BUSY_TIMEOUT_S):
                 connection.execute("PRAGMA journal_mode = WAL")
                 version = _version(connection)
-                if version == 0:
+                if version < SCHEMA_VERSION:
+                    missing = " ".join(_STEPS[version:])
                     connection.executescript(
-                        f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+                        f"BEGIN IMMEDIATE; {missing} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
                     )
                     return
         if version > SCHEMA_VERSION:

@@ -9,7 +9,19 @@ from attrs import Factory, frozen
 
 from pycontainer.oci import Digest
 
-__all__ = ["ContainerRecord", "ImageLayer", "ImageRecord", "LayerRecord", "Owner", "SnapshotKey", "Tag"]
+__all__ = [
+    "ContainerRecord",
+    "EndpointRecord",
+    "ImageLayer",
+    "ImageRecord",
+    "LayerRecord",
+    "NetworkRecord",
+    "Owner",
+    "SnapshotKey",
+    "SubnetRecord",
+    "Tag",
+    "VolumeRecord",
+]
 
 SnapshotKey = NewType("SnapshotKey", str)
 
@@ -102,3 +114,52 @@ class LayerRecord:
     size: int
     entries: int
     is_durable: bool = False
+
+
+@frozen(kw_only=True)
+class SubnetRecord:
+    """Addresses of a network. gateway, ip_range: "" for none; the range is what addresses are chosen of."""
+
+    subnet: str
+    gateway: str = ""
+    ip_range: str = ""
+
+
+@frozen(kw_only=True)
+class NetworkRecord:
+    """A network. bridge: name of its link on the host, if its driver makes one. options: JSON values."""
+
+    id: str
+    name: str
+    driver: str
+    created_at: float
+    bridge: str | None = None
+    subnets: tuple[SubnetRecord, ...] = ()
+    options: Mapping[str, object] = Factory(dict)
+    labels: Mapping[str, str] = Factory(dict)
+
+
+@frozen(kw_only=True)
+class EndpointRecord:
+    """A container's place in a network, which it keeps while it is stopped; ifname is what it sees."""
+
+    network_id: str
+    container_id: str
+    mac: str
+    ifname: str
+    ipv4: str | None = None
+    ipv6: str | None = None
+    options: Mapping[str, object] = Factory(dict)
+
+
+@frozen(kw_only=True)
+class VolumeRecord:
+    """A volume. goes_with: id of the container whose removal removes it as well, if it is anonymous."""
+
+    name: str
+    driver: str
+    created_at: float
+    options: Mapping[str, str] = Factory(dict)
+    labels: Mapping[str, str] = Factory(dict)
+    is_anonymous: bool = False
+    goes_with: str | None = None

@@ -10,18 +10,23 @@ from pycontainer.store.database import Database
 from pycontainer.store.images import ImageTable
 from pycontainer.store.layers import LayerTable
 from pycontainer.store.layout import Layout
+from pycontainer.store.networks import EndpointTable, NetworkTable
+from pycontainer.store.volumes import VolumeTable
 
 __all__ = ["StateDB"]
 
 
 class StateDB:
-    """Attributes: images, containers, layers. Thread-safe and fork-safe."""
+    """Attributes: images, containers, layers, networks, endpoints, volumes. Thread-safe and fork-safe."""
 
     def __init__(self, layout: Layout) -> None:
         self._database = Database(layout.database, layout.store_lock)
         self.images = ImageTable(self._database)
         self.containers = ContainerTable(self._database)
         self.layers = LayerTable(self._database)
+        self.networks = NetworkTable(self._database)
+        self.endpoints = EndpointTable(self._database)
+        self.volumes = VolumeTable(self._database)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
