@@ -52,6 +52,7 @@ _MAX_NAME = 255
 _MAX_LABEL = 63
 _OUR_UDP = 4096  # what is said to take by UDP; the client is on the same host, where nothing is fragmented
 _MAX_RECORDS = 4096
+_MAX_POINTERS = 32  # of one name; who compresses names needs one for each
 
 _QR, _AA, _TC, _RD, _RA, _AD, _CD = 0x8000, 0x0400, 0x0200, 0x0100, 0x0080, 0x0020, 0x0010
 _HEADER = struct.Struct("!6H")
@@ -239,7 +240,7 @@ def _skip_name(packet: bytes, offset: int) -> int:
 def _read_name(packet: bytes, offset: int, *, has_pointers: bool = True) -> tuple[bytes, int]:
     """The name at a place, in lower case, and where it ends there. Raises Malformed."""
     labels: list[bytes] = []
-    total, end, begin = 0, -1, offset
+    total, end, begin, pointers = 0, -1, offset, 0
     while True:
         if offset >= len(packet):
             raise Malformed("cut off", FORMERR)
@@ -249,8 +250,9 @@ def _read_name(packet: bytes, offset: int, *, has_pointers: bool = True) -> tupl
                 raise Malformed("cut off", FORMERR)
             target = (length & 0x3F) << 8 | packet[offset + 1]
             end = offset + 2 if end < 0 else end
-            if target >= begin:
-                raise Malformed("a pointer that does not go back", FORMERR)
+            pointers += 1
+            if target >= begin or pointers > _MAX_POINTERS:
+                raise Malformed("a pointer that does not go back, or one too many", FORMERR)
             begin = offset = target
             continue
         if length > _MAX_LABEL:
