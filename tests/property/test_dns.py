@@ -99,7 +99,7 @@ def test_pointers_anywhere_come_to_an_end_soon(targets: list[int]) -> None:
 
 
 def test_the_worst_message_takes_little_time() -> None:
-    """As many records as fit, the name of each at the end of the longest chain of pointers that is followed."""
+    """As many records as there may be, each name at the end of the longest chain that is followed."""
     query = dns.question("a")
     base = len(query) + 12
     chain = b"".join(

@@ -169,7 +169,7 @@ def test_an_answer_that_is_not_whole_is_refused(packet: bytes) -> None:
 
 @pytest.mark.parametrize(("hops", "is_read"), [(31, True), (32, False)])
 def test_pointers_that_lead_from_one_to_the_next_come_to_an_end(hops: int, is_read: bool) -> None:
-    """A compression bomb: a record that nobody reads holds a chain of pointers, and others begin at its end."""
+    """A compression bomb: a record that nobody reads holds a chain of pointers; others begin at its end."""
     base = len(GOOD) + 12
     chain = b"".join(struct.pack("!H", 0xC000 | (base + 2 * at - 2 if at else 12)) for at in range(hops))
     bomb = answer_with(
