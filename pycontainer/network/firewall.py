@@ -1,0 +1,341 @@
+"""The packet filter of one store: one table of its own, and nothing of anybody else's is touched.
+
+Theory of operation. Whatever the number of networks, containers and ports, a packet meets a fixed number of
+rules: what differs is in sets and maps, which the kernel looks up.
+
+- forward: between the networks, and between them and the world. What comes to a bridge is dropped but for
+  answers, published ports, and its own containers; what an internal one sends leaves it not at all.
+- prerouting, output: a published port becomes the container's address, for packets to this host only.
+  To 127.0.0.1 as well: the bridges have route_localnet set, and what a container sends to 127.0.0.0/8 is
+  dropped before it is routed (CVE-2020-8558).
+- postrouting: who leaves its bridges does so by the host's address; and who reaches a container through a
+  published port of this host, from the host's loopback or from a neighbour, seems to be its gateway, for
+  the answer would not find the way back.
+- input, forward: who has a policy for what it may reach (egress) is let to that, and to answers.
+
+Packets between containers of one bridge are not routed; whether these talk is the bridge's own business.
+
+Source: moby 29, daemon/libnetwork/drivers/bridge/internal/nftabler; nft(8).
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Sequence
+from ipaddress import ip_address, ip_network
+from typing import Literal
+
+from attrs import frozen
+
+from pycontainer.kernel import nfnetlink as nf
+
+__all__ = ["Bridge", "Egress", "Firewall", "Published"]
+
+Protocol = Literal["tcp", "udp"]
+
+_PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
+_IP4, _IP6, _PROTO, _SERVICE, _IFNAME = (7, 4), (8, 16), (12, 1), (13, 2), (41, 16)
+_PREROUTING, _INPUT, _FORWARD, _OUTPUT, _POSTROUTING = range(5)
+_RAW, _DSTNAT, _FILTER, _SRCNAT = -300, -100, 0, 100
+_IIFNAME, _OIFNAME, _NFPROTO, _L4PROTO = 6, 7, 15, 16
+_STATE, _STATUS = 0, 2
+_KNOWN = (2 | 4).to_bytes(4, "little")  # established, related
+_DST_NAT = (1 << 5).to_bytes(4, "little")  # IPS_DST_NAT
+_LOCAL = (2).to_bytes(4, "little")  # RTN_LOCAL
+_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+_WORDS = {4: 1, 6: 4}  # registers that an address takes
+_V4, _V6 = bytes((socket.AF_INET,)), bytes((socket.AF_INET6,))
+
+
+@frozen(kw_only=True)
+class Bridge:
+    """A network as packets see it. name: of the link; is_masqueraded: leaves by the host's address."""
+
+    name: str
+    subnets: tuple[str, ...]
+    is_internal: bool = False
+    is_masqueraded: bool = True
+
+
+@frozen(kw_only=True)
+class Published:
+    """A port of this host that is one of a container. host_address: "0.0.0.0" or "::" for every one."""
+
+    protocol: Protocol
+    host_address: str
+    host_port: int
+    address: str
+    port: int
+
+
+@frozen(kw_only=True)
+class Egress:
+    """What a container may reach outside of its own networks: these addresses, and answers."""
+
+    addresses: tuple[str, ...]
+    allowed: tuple[str, ...] = ()
+
+
+class Firewall:
+    """The table of the store with this tag. Raises Unsupported, KernelError, DeadlineExceeded.
+
+    Only one process at a time may call `ensure`; what else there is are single batches.
+    """
+
+    def __init__(self, tag: str) -> None:
+        self._table = nf.Table(f"pycontainer_{tag}")
+        self._rules = _rules(self._table)
+
+    @property
+    def name(self) -> str:
+        """The table's name; its family is inet."""
+        return self._table.name
+
+    def ensure(
+        self, bridges: Iterable[Bridge], published: Iterable[Published], egress: Iterable[Egress] = ()
+    ) -> bool:
+        """Make the table with all of this, unless it is whole; whether it had to be made."""
+        if nf.rule_count(self._table) == len(self._rules):
+            return False
+        table = self._table
+        batch = [table.add(), table.delete(), table.add(), *_sets(table), *_chains(table), *self._rules]
+        for bridge in bridges:
+            batch += self._changes(_of_bridge(bridge))
+        for port in published:
+            batch += self._changes(_of_port(port))
+        for policy in egress:
+            batch += self._changes(_of_egress(policy))
+        nf.send(batch)
+        return True
+
+    def remove(self) -> None:
+        """Delete the table; idempotent."""
+        nf.send([self._table.add(), self._table.delete()])
+
+    def add_bridge(self, bridge: Bridge) -> None:
+        """Have rules for a network."""
+        nf.send(self._changes(_of_bridge(bridge)))
+
+    def remove_bridge(self, bridge: Bridge) -> None:
+        """Have none any more; idempotent."""
+        self._withdraw(_of_bridge(bridge))
+
+    def publish(self, ports: Sequence[Published]) -> None:
+        """Let these ports of the host be those of containers: all of them or none."""
+        if ports:
+            nf.send([each for port in ports for each in self._changes(_of_port(port))])
+
+    def withdraw(self, ports: Sequence[Published]) -> None:
+        """Undo it; idempotent."""
+        self._withdraw([change for port in ports for change in _of_port(port)])
+
+    def withdrawal(self, ports: Sequence[Published], egress: Sequence[Egress] = ()) -> list[bytes]:
+        """The messages that undo it, for who has to when this process has ended; each may be refused."""
+        changes = [change for port in ports for change in _of_port(port)]
+        changes += [change for policy in egress for change in _of_egress(policy)]
+        return [self._table.without(set_, [element]) for set_, element in changes]
+
+    def restrict(self, egress: Egress) -> None:
+        """Let a container reach only this; a policy that it had must be lifted before."""
+        nf.send(self._changes(_of_egress(egress)))
+
+    def lift(self, egress: Egress) -> None:
+        """Let it reach everything again; idempotent."""
+        self._withdraw(_of_egress(egress))
+
+    def permit(self, address: str, destination: str, timeout_s: int) -> bytes:
+        """The message that lets a restricted container reach an address for some time."""
+        set_ = "named4" if ":" not in destination else "named6"
+        key = _packed(address) + _packed(destination)
+        return self._table.elements(set_, [(key, None, 0)], timeout_ms=timeout_s * 1000)
+
+    def _changes(self, changes: Iterable[tuple[str, nf.Element]]) -> list[bytes]:
+        return [self._table.elements(set_, [element]) for set_, element in changes]
+
+    def _withdraw(self, changes: Iterable[tuple[str, nf.Element]]) -> None:
+        nf.withdraw([self._table.without(set_, [element]) for set_, element in changes])
+
+
+# -- what is in the table ------------------------------------------------------------------------------
+
+
+def _sets(table: nf.Table) -> list[bytes]:
+    described = (
+        ("bridges", (_IFNAME,), 0, ()),
+        ("internal", (_IFNAME,), 0, ()),
+        ("same", (_IFNAME, _IFNAME), 0, ()),
+        ("masqueraded4", (_IP4,), nf.INTERVAL, ()),
+        ("masqueraded6", (_IP6,), nf.INTERVAL, ()),
+        ("subnets4", (_IP4,), nf.INTERVAL, ()),
+        ("subnets6", (_IP6,), nf.INTERVAL, ()),
+        ("ports4", (_PROTO, _IP4, _SERVICE), 0, (_IP4, _SERVICE)),
+        ("ports6", (_PROTO, _IP6, _SERVICE), 0, (_IP6, _SERVICE)),
+        ("any4", (_PROTO, _SERVICE), 0, (_IP4, _SERVICE)),
+        ("any6", (_PROTO, _SERVICE), 0, (_IP6, _SERVICE)),
+        ("restricted4", (_IP4,), 0, ()),
+        ("restricted6", (_IP6,), 0, ()),
+        ("allowed4", (_IP4, _IP4), nf.INTERVAL | nf.CONCAT, ()),
+        ("allowed6", (_IP6, _IP6), nf.INTERVAL | nf.CONCAT, ()),
+        ("named4", (_IP4, _IP4), nf.TIMEOUT, ()),
+        ("named6", (_IP6, _IP6), nf.TIMEOUT, ()),
+    )
+    return [
+        table.set(number, name, key, flags, data)
+        for number, (name, key, flags, data) in enumerate(described, 1)
+    ]
+
+
+def _chains(table: nf.Table) -> list[bytes]:
+    return [
+        table.chain("from-bridge"),
+        table.chain("to-bridge"),
+        table.chain("egress"),
+        table.chain("raw", "filter", _PREROUTING, _RAW),
+        table.chain("prerouting", "nat", _PREROUTING, _DSTNAT),
+        table.chain("output", "nat", _OUTPUT, _DSTNAT),
+        table.chain("input", "filter", _INPUT, _FILTER),
+        table.chain("forward", "filter", _FORWARD, _FILTER),
+        table.chain("postrouting", "nat", _POSTROUTING, _SRCNAT),
+    ]
+
+
+def _rules(table: nf.Table) -> list[bytes]:
+    drop, accept, back = nf.verdict(nf.DROP), nf.verdict(nf.ACCEPT), nf.verdict(nf.RETURN)
+    from_bridge = nf.load_meta(_IIFNAME) + nf.look_up("bridges")
+    to_bridge = nf.load_meta(_OIFNAME) + nf.look_up("bridges")
+    # Of two names, each in four registers, one after the other.
+    within = nf.load_meta(_IIFNAME) + nf.load_meta(_OIFNAME, nf.FIRST + 4) + nf.look_up("same")
+    is_known = _has_bits(_STATE, _KNOWN)
+    is_published = _has_bits(_STATUS, _DST_NAT)
+    loopback = _is4() + nf.load_header(1, 16, 1) + nf.compare(b"\x7f")
+    outward = nf.load_meta(_OIFNAME) + nf.look_up("bridges", is_in=False)
+    from_internal = nf.load_meta(_IIFNAME) + nf.look_up("internal")
+    to_internal = nf.load_meta(_OIFNAME) + nf.look_up("internal")
+    rules: list[tuple[str, bytes]] = [
+        ("raw", from_bridge + loopback + drop),
+        ("input", from_bridge + nf.verdict(nf.JUMP, "egress")),
+        ("forward", from_bridge + nf.verdict(nf.JUMP, "from-bridge")),
+        ("forward", to_bridge + nf.verdict(nf.JUMP, "to-bridge")),
+        ("from-bridge", within + back),
+        ("from-bridge", from_internal + drop),
+        ("from-bridge", nf.verdict(nf.JUMP, "egress")),
+        ("to-bridge", within + accept),
+        ("to-bridge", to_internal + drop),
+        ("to-bridge", is_known + accept),
+        ("to-bridge", is_published + accept),
+        ("to-bridge", drop),
+        ("egress", is_known + back),
+        (
+            "postrouting",
+            to_bridge + _is4() + nf.load_header(1, 12, 1) + nf.compare(b"\x7f") + nf.masquerade(),
+        ),
+    ]
+    for family, is_it in ((4, _is4()), (6, _is6())):
+        ours, leaving = nf.look_up(f"subnets{family}"), nf.look_up(f"masqueraded{family}")
+        rules += [
+            *(("egress", is_it + permission + back) for permission in _permissions(family)),
+            ("egress", is_it + _source(family) + nf.look_up(f"restricted{family}") + nf.reject()),
+            # To a neighbour through a published port; and out.
+            ("postrouting", is_it + _source(family) + ours + is_published + to_bridge + nf.masquerade()),
+            ("postrouting", is_it + _source(family) + leaving + outward + nf.masquerade()),
+        ]
+        for chain in ("prerouting", "output"):
+            rules += [(chain, is_it + translation) for translation in _translations(family)]
+    return [table.rule(chain, expressions) for chain, expressions in rules]
+
+
+def _permissions(family: int) -> list[bytes]:
+    """From a container that is restricted to what it may reach."""
+    both = _source(family) + _destination(family, nf.FIRST + _WORDS[family])
+    return [both + nf.look_up(f"{name}{family}") for name in ("allowed", "named")]
+
+
+def _translations(family: int) -> list[bytes]:
+    """To a published port of one address of the host, or of every one."""
+    local = nf.load_kind_of_destination() + nf.compare(_LOCAL)
+    protocol = nf.load_meta(_L4PROTO)
+    after = nf.FIRST + 1 + _WORDS[family]
+    one = _destination(family, nf.FIRST + 1) + nf.load_header(2, 2, 2, after)
+    every = nf.load_header(2, 2, 2, nf.FIRST + 1)
+    change = nf.dnat(_FAMILIES[family], nf.FIRST, nf.FIRST + _WORDS[family])
+    return [
+        local + protocol + one + nf.look_up(f"ports{family}", into=nf.FIRST) + change,
+        local + protocol + every + nf.look_up(f"any{family}", into=nf.FIRST) + change,
+    ]
+
+
+def _is4() -> bytes:
+    return nf.load_meta(_NFPROTO) + nf.compare(_V4)
+
+
+def _is6() -> bytes:
+    return nf.load_meta(_NFPROTO) + nf.compare(_V6)
+
+
+def _source(family: int, register: int = nf.FIRST) -> bytes:
+    return nf.load_header(1, 12, 4, register) if family == 4 else nf.load_header(1, 8, 16, register)
+
+
+def _destination(family: int, register: int = nf.FIRST) -> bytes:
+    return nf.load_header(1, 16, 4, register) if family == 4 else nf.load_header(1, 24, 16, register)
+
+
+def _has_bits(key: int, bits: bytes) -> bytes:
+    return nf.load_ct(key) + nf.mask(bits) + nf.compare(bytes(4), is_equal=False)
+
+
+# -- elements ------------------------------------------------------------------------------------------
+
+
+def _of_bridge(bridge: Bridge) -> list[tuple[str, nf.Element]]:
+    name = bridge.name.encode("ascii").ljust(16, b"\0")
+    found: list[tuple[str, nf.Element]] = [("bridges", (name, None, 0)), ("same", (name * 2, None, 0))]
+    if bridge.is_internal:
+        found.append(("internal", (name, None, 0)))
+    for subnet in bridge.subnets:
+        family = 6 if ":" in subnet else 4
+        found += _range(f"subnets{family}", subnet)
+        if bridge.is_masqueraded and not bridge.is_internal:
+            found += _range(f"masqueraded{family}", subnet)
+    return found
+
+
+def _range(set_: str, subnet: str) -> list[tuple[str, nf.Element]]:
+    network = ip_network(subnet)
+    after = (int(network.broadcast_address) + 1) % (1 << network.max_prefixlen)
+    end = after.to_bytes(network.max_prefixlen // 8, "big")
+    return [(set_, (network.network_address.packed, None, 0)), (set_, (end, None, nf.INTERVAL_END))]
+
+
+def _of_port(port: Published) -> list[tuple[str, nf.Element]]:
+    family = 6 if ":" in port.host_address else 4
+    if family != (6 if ":" in port.address else 4):
+        return []  # nobody can translate one into the other: the container's monitor takes those
+    host = _packed(port.host_address)
+    protocol = bytes((_PROTOCOLS[port.protocol], 0, 0, 0))
+    data = _packed(port.address) + _port(port.port)
+    if not any(host):
+        return [(f"any{family}", (protocol + _port(port.host_port), data, 0))]
+    return [(f"ports{family}", (protocol + host + _port(port.host_port), data, 0))]
+
+
+def _of_egress(egress: Egress) -> list[tuple[str, nf.Element]]:
+    found: list[tuple[str, nf.Element]] = []
+    for address in egress.addresses:
+        family = 6 if ":" in address else 4
+        own = _packed(address)
+        found.append((f"restricted{family}", (own, None, 0)))
+        for allowed in egress.allowed:
+            network = ip_network(allowed)
+            if network.version == family:
+                low, high = network.network_address.packed, network.broadcast_address.packed
+                found.append((f"allowed{family}", (own + low, own + high, nf.UP_TO)))
+    return found
+
+
+def _packed(address: str) -> bytes:
+    return ip_address(address).packed
+
+
+def _port(number: int) -> bytes:
+    return number.to_bytes(2, "big") + b"\0\0"
