@@ -220,14 +220,17 @@ def described(
     memberships: Sequence[Membership],
     *,
     forwards: bool | Sequence[str] = True,
+    permits_in: str | None = None,
 ) -> dict[str, Any] | None:
     """What a container's name server is to know, as JSON; None for a container without names.
 
-    forwards: whether other names may be asked for elsewhere, or which.
+    forwards: whether other names may be asked for elsewhere, or which. permits_in: the firewall's table, for
+    a container that may reach other addresses only when one of these names was answered with them.
     """
     named = [membership for membership in memberships if not membership.is_default]
     if not named:
         return None
+    addresses = [address for membership in memberships for address in membership.addresses]
     return {
         "id": record.id,
         "containers": str(engine.store.container_dir(record.id).parent),
@@ -235,6 +238,7 @@ def described(
         "servers": None if options.dns is None else list(options.dns),
         "links": {alias: name for name, alias in map(split_link, options.links or ())},
         "forwards": forwards if isinstance(forwards, bool) else list(forwards),
+        "permits": None if permits_in is None else {"table": permits_in, "addresses": addresses},
     }
 
 

@@ -13,7 +13,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from pycontainer import errors
 from pycontainer.launcher.dns import wire
+from pycontainer.launcher.dns.permits import Permits
 from pycontainer.launcher.dns.resolvconf import HostServers
 from pycontainer.launcher.dns.resolver import Resolver
 from pycontainer.launcher.dns.upstream import Forwarder
@@ -54,9 +56,14 @@ class Server:
         loop.add(listener, self._accept)
 
     def configure(self, described: Mapping[str, Any]) -> None:
-        """Answer by this from now on: as for the Resolver, and "servers", to ask instead of the host's."""
+        """Answer by this from now on.
+
+        described: as for the Resolver; "servers", to ask instead of the host's; "permits", as for Permits,
+        where only what the container was told of can be reached.
+        """
         self._resolver = Resolver(described)
         self._servers = described.get("servers")
+        self._permits = Permits(described["permits"]) if described.get("permits") else None
 
     def close(self) -> None:
         """Answer no more."""
@@ -85,8 +92,8 @@ class Server:
             reply(wire.response(query, verdict.code, verdict.records, limit=limit))
             return True
 
-        def done(body: bytes | None, _: wire.Answer | None) -> None:
-            if body is None:
+        def done(body: bytes | None, answer: wire.Answer | None) -> None:
+            if body is None or answer is None or not self._has_permitted(query, answer):
                 reply(wire.response(query, wire.SERVFAIL))
             elif not is_stream and len(body) > max(wire.PLAIN_UDP, query.payload or 0):
                 reply(wire.truncated(query))
@@ -96,6 +103,15 @@ class Server:
         servers = self._host.servers() if self._servers is None else self._servers
         if not self._forwarder.ask(packet, query, servers, done, is_stream=is_stream):
             reply(wire.response(query, wire.REFUSED))
+        return True
+
+    def _has_permitted(self, query: wire.Query, answer: wire.Answer) -> bool:
+        """Let the container reach what it is about to hear of, if it needs a permit for that."""
+        if self._permits is not None:
+            try:
+                self._permits.allow(query.name, answer)
+            except (errors.PycontainerError, OSError):
+                return False  # addresses that it cannot reach would only cost it time
         return True
 
     def _receive(self, _: int) -> None:
