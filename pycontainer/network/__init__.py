@@ -8,13 +8,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pycontainer.network.cuts import cut as cut
     from pycontainer.network.netlink import nft_finding as nft_finding
     from pycontainer.network.netlink import nft_rules as nft_rules
 
-__all__ = ["nft_finding", "nft_rules"]
+__all__ = ["cut", "nft_finding", "nft_rules"]
 
 
 def __getattr__(name: str) -> object:
+    if name == "cut":
+        from pycontainer.network import cuts
+
+        return cuts.cut
     if name in __all__:
         from pycontainer.network import netlink
 

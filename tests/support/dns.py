@@ -112,7 +112,7 @@ class Upstream:
                 connection, _ = self._listener.accept()
             except TimeoutError:
                 continue
-            with connection, suppress(OSError):  # who asked may have gone
+            with connection, suppress(OSError, ValueError):  # who asked may have gone
                 connection.settimeout(5)
                 size = int.from_bytes(connection.recv(2), "big")
                 query = connection.recv(size)

@@ -1,0 +1,81 @@
+"""Cutting containers of one bridge off from each other: pairs of addresses whose packets are dropped.
+
+Packets between containers of one bridge are not routed, so it is a table of the bridge family that drops
+them, of this store alone: two sets, of pairs of IPv4 and of IPv6 addresses, and a rule for each. It is made
+anew as a whole with every change, in one transaction, and is there only while something is cut.
+
+Neighbours are still found (ARP, neighbour discovery by link-local addresses): as behind a cable that is cut
+further on, packets get lost, and nobody is told.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Collection, Iterator
+
+from pycontainer.errors import KernelError, Unsupported
+from pycontainer.kernel import nfnetlink as nf
+
+__all__ = ["cut", "table_name"]
+
+_BRIDGE = 7  # NFPROTO_BRIDGE
+_FORWARD = 2  # NF_BR_FORWARD
+_FILTER = -200  # NF_BR_PRI_FILTER_BRIDGED
+_PROTOCOL = 1  # NFT_META_PROTOCOL
+_NETWORK_HEADER = 1
+# EtherType, set, type and length of an address, offset of the source; the destination lies beside it.
+_KINDS = ((b"\x08\x00", "pairs4", (7, 4), 12), (b"\x86\xdd", "pairs6", (8, 16), 8))
+_IN_ONE_MESSAGE = 500  # elements: an attribute has 64 KiB at most
+
+Pair = tuple[str, str]
+
+
+def table_name(store_tag: str) -> str:
+    """The name of a store's table in the bridge family."""
+    return f"pycontainer_{store_tag}"
+
+
+def cut(store_tag: str, pairs: Collection[Pair]) -> None:
+    """Drop what goes from the first address of a pair to the second, and nothing else from now on.
+
+    Raises Unsupported where the kernel filters no packets of bridges; KernelError, DeadlineExceeded.
+    """
+    table = nf.Table(table_name(store_tag), _BRIDGE)
+    batch = [table.add(), table.delete()]
+    if pairs:
+        batch += [table.add(), table.chain("forward", "filter", _FORWARD, _FILTER)]
+        for number, (ether_type, set_, field, offset) in enumerate(_KINDS, 1):
+            batch.append(table.set(number, set_, [field, field], nf.CONCAT))
+            batch.append(
+                table.rule(
+                    "forward",
+                    nf.load_meta(_PROTOCOL),
+                    nf.compare(ether_type),
+                    nf.load_header(_NETWORK_HEADER, offset, 2 * field[1]),
+                    nf.look_up(set_),
+                    nf.verdict(nf.DROP),
+                )
+            )
+        batch += _elements(table, pairs)
+    try:
+        nf.send(batch)
+    except KernelError as error:
+        if error.errno not in (errno.EAFNOSUPPORT, errno.ENOENT):
+            raise
+        raise Unsupported(
+            "the kernel filters no packets within a bridge", "a kernel with CONFIG_NF_TABLES_BRIDGE"
+        ) from None
+
+
+def _elements(table: nf.Table, pairs: Collection[Pair]) -> Iterator[bytes]:
+    for family, (_, set_, _, _) in zip((socket.AF_INET, socket.AF_INET6), _KINDS, strict=True):
+        is_six = family == socket.AF_INET6
+        keys = {
+            socket.inet_pton(family, source) + socket.inet_pton(family, target)
+            for source, target in pairs
+            if (":" in source) == is_six and (":" in target) == is_six
+        }
+        ordered = sorted(keys)
+        for start in range(0, len(ordered), _IN_ONE_MESSAGE):
+            yield table.elements(set_, [(key, None, 0) for key in ordered[start : start + _IN_ONE_MESSAGE]])
