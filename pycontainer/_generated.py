@@ -76,6 +76,9 @@ class RunKwargs(TypedDict, total=False):
     ulimits: Mapping[str, int | tuple[int, int] | str] | Sequence[str] | str | None
     storage_opt: Mapping[str, str | int | float] | Sequence[str] | None
     network: str | None
+    ports: Mapping[int | str, int | str | None | tuple[str, int | str | None] | Sequence[int | str]] | Sequence[int | str] | int | str | None
+    publish_all: bool | None
+    expose: Sequence[int | str] | int | str | None
     dns: Sequence[str] | str | None
     dns_search: Sequence[str] | str | None
     dns_option: Sequence[str] | str | None

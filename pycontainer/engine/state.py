@@ -58,6 +58,8 @@ class Observed:
     restart_count: int = 0
     health: str | None = None
     """"starting", "healthy" or "unhealthy"; None without a health check, or before the first start."""
+    ports: tuple[dict[str, Any], ...] = ()
+    """What is published of it now; see engine.publishing."""
 
 
 def observe(directory: Path | int) -> Observed:
@@ -93,6 +95,7 @@ def observe(directory: Path | int) -> Observed:
         "restart": fields.get("restart", ""),
         "restart_count": fields.get("restart_count", 0),
         "health": fields.get("health"),
+        "ports": tuple(fields.get("ports", ())),
     }
     if fields["state"] == "restarting":
         return Observed(

@@ -12,7 +12,7 @@ import struct
 import sys
 from typing import NamedTuple
 
-__all__ = ["Listeners", "Waiting"]
+__all__ = ["Listeners", "Waiting", "holders"]
 
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
@@ -122,3 +122,25 @@ def _from_hex(text: bytes) -> bytes:
     if sys.byteorder == "big":
         return shown
     return b"".join(shown[start : start + 4][::-1] for start in range(0, len(shown), 4))
+
+
+def holders(protocol: str, port: int) -> list[int]:
+    """Processes that have a socket of "tcp" or "udp" on a port, as far as this process may look."""
+    inodes = set()
+    for suffix in ("", "6"):
+        try:
+            with open(f"/proc/self/net/{protocol}{suffix}") as file:
+                rows = [line.split() for line in file.read().splitlines()[1:]]
+        except FileNotFoundError:
+            continue
+        inodes |= {f"socket:[{row[9]}]" for row in rows if int(row[1].rpartition(":")[2], 16) == port}
+    return [
+        int(name) for name in os.listdir("/proc") if name.isdigit() and inodes & _links(f"/proc/{name}/fd")
+    ]
+
+
+def _links(directory: str) -> set[str]:
+    try:
+        return {os.readlink(f"{directory}/{name}") for name in os.listdir(directory)}
+    except OSError:
+        return set()

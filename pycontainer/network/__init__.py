@@ -9,19 +9,32 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pycontainer.network.cuts import cut as cut
+    from pycontainer.network.firewall import Bridge as Bridge
+    from pycontainer.network.firewall import Egress as Egress
+    from pycontainer.network.firewall import Firewall as Firewall
+    from pycontainer.network.firewall import Published as Published
     from pycontainer.network.netlink import nft_finding as nft_finding
     from pycontainer.network.netlink import nft_rules as nft_rules
 
-__all__ = ["cut", "nft_finding", "nft_rules"]
+_HOME = {
+    "Bridge": "firewall",
+    "Egress": "firewall",
+    "Firewall": "firewall",
+    "Published": "firewall",
+    "cut": "cuts",
+    "nft_finding": "netlink",
+    "nft_rules": "netlink",
+}
+
+__all__ = ["Bridge", "Egress", "Firewall", "Published", "cut", "nft_finding", "nft_rules"]
 
 
 def __getattr__(name: str) -> object:
-    if name == "cut":
-        from pycontainer.network import cuts
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-        return cuts.cut
-    if name in __all__:
-        from pycontainer.network import netlink
-
-        return getattr(netlink, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value

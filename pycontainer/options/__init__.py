@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pycontainer.options.logs import LOG_DRIVERS, LogOptions
     from pycontainer.options.naming import HOST_GATEWAY, split_link
     from pycontainer.options.policies import HealthOptions, RestartPolicy
+    from pycontainer.options.ports import PortMapping, split_port
     from pycontainer.options.run import RunOptions
     from pycontainer.options.units import parse_cpus, parse_duration, parse_seconds, parse_signal, parse_size
 
@@ -21,6 +22,7 @@ __all__ = [
     "HealthOptions",
     "LogOptions",
     "OptionInfo",
+    "PortMapping",
     "RestartPolicy",
     "RunOptions",
     "dump_run_options",
@@ -33,6 +35,7 @@ __all__ = [
     "reference_table",
     "shared_with",
     "split_link",
+    "split_port",
 ]
 
 _HOME = {
@@ -42,6 +45,7 @@ _HOME = {
     "LogOptions": "logs",
     "OPTIONS": "derive",
     "OptionInfo": "field",
+    "PortMapping": "ports",
     "RestartPolicy": "policies",
     "RunOptions": "run",
     "dump_run_options": "derive",
@@ -54,6 +58,7 @@ _HOME = {
     "reference_table": "derive",
     "shared_with": "kinds",
     "split_link": "naming",
+    "split_port": "ports",
 }
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 
 from pycontainer.options import kinds, naming
+from pycontainer.options import ports as ports_
 from pycontainer.options.field import option
 from pycontainer.options.kinds import Kind, choice, integer, matching, namespace_mode
 from pycontainer.options.policies import RestartPolicy
@@ -314,6 +315,19 @@ class RunOptions:
         "--network", kind=namespace_mode("none", "host"), spec="specgen:namespaces", default="none",
         api="HostConfig.NetworkMode",
         doc="Network: none (loopback only), the host's own, or container:NAME for another container's.",
+    )  # fmt: skip
+    ports: tuple[str, ...] | None = option(
+        "--publish", kind=ports_.PORTS, spec="engine:ports", api="HostConfig.PortBindings",
+        doc="Ports of the container to publish on the host, as {80: 8080} or 127.0.0.1:8080:80/tcp; a free "
+        "one, and 127.0.0.1, where none is given.",
+    )  # fmt: skip
+    publish_all: bool = option(
+        "--publish-all", kind=kinds.FLAG, spec="engine:ports", api="HostConfig.PublishAllPorts",
+        default=False, doc="Publish every exposed port on a free port of 127.0.0.1.",
+    )  # fmt: skip
+    expose: tuple[str, ...] | None = option(
+        "--expose", kind=ports_.EXPOSE, spec="engine:ports", api="ExposedPorts",
+        doc="Ports that the program serves beside the image's own, as 80 or 53/udp.",
     )  # fmt: skip
     dns: tuple[str, ...] | None = option(
         "--dns", kind=naming.DNS_SERVERS, spec="engine:names", api="HostConfig.Dns",

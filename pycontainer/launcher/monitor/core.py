@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pycontainer.kernel import pidfd
 from pycontainer.launcher import eventlog, freezer, status
@@ -18,6 +18,9 @@ from pycontainer.launcher.monitor.oom import OomWatch, has_limit
 from pycontainer.launcher.monitor.restarting import Policy
 from pycontainer.launcher.monitor.streams import Streams
 from pycontainer.launcher.protocol import Channel
+
+if TYPE_CHECKING:
+    from pycontainer.launcher.monitor.ports import Ports
 
 __all__ = ["Monitor"]
 
@@ -57,6 +60,7 @@ class Monitor:
         self.health = Health(self, health) if health else None
         self.oom = OomWatch(self) if has_limit(params) else None
         self.naming = Naming(self) if params.get("dns") else None
+        self.ports = _ports_of(self)
         self.is_halted = False
         """Whether somebody has stopped the container, so that it is not started again."""
         self.is_between = False
@@ -134,6 +138,16 @@ class Monitor:
         self.streams.close()
         self.forget_process()
 
+    def leave_networks(self) -> None:
+        """Be known by no name, and let go of the host's ports. Before the status tells the end: whoever
+        starts the container again may take them again at once.
+        """
+        if self.naming is not None:
+            self.naming.withdraw()
+        if self.ports is not None:
+            self.ports.close()
+            self.fields.pop("ports", None)
+
     # -- the caller ------------------------------------------------------------------------------
 
     def watch_caller(self) -> None:
@@ -210,3 +224,11 @@ class Monitor:
             self.show_status()
         except OSError:
             pass  # the disk is full or the directory gone; the message still says what happened
+
+
+def _ports_of(monitor: Monitor) -> Ports | None:
+    if not monitor.params.get("ports"):
+        return None
+    from pycontainer.launcher.monitor.ports import Ports  # containers without ports do without
+
+    return Ports(monitor)

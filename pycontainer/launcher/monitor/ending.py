@@ -29,7 +29,7 @@ def abandon(monitor: Monitor, error: BaseException) -> None:
     described = describe_error(error, "launch")
     code = error.exit_code if isinstance(error, errors.LaunchError) else 125
     monitor.fields.update(state="exited", exit_code=code, error=str(error), finished_at_ns=time.time_ns())
-    _withdraw_names(monitor)
+    monitor.leave_networks()
     monitor.write_status()
     _release(monitor)
     monitor.send({"error": described})
@@ -94,18 +94,12 @@ def _record_end(monitor: Monitor) -> None:
         assert monitor.policy is not None
         monitor.fields.update(state="restarting", restart_count=monitor.policy.count)
     else:
-        _withdraw_names(monitor)
+        monitor.leave_networks()
     # Before the status: who waits for that then finds the end in the log.
     _report_end(monitor, code)
     if not (monitor.is_owned and monitor.params.get("auto_remove")):
         # Others may wait for a detached one; an owned one's exit is the caller's alone.
         monitor.write_status()
-
-
-def _withdraw_names(monitor: Monitor) -> None:
-    """Before the status tells the end: whoever starts it again may write them again at once."""
-    if monitor.naming is not None:
-        monitor.naming.withdraw()
 
 
 def _report_end(monitor: Monitor, code: int) -> None:

@@ -111,8 +111,7 @@ def _stay_ended(monitor: Monitor, problem: BaseException | None) -> None:
     if problem is not None:
         code = problem.exit_code if isinstance(problem, errors.LaunchError) else 125
         monitor.fields.update(exit_code=code, error=str(problem), finished_at_ns=time.time_ns())
-    if monitor.naming is not None:
-        monitor.naming.withdraw()
+    monitor.leave_networks()
     monitor.write_status()
 
 

@@ -80,6 +80,8 @@ def start(monitor: Monitor) -> None:
         monitor.events.report("start", time_ns=monitor.fields["started_at_ns"])
     if monitor.naming is not None:
         monitor.naming.serve()
+    if monitor.ports is not None:
+        monitor.ports.serve()
     status.reserve(monitor.directory)
     if not monitor.is_owned or monitor.params.get("lets_go"):
         monitor.close_channel()
@@ -97,6 +99,8 @@ def _prepare_running(monitor: Monitor) -> None:
     )
     if monitor.policy is not None:
         monitor.fields.update(restart=monitor.policy.name, restart_count=monitor.policy.count)
+    if monitor.ports is not None:
+        monitor.fields.update(ports=monitor.ports.shown())
     if monitor.health is not None:
         monitor.health.reset()
     if monitor.is_told_often:

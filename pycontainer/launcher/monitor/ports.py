@@ -1,0 +1,61 @@
+"""The published ports of a container: its monitor holds them, and serves what the kernel does not translate.
+
+params["ports"]: {"bound": [{"protocol", "host_address", "host_port", "address", "port"} each],
+"withdrawal": messages that take the container's rules away, in base64}. fds: "port 0" and so on, bound and,
+if of streams, listening. They are held from before the start until the container has ended for good.
+"""
+
+from __future__ import annotations
+
+import binascii
+import socket
+from typing import TYPE_CHECKING, Any
+
+from pycontainer import errors
+from pycontainer.kernel import nfnetlink
+
+if TYPE_CHECKING:
+    from pycontainer.launcher.monitor.core import Monitor
+    from pycontainer.launcher.portproxy import Datagrams, Streams
+
+__all__ = ["Ports"]
+
+
+class Ports:
+    """The ports of one container."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
+        self._sockets = [
+            (bound, socket.socket(fileno=monitor.fds.pop(f"port {number}")))
+            for number, bound in enumerate(monitor.params["ports"]["bound"])
+        ]
+        self._served: list[Streams | Datagrams] = []
+
+    def shown(self) -> list[dict[str, Any]]:
+        """What the status says of them."""
+        return [bound for bound, _ in self._sockets]
+
+    def serve(self) -> None:
+        """Serve them from now on; idempotent."""
+        if self._served:
+            return
+        # Not ahead: containers without ports do without.
+        from pycontainer.launcher.portproxy import Datagrams, Streams
+
+        for bound, sock in self._sockets:
+            kind = Streams if bound["protocol"] == "tcp" else Datagrams
+            self._served.append(kind(self._monitor.loop, sock, (bound["address"], bound["port"])))
+
+    def close(self) -> None:
+        """Let go of them, after the rules; idempotent."""
+        withdrawal = [binascii.a2b_base64(each) for each in self._monitor.params["ports"]["withdrawal"]]
+        try:
+            nfnetlink.withdraw(withdrawal)
+        except errors.PycontainerError:
+            pass  # the next process that opens the store takes them away
+        for each in self._served:
+            each.close()
+        for _, sock in self._sockets:
+            sock.close()
+        self._served, self._sockets = [], []
