@@ -43,16 +43,19 @@ def code(answer: bytes) -> int:
 
 
 def addresses(answer: bytes) -> list[str]:
-    """The addresses in an answer whose records all have the question's name."""
+    """The addresses in an answer."""
     count = int.from_bytes(answer[6:8], "big")
     offset = answer.index(b"\0", 12) + 5
     found = []
     for _ in range(count):
-        _, kind, _, _, length = struct.unpack_from("!HHHIH", answer, offset)
-        value = answer[offset + 12 : offset + 12 + length]
+        while answer[offset] and answer[offset] < 0xC0:
+            offset += 1 + answer[offset]
+        offset += 2 if answer[offset] else 1
+        kind, _, _, length = struct.unpack_from("!HHIH", answer, offset)
+        value = answer[offset + 10 : offset + 10 + length]
         if kind in (A, AAAA):
             found.append(socket.inet_ntop(socket.AF_INET if kind == A else socket.AF_INET6, value))
-        offset += 12 + length
+        offset += 10 + length
     return found
 
 
