@@ -29,6 +29,8 @@ PLAIN: dict[str, PlainJob] = {
     "probe": probing.probe,
     "open_sockets": netjobs.open_sockets,
     "open_names": netjobs.open_names,
+    "open_route": netjobs.open_route,
+    "make_network": netjobs.make_network,
     "kill_exec": execs.kill,
     "sweep_execs": execs.sweep,
     "remove_tree": trees.remove_tree,

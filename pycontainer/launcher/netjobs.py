@@ -6,14 +6,17 @@ them over and ends; it never sees the container's files, and none of its process
 
 from __future__ import annotations
 
+import fcntl
+import os
 import socket
+import struct
 from collections.abc import Callable
 from typing import Any
 
 from pycontainer import errors
 from pycontainer.kernel import namespaces
 
-__all__ = ["open_names", "open_sockets"]
+__all__ = ["make_network", "open_names", "open_route", "open_sockets"]
 
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 _FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
@@ -50,6 +53,44 @@ def open_names(params: dict[str, Any], fds: list[int], report: Report) -> dict[s
     datagrams, listener = opening.open_sockets()
     report({"names": True}, [datagrams.fileno(), listener.fileno()])
     return {}
+
+
+def make_network(params: dict[str, Any], fds: list[int], report: Report) -> dict[str, Any]:
+    """Hand over a new network namespace, its loopback link up, and a netlink socket in it (rtnetlink(7)).
+
+    params["settings"]: kernel settings of it, by their paths below /proc/sys/net.
+    """
+    namespaces.leave(namespaces.NEWNET)
+    for path, content in params["settings"].items():
+        try:
+            with open(f"/proc/sys/net/{path}", "w") as file:
+                file.write(content)
+        except FileNotFoundError:
+            continue  # a kernel without IPv6
+    _raise_loopback()
+    namespace = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    with _route() as route:
+        report({"network": True}, [namespace, route.fileno()])
+    return {}
+
+
+def open_route(params: dict[str, Any], fds: list[int], report: Report) -> dict[str, Any]:
+    """Hand over a network namespace and a netlink socket in it; fds as for open_sockets."""
+    _join(fds[0])
+    namespace = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    with _route() as route:
+        report({"network": True}, [namespace, route.fileno()])
+    return {}
+
+
+def _route() -> socket.socket:
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+
+
+def _raise_loopback() -> None:
+    """netdevice(7), SIOCSIFFLAGS."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, 0x8914, struct.pack("16sH14x", b"lo", 0x1))
 
 
 def _join(namespace: int) -> None:

@@ -1,0 +1,230 @@
+"""Links, addresses and routes, by rtnetlink; in the host's network namespace or through a socket of another.
+
+The messages are pyroute2's, which knows their attributes; sent they are by us, many at a time, for a link
+more or less is a matter of microseconds. Source: rtnetlink(7), include/uapi/linux/if_link.h.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from pyroute2.netlink.rtnl.rtmsg import rtmsg
+
+from pycontainer.errors import DeadlineExceeded, KernelError
+
+__all__ = ["Route", "has_link", "host_subnets"]
+
+_NEW_LINK, _DELETE_LINK, _NEW_ADDRESS, _NEW_ROUTE, _GET_ROUTE = 16, 17, 20, 24, 26
+_REQUEST, _ACK, _EXCLUSIVE, _CREATE, _REPLACE, _DUMP = 0x1, 0x4, 0x200, 0x400, 0x100, 0x300
+_ERROR, _DONE = 2, 3
+_UP = 1
+_UNIVERSE, _LINK = 0, 253  # scopes of a route
+_BOOT, _MAIN, _UNICAST = 3, 254, 1
+_PERMANENT, _NO_DAD = 0x80, 0x02
+_HEADER = struct.Struct("=IHHII")
+_ANSWER_S = 10.0
+_ANSWER_BYTES = 1 << 18
+
+
+class Route:
+    """Changes to one network namespace. fd: a rtnetlink socket made in it, taken over; by default ours.
+
+    Every method only queues; `send` has the kernel carry all out, one after the other, up to the first that
+    fails.
+    """
+
+    def __init__(self, fd: int = -1) -> None:
+        if fd >= 0:
+            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0, fileno=fd)
+        else:
+            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+        self._socket.settimeout(_ANSWER_S)
+        self._queue: list[tuple[str, bytes]] = []
+
+    def __enter__(self) -> Route:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def add_bridge(self, name: str, *, mtu: int | None = None, mac: str | None = None) -> None:
+        """Make a bridge that is up and forwards at once."""
+        attributes: list[tuple[str, Any]] = [("IFLA_IFNAME", name)]
+        attributes += [("IFLA_MTU", mtu)] if mtu else []
+        attributes += [("IFLA_ADDRESS", mac)] if mac else []
+        data = {
+            "attrs": [("IFLA_BR_FORWARD_DELAY", 0), ("IFLA_BR_STP_STATE", 0), ("IFLA_BR_MCAST_SNOOPING", 0)]
+        }
+        attributes.append(("IFLA_LINKINFO", _kind("bridge", data)))
+        self._link(f"make bridge {name}", attributes, flags=_CREATE | _EXCLUSIVE, is_up=True)
+
+    def add_veth(
+        self,
+        name: str,
+        master: int,
+        peer: str,
+        namespace: int,
+        *,
+        mac: str,
+        mtu: int | None = None,
+        is_isolated: bool = False,
+    ) -> None:
+        """Make a pair of links: one in a bridge here, the peer in another network namespace, still down."""
+        size = [("IFLA_MTU", mtu)] if mtu else []
+        other = {
+            "attrs": [("IFLA_IFNAME", peer), ("IFLA_ADDRESS", mac), ("IFLA_NET_NS_FD", namespace), *size]
+        }
+        info = _kind("veth", {"attrs": [("VETH_INFO_PEER", other)]})
+        attributes = [("IFLA_IFNAME", name), ("IFLA_MASTER", master), ("IFLA_LINKINFO", info), *size]
+        self._link(f"make link {name}", attributes, flags=_CREATE | _EXCLUSIVE, is_up=True)
+        if is_isolated:
+            isolated = {"attrs": [("IFLA_BRPORT_ISOLATED", 1)]}
+            port = {"attrs": [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", isolated)]}
+            self._link(f"isolate link {name}", [("IFLA_IFNAME", name), ("IFLA_LINKINFO", port)])
+
+    def add_macvlan(self, parent: int, name: str, namespace: int, *, mode: str, mac: str) -> None:
+        """Make a link beside a link of the host, in another network namespace."""
+        info = _kind("macvlan", {"attrs": [("IFLA_MACVLAN_MODE", mode)]})
+        attributes = [("IFLA_IFNAME", name), ("IFLA_LINK", parent), ("IFLA_ADDRESS", mac),
+                      ("IFLA_NET_NS_FD", namespace), ("IFLA_LINKINFO", info)]  # fmt: skip
+        self._link(f"make macvlan link {name}", attributes, flags=_CREATE | _EXCLUSIVE)
+
+    def add_ipvlan(self, parent: int, name: str, namespace: int, *, mode: int) -> None:
+        """Make a link that shares the hardware address of a link of the host."""
+        info = _kind("ipvlan", {"attrs": [("IFLA_IPVLAN_MODE", mode)]})
+        attributes = [("IFLA_IFNAME", name), ("IFLA_LINK", parent), ("IFLA_NET_NS_FD", namespace),
+                      ("IFLA_LINKINFO", info)]  # fmt: skip
+        self._link(f"make ipvlan link {name}", attributes, flags=_CREATE | _EXCLUSIVE)
+
+    def raise_link(self, name: str) -> None:
+        """Let it carry packets."""
+        self._link(f"raise link {name}", [("IFLA_IFNAME", name)], is_up=True)
+
+    def delete_link(self, name: str) -> None:
+        """Delete it, and its peer."""
+        message = ifinfmsg()
+        message["attrs"] = [("IFLA_IFNAME", name)]
+        self._put(f"delete link {name}", message, _DELETE_LINK, 0)
+
+    def add_address(self, index: int, address: str, subnet: str) -> None:
+        """Give a link an address within a subnet."""
+        message = ifaddrmsg()
+        message["family"] = socket.AF_INET6 if ":" in address else socket.AF_INET
+        message["prefixlen"] = int(subnet.rpartition("/")[2])
+        message["index"] = index
+        message["attrs"] = [
+            ("IFA_LOCAL", address),
+            ("IFA_ADDRESS", address),
+            ("IFA_FLAGS", _PERMANENT | _NO_DAD),
+        ]
+        self._put(f"give address {address}", message, _NEW_ADDRESS, _CREATE | _REPLACE)
+
+    def set_default_route(self, gateway: str | None, index: int, family: int) -> None:
+        """Send what goes elsewhere by a gateway, or by a link that knows its way."""
+        message = rtmsg()
+        message.update(
+            family=family, table=_MAIN, proto=_BOOT, type=_UNICAST, scope=_UNIVERSE if gateway else _LINK
+        )
+        message["attrs"] = [("RTA_OIF", index), *([("RTA_GATEWAY", gateway)] if gateway else [])]
+        self._put(f"route by {gateway or 'the link'}", message, _NEW_ROUTE, _CREATE | _REPLACE)
+
+    def _link(
+        self, what: str, attributes: Sequence[tuple[str, Any]], *, flags: int = 0, is_up: bool = False
+    ) -> None:
+        message = ifinfmsg()
+        message["attrs"] = list(attributes)
+        message["flags"] = message["change"] = _UP if is_up else 0
+        self._put(what, message, _NEW_LINK, flags)
+
+    def _put(self, what: str, message: Any, kind: int, flags: int) -> None:
+        message["header"]["type"] = kind
+        message["header"]["flags"] = _REQUEST | _ACK | flags
+        message.encode()
+        self._queue.append((what, bytes(message.data)))
+
+    def send(self) -> None:
+        """Carry out what is queued. Raises KernelError naming what could not be done, DeadlineExceeded."""
+        queue, self._queue = self._queue, []
+        for what, message in queue:
+            try:
+                self._socket.sendto(message, (0, 0))
+                answer = self._socket.recv(_ANSWER_BYTES)
+            except TimeoutError:
+                raise DeadlineExceeded(
+                    f"{what}: no answer within {_ANSWER_S:g} s", timeout_s=_ANSWER_S
+                ) from None
+            code = -struct.unpack_from("=i", answer, _HEADER.size)[0]
+            if code:
+                raise KernelError(code, what, "")
+
+    def index(self, name: str) -> int:
+        """The number of a link of this namespace. Raises KernelError."""
+        message = ifinfmsg()
+        message["attrs"] = [("IFLA_IFNAME", name)]
+        message["header"]["type"] = 18  # RTM_GETLINK
+        message["header"]["flags"] = _REQUEST
+        message.encode()
+        self._socket.sendto(bytes(message.data), (0, 0))
+        answer = self._socket.recv(_ANSWER_BYTES)
+        kind = struct.unpack_from("=H", answer, 4)[0]
+        if kind == _ERROR:
+            raise KernelError(-struct.unpack_from("=i", answer, _HEADER.size)[0], "find link", name)
+        # struct ifinfomsg: family, type, index
+        return int(struct.unpack_from("=i", answer, _HEADER.size + 4)[0])
+
+
+def _kind(name: str, data: dict[str, Any]) -> dict[str, Any]:
+    return {"attrs": [("IFLA_INFO_KIND", name), ("IFLA_INFO_DATA", data)]}
+
+
+def has_link(name: str) -> bool:
+    """Whether the host has a link of this name."""
+    return os.path.exists(f"/sys/class/net/{name}")
+
+
+def host_subnets() -> list[str]:
+    """What the host has routes to, but for the default route: "10.0.0.0/8" each. Raises KernelError."""
+    found = []
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0) as route:
+        route.settimeout(_ANSWER_S)
+        for family, size in ((socket.AF_INET, 4), (socket.AF_INET6, 16)):
+            with suppress(OSError):
+                body = struct.pack("=BBBBBBBBI", family, 0, 0, 0, 0, 0, 0, 0, 0)
+                route.sendto(_HEADER.pack(16 + len(body), _GET_ROUTE, _REQUEST | _DUMP, 0, 0) + body, (0, 0))
+                found += _destinations(route, family, size)
+    return found
+
+
+def _destinations(route: socket.socket, family: int, size: int) -> list[str]:
+    found: list[str] = []
+    while True:
+        answer, offset = route.recv(_ANSWER_BYTES), 0
+        while offset + _HEADER.size <= len(answer):
+            length, kind = struct.unpack_from("=IH", answer, offset)
+            if kind == _DONE:
+                return found
+            if kind == _ERROR:
+                raise OSError(errno.EIO, "the routes cannot be read")
+            prefix, table = answer[offset + 17], answer[offset + 20]
+            address = _attribute(answer[offset + 28 : offset + length], 1)
+            if address is not None and len(address) == size and prefix and table == _MAIN:
+                found.append(f"{socket.inet_ntop(family, address)}/{prefix}")
+            offset += max(_HEADER.size, length + 3 & ~3)
+
+
+def _attribute(content: bytes, wanted: int) -> bytes | None:
+    offset = 0
+    while offset + 4 <= len(content):
+        length, kind = struct.unpack_from("=HH", content, offset)
+        if kind == wanted:
+            return content[offset + 4 : offset + length]
+        offset += max(4, length + 3 & ~3)
+    return None
