@@ -37,6 +37,7 @@ from pycontainer.launcher.steps import process
 
 _LAUNCH = b'{"job":"launch","params":{"id":"'
 _EXEC = b'{"job":"exec",'
+_NAMES = b'"dns":{'
 _ID_LENGTH = 64
 _LET_GO_MS = 3000
 _MAX_PASSED = 128 << 10  # fits the buffer of the socket: a spare that was stopped must not stop the helper
@@ -80,8 +81,6 @@ class _Helper:
         """To the process that waits for the launch of that one."""
         self._launching: Channel | None = None
         """To the last launch, which will tell what it was like."""
-        self._has_names = False
-        """Whether some container had a name server."""
         self._exec_spare: Channel | None = None
         """To the process that waits for the next exec."""
         self._joining: Channel | None = None
@@ -132,7 +131,12 @@ class _Helper:
                 self._leave()
                 _run(json.loads(body), fds)
             return
-        self._has_names |= b'"dns":' in body
+        self._hand_over_launch(body, fds)
+        if _NAMES in body:
+            # Containers have networks here: one copy of their server for all monitors from now on.
+            import pycontainer.launcher.dns.server  # noqa: F401
+
+    def _hand_over_launch(self, body: bytes, fds: list[int]) -> None:
         if self._launching is not None:
             self._launching.close()
             self._launching = None
@@ -164,9 +168,6 @@ class _Helper:
         launching.fill()
         like = launching.take_body()
         launching.close()
-        if self._has_names:
-            # Containers have networks here: one copy of their server for all monitors from now on.
-            import pycontainer.launcher.dns.server  # noqa: F401
         if like is None or self._spare is not None:
             return
         self._spare, theirs = _pair()
