@@ -8,6 +8,7 @@ number of those that may be on their way to other servers.
 
 from __future__ import annotations
 
+import errno
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -18,7 +19,7 @@ from pycontainer.launcher.dns import wire
 from pycontainer.launcher.dns.permits import Permits
 from pycontainer.launcher.dns.resolvconf import HostServers
 from pycontainer.launcher.dns.resolver import Resolver
-from pycontainer.launcher.dns.upstream import Forwarder
+from pycontainer.launcher.dns.upstream import Forwarder, harmless
 
 if TYPE_CHECKING:
     from pycontainer.launcher.monitor.loop import Loop, Timer
@@ -52,8 +53,8 @@ class Server:
         self.configure(described)
         for bound in (datagrams, listener):
             bound.setblocking(False)
-        loop.add(datagrams, self._receive)
-        loop.add(listener, self._accept)
+        loop.add(datagrams, harmless(self._receive))
+        loop.add(listener, harmless(self._accept))
 
     def configure(self, described: Mapping[str, Any]) -> None:
         """Answer by this from now on.
@@ -131,14 +132,21 @@ class Server:
     # -- connections -------------------------------------------------------------------------------
 
     def _accept(self, _: int) -> None:
+        if len(self._clients) >= _MAX_CLIENTS:
+            self._close_quietest()
         try:
             connection, _peer = self._listener.accept()
-        except OSError:
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                self._close_quietest()  # else it would be told of this one again and again
             return
-        if len(self._clients) >= _MAX_CLIENTS:
-            next(iter(self._clients)).close()  # the one that has been quiet for longest
         connection.setblocking(False)
         self.refresh(_Client(self, self._loop, connection))
+
+    def _close_quietest(self) -> None:
+        for client in self._clients:
+            client.close()
+            return
 
     def refresh(self, client: _Client) -> None:
         """It has said something: it is the last one to be closed for being quiet."""
@@ -174,7 +182,7 @@ class _Client:
         self._is_asking = False
         self._is_busy = False
         self.due_s = 0.0
-        loop.add(connection, self._serve, _READ)
+        loop.add(connection, harmless(self._serve), _READ)
 
     def close(self) -> None:
         """Close the connection; idempotent."""
@@ -218,11 +226,11 @@ class _Client:
 
     def _watch(self) -> None:
         if self._unsent:
-            self._loop.add(self._connection, self._serve, _WRITE)
+            self._loop.add(self._connection, harmless(self._serve), _WRITE)
         elif self._is_asking:
             self._loop.remove(self._connection)
         else:
-            self._loop.add(self._connection, self._serve, _READ)
+            self._loop.add(self._connection, harmless(self._serve), _READ)
 
     def _reply(self, answer: bytes) -> None:
         self._is_asking = False

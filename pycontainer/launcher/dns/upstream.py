@@ -24,7 +24,7 @@ from pycontainer.launcher.dns import resolvconf, wire
 if TYPE_CHECKING:
     from pycontainer.launcher.monitor.loop import Loop, Timer
 
-__all__ = ["MAX_PENDING", "TIMEOUT_S", "Forwarder"]
+__all__ = ["MAX_PENDING", "TIMEOUT_S", "Forwarder", "harmless"]
 
 TIMEOUT_S = 4.0
 MAX_PENDING = 1024
@@ -34,6 +34,18 @@ _READ, _WRITE = 1, 4  # POLLIN, POLLOUT
 _BATCH = 64
 
 Done = Callable[[bytes | None, wire.Answer | None], None]
+
+
+def harmless(handler: Callable[[int], None]) -> Callable[[int], None]:
+    """The handler, but that no mistake in it ends the monitor, and the container with it."""
+
+    def guarded(events: int) -> None:
+        try:
+            handler(events)
+        except Exception:  # whatever it is, one question goes without an answer
+            return
+
+    return guarded
 
 
 class _Question:
@@ -193,7 +205,7 @@ class _Port:
         self._loop = loop
         self._questions: dict[int, _Question] = {}
         self._socket = _connected(server, socket.SOCK_DGRAM)
-        loop.add(self._socket, self._read)
+        loop.add(self._socket, harmless(self._read))
 
     def send(self, question: _Question) -> None:
         """Ask it. Raises OSError; without any question the socket is closed then."""
@@ -263,7 +275,7 @@ class _Stream:
         body = self._number.to_bytes(2, "big") + question.body
         self._unsent = len(body).to_bytes(2, "big") + body
         self._socket = _connected(server, socket.SOCK_STREAM)
-        loop.add(self._socket, self._serve, _WRITE)
+        loop.add(self._socket, harmless(self._serve), _WRITE)
 
     def give_up(self, question: _Question) -> None:
         """Wait for its answer no more."""
@@ -280,7 +292,7 @@ class _Stream:
             if self._unsent:
                 self._unsent = self._unsent[self._socket.send(self._unsent) :]
                 if not self._unsent:
-                    self._loop.add(self._socket, self._serve, _READ)
+                    self._loop.add(self._socket, harmless(self._serve), _READ)
                 return
             chunk = self._socket.recv(1 << 16)
         except BlockingIOError:

@@ -465,3 +465,47 @@ def test_the_server_answers_by_what_it_was_told_last(tmp_path: Path) -> None:
         server.server.configure({"networks": []})
         assert dns.code(server.ask(dns.question("a.example.com"))) == wire.REFUSED
         assert dns.code(server.ask(dns.question("web"))) == wire.NXDOMAIN
+
+
+def test_a_mistake_of_ours_costs_an_answer_and_not_the_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(tmp_path) as server:
+        real = server.server._resolver.judge
+
+        def judge(query: wire.Query) -> object:
+            if query.name == b"bug":
+                raise ZeroDivisionError
+            return real(query)
+
+        monkeypatch.setattr(server.server._resolver, "judge", judge)
+        with server.client(timeout=0.2) as client, pytest.raises(TimeoutError):
+            dns.ask(client, dns.question("bug"))
+        with server.client("tcp", timeout=0.2) as client, pytest.raises((TimeoutError, ConnectionError)):
+            dns.ask(client, dns.question("bug"))
+        assert dns.addresses(server.ask(dns.question("web"))) == ["10.1.0.2"]
+
+
+def test_without_free_descriptors_the_quietest_connection_gives_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(tmp_path) as server, server.client("tcp") as quiet:
+        assert dns.addresses(dns.ask(quiet, dns.question("web"))) == ["10.1.0.2"]
+        listener = server.server._listener
+        failures = [OSError(24, "Too many open files")] * 3
+
+        class Full:
+            """The listener, when no descriptor is left for the first times."""
+
+            def accept(self) -> object:
+                if failures:
+                    raise failures.pop()
+                return listener.accept()
+
+            def __getattr__(self, name: str) -> object:
+                return getattr(listener, name)
+
+        monkeypatch.setattr(server.server, "_listener", Full())
+        assert dns.addresses(server.ask(dns.question("web"), "tcp")) == ["10.1.0.2"]
+        assert quiet.recv(1) == b""
+        monkeypatch.undo()
