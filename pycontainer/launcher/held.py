@@ -20,7 +20,7 @@ from pycontainer import errors
 from pycontainer.kernel import namespaces, pidfd, syscalls
 from pycontainer.launcher import cgroup, child, heldplan, idmaps, plan, surroundings
 from pycontainer.launcher.plan import Step
-from pycontainer.launcher.steps import held, rootfs
+from pycontainer.launcher.steps import held, identity, rootfs
 from pycontainer.launcher.steps.context import Context
 
 __all__ = ["Creator", "create", "listen", "release", "waits"]
@@ -88,6 +88,7 @@ def _clone(
     given["answers"], answers = os.pipe2(os.O_CLOEXEC)
     trees = surroundings.open_trees(outline)
     idmaps.apply(params["spec"], trees)
+    identity.give_pipes((1, 2), plan.root_on_host(params["spec"]))
     surroundings.open_namespaces(outline, given)
     tasks = cgroup.open_tasks(params["cgroup"])
     born_in = -1

@@ -29,6 +29,7 @@ __all__ = [
     "overlay",
     "plan",
     "plan_join",
+    "root_on_host",
     "shape",
     "staged",
 ]
@@ -162,7 +163,7 @@ def plan_join(spec: Json, params: Json, *, seccomp: bytes = b"") -> tuple[Step, 
     described, given = spec["process"], params.get("fd_names") or ()
     steps = [Step("process", entering.settle), Step("cgroup", settings.enter_cgroups)]
     kept = params.get("keeps_owner")
-    owner = None if kept else _root_on_host(spec)
+    owner = None if kept else root_on_host(spec)
     steps.append(Step("namespaces", entering.enter, (_kinds_to_join(spec), owner)))
     if described.get("terminal"):
         steps.append(Step("terminal", entering.use_terminal, _console_size(described)))
@@ -181,7 +182,7 @@ def plan_join(spec: Json, params: Json, *, seccomp: bytes = b"") -> tuple[Step, 
     return tuple(step for step in steps if not (kept and step.function is identity.own_output))
 
 
-def _root_on_host(spec: Json) -> tuple[int, int] | None:
+def root_on_host(spec: Json) -> tuple[int, int] | None:
     """The ids on the host of id 0 in a user namespace, where the specification tells."""
     linux = spec.get("linux") or {}
     found = [

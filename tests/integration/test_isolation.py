@@ -166,3 +166,20 @@ def test_a_private_user_namespace_maps_its_root_to_the_given_ids(
         with open(f"/proc/{box.pid}/status") as file:
             uid = next(line.split()[1] for line in file if line.startswith("Uid"))
     assert uid == "100000"
+
+
+@pytest.mark.parametrize("user", ["1000", "1000:1000"])
+def test_a_user_of_a_private_user_namespace_owns_its_output_and_may_open_it_again(
+    engine: pc.Engine, busybox: pc.Image, user: str
+) -> None:
+    maps = ["0:100000:65536"]
+    done = pc.run(
+        busybox,
+        ["sh", "-c", "echo one > /dev/stdout; echo two > /dev/stderr; stat -Lc %u /proc/self/fd/1"],
+        userns="private",
+        uid_map=maps,
+        gid_map=maps,
+        user=user,
+        engine=engine,
+    )
+    assert (done.check().text.split(), done.stderr) == (["one", "1000"], b"two\n")

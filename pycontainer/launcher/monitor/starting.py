@@ -11,7 +11,7 @@ from pycontainer import errors
 from pycontainer.checkpoints import reached
 from pycontainer.kernel import pidfd, syscalls
 from pycontainer.launcher import cgroup, child, plan, status, surroundings
-from pycontainer.launcher.steps import rootfs
+from pycontainer.launcher.steps import identity, rootfs
 from pycontainer.launcher.steps.context import Context
 
 if TYPE_CHECKING:
@@ -121,6 +121,8 @@ def _clone(monitor: Monitor, outline: plan.Outline) -> int:
     """
     given = _open_root(monitor)
     given.update(monitor.streams.open(monitor.fds))
+    outputs = [given[name] for name in ("stdout", "stderr") if name in given]
+    identity.give_pipes(outputs, plan.root_on_host(monitor.params["spec"]))
     report, self_report = os.pipe2(os.O_CLOEXEC)
     trees = _shared(monitor, outline, given)
     surroundings.open_namespaces(outline, given)

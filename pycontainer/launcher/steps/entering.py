@@ -12,7 +12,7 @@ import stat
 
 from pycontainer.kernel import namespaces, syscalls
 from pycontainer.launcher import pty
-from pycontainer.launcher.steps import process
+from pycontainer.launcher.steps import identity, process
 from pycontainer.launcher.steps.context import CONSOLE, Context, Refused
 
 _NULL = os.makedev(1, 3)
@@ -50,7 +50,7 @@ def enter(context: Context, kinds: int, owner: tuple[int, int] | None) -> None:
         if kinds & ~namespaces.NEWUSER:
             namespaces.enter(init, kinds & ~namespaces.NEWUSER)
         if kinds & namespaces.NEWUSER:
-            _give_pipes(owner)
+            identity.give_pipes((0, 1, 2), owner)
             namespaces.enter(init, namespaces.NEWUSER)
             process.become_root(context)
     except ProcessLookupError:
@@ -58,19 +58,6 @@ def enter(context: Context, kinds: int, owner: tuple[int, int] | None) -> None:
     os.close(init)
     # A mount namespace is entered at its root; what is a link of the image there is the image's own.
     context.root = os.open(b"/", os.O_PATH | os.O_DIRECTORY)
-
-
-def _give_pipes(owner: tuple[int, int] | None) -> None:
-    for fd in (0, 1, 2):
-        if owner is not None and _is_pipe(fd):
-            os.fchown(fd, *owner)
-
-
-def _is_pipe(fd: int) -> bool:
-    try:
-        return stat.S_ISFIFO(os.fstat(fd).st_mode)
-    except OSError:
-        return False  # nothing there yet
 
 
 def use_terminal(context: Context, rows: int, columns: int) -> None:

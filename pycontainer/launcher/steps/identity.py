@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterable
 
 from pycontainer.kernel import caps, syscalls
 from pycontainer.launcher import identity
@@ -58,6 +59,23 @@ def _read_all(fd: int) -> bytes:
         chunks.append(chunk)
         left -= len(chunk)
     return b"".join(chunks)
+
+
+def give_pipes(fds: Iterable[int], owner: tuple[int, int] | None) -> None:
+    """Give those of the descriptors that are pipes to the root of a user namespace, its ids on the host.
+
+    Only what belongs to ids of the namespace can be handed on to a user of it, from inside.
+    """
+    for fd in fds:
+        if owner is not None and _is_pipe(fd):
+            os.fchown(fd, *owner)
+
+
+def _is_pipe(fd: int) -> bool:
+    try:
+        return stat.S_ISFIFO(os.fstat(fd).st_mode)
+    except OSError:
+        return False  # nothing there yet
 
 
 def own_output(context: Context) -> None:
