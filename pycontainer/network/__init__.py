@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     from pycontainer.network.firewall import Egress as Egress
     from pycontainer.network.firewall import Firewall as Firewall
     from pycontainer.network.firewall import Published as Published
+    from pycontainer.network.ipam import check_subnet as check_subnet
+    from pycontainer.network.ipam import choose_address as choose_address
+    from pycontainer.network.ipam import choose_subnet as choose_subnet
+    from pycontainer.network.ipam import gateway_of as gateway_of
+    from pycontainer.network.ipam import mac_of as mac_of
+    from pycontainer.network.ipam import overlaps as overlaps
+    from pycontainer.network.links import Route as Route
+    from pycontainer.network.links import host_subnets as host_subnets
     from pycontainer.network.netlink import nft_finding as nft_finding
     from pycontainer.network.netlink import nft_rules as nft_rules
 
@@ -21,12 +29,36 @@ _HOME = {
     "Egress": "firewall",
     "Firewall": "firewall",
     "Published": "firewall",
+    "Route": "links",
+    "check_subnet": "ipam",
+    "choose_address": "ipam",
+    "choose_subnet": "ipam",
+    "gateway_of": "ipam",
+    "host_subnets": "links",
+    "mac_of": "ipam",
+    "overlaps": "ipam",
     "cut": "cuts",
     "nft_finding": "netlink",
     "nft_rules": "netlink",
 }
 
-__all__ = ["Bridge", "Egress", "Firewall", "Published", "cut", "nft_finding", "nft_rules"]
+__all__ = [
+    "Bridge",
+    "Egress",
+    "Firewall",
+    "Published",
+    "Route",
+    "check_subnet",
+    "choose_address",
+    "choose_subnet",
+    "cut",
+    "gateway_of",
+    "host_subnets",
+    "mac_of",
+    "nft_finding",
+    "nft_rules",
+    "overlaps",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -108,6 +108,10 @@ class Route:
         """Let it carry packets."""
         self._link(f"raise link {name}", [("IFLA_IFNAME", name)], is_up=True)
 
+    def set_alias(self, name: str, alias: str) -> None:
+        """Write down whose a link is."""
+        self._link(f"name link {name}", [("IFLA_IFNAME", name), ("IFLA_IFALIAS", alias)])
+
     def delete_link(self, name: str) -> None:
         """Delete it, and its peer."""
         message = ifinfmsg()
