@@ -75,7 +75,11 @@ class RunKwargs(TypedDict, total=False):
     cgroup_conf: Mapping[str, str | int | float] | Sequence[str] | None
     ulimits: Mapping[str, int | tuple[int, int] | str] | Sequence[str] | str | None
     storage_opt: Mapping[str, str | int | float] | Sequence[str] | None
-    network: str | None
+    network: str | Sequence[str] | Mapping[str, object] | object | None
+    ip: str | None
+    ip6: str | None
+    mac_address: str | None
+    network_alias: Sequence[str] | str | None
     ports: Mapping[int | str, int | str | None | tuple[str, int | str | None] | Sequence[int | str]] | Sequence[int | str] | int | str | None
     publish_all: bool | None
     expose: Sequence[int | str] | int | str | None

@@ -25,12 +25,13 @@ from pycontainer.engine.state import await_end
 from pycontainer.engine.supervision import requested
 from pycontainer.errors import AlreadyExists, LaunchError, NotFound
 from pycontainer.oci import Platform
-from pycontainer.options import RunOptions, dump_run_options
+from pycontainer.options import RunOptions, dump_run_options, is_network
 from pycontainer.store import ContainerRecord, Owner
 
 if TYPE_CHECKING:
     from pycontainer.engine.engine import Engine
     from pycontainer.engine.images import Image
+    from pycontainer.engine.naming import Membership
     from pycontainer.launcher import Job
     from pycontainer.oci import ImageConfig
     from pycontainer.oci import runtime as model
@@ -71,8 +72,20 @@ def create(
         owner=owner,
     )
     record = _insert(engine, record, is_named=options.name is not None)
+    if is_network(options.network):
+        _reserve(engine, record, options)
     emit(engine, "container", "create", record.id, container_attributes(record, options, image.config))
     return record, spec
+
+
+def _reserve(engine: Engine, record: ContainerRecord, options: RunOptions) -> None:
+    from pycontainer.engine import networking  # containers without networks do without
+
+    try:
+        networking.reserve(engine, record, options)
+    except BaseException:
+        engine.store.remove_container(record.id)
+        raise
 
 
 def spec_of(engine: Engine, container_id: str, options: RunOptions, config: ImageConfig) -> model.Spec:
@@ -130,9 +143,11 @@ def _is_free_now(engine: Engine, name: str) -> bool:
         return True
 
 
-def files_of(engine: Engine, options: RunOptions, hostname: str) -> dict[str, str]:
+def files_of(
+    engine: Engine, options: RunOptions, hostname: str, memberships: Sequence[Membership] = ()
+) -> dict[str, str]:
     """The small files that are put over the image's, by path. Raises NotFound, InvalidOption."""
-    found = dict(network_files(hostname, options))
+    found = dict(network_files(hostname, options, memberships))
     if options.network.startswith("container:"):
         donor = sharing.whose_network(engine, options)
         if donor is not None:
@@ -183,7 +198,6 @@ def launch(
         "groups": groups_of(groups, spec),
         "cgroup": dict(runtime.plan_cgroups(spec, host)),
         "volumes": runtime.volumes(config),
-        "files": files_of(engine, options, options.hostname or record.id[:12]),
         "owned": is_owned,
         "lets_go": lets_go,
         "auto_remove": record.auto_remove,
@@ -212,6 +226,15 @@ def launch(
                 fds["lifeline"] = engine.lifeline
         if sharing.is_asked(options):
             fds.update(cleanup.enter_context(sharing.opened(engine, options)))
+        memberships: Sequence[Membership] = ()
+        if is_network(options.network):
+            from pycontainer.engine import networking  # containers without networks do without
+
+            prepared = networking.prepare(engine, record, options, config, cleanup)
+            fds.update(prepared.fds)
+            params.update(prepared.params)
+            memberships = prepared.memberships
+        params["files"] = files_of(engine, options, options.hostname or record.id[:12], memberships)
         program = runtime.seccomp_program(options, spec, host)
         if program is not None:
             fds["seccomp"] = _sealed_memory("pycontainer-seccomp", program)

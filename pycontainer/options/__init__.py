@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pycontainer.options.kinds import shared_with
     from pycontainer.options.logs import LOG_DRIVERS, LogOptions
     from pycontainer.options.naming import HOST_GATEWAY, split_link
+    from pycontainer.options.network import Place, is_network, parse_network_name, parse_place, places
     from pycontainer.options.policies import HealthOptions, RestartPolicy
     from pycontainer.options.ports import PortMapping, split_port
     from pycontainer.options.run import RunOptions
@@ -22,16 +23,21 @@ __all__ = [
     "HealthOptions",
     "LogOptions",
     "OptionInfo",
+    "Place",
     "PortMapping",
     "RestartPolicy",
     "RunOptions",
     "dump_run_options",
+    "is_network",
     "parse_cpus",
     "parse_duration",
+    "parse_network_name",
+    "parse_place",
     "parse_run_options",
     "parse_seconds",
     "parse_signal",
     "parse_size",
+    "places",
     "reference_table",
     "shared_with",
     "split_link",
@@ -39,6 +45,8 @@ __all__ = [
 ]
 
 _HOME = {
+    "Place": "network",
+    "places": "network",
     "HOST_GATEWAY": "naming",
     "HealthOptions": "policies",
     "LOG_DRIVERS": "logs",
@@ -49,8 +57,11 @@ _HOME = {
     "RestartPolicy": "policies",
     "RunOptions": "run",
     "dump_run_options": "derive",
+    "is_network": "network",
     "parse_cpus": "units",
     "parse_duration": "units",
+    "parse_network_name": "network",
+    "parse_place": "network",
     "parse_run_options": "derive",
     "parse_seconds": "units",
     "parse_signal": "units",

@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 
 from pycontainer.options import kinds, naming
+from pycontainer.options import network as network_
 from pycontainer.options import ports as ports_
 from pycontainer.options.field import option
 from pycontainer.options.kinds import Kind, choice, integer, matching, namespace_mode
@@ -312,9 +313,26 @@ class RunOptions:
 
     # Namespaces
     network: str = option(
-        "--network", kind=namespace_mode("none", "host"), spec="specgen:namespaces", default="none",
+        "--network", kind=network_.NETWORK, spec="specgen:namespaces", default="none",
         api="HostConfig.NetworkMode",
-        doc="Network: none (loopback only), the host's own, or container:NAME for another container's.",
+        doc="Network: none (loopback only), the host's own, container:NAME for another container's, bridge "
+        "for the default one, or the names of others; several as a list, or name=app,alias=db,ip=10.1.2.3.",
+    )  # fmt: skip
+    ip: str | None = option(
+        "--ip", kind=network_.ADDRESS, spec="engine:networks", api="NetworkSettings.IPAddress",
+        doc="IPv4 address in the first network, instead of the next free one.",
+    )  # fmt: skip
+    ip6: str | None = option(
+        "--ip6", kind=network_.ADDRESS, spec="engine:networks", api="NetworkSettings.GlobalIPv6Address",
+        doc="IPv6 address in the first network, instead of the next free one.",
+    )  # fmt: skip
+    mac_address: str | None = option(
+        "--mac-address", kind=network_.MAC, spec="engine:networks", api="MacAddress",
+        doc="Hardware address in the first network.",
+    )  # fmt: skip
+    network_alias: tuple[str, ...] | None = option(
+        "--network-alias", kind=network_.NETWORK_ALIASES, spec="engine:networks",
+        api="NetworkSettings.Aliases", doc="Further names by which others on the first network find it.",
     )  # fmt: skip
     ports: tuple[str, ...] | None = option(
         "--publish", kind=ports_.PORTS, spec="engine:ports", api="HostConfig.PortBindings",

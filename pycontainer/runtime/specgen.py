@@ -17,7 +17,7 @@ from typing import NamedTuple
 from pycontainer.errors import InvalidImage, InvalidOption
 from pycontainer.oci import ImageConfig
 from pycontainer.oci import runtime as model
-from pycontainer.options import RunOptions, parse_signal, shared_with
+from pycontainer.options import RunOptions, is_network, parse_signal, shared_with
 from pycontainer.runtime import cdi, defaults
 from pycontainer.runtime.hostfacts import HostFacts
 from pycontainer.runtime.resources import device_edits, device_nodes, linux_resources
@@ -250,7 +250,8 @@ def namespaces(options: RunOptions, network_namespace: str | None = None) -> tup
 
     The cgroup namespace is private on version 1 too, where Docker defaults to the host's: with it the
     host's cgroup paths stay hidden and release_agent is out of reach (CVE-2022-0492).
-    One of another container has the path "container:NAME": the launch gets it as an open descriptor.
+    One of another container has the path "container:NAME", and the one of a container that has networks
+    what names these: the launch gets it as an open descriptor.
     """
     found = [model.Namespace(type="mount")]
     for kind, mode in (
@@ -263,6 +264,8 @@ def namespaces(options: RunOptions, network_namespace: str | None = None) -> tup
         ("network", options.network),
     ):
         path = f"container:{shared_with(mode)}" if shared_with(mode) else None
+        if kind == "network" and is_network(mode):
+            path = f"network:{mode}"
         if kind == "network" and network_namespace is not None:
             path = network_namespace
         if path is not None or mode != "host":
@@ -346,7 +349,8 @@ def _id_map(lines: tuple[str, ...] | None) -> tuple[model.IdMapping, ...]:
 
 
 def _sysctls(options: RunOptions, network_namespace: str | None) -> dict[str, str]:
-    owns_network = options.network == "none" and network_namespace is None
+    is_own = options.network == "none" or is_network(options.network)
+    owns_network = is_own and network_namespace is None
     # A user namespace of its own may not name groups that it does not map.
     chosen = dict(_PRIVATE_NETWORK_SYSCTLS) if owns_network and options.userns == "host" else {}
     for key, value in (options.sysctls or {}).items():

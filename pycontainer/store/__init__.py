@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pycontainer.store.images import ImageTable
     from pycontainer.store.ingest import Followed
     from pycontainer.store.leases import Lease
+    from pycontainer.store.locks import FileLock
     from pycontainer.store.records import (
         ContainerRecord,
         EndpointRecord,
@@ -37,6 +38,7 @@ _HOMES = {
     "ContainerRecord": "records",
     "ContentStore": "content",
     "Followed": "ingest",
+    "FileLock": "locks",
     "ImageLayer": "records",
     "ImageRecord": "records",
     "ImageTable": "images",
@@ -61,6 +63,7 @@ __all__ = [
     "ContainerRecord",
     "ContentStore",
     "Followed",
+    "FileLock",
     "ImageLayer",
     "ImageRecord",
     "ImageTable",

@@ -1,0 +1,567 @@
+"""Containers in networks: their places, the namespace that a start needs, and what changes while they run.
+
+Theory of operation. A container's places are rows that it keeps until it is disconnected or removed, so its
+addresses stay. Each start makes a new network namespace, with a link for each place; it lives as long as the
+container's monitor holds it, over restarts too, and with it go the links. What outlives a kill are the
+bridges, the rules and the rows: bridges bear the store's tag, rules lie in the store's table, and rows name
+their container, so that the next process can tell what is whose.
+
+One lock of the host is held while a subnet is chosen and its bridge made: then the route tells every other
+store that it is taken. The rules are made anew as a whole only when another program has deleted them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from pycontainer.checkpoints import reached
+from pycontainer.engine import naming
+from pycontainer.engine.state import observe
+from pycontainer.errors import AlreadyExists, InvalidOption, KernelError, NotFound, Unsupported
+from pycontainer.kernel import nfnetlink
+from pycontainer.options import Place, RunOptions, places
+from pycontainer.store import EndpointRecord, FileLock, NetworkRecord
+
+if TYPE_CHECKING:
+    from pycontainer.engine.engine import Engine
+    from pycontainer.network import Bridge, Firewall
+    from pycontainer.oci import ImageConfig
+    from pycontainer.store import ContainerRecord
+
+__all__ = [
+    "DEFAULT",
+    "KILL_POINTS",
+    "Prepared",
+    "attach",
+    "bridge_of",
+    "default_network",
+    "described",
+    "detach",
+    "firewall_of",
+    "host_lock",
+    "make_link",
+    "memberships",
+    "prepare",
+    "remove_link",
+    "reserve",
+    "reserve_place",
+    "sweep",
+]
+
+KILL_POINTS = (
+    "network.link.made",  # a bridge is there, and its rules are not
+    "network.namespace.made",
+    "network.links.made",
+    "network.ports.published",
+)
+
+DEFAULT = "bridge"
+"""The network of those that ask for no other: without names, as with Docker."""
+
+_HOST_LOCK = Path("/run/pycontainer/network.lock")
+_LOCK_S = 30.0
+_JOB_S = 30.0
+_ALIAS = "pycontainer:"
+_ATTEMPTS = 16
+# Addresses are given to one container each, so nobody need be asked whether they are in use.
+_SETTINGS = {
+    "ipv6/conf/default/accept_dad": "0",
+    "ipv6/conf/default/accept_ra": "0",
+    "ipv4/conf/default/arp_notify": "1",
+    "ipv6/conf/default/ndisc_notify": "1",
+}
+_generations: weakref.WeakKeyDictionary[Engine, int] = weakref.WeakKeyDictionary()
+
+
+@attrs.frozen(kw_only=True)
+class Prepared:
+    """What a launch gets of its networks. fds are the caller's to close."""
+
+    fds: dict[str, int]
+    params: dict[str, Any]
+    memberships: tuple[naming.Membership, ...]
+
+
+# -- networks --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def host_lock() -> Iterator[None]:
+    """Let one process of the host at a time choose addresses and make links. Raises DeadlineExceeded."""
+    _HOST_LOCK.parent.mkdir(0o755, parents=True, exist_ok=True)
+    with FileLock(_HOST_LOCK).held(_LOCK_S):
+        yield
+
+
+def default_network(engine: Engine) -> NetworkRecord:
+    """The network of those that ask for no other, made on its first use."""
+    from pycontainer.engine.networks import make_network
+
+    networks = engine.store.state.networks
+    with suppress(NotFound):
+        return networks.find(DEFAULT)
+    try:
+        return make_network(engine, DEFAULT, bridge=f"pc0-{engine.store_tag[:8]}", is_default=True)
+    except AlreadyExists:
+        return networks.find(DEFAULT)
+
+
+def make_link(engine: Engine, network: NetworkRecord) -> None:
+    """Make the network's bridge and rules, if they are not there: after a reboot they are gone.
+
+    Raises KernelError, Unsupported, DeadlineExceeded.
+    """
+    if network.bridge is not None and not os.path.exists(f"/sys/class/net/{network.bridge}"):
+        with host_lock():
+            if not os.path.exists(f"/sys/class/net/{network.bridge}"):
+                _make_bridge(engine, network)
+    reached("network.link.made")
+    _ensure_rules(engine)
+
+
+def _make_bridge(engine: Engine, network: NetworkRecord) -> None:
+    from pycontainer.network import Route
+
+    name = network.bridge
+    assert name is not None
+    mtu = network.options.get("mtu")
+    with Route() as route:
+        route.add_bridge(name, mtu=mtu if isinstance(mtu, int) else None)
+        route.send()
+        try:
+            index = socket.if_nametoindex(name)
+            route.set_alias(name, f"{_ALIAS}{engine.store_tag}")
+            for made in network.subnets:
+                if made.gateway:
+                    route.add_address(index, made.gateway, made.subnet)
+            _set(f"ipv4/conf/{name}/route_localnet", "1")
+            _set(f"ipv6/conf/{name}/accept_ra", "0")
+            route.send()
+        except BaseException:
+            route.delete_link(name)
+            with suppress(KernelError):
+                route.send()
+            raise
+    if not network.options.get("internal"):
+        _set("ipv4/ip_forward", "1")
+        if any(":" in made.subnet for made in network.subnets):
+            _set("ipv6/conf/all/forwarding", "1")
+
+
+def _set(path: str, content: str) -> None:
+    file = Path("/proc/sys/net", path)
+    with suppress(FileNotFoundError):  # no IPv6
+        if file.read_text().strip() != content:
+            file.write_text(content)
+
+
+def firewall_of(engine: Engine) -> Firewall:
+    """The packet filter of the engine's store."""
+    from pycontainer.network import Firewall
+
+    return Firewall(engine.store_tag)
+
+
+def bridge_of(network: NetworkRecord) -> Bridge | None:
+    """A network as the packet filter sees it; None if its packets do not pass one."""
+    from pycontainer.network import Bridge
+
+    if network.bridge is None:
+        return None
+    return Bridge(
+        name=network.bridge,
+        subnets=tuple(made.subnet for made in network.subnets),
+        is_internal=bool(network.options.get("internal")),
+        is_masqueraded=bool(network.options.get("masquerade", True)),
+    )
+
+
+def _ensure_rules(engine: Engine, *, is_forced: bool = False) -> None:
+    """Make the store's rules if another program has deleted them; asked once per change of any rule."""
+    generation = nfnetlink.generation()
+    if _generations.get(engine) == generation and not is_forced:
+        return
+    from pycontainer.engine.publishing import published
+
+    firewall = firewall_of(engine)
+    with engine.store.container_lock("firewall", _LOCK_S):
+        store = engine.store
+        bridges = [bridge for each in store.state.networks.list() if (bridge := bridge_of(each)) is not None]
+        ports = [
+            port
+            for endpoint in {each.container_id for each in store.state.endpoints.list()}
+            for port in published(observe(store.container_dir(endpoint)))
+        ]
+        if is_forced:
+            firewall.remove()
+        firewall.ensure(bridges, ports)
+    _generations[engine] = nfnetlink.generation()
+
+
+# -- places ----------------------------------------------------------------------------------------
+
+
+def reserve(engine: Engine, record: ContainerRecord, options: RunOptions) -> None:
+    """Give a new container its places: all or none. Raises NotFound, InvalidOption, InUse."""
+    asked = places(options.network, options.ip, options.ip6, options.mac_address, options.network_alias)
+    found = [(place, _find(engine, place.network)) for place in asked]
+    for number, (place, network) in enumerate(found):
+        reserve_place(engine, record.id, network, place, ifname=place.ifname or f"eth{number}")
+
+
+def _find(engine: Engine, name: str) -> NetworkRecord:
+    if name in (DEFAULT, "default"):
+        return default_network(engine)
+    try:
+        return engine.store.state.networks.find(name)
+    except NotFound:
+        raise NotFound(f"no network named {name!r}; make it with Network.create({name!r})") from None
+
+
+def reserve_place(
+    engine: Engine, container_id: str, network: NetworkRecord, place: Place, *, ifname: str
+) -> EndpointRecord:
+    """Give a container a place with free addresses. Raises AlreadyExists, InvalidOption, InUse, NotFound."""
+    for attempt in range(_ATTEMPTS):
+        endpoint = _chosen(engine, container_id, network, place, ifname)
+        try:
+            engine.store.state.endpoints.insert(endpoint)
+            return endpoint
+        except AlreadyExists as error:
+            # Another process may have taken the same address between our look and this.
+            is_race = "is that of container" in str(error) and not (place.ip or place.ip6)
+            if not is_race or attempt == _ATTEMPTS - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _chosen(
+    engine: Engine, container_id: str, network: NetworkRecord, place: Place, ifname: str
+) -> EndpointRecord:
+    from pycontainer.network import choose_address, mac_of
+
+    taken = {made.gateway for made in network.subnets}
+    aux = network.options.get("aux_addresses")
+    taken |= {str(each) for each in (aux.values() if isinstance(aux, Mapping) else ())}
+    for other in engine.store.state.endpoints.of_network(network.id):
+        taken |= {address for address in (other.ipv4, other.ipv6) if address}
+    found: dict[int, str] = {}
+    for made in network.subnets:
+        version = 6 if ":" in made.subnet else 4
+        wanted = place.ip6 if version == 6 else place.ip
+        found[version] = choose_address(made.subnet, taken, ip_range=made.ip_range, wanted=wanted or None)
+    for version, wanted, option in ((4, place.ip, "ip"), (6, place.ip6, "ip6")):
+        if wanted and version not in found:
+            raise InvalidOption(f"{option}={wanted}: network {network.name} has no IPv{version} subnet")
+    return EndpointRecord(
+        network_id=network.id,
+        container_id=container_id,
+        mac=place.mac or mac_of(found.get(4), found.get(6)),
+        ifname=ifname,
+        ipv4=found.get(4),
+        ipv6=found.get(6),
+        options={"aliases": list(place.aliases), "gw_priority": place.priority},
+    )
+
+
+def _places_of(engine: Engine, container_id: str) -> list[tuple[EndpointRecord, NetworkRecord]]:
+    """A container's places, the one of its default route first."""
+    state = engine.store.state
+    found = []
+    for endpoint in state.endpoints.of_container(container_id):
+        network = state.networks.get(endpoint.network_id)
+        if network is not None:
+            found.append((endpoint, network))
+    return sorted(found, key=_rank)
+
+
+def _rank(found: tuple[EndpointRecord, NetworkRecord]) -> tuple[bool, int, str]:
+    endpoint, network = found
+    priority = endpoint.options.get("gw_priority", 0)
+    return (
+        bool(network.options.get("internal")),
+        -(priority if isinstance(priority, int) else 0),
+        network.name,
+    )
+
+
+def memberships(engine: Engine, container_id: str) -> tuple[naming.Membership, ...]:
+    """A container's places as far as names go, the one of its default route first."""
+    found = []
+    for endpoint, network in _places_of(engine, container_id):
+        aliases = endpoint.options.get("aliases", ())
+        found.append(
+            naming.Membership(
+                network_id=network.id,
+                network=network.name,
+                subnets=tuple(made.subnet for made in network.subnets),
+                gateways=tuple(made.gateway for made in network.subnets if made.gateway and network.bridge),
+                is_internal=bool(network.options.get("internal")),
+                is_default=network.name == DEFAULT,
+                ipv4=endpoint.ipv4,
+                ipv6=endpoint.ipv6,
+                aliases=tuple(map(str, aliases)) if isinstance(aliases, list) else (),
+            )
+        )
+    return tuple(found)
+
+
+# -- a start ---------------------------------------------------------------------------------------
+
+
+def prepare(
+    engine: Engine, record: ContainerRecord, options: RunOptions, config: ImageConfig, cleanup: ExitStack
+) -> Prepared:
+    """Make the namespace, links, ports and names of a container that starts: all or none.
+
+    cleanup: closes what is not the container's any more once the launch has it, and undoes on an exception.
+    Raises InUse, InvalidOption, KernelError, NotFound, Unsupported, DeadlineExceeded.
+    """
+    found = _places_of(engine, record.id)
+    for _, network in found:
+        make_link(engine, network)
+    namespace, route = _new_namespace(engine)
+    cleanup.callback(os.close, namespace)
+    reached("network.namespace.made")
+    _connect_all(found, namespace, route)
+    reached("network.links.made")
+    placed = memberships(engine, record.id)
+    fds: dict[str, int] = {"ns:network": namespace}
+    params: dict[str, Any] = {}
+    described_names = naming.described(engine, record, options, placed)
+    if described_names is not None:
+        params["dns"] = described_names
+        for name, fd in naming.open_server(engine, namespace).items():
+            fds[name] = fd
+            cleanup.callback(os.close, fd)
+    if options.ports or options.publish_all:
+        _publish(engine, options, config, placed, fds, params, cleanup)
+    return Prepared(fds=fds, params=params, memberships=placed)
+
+
+def _publish(
+    engine: Engine,
+    options: RunOptions,
+    config: ImageConfig,
+    placed: Sequence[naming.Membership],
+    fds: dict[str, int],
+    params: dict[str, Any],
+    cleanup: ExitStack,
+) -> None:
+    from pycontainer.engine.publishing import take, wanted
+
+    outer = [each for each in placed if each.gateways and not each.is_internal]
+    ipv4 = next((each.ipv4 for each in outer if each.ipv4), None)
+    ipv6 = next((each.ipv6 for each in outer if each.ipv6), None)
+    firewall = firewall_of(engine)
+    taken = take(engine, firewall, wanted(options, config), ipv4, ipv6, cleanup)
+    firewall.publish(taken.published)
+    _generations[engine] = nfnetlink.generation()
+
+    def withdraw(kind: object, error: object, trace: object) -> None:
+        if kind is not None:
+            firewall.withdraw(taken.published)
+
+    cleanup.push(withdraw)
+    reached("network.ports.published")
+    fds.update(taken.fds)
+    if taken.published:
+        params["ports"] = taken.params
+
+
+def _new_namespace(engine: Engine) -> tuple[int, int]:
+    """A network namespace, and a netlink socket in it."""
+    with engine.helper.submit("make_network", {"settings": _SETTINGS}, []) as job:
+        return _taken(job)
+
+
+def _taken(job: Any) -> tuple[int, int]:
+    if job.receive(_JOB_S) is None:
+        raise NotFound("the job that makes a network namespace was killed")
+    namespace, route = job.take_fds()
+    return namespace, route
+
+
+def _connect_all(found: Sequence[tuple[EndpointRecord, NetworkRecord]], namespace: int, route: int) -> None:
+    """Make the links of these places in a namespace. route: a netlink socket in it, closed here."""
+    from pycontainer.network import Route
+
+    with Route(route) as inner, Route() as host:
+        for endpoint, network in found:
+            _add_link(host, endpoint, network, namespace)
+        host.send()
+        for endpoint, network in found:
+            _configure(inner, endpoint, network)
+        _set_routes(inner, found)
+        inner.send()
+
+
+def _add_link(host: Any, endpoint: EndpointRecord, network: NetworkRecord, namespace: int) -> None:
+    if network.bridge is not None:
+        mtu = network.options.get("mtu")
+        host.add_veth(
+            link_name(endpoint),
+            socket.if_nametoindex(network.bridge),
+            endpoint.ifname,
+            namespace,
+            mac=endpoint.mac,
+            mtu=mtu if isinstance(mtu, int) else None,
+            is_isolated=network.options.get("icc") is False,
+        )
+        return
+    parent = str(network.options.get("parent", ""))
+    try:
+        index = socket.if_nametoindex(parent)
+    except OSError:
+        raise NotFound(f"network {network.name}: the host has no link {parent!r} to attach to") from None
+    mode = str(network.options.get("mode", ""))
+    if network.driver == "macvlan":
+        host.add_macvlan(index, endpoint.ifname, namespace, mode=mode, mac=endpoint.mac)
+    else:
+        host.add_ipvlan(index, endpoint.ifname, namespace, mode={"l2": 0, "l3": 1, "l3s": 2}[mode])
+
+
+def link_name(endpoint: EndpointRecord) -> str:
+    """The name of the host's end of a place."""
+    named = f"{endpoint.container_id}{endpoint.network_id}".encode()
+    return f"pcv{hashlib.sha256(named).hexdigest()[:12]}"
+
+
+def _configure(inner: Any, endpoint: EndpointRecord, network: NetworkRecord) -> None:
+    index = inner.index(endpoint.ifname)
+    for made in network.subnets:
+        address = endpoint.ipv6 if ":" in made.subnet else endpoint.ipv4
+        if address:
+            inner.add_address(index, address, made.subnet)
+    inner.raise_link(endpoint.ifname)
+
+
+def _set_routes(inner: Any, found: Sequence[tuple[EndpointRecord, NetworkRecord]]) -> None:
+    """Let the first place that leads out be the way to everywhere else."""
+    for version, family in ((4, socket.AF_INET), (6, socket.AF_INET6)):
+        for endpoint, network in found:
+            gateway = next(
+                (each.gateway for each in network.subnets if (":" in each.subnet) == (version == 6)), None
+            )
+            if gateway and not network.options.get("internal"):
+                inner.set_default_route(gateway, inner.index(endpoint.ifname), family)
+                break
+
+
+# -- while it runs ---------------------------------------------------------------------------------
+
+
+def attach(engine: Engine, container_id: str, process: int, endpoint: EndpointRecord) -> None:
+    """Make a place's link in a container that runs. process: a pidfd of its first process.
+
+    Raises KernelError, NotFound, DeadlineExceeded.
+    """
+    network = engine.store.state.networks.get(endpoint.network_id)
+    if network is None:
+        raise NotFound("the network was removed meanwhile")
+    make_link(engine, network)
+    namespace, route = _open(engine, process)
+    try:
+        _connect_all([(endpoint, network)], namespace, route)
+    finally:
+        os.close(namespace)
+    _reroute(engine, container_id, process)
+
+
+def detach(engine: Engine, container_id: str, process: int, endpoint: EndpointRecord) -> None:
+    """Delete a place's link of a container that runs; the row must be gone."""
+    from pycontainer.network import Route
+
+    namespace, route = _open(engine, process)
+    os.close(namespace)
+    with Route(route) as inner:
+        inner.delete_link(endpoint.ifname)
+        with suppress(KernelError):  # the container may have deleted it itself
+            inner.send()
+    _reroute(engine, container_id, process)
+
+
+def _reroute(engine: Engine, container_id: str, process: int) -> None:
+    from pycontainer.network import Route
+
+    namespace, route = _open(engine, process)
+    os.close(namespace)
+    with Route(route) as inner:
+        _set_routes(inner, _places_of(engine, container_id))
+        inner.send()
+
+
+def _open(engine: Engine, process: int) -> tuple[int, int]:
+    with engine.helper.submit("open_route", {}, [process]) as job:
+        return _taken(job)
+
+
+# -- what others left ------------------------------------------------------------------------------
+
+
+def sweep(engine: Engine, *, is_forced: bool = False) -> None:
+    """Delete the bridges of this store that no network has, and the rules of containers that were killed.
+
+    Cheap where the store has no networks. is_forced: whether containers ended unseen.
+    """
+    known = {network.bridge for network in engine.store.state.networks.list()}
+    for directory in Path("/sys/class/net").glob("pc*"):
+        with suppress(OSError):
+            if (directory / "ifalias").read_text().strip() == f"{_ALIAS}{engine.store_tag}":
+                if directory.name not in known:
+                    _delete_link(directory.name)
+    if known and is_forced:
+        with suppress(Unsupported, KernelError):
+            _ensure_rules(engine, is_forced=True)
+
+
+def _delete_link(name: str) -> None:
+    from pycontainer.network import Route
+
+    with Route() as route, suppress(KernelError):
+        route.delete_link(name)
+        route.send()
+
+
+def remove_link(engine: Engine, network: NetworkRecord) -> None:
+    """Delete the bridge and the rules of a network whose row is gone; idempotent."""
+    bridge = bridge_of(network)
+    if bridge is not None:
+        _delete_link(bridge.name)
+        with suppress(Unsupported):
+            firewall_of(engine).remove_bridge(bridge)
+    naming.forget_network(engine.store.root, network.id)
+
+
+def described(engine: Engine, container_id: str) -> dict[str, dict[str, Any]]:
+    """A container's places as Docker's inspect has them, by network."""
+    found = {}
+    for endpoint, network in _places_of(engine, container_id):
+        own: dict[int, tuple[str, str, int]] = {4: ("", "", 0), 6: ("", "", 0)}
+        for made in network.subnets:
+            version = 6 if ":" in made.subnet else 4
+            address = endpoint.ipv6 if version == 6 else endpoint.ipv4
+            own[version] = (address or "", made.gateway, int(made.subnet.rpartition("/")[2]))
+        found[network.name] = {
+            "Aliases": endpoint.options.get("aliases") or None,
+            "MacAddress": endpoint.mac,
+            "NetworkID": network.id,
+            "EndpointID": hashlib.sha256(link_name(endpoint).encode()).hexdigest(),
+            "Gateway": own[4][1],
+            "IPAddress": own[4][0],
+            "IPPrefixLen": own[4][2],
+            "IPv6Gateway": own[6][1],
+            "GlobalIPv6Address": own[6][0],
+            "GlobalIPv6PrefixLen": own[6][2],
+            "GwPriority": endpoint.options.get("gw_priority", 0),
+        }
+    return found

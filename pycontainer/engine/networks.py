@@ -1,0 +1,547 @@
+"""`Network`: links between containers, with addresses, names and rules of their own."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal, final
+
+import attrs
+
+from pycontainer.checkpoints import reached
+from pycontainer.engine import naming, networking
+from pycontainer.engine.engine import Engine, current_engine
+from pycontainer.engine.events import emit
+from pycontainer.engine.filters import Filters, FilterValues
+from pycontainer.errors import (
+    AlreadyExists,
+    InUse,
+    InvalidOption,
+    KernelError,
+    NotFound,
+    Unsupported,
+    WrongState,
+)
+from pycontainer.kernel import pidfd
+from pycontainer.options import parse_network_name, parse_place
+from pycontainer.store import EndpointRecord, NetworkRecord, SubnetRecord
+
+if TYPE_CHECKING:
+    from pycontainer.engine.containers import Container
+    from pycontainer.engine.partitioning import Partition
+
+__all__ = ["KILL_POINTS", "Network", "make_network"]
+
+KILL_POINTS = ("network.create.inserted", "network.remove.deleted", "network.connect.inserted",
+               "network.disconnect.deleted")  # fmt: skip
+
+_FILTERS = ("dangling", "driver", "id", "label", "label!", "name", "type", "until")
+_PRUNE_FILTERS = ("label", "label!", "until")
+_DRIVERS = ("bridge", "macvlan", "ipvlan")
+_MODES = {"macvlan": ("bridge", "private", "vepa", "passthru"), "ipvlan": ("l2", "l3", "l3s")}
+_PREDEFINED = ("bridge", "default", "host", "none")
+_ICC = "com.docker.network.bridge.enable_icc"
+_MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
+_MTU = "com.docker.network.driver.mtu"
+_NAME = "com.docker.network.bridge.name"
+_BRIDGE_OPTIONS = (_ICC, _MASQUERADE, _MTU, _NAME)
+_SEARCHES = 8
+
+
+@final
+class Network:
+    """A network of containers: a handle whose attributes read the store anew each time.
+
+    Containers find each other on it by name, are shut off from other networks, and reach the world unless it
+    is internal. Handles may be used from several threads, and pickled.
+    """
+
+    def __init__(self, network_id: str, engine: Engine) -> None:
+        self._id = network_id
+        self._engine = engine
+
+    # -- find and make ---------------------------------------------------------------------------
+
+    @classmethod
+    def create(
+        cls,
+        name: str,
+        *,
+        driver: Literal["bridge", "macvlan", "ipvlan"] = "bridge",
+        subnet: str | Sequence[str] | None = None,
+        gateway: str | Sequence[str] | None = None,
+        ip_range: str | Sequence[str] | None = None,
+        ipv6: bool = False,
+        internal: bool = False,
+        labels: Mapping[str, str] | None = None,
+        options: Mapping[str, str] | None = None,
+        aux_addresses: Mapping[str, str] | None = None,
+        engine: Engine | None = None,
+    ) -> Network:
+        """Make a network.
+
+        subnet: as "10.1.0.0/24", one of IPv4 and one of IPv6 at most; free ones of Docker's pools by default
+        (ipv6: one of those as well). gateway: the host's address in it, the first by default. ip_range: what
+        containers get addresses of. internal: nothing goes in or out. options: those of Docker's drivers,
+        as com.docker.network.bridge.enable_icc="false", com.docker.network.driver.mtu, and for macvlan and
+        ipvlan parent and macvlan_mode or ipvlan_mode. aux_addresses: by name, not to be given to containers.
+        Raises: AlreadyExists if its name or subnet is taken; InvalidOption; InUse; Unsupported; KernelError.
+        """
+        record = make_network(
+            engine or current_engine(),
+            name,
+            driver=driver,
+            subnets=_aligned(subnet, gateway, ip_range),
+            ipv6=ipv6,
+            internal=internal,
+            labels=labels,
+            options=options,
+            aux_addresses=aux_addresses,
+        )
+        return cls(record.id, engine or current_engine())
+
+    @classmethod
+    def get(cls, name: str, *, engine: Engine | None = None) -> Network:
+        """The network of this name, id, or beginning of an id. Raises NotFound."""
+        engine = engine or current_engine()
+        if name in ("default", networking.DEFAULT):
+            return cls(networking.default_network(engine).id, engine)
+        return cls(engine.store.state.networks.find(name).id, engine)
+
+    @classmethod
+    def prune(cls, *, filters: FilterValues | None = None, engine: Engine | None = None) -> tuple[str, ...]:
+        """Remove the networks that no container has a place in; their names.
+
+        filters: label, label! and until.
+        """
+        engine = engine or current_engine()
+        removed = []
+        for record in _fitting(engine, Filters(filters, _PRUNE_FILTERS, "network prunes")):
+            if record.name != networking.DEFAULT:
+                with suppress(InUse, NotFound):
+                    cls(record.id, engine).remove()
+                    removed.append(record.name)
+        return tuple(removed)
+
+    # -- what it is ------------------------------------------------------------------------------
+
+    @property
+    def _record(self) -> NetworkRecord:
+        record = self._engine.store.state.networks.get(self._id)
+        if record is None:
+            raise NotFound(f"network {self._id[:12]} was removed")
+        return record
+
+    @property
+    def id(self) -> str:
+        """64 hexadecimal digits."""
+        return self._id
+
+    @property
+    def name(self) -> str:
+        """Its name in the store."""
+        return self._record.name
+
+    @property
+    def driver(self) -> str:
+        """ "bridge", "macvlan" or "ipvlan"."""
+        return self._record.driver
+
+    @property
+    def subnets(self) -> tuple[str, ...]:
+        """Its addresses, IPv4 first."""
+        return tuple(made.subnet for made in self._record.subnets)
+
+    @property
+    def gateways(self) -> tuple[str, ...]:
+        """The host's addresses in it, those of a bridge."""
+        return tuple(made.gateway for made in self._record.subnets if made.gateway)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What it was labelled with."""
+        return dict(self._record.labels)
+
+    @property
+    def is_internal(self) -> bool:
+        """Whether nothing goes in or out."""
+        return bool(self._record.options.get("internal"))
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was made."""
+        return datetime.fromtimestamp(self._record.created_at, UTC)
+
+    @property
+    def containers(self) -> list[Container]:
+        """The containers that have a place in it, running or not."""
+        from pycontainer.engine.containers import Container
+
+        found = []
+        for endpoint in self._engine.store.state.endpoints.of_network(self._id):
+            with suppress(NotFound):
+                found.append(Container.get(endpoint.container_id, engine=self._engine))
+        return found
+
+    def inspect(self) -> dict[str, Any]:
+        """Everything, as Docker's `network inspect` has it."""
+        record = self._record
+        endpoints = self._engine.store.state.endpoints.of_network(self._id)
+        prefixes = {6 if ":" in each.subnet else 4: each.subnet.rpartition("/")[2] for each in record.subnets}
+        containers = {}
+        for each in endpoints:
+            owner = self._engine.store.state.containers.get(each.container_id)
+            containers[each.container_id] = {
+                "Name": owner.name if owner else "",
+                "MacAddress": each.mac,
+                "IPv4Address": f"{each.ipv4}/{prefixes[4]}" if each.ipv4 else "",
+                "IPv6Address": f"{each.ipv6}/{prefixes[6]}" if each.ipv6 else "",
+            }
+        return {
+            "Name": record.name,
+            "Id": record.id,
+            "Created": self.created_at.isoformat().replace("+00:00", "Z"),
+            "Scope": "local",
+            "Driver": record.driver,
+            "EnableIPv4": 4 in prefixes,
+            "EnableIPv6": 6 in prefixes,
+            "IPAM": {
+                "Driver": "default",
+                "Options": {},
+                "Config": [
+                    {"Subnet": each.subnet, "Gateway": each.gateway}
+                    | ({"IPRange": each.ip_range} if each.ip_range else {})
+                    for each in record.subnets
+                ],
+            },
+            "Internal": self.is_internal,
+            "Attachable": True,
+            "Ingress": False,
+            "ConfigFrom": {"Network": ""},
+            "ConfigOnly": False,
+            "Containers": containers,
+            "Options": record.options.get("driver_options") or {},
+            "Labels": dict(record.labels),
+        }
+
+    # -- containers ------------------------------------------------------------------------------
+
+    def connect(
+        self,
+        container: Container | str,
+        *,
+        aliases: Iterable[str] = (),
+        ip: str | None = None,
+        ip6: str | None = None,
+        mac_address: str | None = None,
+        gw_priority: int = 0,
+    ) -> None:
+        """Give a container a place in this network, at once if it runs.
+
+        aliases: further names for others here to find it by. ip, ip6: instead of the next free ones.
+        Raises: AlreadyExists if it has one; InUse; InvalidOption; NotFound; WrongState if its network is the
+        host's, another container's or none at all.
+        """
+        place = parse_place(self._record.name, aliases, ip, ip6, mac_address, gw_priority)
+        box = self._container(container)
+        mode = box._options.network
+        if mode == "host" or mode.startswith("container:"):
+            raise WrongState(
+                f"container {box.name} has network={mode!r}, which cannot be connected to others",
+                verb="connect",
+                state=box.state,
+            )
+        with self._engine.store.container_lock(box.id):
+            taken = {each.ifname for each in self._engine.store.state.endpoints.of_container(box.id)}
+            ifname = next(name for number in range(1000) if (name := f"eth{number}") not in taken)
+            endpoint = networking.reserve_place(self._engine, box.id, self._record, place, ifname=ifname)
+            reached("network.connect.inserted")
+            try:
+                self._change(box, lambda process: networking.attach(self._engine, box.id, process, endpoint))
+            except BaseException:
+                self._engine.store.state.endpoints.delete(self._id, box.id)
+                raise
+        self._tell("connect", box.id)
+
+    def disconnect(self, container: Container | str, *, force: bool = False) -> None:
+        """Take a container's place in this network away, at once if it runs.
+
+        force: no error when it has none. Raises: NotFound when it has none.
+        """
+        box = self._container(container)
+        with self._engine.store.container_lock(box.id):
+            endpoint = self._endpoint(box.id)
+            if endpoint is None:
+                if force:
+                    return
+                raise NotFound(f"container {box.name} is not connected to network {self.name}")
+            self._engine.store.state.endpoints.delete(self._id, box.id)
+            reached("network.disconnect.deleted")
+            self._change(box, lambda process: networking.detach(self._engine, box.id, process, endpoint))
+        self._tell("disconnect", box.id)
+
+    def partition(
+        self, a: Container | str | Iterable[Container | str], b: Container | str | Iterable[Container | str]
+    ) -> Partition:
+        """Cut two containers, or groups of them, off from each other until it is healed; for tests.
+
+        Use it as a context manager, or call heal(). Packets are lost, and nobody is told. It ends with this
+        process at the latest. Raises: InvalidOption, NotFound, Unsupported for other drivers than bridge.
+        """
+        from pycontainer.engine.partitioning import partition
+
+        return partition(self._engine, self._record, a, b)
+
+    def remove(self) -> None:
+        """Remove the network. Raises: InUse while containers have a place in it; NotFound; InvalidOption."""
+        record = self._record
+        if record.name in _PREDEFINED:
+            raise InvalidOption(f"network {record.name} is predefined and cannot be removed")
+        with networking.host_lock():
+            if not self._engine.store.state.networks.delete(self._id):
+                raise NotFound(f"network {self._id[:12]} was removed")
+            reached("network.remove.deleted")
+            networking.remove_link(self._engine, record)
+        emit(self._engine, "network", "destroy", record.id, {"name": record.name, "type": record.driver})
+
+    # -- the rest --------------------------------------------------------------------------------
+
+    def _container(self, container: Container | str) -> Container:
+        from pycontainer.engine.containers import Container
+
+        if isinstance(container, Container):
+            return container
+        return Container.get(container, engine=self._engine)
+
+    def _endpoint(self, container_id: str) -> EndpointRecord | None:
+        endpoints = self._engine.store.state.endpoints.of_container(container_id)
+        return next((each for each in endpoints if each.network_id == self._id), None)
+
+    def _change(self, box: Container, change: Callable[[int], None]) -> None:
+        """Carry out a change in a container that runs, and let it and others know of it."""
+        observed = box._observed
+        if observed.pid is None:
+            return
+        process = pidfd.open_checked(observed.pid, observed.pid_start)
+        if process is None:
+            return  # it has ended since we looked
+        try:
+            change(process)
+        except (NotFound, KernelError):
+            if not pidfd.has_ended(process):
+                raise
+            return
+        finally:
+            os.close(process)
+        options, record = box._options, box._current
+        placed = networking.memberships(self._engine, box.id)
+        files = naming.network_files(options.hostname or box.id[:12], options, placed)
+        with suppress(WrongState):
+            naming.change(box, naming.described(self._engine, record, options, placed), files)
+
+    def _tell(self, action: str, container_id: str) -> None:
+        record = self._record
+        about = {"name": record.name, "type": record.driver, "container": container_id}
+        emit(self._engine, "network", action, record.id, about)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _found, (self._id, str(self._engine.root))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Network) and (self._id, self._engine) == (other._id, other._engine)
+
+    def __hash__(self) -> int:
+        return hash(self._id)
+
+    def __repr__(self) -> str:
+        record = self._engine.store.state.networks.get(self._id)
+        named = repr(record.name) if record is not None else "removed"
+        return f"Network({named}, id={self._id[:12]!r})"
+
+    @classmethod
+    def list(cls, *, filters: FilterValues | None = None, engine: Engine | None = None) -> list[Network]:
+        """All networks, the oldest first.
+
+        filters: dangling, driver, id, label, label!, name, type ("builtin" or "custom") and until.
+        """
+        engine = engine or current_engine()
+        chosen = Filters(filters, _FILTERS, "networks")
+        return [cls(record.id, engine) for record in _fitting(engine, chosen)]
+
+
+def _found(network_id: str, root: str) -> Network:
+    engine = current_engine()
+    return Network(network_id, engine if str(engine.root) == root else Engine(root))
+
+
+def _fitting(engine: Engine, filters: Filters) -> list[NetworkRecord]:
+    until_ns = filters.moment_ns("until")
+    found = []
+    for record in engine.store.state.networks.list():
+        kind = "builtin" if record.name == networking.DEFAULT else "custom"
+        fits = (
+            filters.has_labels(record.labels)
+            and (until_ns is None or record.created_at * 1e9 < until_ns)
+            and ("name" not in filters or any(text in record.name for text in filters.texts("name")))
+            and ("id" not in filters or any(record.id.startswith(text) for text in filters.texts("id")))
+            and ("driver" not in filters or record.driver in filters.texts("driver"))
+            and ("type" not in filters or kind in filters.texts("type"))
+        )
+        if fits and "dangling" in filters:
+            is_dangling = kind == "custom" and not engine.store.state.endpoints.of_network(record.id)
+            fits = is_dangling == filters.flag("dangling", True)
+        if fits:
+            found.append(record)
+    return found
+
+
+# -- making one ------------------------------------------------------------------------------------
+
+
+def _aligned(*given: str | Sequence[str] | None) -> list[tuple[str, str, str]]:
+    """Subnets with the gateway and range of the same kind of addresses each. Raises InvalidOption."""
+    lists = [[] if each is None else [each] if isinstance(each, str) else list(each) for each in given]
+    subnets, gateways, ranges = lists
+    found = []
+    for subnet in subnets:
+        of_kind = [[each for each in some if (":" in each) == (":" in subnet)] for some in (gateways, ranges)]
+        if any(len(each) > 1 for each in of_kind):
+            raise InvalidOption(f"subnet={subnet!r} has several gateways or ranges; give one of each")
+        gateway_, range_ = (each[0] if each else "" for each in of_kind)
+        found.append((subnet, gateway_, range_))
+    used = {each for entry in found for each in entry}
+    for each in (*gateways, *ranges):
+        if each not in used:
+            raise InvalidOption(f"{each!r} is of no subnet; give subnet= with it")
+    if len({":" in subnet for subnet in subnets}) < len(subnets):
+        raise InvalidOption("give one subnet of IPv4 and one of IPv6 at most")
+    return found
+
+
+def make_network(
+    engine: Engine,
+    name: str,
+    *,
+    driver: str = "bridge",
+    subnets: Sequence[tuple[str, str, str]] = (),
+    ipv6: bool = False,
+    internal: bool = False,
+    labels: Mapping[str, str] | None = None,
+    options: Mapping[str, str] | None = None,
+    aux_addresses: Mapping[str, str] | None = None,
+    bridge: str | None = None,
+    is_default: bool = False,
+) -> NetworkRecord:
+    """Record a network and make its link. See Network.create."""
+    parse_network_name(name)
+    if name in _PREDEFINED and not is_default:
+        raise InvalidOption(f"network {name!r} is predefined; choose another name")
+    described = _described(driver, dict(options or {}), internal=internal)
+    network_id = secrets.token_hex(32)
+    if driver == "bridge":
+        bridge = bridge or dict(options or {}).get(_NAME) or f"pc-{network_id[:10]}"
+        if not is_default and os.path.exists(f"/sys/class/net/{bridge}"):
+            raise AlreadyExists(
+                f"the host has a link named {bridge} already; choose another name for the bridge"
+            )
+    record = NetworkRecord(
+        id=network_id,
+        name=name,
+        driver=driver,
+        bridge=bridge,
+        created_at=time.time(),
+        options={**described, "aux_addresses": dict(aux_addresses or {})},
+        labels=dict(labels or {}),
+    )
+    with networking.host_lock():
+        record = _insert(engine, record, subnets, ipv6=ipv6)
+    reached("network.create.inserted")
+    try:
+        networking.make_link(engine, record)
+        bridge_rules = networking.bridge_of(record)
+        if bridge_rules is not None:
+            networking.firewall_of(engine).add_bridge(bridge_rules)
+    except BaseException:
+        engine.store.state.networks.delete(record.id)
+        networking.remove_link(engine, record)
+        raise
+    emit(engine, "network", "create", record.id, {"name": name, "type": driver})
+    return record
+
+
+def _insert(
+    engine: Engine, record: NetworkRecord, given: Sequence[tuple[str, str, str]], *, ipv6: bool
+) -> NetworkRecord:
+    """Record it with subnets that are free, with the host's lock held."""
+    from pycontainer.network import check_subnet, choose_subnet, gateway_of, host_subnets, overlaps
+
+    taken = [
+        *host_subnets(),
+        *(made.subnet for each in engine.store.state.networks.list() for made in each.subnets),
+    ]
+    chosen: list[SubnetRecord] = []
+    for entry in given:
+        subnet, gateway, ip_range = check_subnet(*entry)
+        # Beside a link of the host its own subnet is what a network has.
+        other = overlaps(subnet, taken) if record.driver == "bridge" else None
+        if other is not None:
+            raise AlreadyExists(
+                f"subnet {subnet} overlaps {other}, which the host or another network has; choose another"
+            )
+        chosen.append(SubnetRecord(subnet=subnet, gateway=gateway or gateway_of(subnet), ip_range=ip_range))
+    if not any(":" not in made.subnet for made in chosen):
+        subnet = choose_subnet(taken)
+        chosen.insert(0, SubnetRecord(subnet=subnet, gateway=gateway_of(subnet)))
+    if ipv6 and not any(":" in made.subnet for made in chosen):
+        subnet = choose_subnet(taken, seed=int(record.id[:14], 16))
+        chosen.append(SubnetRecord(subnet=subnet, gateway=gateway_of(subnet)))
+    made = attrs.evolve(record, subnets=tuple(sorted(chosen, key=lambda each: ":" in each.subnet)))
+    engine.store.state.networks.insert(made)
+    return made
+
+
+def _described(driver: str, options: dict[str, str], *, internal: bool) -> dict[str, object]:
+    """The options as the rest reads them. Raises InvalidOption, Unsupported."""
+    if driver not in _DRIVERS:
+        raise InvalidOption(f"driver={driver!r}; give {', '.join(_DRIVERS)}")
+    found: dict[str, object] = {"internal": internal, "driver_options": dict(options)}
+    if driver == "bridge":
+        for key in options:
+            if key not in _BRIDGE_OPTIONS:
+                raise InvalidOption(
+                    f"options: the driver bridge has no {key!r}; give {', '.join(_BRIDGE_OPTIONS)}"
+                )
+        found["icc"] = _flag(options, _ICC)
+        found["masquerade"] = _flag(options, _MASQUERADE)
+    else:
+        mode_key = f"{driver}_mode"
+        for key in options:
+            if key not in ("parent", mode_key, _MTU):
+                raise InvalidOption(
+                    f"options: the driver {driver} has no {key!r}; give parent and {mode_key}"
+                )
+        mode = options.get(mode_key, _MODES[driver][0])
+        if mode not in _MODES[driver]:
+            raise InvalidOption(f"options: {mode_key}={mode!r}; give {', '.join(_MODES[driver])}")
+        parent = options.get("parent", "")
+        if "." in parent and not os.path.exists(f"/sys/class/net/{parent}"):
+            raise Unsupported(f"parent={parent}: links of VLANs are not made here", f"make {parent} yourself")
+        if not os.path.exists(f"/sys/class/net/{parent}") or not parent:
+            raise NotFound(f"options: parent={parent!r} is no link of this host")
+        found.update(parent=parent, mode=mode)
+    if _MTU in options:
+        if not options[_MTU].isdigit() or not 68 <= int(options[_MTU]) <= 65535:
+            raise InvalidOption(f"options: {_MTU}={options[_MTU]!r}; give 68 to 65535")
+        found["mtu"] = int(options[_MTU])
+    return found
+
+
+def _flag(options: Mapping[str, str], key: str) -> bool:
+    text = options.get(key, "true").lower()
+    if text not in ("true", "1", "false", "0"):
+        raise InvalidOption(f"options: {key}={text!r}; give true or false")
+    return text in ("true", "1")

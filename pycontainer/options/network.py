@@ -1,0 +1,211 @@
+"""The forms of a container's networks: one of a few modes, or the networks it has a place in.
+
+Several are kept as one text, joined by ";", each a name or Docker's long form "name=app,alias=db,ip=...".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from pycontainer.errors import InvalidOption
+from pycontainer.options.kinds import LINES, Kind, matching
+
+__all__ = [
+    "ADDRESS",
+    "MAC",
+    "NETWORK",
+    "NETWORK_ALIASES",
+    "Place",
+    "is_network",
+    "parse_network_name",
+    "parse_place",
+    "places",
+]
+
+_MODES = ("none", "host")
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}", re.ASCII)
+_ALIAS = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?", re.ASCII)
+_MAC = r"[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}"
+_LINK = re.compile(r"[A-Za-z0-9_.-]{1,15}", re.ASCII)
+_FIELDS = ("name", "alias", "ip", "ip6", "mac-address", "gw-priority", "ifname")
+_MAX = 64
+
+
+class Place(NamedTuple):
+    """A container's place in a network, as asked for. "" is left to the network; ifname: as in Docker's
+    driver option com.docker.network.endpoint.ifname.
+    """
+
+    network: str
+    aliases: tuple[str, ...] = ()
+    ip: str = ""
+    ip6: str = ""
+    mac: str = ""
+    priority: int = 0
+    ifname: str = ""
+
+
+def is_network(mode: str) -> bool:
+    """Whether it is no mode, but names networks."""
+    return mode not in _MODES and not mode.startswith("container:")
+
+
+def places(
+    network: str, ip: str | None, ip6: str | None, mac: str | None, aliases: Iterable[str] | None
+) -> tuple[Place, ...]:
+    """The places that an option's text asks for; the other options are of the first one."""
+    if not is_network(network):
+        return ()
+    first, *others = (_place(part) for part in network.split(";"))
+    first = first._replace(
+        ip=ip or first.ip,
+        ip6=ip6 or first.ip6,
+        mac=mac or first.mac,
+        aliases=tuple(dict.fromkeys((*first.aliases, *(aliases or ())))),
+    )
+    return (first, *others)
+
+
+def _parse(value: object) -> str:
+    if isinstance(value, Mapping):
+        parts = [_long_form(name, fields or {}) for name, fields in value.items()]
+    elif isinstance(value, str):
+        parts = value.split(";")
+    elif isinstance(value, Iterable) and not isinstance(value, bytes):
+        parts = [_named(item) for item in value]
+    else:
+        parts = [_named(value)]
+    if len(parts) == 1 and (parts[0] in _MODES or parts[0].startswith("container:")):
+        if parts[0].startswith("container:") and _NAME.fullmatch(parts[0].partition(":")[2]) is None:
+            raise ValueError('give "container:NAME"')
+        return parts[0]
+    if not parts or len(parts) > _MAX:
+        raise ValueError(f"give at least one network, and {_MAX} at most")
+    found = [_place(part) for part in parts]
+    names = [place.network for place in found]
+    if len(set(names)) < len(names):
+        raise ValueError("a network is named twice")
+    return ";".join(parts)
+
+
+def _named(item: object) -> str:
+    """The text for one network; a Network has its name."""
+    text = getattr(item, "name", item)
+    if not isinstance(text, str):
+        raise ValueError('give "bridge", "none", "host", "container:NAME", or the names of networks')
+    return text
+
+
+def _long_form(name: object, fields: Mapping[str, object]) -> str:
+    words = [f"name={_named(name)}"]
+    for key, content in fields.items():
+        field = {"aliases": "alias", "mac": "mac-address", "gw_priority": "gw-priority"}.get(key, key)
+        many = content if isinstance(content, list | tuple) else [content]
+        words += [f"{field}={each}" for each in many]
+    return ",".join(words)
+
+
+def _place(part: str) -> Place:
+    if "=" not in part:
+        if _NAME.fullmatch(part) is None:
+            raise ValueError(
+                f'{part!r} is no network; give "bridge", "none", "host", "container:NAME" or a name'
+            )
+        if part in _MODES:
+            raise ValueError(f'"{part}" goes with no other network')
+        return Place(part)
+    found: dict[str, list[str]] = {}
+    for word in part.split(","):
+        key, _, content = word.partition("=")
+        if key not in _FIELDS or not content:
+            raise ValueError(f"{word!r} is none of {', '.join(f'{field}=...' for field in _FIELDS)}")
+        found.setdefault(key, []).append(content)
+    for key, contents in found.items():
+        if key != "alias" and len(contents) > 1:
+            raise ValueError(f"{key} is given twice in {part!r}")
+    one = {key: contents[0] for key, contents in found.items()}
+    if "name" not in one or _NAME.fullmatch(one["name"]) is None or one["name"] in _MODES:
+        raise ValueError(f"{part!r} names no network; begin with name=")
+    return Place(
+        network=one["name"],
+        aliases=tuple(map(_alias, found.get("alias", ()))),
+        ip=_address(one.get("ip", ""), 4),
+        ip6=_address(one.get("ip6", ""), 6),
+        mac=_mac(one.get("mac-address", "")),
+        priority=_priority(one.get("gw-priority", "0")),
+        ifname=_ifname(one.get("ifname", "")),
+    )
+
+
+def _alias(text: str) -> str:
+    if _ALIAS.fullmatch(text) is None:
+        raise ValueError(f"{text!r} is no name to be found by")
+    return text
+
+
+def _address(text: str, version: int = 0) -> str:
+    if not text:
+        return ""
+    import ipaddress  # 3 ms that only those pay who give one
+
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no address") from None
+    if version and address.version != version:
+        raise ValueError(f"{text} is no IPv{version} address")
+    return str(address)
+
+
+def _mac(text: str) -> str:
+    if text and (re.fullmatch(_MAC, text) is None or int(text[1], 16) & 1):
+        raise ValueError(f'{text!r} is no hardware address of one link; give one as "02:42:ac:11:00:02"')
+    return text.lower().replace("-", ":")
+
+
+def _priority(text: str) -> int:
+    if re.fullmatch(r"-?[0-9]{1,9}", text) is None:
+        raise ValueError(f"gw-priority={text!r} is no number")
+    return int(text)
+
+
+def _ifname(text: str) -> str:
+    if text and (_LINK.fullmatch(text) is None or text in (".", "..", "lo", "all", "default")):
+        raise ValueError(f"{text!r} is no name of a link")
+    return text
+
+
+def _aliases(value: object) -> tuple[str, ...]:
+    return tuple(map(_alias, LINES.parse(value)))
+
+
+NETWORK = Kind("str | Sequence[str] | Mapping[str, object] | object", "NAME", _parse, lambda value: value)
+ADDRESS = Kind("str", "ADDRESS", lambda value: _address(str(value)), lambda value: value)
+MAC = matching(_MAC, 'give a hardware address as "02:42:ac:11:00:02"', "MAC")
+NETWORK_ALIASES = Kind("Sequence[str] | str", "NAME", _aliases, list, True)
+
+
+def parse_network_name(name: object) -> str:
+    """A name for a network. Raises InvalidOption."""
+    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+        raise InvalidOption(f"name={name!r}: start with a letter or digit, then letters, digits, _ . -")
+    return name
+
+
+def parse_place(
+    network: str, aliases: Iterable[str], ip: str | None, ip6: str | None, mac: str | None, priority: int
+) -> Place:
+    """A place that is asked for while a container runs. Raises InvalidOption."""
+    try:
+        return Place(
+            network=network,
+            aliases=_aliases(list(aliases)),
+            ip=_address(ip or "", 4),
+            ip6=_address(ip6 or "", 6),
+            mac=_mac(mac or ""),
+            priority=_priority(str(priority)),
+        )
+    except ValueError as error:
+        raise InvalidOption(f"connect: {error}") from None
