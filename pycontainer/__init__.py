@@ -36,7 +36,10 @@ if TYPE_CHECKING:
     from pycontainer.engine import Image as Image
     from pycontainer.engine import LogLine as LogLine
     from pycontainer.engine import Logs as Logs
+    from pycontainer.engine import Network as Network
     from pycontainer.engine import OutputLine as OutputLine
+    from pycontainer.engine import Partition as Partition
+    from pycontainer.engine import PortBinding as PortBinding
     from pycontainer.engine import Process as Process
     from pycontainer.engine import ProcessInfo as ProcessInfo
     from pycontainer.engine import Pruned as Pruned
@@ -74,8 +77,11 @@ _HOMES = {
     "Image": "pycontainer.engine",
     "LogLine": "pycontainer.engine",
     "Logs": "pycontainer.engine",
+    "Network": "pycontainer.engine",
     "OutputLine": "pycontainer.engine",
     "Platform": "pycontainer.oci",
+    "Partition": "pycontainer.engine",
+    "PortBinding": "pycontainer.engine",
     "Process": "pycontainer.engine",
     "ProcessInfo": "pycontainer.engine",
     "Progress": "pycontainer.image",
@@ -117,8 +123,11 @@ __all__ = [
     "Image",
     "LogLine",
     "Logs",
+    "Network",
     "OutputLine",
+    "Partition",
     "Platform",
+    "PortBinding",
     "Process",
     "ProcessInfo",
     "Progress",

@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from pycontainer.engine.hostinfo import info
     from pycontainer.engine.images import HistoryEntry, Image
     from pycontainer.engine.logs import LogLine, Logs
+    from pycontainer.engine.networks import Network
+    from pycontainer.engine.partitioning import Partition
     from pycontainer.engine.paths import ContainerPath
     from pycontainer.engine.process import ExecResult, OutputLine, Process
     from pycontainer.engine.processes import ProcessInfo, Top
     from pycontainer.engine.pruning import Pruned, prune
+    from pycontainer.engine.publishing import PortBinding
     from pycontainer.engine.result import RunResult, Usage
     from pycontainer.engine.running import run
     from pycontainer.engine.stats import NetworkStats, Stats, StatsStream
@@ -48,8 +51,11 @@ __all__ = [
     "ImageUsage",
     "LogLine",
     "Logs",
+    "Network",
     "NetworkStats",
     "OutputLine",
+    "Partition",
+    "PortBinding",
     "Process",
     "ProcessInfo",
     "Pruned",
@@ -89,8 +95,11 @@ _HOMES = {
     "ImageUsage": "diskusage",
     "LogLine": "logs",
     "Logs": "logs",
+    "Network": "networks",
     "NetworkStats": "stats",
     "OutputLine": "process",
+    "Partition": "partitioning",
+    "PortBinding": "publishing",
     "Process": "process",
     "ProcessInfo": "processes",
     "Pruned": "pruning",

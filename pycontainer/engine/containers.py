@@ -16,6 +16,7 @@ from pycontainer.engine.filemethods import FileMethods
 from pycontainer.engine.images import Image, resolve_image
 from pycontainer.engine.observing import Observable
 from pycontainer.engine.ownership import detach, forget_if_abandoned, this_process
+from pycontainer.engine.placement import Placed
 from pycontainer.engine.process import ExecResult, Process
 from pycontainer.engine.pruning import Pruned, prune_containers
 from pycontainer.engine.state import Observed, await_start, observe
@@ -40,7 +41,7 @@ _PAUSE_TIMEOUT_S = 10.0
 
 
 @final
-class Container(Observable, FileMethods, Attachable, Connectable):
+class Container(Observable, FileMethods, Attachable, Connectable, Placed):
     """A container: a handle whose attributes read the store and the kernel anew each time.
 
     `Container.create()` makes one that lives on until it is removed, and `Container.get()` finds it from

@@ -19,7 +19,7 @@ from pycontainer.engine.supervision import (
 )
 from pycontainer.errors import NotFound
 from pycontainer.oci import Reference
-from pycontainer.options import OPTIONS, dump_run_options
+from pycontainer.options import OPTIONS, dump_run_options, is_network, split_port
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,10 +67,12 @@ def container_document(
         "Platform": config.os,
         "HostConfig": _host_config(options),
         "GraphDriver": {"Name": "overlay", "Data": {"UpperDir": f"{directory}/upper"}},
+        "NetworkSettings": _network_settings(engine, record, options, config, observed),
         "Config": {
             "Hostname": spec.hostname or "",
             "Domainname": spec.domainname or "",
             "User": options.user or config.config.user,
+            "ExposedPorts": {port: {} for port in exposed(options, config)},
             "Env": list(process.env),
             "Cmd": list(options.command) if options.command else _or_none(config.config.cmd),
             "Image": record.image_ref,
@@ -83,6 +85,37 @@ def container_document(
             "StopTimeout": options.stop_timeout,
             **healthcheck_document(options, config),
         },
+    }
+
+
+def exposed(options: RunOptions, config: ImageConfig) -> tuple[str, ...]:
+    """The ports that a container serves: its image's, those of the option, and those that are published."""
+    published = (f"{each.port}/{each.protocol}" for each in map(split_port, options.ports or ()))
+    return tuple(dict.fromkeys((*config.config.exposed_ports, *(options.expose or ()), *published)))
+
+
+def _network_settings(
+    engine: Engine, record: ContainerRecord, options: RunOptions, config: ImageConfig, observed: Observed
+) -> dict[str, Any]:
+    ports: dict[str, Any] = dict.fromkeys(exposed(options, config)) if observed.pid is not None else {}
+    for bound in observed.ports:
+        key = f"{bound['port']}/{bound['protocol']}"
+        where = {"HostIp": bound["host_address"], "HostPort": str(bound["host_port"])}
+        ports[key] = [*(ports.get(key) or ()), where]
+    networks: dict[str, Any] = {}
+    if is_network(options.network) or engine.store.state.endpoints.of_container(record.id):
+        from pycontainer.engine import networking  # containers without networks do without
+
+        networks = networking.described(engine, record.id)
+    elif not options.network.startswith("container:"):
+        networks = {options.network: {"NetworkID": "", "IPAddress": "", "MacAddress": "", "Gateway": ""}}
+    first: dict[str, Any] = next(iter(networks.values()), {})
+    return {
+        "Ports": ports,
+        "IPAddress": first.get("IPAddress", ""),
+        "Gateway": first.get("Gateway", ""),
+        "MacAddress": first.get("MacAddress", ""),
+        "Networks": networks,
     }
 
 

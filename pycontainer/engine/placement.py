@@ -1,0 +1,53 @@
+"""What a container's handle tells of its networks and published ports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from pycontainer.engine.containers import Container
+    from pycontainer.engine.networks import Network
+    from pycontainer.engine.publishing import PortBinding
+
+__all__ = ["Placed"]
+
+
+class Placed:
+    """Where a container is found."""
+
+    __slots__ = ()
+
+    @property
+    def ip(self) -> str | None:
+        """Its address in the network of its default route, IPv4 if it has one; None without networks."""
+        return next(iter(self.ips.values()), None)
+
+    @property
+    def ips(self) -> dict[str, str]:
+        """Its addresses by network, that of the default route first; it keeps them while it is stopped."""
+        from pycontainer.engine import networking
+
+        box = cast("Container", self)
+        placed = networking.memberships(box._engine, box.id)
+        return {each.network: each.addresses[0] for each in placed if each.addresses}
+
+    @property
+    def networks(self) -> list[Network]:
+        """The networks that it has a place in, that of the default route first."""
+        from pycontainer.engine import networking
+        from pycontainer.engine.networks import Network
+
+        box = cast("Container", self)
+        return [Network(each.network_id, box._engine) for each in networking.memberships(box._engine, box.id)]
+
+    @property
+    def ports(self) -> Mapping[int | str, PortBinding]:
+        """Where its published ports are found on the host: by port, as 80, or "53/udp".
+
+        Whole when start() has returned; empty while it does not run. Of a port that is published several
+        times it is the first; inspect() has all.
+        """
+        from pycontainer.engine.publishing import bindings
+
+        return bindings(cast("Container", self)._observed)
