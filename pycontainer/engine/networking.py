@@ -58,7 +58,8 @@ __all__ = [
 ]
 
 KILL_POINTS = (
-    "network.link.made",  # a bridge is there, and its rules are not
+    "network.bridge.added",  # a bridge is there, without addresses
+    "network.link.made",  # it is whole, and its rules are not there
     "network.namespace.made",
     "network.links.made",
     "network.ports.published",
@@ -120,31 +121,51 @@ def make_link(engine: Engine, network: NetworkRecord) -> None:
 
     Raises KernelError, Unsupported, DeadlineExceeded.
     """
-    if network.bridge is not None and not os.path.exists(f"/sys/class/net/{network.bridge}"):
+    if network.bridge is not None and not _is_whole(engine, network.bridge):
         with host_lock():
-            if not os.path.exists(f"/sys/class/net/{network.bridge}"):
-                _make_bridge(engine, network)
+            make_bridge(engine, network)
     reached("network.link.made")
     _ensure_rules(engine)
 
 
-def _make_bridge(engine: Engine, network: NetworkRecord) -> None:
+def _is_whole(engine: Engine, bridge: str) -> bool:
+    """Whether a bridge is there, and this store's; its note is written when all else is done."""
+    try:
+        with open(f"/sys/class/net/{bridge}/ifalias") as file:
+            return file.read().strip() == f"{_ALIAS}{engine.store_tag}"
+    except OSError:
+        return False
+
+
+def make_bridge(engine: Engine, network: NetworkRecord) -> None:
+    """Make the network's bridge if it has one and it is not there; the caller holds the host's lock.
+
+    One that was left half made is made anew. Raises AlreadyExists, KernelError, DeadlineExceeded.
+    """
     from pycontainer.network import Route
 
     name = network.bridge
-    assert name is not None
+    if name is None or _is_whole(engine, name):
+        return
     mtu = network.options.get("mtu")
+    if os.path.exists(f"/sys/class/net/{name}"):
+        _check_unclaimed(name)
+        _delete_link(name)
     with Route() as route:
-        route.add_bridge(name, mtu=mtu if isinstance(mtu, int) else None)
+        # With one of its own the address does not follow those of its ports, which come and go.
+        route.add_bridge(name, mac=_mac_of_bridge(name), mtu=mtu if isinstance(mtu, int) else None)
         route.send()
         try:
+            reached("network.bridge.added")
             index = socket.if_nametoindex(name)
-            route.set_alias(name, f"{_ALIAS}{engine.store_tag}")
+            has_ipv6 = any(":" in made.subnet for made in network.subnets)
+            _set(f"ipv4/conf/{name}/route_localnet", "1")
+            _set(f"ipv6/conf/{name}/accept_ra", "0")
+            _set(f"ipv6/conf/{name}/disable_ipv6", "0" if has_ipv6 else "1")
             for made in network.subnets:
                 if made.gateway:
                     route.add_address(index, made.gateway, made.subnet)
-            _set(f"ipv4/conf/{name}/route_localnet", "1")
-            _set(f"ipv6/conf/{name}/accept_ra", "0")
+            route.set_alias(name, f"{_ALIAS}{engine.store_tag}")
             route.send()
         except BaseException:
             route.delete_link(name)
@@ -155,6 +176,21 @@ def _make_bridge(engine: Engine, network: NetworkRecord) -> None:
         _set("ipv4/ip_forward", "1")
         if any(":" in made.subnet for made in network.subnets):
             _set("ipv6/conf/all/forwarding", "1")
+
+
+def _check_unclaimed(bridge: str) -> None:
+    """Refuse a link that is somebody else's: a bridge of ours has no note only while it is being made."""
+    directory = Path("/sys/class/net", bridge)
+    with suppress(FileNotFoundError):
+        is_bare = (directory / "bridge").is_dir() and not any((directory / "brif").iterdir())
+        if not is_bare or (directory / "ifalias").read_text().strip():
+            raise AlreadyExists(
+                f"the host has a link named {bridge} already; choose another name for the bridge"
+            )
+
+
+def _mac_of_bridge(name: str) -> str:
+    return f"02:42:{hashlib.sha256(name.encode()).digest()[:4].hex(':')}"
 
 
 def _set(path: str, content: str) -> None:
@@ -408,6 +444,9 @@ def _connect_all(found: Sequence[tuple[EndpointRecord, NetworkRecord]], namespac
 def _add_link(host: Any, endpoint: EndpointRecord, network: NetworkRecord, namespace: int) -> None:
     if network.bridge is not None:
         mtu = network.options.get("mtu")
+        if os.path.exists(f"/sys/class/net/{link_name(endpoint)}"):
+            # The last run's: the kernel takes a namespace apart a while after its last process.
+            _delete_link(link_name(endpoint))
         host.add_veth(
             link_name(endpoint),
             socket.if_nametoindex(network.bridge),

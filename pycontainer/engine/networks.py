@@ -458,8 +458,14 @@ def make_network(
         labels=dict(labels or {}),
     )
     with networking.host_lock():
+        # Until its bridge is there no other store could see that the subnet is taken.
         record = _insert(engine, record, subnets, ipv6=ipv6)
-    reached("network.create.inserted")
+        reached("network.create.inserted")
+        try:
+            networking.make_bridge(engine, record)
+        except BaseException:
+            engine.store.state.networks.delete(record.id)
+            raise
     try:
         networking.make_link(engine, record)
         bridge_rules = networking.bridge_of(record)
