@@ -21,7 +21,7 @@ PLACES = {
     "IPython": ("engine.progress",),
     "ipywidgets": ("engine.progress",),
     "isal": ("layers.codecs", "image"),
-    "pyroute2": ("network.netlink",),
+    "pyroute2": ("network.links", "network.netlink"),
     "rich": ("cli", "engine.progress"),
 }
 
