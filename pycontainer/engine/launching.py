@@ -23,7 +23,7 @@ from pycontainer.engine.naming import network_files
 from pycontainer.engine.ownership import forget_if_abandoned, open_owner
 from pycontainer.engine.state import await_end
 from pycontainer.engine.supervision import requested
-from pycontainer.errors import AlreadyExists, LaunchError, NotFound
+from pycontainer.errors import AlreadyExists, InUse, LaunchError, NotFound
 from pycontainer.oci import Platform
 from pycontainer.options import RunOptions, dump_run_options, is_network
 from pycontainer.store import ContainerRecord, Owner
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pycontainer.launcher import Job
     from pycontainer.oci import ImageConfig
     from pycontainer.oci import runtime as model
+    from pycontainer.store import EndpointRecord
 
 __all__ = ["KILL_POINTS", "create", "feed", "groups_of", "launch", "spec_of"]
 
@@ -71,21 +72,9 @@ def create(
         auto_remove=options.auto_remove,
         owner=owner,
     )
-    record = _insert(engine, record, is_named=options.name is not None)
-    if is_network(options.network):
-        _reserve(engine, record, options)
+    record = _insert(engine, record, options)
     emit(engine, "container", "create", record.id, container_attributes(record, options, image.config))
     return record, spec
-
-
-def _reserve(engine: Engine, record: ContainerRecord, options: RunOptions) -> None:
-    from pycontainer.engine import networking  # containers without networks do without
-
-    try:
-        networking.reserve(engine, record, options)
-    except BaseException:
-        engine.store.remove_container(record.id)
-        raise
 
 
 def spec_of(engine: Engine, container_id: str, options: RunOptions, config: ImageConfig) -> model.Spec:
@@ -95,13 +84,18 @@ def spec_of(engine: Engine, container_id: str, options: RunOptions, config: Imag
     )
 
 
-def _insert(engine: Engine, record: ContainerRecord, *, is_named: bool) -> ContainerRecord:
+def _insert(engine: Engine, record: ContainerRecord, options: RunOptions) -> ContainerRecord:
     for attempt in range(_NAME_ATTEMPTS):
+        endpoints = _places(engine, record, options) if is_network(options.network) else ()
         try:
-            engine.store.add_container(record)
+            engine.store.add_container(record, endpoints)
             return record
+        except InUse:
+            # Another process has taken the same address between our look and this.
+            if attempt == _NAME_ATTEMPTS - 1:
+                raise
         except AlreadyExists:
-            if is_named:
+            if options.name is not None:
                 if attempt or not _is_free_now(engine, record.name):
                     raise
                 continue
@@ -133,6 +127,12 @@ def hook_state(record: ContainerRecord, spec: model.Spec, directory: Path) -> st
             "annotations": dict(spec.annotations),
         }
     )
+
+
+def _places(engine: Engine, record: ContainerRecord, options: RunOptions) -> Sequence[EndpointRecord]:
+    from pycontainer.engine import networking  # containers without networks do without
+
+    return networking.choose_places(engine, record.id, options)
 
 
 def _is_free_now(engine: Engine, name: str) -> bool:

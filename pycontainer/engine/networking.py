@@ -13,10 +13,11 @@ store that it is taken. The rules are made anew as a whole only when another pro
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import socket
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ import attrs
 from pycontainer.checkpoints import reached
 from pycontainer.engine import naming
 from pycontainer.engine.state import observe
-from pycontainer.errors import AlreadyExists, InvalidOption, KernelError, NotFound, Unsupported
+from pycontainer.errors import AlreadyExists, InUse, InvalidOption, KernelError, NotFound, Unsupported
 from pycontainer.kernel import nfnetlink
 from pycontainer.options import Place, RunOptions, places
 from pycontainer.store import EndpointRecord, FileLock, NetworkRecord
@@ -43,16 +44,17 @@ __all__ = [
     "Prepared",
     "attach",
     "bridge_of",
+    "choose_places",
     "default_network",
     "described",
     "detach",
     "firewall_of",
     "host_lock",
+    "make_bridge",
     "make_link",
     "memberships",
     "prepare",
     "remove_link",
-    "reserve",
     "reserve_place",
     "sweep",
 ]
@@ -246,12 +248,17 @@ def _ensure_rules(engine: Engine, *, is_forced: bool = False) -> None:
 # -- places ----------------------------------------------------------------------------------------
 
 
-def reserve(engine: Engine, record: ContainerRecord, options: RunOptions) -> None:
-    """Give a new container its places: all or none. Raises NotFound, InvalidOption, InUse."""
+def choose_places(engine: Engine, container_id: str, options: RunOptions) -> list[EndpointRecord]:
+    """The places of a new container, with addresses that are free. Raises NotFound, InvalidOption, InUse."""
     asked = places(options.network, options.ip, options.ip6, options.mac_address, options.network_alias)
     found = [(place, _find(engine, place.network)) for place in asked]
-    for number, (place, network) in enumerate(found):
-        reserve_place(engine, record.id, network, place, ifname=place.ifname or f"eth{number}")
+    if len({network.id for _, network in found}) < len(found):
+        raise InvalidOption(f"option network={options.network!r} names one network twice; give it once")
+    taken = {place.ifname for place, _ in found if place.ifname}
+    free = (name for number in itertools.count() if (name := f"eth{number}") not in taken)
+    return [
+        _chosen(engine, container_id, network, place, place.ifname or next(free)) for place, network in found
+    ]
 
 
 def _find(engine: Engine, name: str) -> NetworkRecord:
@@ -272,10 +279,9 @@ def reserve_place(
         try:
             engine.store.state.endpoints.insert(endpoint)
             return endpoint
-        except AlreadyExists as error:
-            # Another process may have taken the same address between our look and this.
-            is_race = "is that of container" in str(error) and not (place.ip or place.ip6)
-            if not is_race or attempt == _ATTEMPTS - 1:
+        except InUse:
+            # Another process has taken the same address between our look and this.
+            if attempt == _ATTEMPTS - 1:
                 raise
     raise AssertionError("unreachable")
 
@@ -294,7 +300,15 @@ def _chosen(
     for made in network.subnets:
         version = 6 if ":" in made.subnet else 4
         wanted = place.ip6 if version == 6 else place.ip
-        found[version] = choose_address(made.subnet, taken, ip_range=made.ip_range, wanted=wanted or None)
+        found[version] = choose_address(
+            made.subnet,
+            taken,
+            ip_range=made.ip_range,
+            wanted=wanted or None,
+            after="" if wanted else _last_given(engine, network, version),
+        )
+        if not wanted:
+            _note_given(engine, network, version, found[version])
     for version, wanted, option in ((4, place.ip, "ip"), (6, place.ip6, "ip6")):
         if wanted and version not in found:
             raise InvalidOption(f"{option}={wanted}: network {network.name} has no IPv{version} subnet")
@@ -307,6 +321,28 @@ def _chosen(
         ipv6=found.get(6),
         options={"aliases": list(place.aliases), "gw_priority": place.priority},
     )
+
+
+def _last_given(engine: Engine, network: NetworkRecord, version: int) -> str:
+    """The address chosen last, "" at first: others may still take it for the container that had it."""
+    try:
+        found = (_network_directory(engine, network) / f"last{version}").read_text()
+        socket.inet_pton(socket.AF_INET6 if version == 6 else socket.AF_INET, found)
+    except (OSError, ValueError):
+        return ""
+    return found
+
+
+def _note_given(engine: Engine, network: NetworkRecord, version: int, address: str) -> None:
+    directory = _network_directory(engine, network)
+    # Lost or torn it costs nothing: an address that is in use is passed over anyway.
+    with suppress(OSError):
+        directory.mkdir(0o700, parents=True, exist_ok=True)
+        (directory / f"last{version}").write_text(address)
+
+
+def _network_directory(engine: Engine, network: NetworkRecord) -> Path:
+    return naming.names_directory(engine.store.root, network.id).parent
 
 
 def _places_of(engine: Engine, container_id: str) -> list[tuple[EndpointRecord, NetworkRecord]]:
@@ -365,7 +401,7 @@ def prepare(
     found = _places_of(engine, record.id)
     for _, network in found:
         make_link(engine, network)
-    namespace, route = _new_namespace(engine)
+    namespace, route = _new_namespace(engine, _settings(network for _, network in found))
     cleanup.callback(os.close, namespace)
     reached("network.namespace.made")
     _connect_all(found, namespace, route)
@@ -414,9 +450,15 @@ def _publish(
         params["ports"] = taken.params
 
 
-def _new_namespace(engine: Engine) -> tuple[int, int]:
+def _settings(networks: Iterable[NetworkRecord]) -> dict[str, str]:
+    """Kernel settings for the links of these networks: no IPv6 where none of them has it."""
+    has_ipv6 = any(":" in made.subnet for network in networks for made in network.subnets)
+    return {**_SETTINGS, "ipv6/conf/default/disable_ipv6": "0" if has_ipv6 else "1"}
+
+
+def _new_namespace(engine: Engine, settings: Mapping[str, str]) -> tuple[int, int]:
     """A network namespace, and a netlink socket in it."""
-    with engine.helper.submit("make_network", {"settings": _SETTINGS}, []) as job:
+    with engine.helper.submit("make_network", {"settings": dict(settings)}, []) as job:
         return _taken(job)
 
 
@@ -508,7 +550,7 @@ def attach(engine: Engine, container_id: str, process: int, endpoint: EndpointRe
     if network is None:
         raise NotFound("the network was removed meanwhile")
     make_link(engine, network)
-    namespace, route = _open(engine, process)
+    namespace, route = _open(engine, process, _settings([network]))
     try:
         _connect_all([(endpoint, network)], namespace, route)
     finally:
@@ -539,8 +581,8 @@ def _reroute(engine: Engine, container_id: str, process: int) -> None:
         inner.send()
 
 
-def _open(engine: Engine, process: int) -> tuple[int, int]:
-    with engine.helper.submit("open_route", {}, [process]) as job:
+def _open(engine: Engine, process: int, settings: Mapping[str, str] | None = None) -> tuple[int, int]:
+    with engine.helper.submit("open_route", {"settings": dict(settings or {})}, [process]) as job:
         return _taken(job)
 
 

@@ -61,12 +61,7 @@ def make_network(params: dict[str, Any], fds: list[int], report: Report) -> dict
     params["settings"]: kernel settings of it, by their paths below /proc/sys/net.
     """
     namespaces.leave(namespaces.NEWNET)
-    for path, content in params["settings"].items():
-        try:
-            with open(f"/proc/sys/net/{path}", "w") as file:
-                file.write(content)
-        except FileNotFoundError:
-            continue  # a kernel without IPv6
+    _write(params["settings"])
     _raise_loopback()
     namespace = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     with _route() as route:
@@ -75,12 +70,25 @@ def make_network(params: dict[str, Any], fds: list[int], report: Report) -> dict
 
 
 def open_route(params: dict[str, Any], fds: list[int], report: Report) -> dict[str, Any]:
-    """Hand over a network namespace and a netlink socket in it; fds as for open_sockets."""
+    """Hand over a network namespace and a netlink socket in it; fds as for open_sockets.
+
+    params["settings"]: as for make_network, for links that come.
+    """
     _join(fds[0])
+    _write(params["settings"])
     namespace = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     with _route() as route:
         report({"network": True}, [namespace, route.fileno()])
     return {}
+
+
+def _write(settings: dict[str, str]) -> None:
+    for path, content in settings.items():
+        try:
+            with open(f"/proc/sys/net/{path}", "w") as file:
+                file.write(content)
+        except FileNotFoundError:
+            continue  # a kernel without IPv6
 
 
 def _route() -> socket.socket:

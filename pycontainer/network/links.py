@@ -18,7 +18,7 @@ from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from pycontainer.errors import DeadlineExceeded, KernelError
+from pycontainer.errors import DeadlineExceeded, KernelError, Unsupported
 
 __all__ = ["Route", "has_link", "host_subnets"]
 
@@ -155,7 +155,10 @@ class Route:
         self._queue.append((what, bytes(message.data)))
 
     def send(self) -> None:
-        """Carry out what is queued. Raises KernelError naming what could not be done, DeadlineExceeded."""
+        """Carry out what is queued.
+
+        Raises KernelError naming what could not be done, Unsupported, DeadlineExceeded.
+        """
         queue, self._queue = self._queue, []
         for what, message in queue:
             try:
@@ -166,6 +169,10 @@ class Route:
                     f"{what}: no answer within {_ANSWER_S:g} s", timeout_s=_ANSWER_S
                 ) from None
             code = -struct.unpack_from("=i", answer, _HEADER.size)[0]
+            if code in (errno.EOPNOTSUPP, errno.EPROTONOSUPPORT):
+                raise Unsupported(
+                    f"{what}: the kernel has no links of this kind", "load its module, as modprobe macvlan"
+                )
             if code:
                 raise KernelError(code, what, "")
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+from collections.abc import Iterable
 from typing import Any
 
 from pycontainer.checkpoints import reached
 from pycontainer.errors import AlreadyExists, InvalidInput, NotFound
 from pycontainer.store.database import Database
-from pycontainer.store.records import ContainerRecord, Owner
+from pycontainer.store.networks import insert_endpoint
+from pycontainer.store.records import ContainerRecord, EndpointRecord, Owner
 
 __all__ = ["KILL_POINTS", "ContainerTable"]
 
@@ -33,10 +35,11 @@ class ContainerTable:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def insert(self, record: ContainerRecord) -> None:
-        """Add a container; its image cannot be removed from now on.
+    def insert(self, record: ContainerRecord, endpoints: Iterable[EndpointRecord] = ()) -> None:
+        """Add a container with its places in networks; its image cannot be removed from now on.
 
-        Raises: AlreadyExists if the name is taken; NotFound if the image has gone meanwhile.
+        Raises: AlreadyExists if the name is taken; InUse if an address is another's; NotFound if the image or
+        a network has gone meanwhile.
         """
         with self._database.transaction() as connection:
             if record.image_id:
@@ -51,6 +54,8 @@ class ContainerTable:
                 if holder is None:
                     raise AlreadyExists(f"container {record.id} exists already") from None
                 raise _taken(record.name, holder[0]) from None
+            for endpoint in endpoints:
+                insert_endpoint(connection, endpoint)
         reached("create.container.inserted")
 
     def get(self, container_id: str) -> ContainerRecord | None:

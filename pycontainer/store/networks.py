@@ -10,7 +10,7 @@ from pycontainer.errors import AlreadyExists, InUse, NotFound
 from pycontainer.store.database import Database
 from pycontainer.store.records import EndpointRecord, NetworkRecord, SubnetRecord
 
-__all__ = ["EndpointTable", "NetworkTable"]
+__all__ = ["EndpointTable", "NetworkTable", "insert_endpoint"]
 
 _COLUMNS = "id, name, driver, bridge, created_at, options, labels"
 _ENDPOINT_COLUMNS = "network_id, container_id, ipv4, ipv6, mac, ifname, options"
@@ -111,42 +111,10 @@ class EndpointTable:
     def insert(self, record: EndpointRecord) -> None:
         """Give a container its place.
 
-        Raises: AlreadyExists if it has one, or an address is taken; NotFound.
+        Raises: AlreadyExists if it has one; InUse if an address is another's; NotFound.
         """
         with self._database.transaction() as connection:
-            for table, key, what in (
-                ("networks", record.network_id, "network"),
-                ("containers", record.container_id, "container"),
-            ):
-                if not connection.execute(f"SELECT 1 FROM {table} WHERE id = ?", (key,)).fetchone():
-                    raise NotFound(f"{what} {key[:12]} was removed meanwhile")
-            self._check_free(connection, record)
-            connection.execute(
-                f"INSERT INTO endpoints ({_ENDPOINT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    record.network_id, record.container_id, record.ipv4, record.ipv6, record.mac,
-                    record.ifname, json.dumps(dict(record.options)),
-                ),
-            )  # fmt: skip
-
-    @staticmethod
-    def _check_free(connection: sqlite3.Connection, record: EndpointRecord) -> None:
-        rows = connection.execute(
-            "SELECT e.container_id, e.ipv4, e.ipv6, c.name FROM endpoints e JOIN containers c "
-            "ON c.id = e.container_id "
-            "WHERE e.network_id = ?1 AND (e.container_id = ?2 OR e.ipv4 = ?3 OR e.ipv6 = ?4)",
-            (record.network_id, record.container_id, record.ipv4, record.ipv6),
-        ).fetchall()
-        for container_id, ipv4, _ipv6, name in rows:
-            if container_id == record.container_id:
-                raise AlreadyExists(
-                    f"container {name} is connected to network {record.network_id[:12]} already; "
-                    "disconnect it first"
-                )
-            address = record.ipv4 if ipv4 == record.ipv4 else record.ipv6
-            raise AlreadyExists(
-                f"address {address} is that of container {name}; choose another, or leave it out"
-            )
+            insert_endpoint(connection, record)
 
     def of_container(self, container_id: str) -> list[EndpointRecord]:
         """A container's places, by the names of its interfaces."""
@@ -182,6 +150,41 @@ class EndpointTable:
     def list(self) -> list[EndpointRecord]:
         """All places in all networks."""
         return self._select("")
+
+
+def insert_endpoint(connection: sqlite3.Connection, record: EndpointRecord) -> None:
+    """Give a container its place, in the transaction of a connection; see EndpointTable.insert."""
+    for table, key, what in (
+        ("networks", record.network_id, "network"),
+        ("containers", record.container_id, "container"),
+    ):
+        if not connection.execute(f"SELECT 1 FROM {table} WHERE id = ?", (key,)).fetchone():
+            raise NotFound(f"{what} {key[:12]} was removed meanwhile")
+    _check_place(connection, record)
+    connection.execute(
+        f"INSERT INTO endpoints ({_ENDPOINT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            record.network_id, record.container_id, record.ipv4, record.ipv6, record.mac,
+            record.ifname, json.dumps(dict(record.options)),
+        ),
+    )  # fmt: skip
+
+
+def _check_place(connection: sqlite3.Connection, record: EndpointRecord) -> None:
+    rows = connection.execute(
+        "SELECT e.container_id, e.ipv4, c.name FROM endpoints e JOIN containers c "
+        "ON c.id = e.container_id "
+        "WHERE e.network_id = ?1 AND (e.container_id = ?2 OR e.ipv4 = ?3 OR e.ipv6 = ?4)",
+        (record.network_id, record.container_id, record.ipv4, record.ipv6),
+    ).fetchall()
+    for container_id, ipv4, name in rows:
+        if container_id == record.container_id:
+            raise AlreadyExists(
+                f"container {name} is connected to network {record.network_id[:12]} already; "
+                "disconnect it first"
+            )
+        address = record.ipv4 if ipv4 == record.ipv4 else record.ipv6
+        raise InUse(f"address {address} is that of container {name}; choose another, or leave it out")
 
 
 def _check_free(connection: sqlite3.Connection, subnet: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from pycontainer.store.gc import STALE_INGEST_S, Collected, Collector
 from pycontainer.store.layout import Layout
 from pycontainer.store.leases import Lease, Leases
 from pycontainer.store.locks import FileLock, shared
-from pycontainer.store.records import ContainerRecord, ImageRecord, SnapshotKey
+from pycontainer.store.records import ContainerRecord, EndpointRecord, ImageRecord, SnapshotKey
 from pycontainer.store.removal import RemovedImage, find_image, forget_image
 from pycontainer.store.repair import Repaired, Repairer
 from pycontainer.store.snapshots import OverlaySnapshotter, Snapshotter
@@ -149,11 +149,12 @@ class Store:
         """Directory of a container: upper, work, status and log."""
         return self._layout.container(container_id)
 
-    def add_container(self, record: ContainerRecord) -> Path:
+    def add_container(self, record: ContainerRecord, endpoints: Iterable[EndpointRecord] = ()) -> Path:
         """Make a container's directory with an empty writable layer, and record it under its name.
 
-        Raises: AlreadyExists if the name is taken; NotFound if the image was removed meanwhile or a
-        layer is missing; KernelError.
+        endpoints: its places in networks, recorded with it. Raises: AlreadyExists if the name is taken;
+        InUse if an address is another's; NotFound if the image or a network was removed meanwhile or a layer
+        is missing; KernelError.
         """
         directory = self._layout.container(record.id)
         root = self.snapshots.path(record.snapshots[-1]) if record.snapshots else None
@@ -170,7 +171,7 @@ class Store:
                 raise KernelError(error.errno or 0, "mkdir", str(error.filename or directory)) from error
             try:
                 reached("create.container.prepared")
-                self.state.containers.insert(record)
+                self.state.containers.insert(record, endpoints)
             except BaseException:
                 self._trash.remove(directory)
                 raise

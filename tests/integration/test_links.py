@@ -125,7 +125,7 @@ def test_a_netlink_socket_is_opened_in_the_namespace_of_a_container(
     container = pc.Container.create(busybox, ["sleep", "60"], engine=engine)
     container.start()
     process = os.pidfd_open(container.pid or 0)
-    with engine.helper.submit("open_route", {}, [process]) as job:
+    with engine.helper.submit("open_route", {"settings": {}}, [process]) as job:
         assert job.receive(10) is not None
         namespace, route = job.take_fds()
     with Route(route) as inner:

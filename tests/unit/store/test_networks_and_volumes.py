@@ -55,9 +55,9 @@ def test_a_place_is_unique_and_goes_with_its_container(state: StateDB) -> None:
     state.endpoints.insert(place("a", "app", "10.1.0.2", "fd00::2"))
     with pytest.raises(AlreadyExists, match="connected to network"):
         state.endpoints.insert(place("a", "app", "10.1.0.3"))
-    with pytest.raises(AlreadyExists, match=r"10\.1\.0\.2 is that of container a"):
+    with pytest.raises(InUse, match=r"10\.1\.0\.2 is that of container a"):
         state.endpoints.insert(place("b", "app", "10.1.0.2"))
-    with pytest.raises(AlreadyExists, match="fd00::2 is that of container a"):
+    with pytest.raises(InUse, match="fd00::2 is that of container a"):
         state.endpoints.insert(place("b", "app", "10.1.0.3", "fd00::2"))
     with pytest.raises(InUse, match="has containers: a"):
         state.networks.delete(network("app").id)
