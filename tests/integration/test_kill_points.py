@@ -79,6 +79,14 @@ attempt(check)
 """,
     ),
     "detach": ("owned = create(owned=True)", "owned.start()\nattempt(lambda: box().detach())"),
+    "partition": (
+        """
+pc.Network.create('app', engine=engine)
+for name in ('box', 'peer'):
+    pc.Container.create('busybox', ['sleep', '1000'], name=name, network='app', engine=engine).start()
+""",
+        "attempt(lambda: pc.Network.get('app', engine=engine).partition('box', 'peer')).heal()",
+    ),
     "push": ("", "attempt(lambda: pc.Image.get('busybox', engine=engine).push({reference!r}))"),
 }
 
@@ -113,6 +121,7 @@ STEPS = {
     "remove": sorted({*killpoints.names("remove"), *killpoints.names("collect")} - OF_RUN),
     "pause": killpoints.names("pause"),
     "update": killpoints.names("update"),
+    "partition": killpoints.names("partition"),
     "push": killpoints.names("push"),
 }
 
@@ -263,6 +272,17 @@ def detach(engine: pc.Engine, reference: str) -> None:
     box.stop(timeout=0)
 
 
+def partition(engine: pc.Engine, reference: str) -> None:
+    box, network = pc.Container.get("box", engine=engine), pc.Network.get("app", engine=engine)
+    is_reached = ["ping", "-c", "1", "-W", "1", "peer"]
+    assert box.exec(is_reached).exit_code == 0  # what the killed process cut is whole again
+    with network.partition("box", "peer"):
+        assert box.exec(is_reached).exit_code != 0
+    for container in network.containers:
+        container.remove(force=True)
+    network.remove()
+
+
 def push(engine: pc.Engine, reference: str) -> None:
     digest = pc.Image.get("busybox", engine=engine).push(reference)
     with pc.Engine(engine.root.with_name("other")) as other:
@@ -282,6 +302,7 @@ REPEAT: dict[str, Callable[[pc.Engine, str], None]] = {
     "restart": restart,
     "health": health,
     "detach": detach,
+    "partition": partition,
     "push": push,
 }
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import pycontainer as pc
-from pycontainer.engine import naming, partitioning
+from pycontainer.engine import naming
 from pycontainer.errors import InvalidOption, NotFound
 from tests.integration.test_names import look_up
 from tests.support import dns
@@ -258,5 +258,4 @@ def test_the_partition_of_a_killed_process_is_healed_by_the_next(
     assert not reaches(client, "web")
     with pc.Engine(engine.root) as another:
         another.store.state.networks.list()
-        partitioning.sweep(another)
         assert reaches(client, "web")
