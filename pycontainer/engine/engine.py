@@ -106,9 +106,9 @@ class Engine:
                 self.sweep_cgroups()
                 thaw_abandoned(self._store.container_dir(""))
                 if self._store.state.networks.list():
-                    from pycontainer.engine import networking, partitioning  # only with networks
+                    from pycontainer.engine import bridging, partitioning  # only with networks
 
-                    networking.sweep(self, is_forced=bool(self._store.repaired.exited))
+                    bridging.sweep(self, is_forced=bool(self._store.repaired.exited))
                     partitioning.sweep(self)
             return self._store
 

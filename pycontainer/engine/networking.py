@@ -2,12 +2,8 @@
 
 Theory of operation. A container's places are rows that it keeps until it is disconnected or removed, so its
 addresses stay. Each start makes a new network namespace, with a link for each place; it lives as long as the
-container's monitor holds it, over restarts too, and with it go the links. What outlives a kill are the
-bridges, the rules and the rows: bridges bear the store's tag, rules lie in the store's table, and rows name
-their container, so that the next process can tell what is whose.
-
-One lock of the host is held while a subnet is chosen and its bridge made: then the route tells every other
-store that it is taken. The rules are made anew as a whole only when another program has deleted them.
+container's monitor holds it, over restarts too, and with it go the links. What a kill leaves are the rows,
+which name their container, and what networks have on the host (engine.bridging).
 """
 
 from __future__ import annotations
@@ -16,25 +12,22 @@ import hashlib
 import itertools
 import os
 import socket
-import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from pycontainer.checkpoints import reached
-from pycontainer.engine import naming
-from pycontainer.engine.state import observe
-from pycontainer.errors import AlreadyExists, InUse, InvalidOption, KernelError, NotFound, Unsupported
-from pycontainer.kernel import nfnetlink
+from pycontainer.engine import bridging, naming
+from pycontainer.errors import AlreadyExists, InUse, InvalidOption, KernelError, NotFound
 from pycontainer.options import Place, RunOptions, places
-from pycontainer.store import EndpointRecord, FileLock, NetworkRecord
+from pycontainer.store import EndpointRecord, NetworkRecord
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pycontainer.engine.engine import Engine
-    from pycontainer.network import Bridge, Firewall
     from pycontainer.oci import ImageConfig
     from pycontainer.store import ContainerRecord
 
@@ -43,25 +36,16 @@ __all__ = [
     "KILL_POINTS",
     "Prepared",
     "attach",
-    "bridge_of",
     "choose_places",
     "default_network",
     "described",
     "detach",
-    "firewall_of",
-    "host_lock",
-    "make_bridge",
-    "make_link",
     "memberships",
     "prepare",
-    "remove_link",
     "reserve_place",
-    "sweep",
 ]
 
 KILL_POINTS = (
-    "network.bridge.added",  # a bridge is there, without addresses
-    "network.link.made",  # it is whole, and its rules are not there
     "network.namespace.made",
     "network.links.made",
     "network.ports.published",
@@ -70,10 +54,7 @@ KILL_POINTS = (
 DEFAULT = "bridge"
 """The network of those that ask for no other: without names, as with Docker."""
 
-_HOST_LOCK = Path("/run/pycontainer/network.lock")
-_LOCK_S = 30.0
 _JOB_S = 30.0
-_ALIAS = "pycontainer:"
 _ATTEMPTS = 16
 # Addresses are given to one container each, so nobody need be asked whether they are in use.
 _SETTINGS = {
@@ -82,7 +63,6 @@ _SETTINGS = {
     "ipv4/conf/default/arp_notify": "1",
     "ipv6/conf/default/ndisc_notify": "1",
 }
-_generations: weakref.WeakKeyDictionary[Engine, int] = weakref.WeakKeyDictionary()
 
 
 @attrs.frozen(kw_only=True)
@@ -97,14 +77,6 @@ class Prepared:
 # -- networks --------------------------------------------------------------------------------------
 
 
-@contextmanager
-def host_lock() -> Iterator[None]:
-    """Let one process of the host at a time choose addresses and make links. Raises DeadlineExceeded."""
-    _HOST_LOCK.parent.mkdir(0o755, parents=True, exist_ok=True)
-    with FileLock(_HOST_LOCK).held(_LOCK_S):
-        yield
-
-
 def default_network(engine: Engine) -> NetworkRecord:
     """The network of those that ask for no other, made on its first use."""
     from pycontainer.engine.networks import make_network
@@ -116,133 +88,6 @@ def default_network(engine: Engine) -> NetworkRecord:
         return make_network(engine, DEFAULT, bridge=f"pc0-{engine.store_tag[:8]}", is_default=True)
     except AlreadyExists:
         return networks.find(DEFAULT)
-
-
-def make_link(engine: Engine, network: NetworkRecord) -> None:
-    """Make the network's bridge and rules, if they are not there: after a reboot they are gone.
-
-    Raises KernelError, Unsupported, DeadlineExceeded.
-    """
-    if network.bridge is not None and not _is_whole(engine, network.bridge):
-        with host_lock():
-            make_bridge(engine, network)
-    reached("network.link.made")
-    _ensure_rules(engine)
-
-
-def _is_whole(engine: Engine, bridge: str) -> bool:
-    """Whether a bridge is there, and this store's; its note is written when all else is done."""
-    try:
-        with open(f"/sys/class/net/{bridge}/ifalias") as file:
-            return file.read().strip() == f"{_ALIAS}{engine.store_tag}"
-    except OSError:
-        return False
-
-
-def make_bridge(engine: Engine, network: NetworkRecord) -> None:
-    """Make the network's bridge if it has one and it is not there; the caller holds the host's lock.
-
-    One that was left half made is made anew. Raises AlreadyExists, KernelError, DeadlineExceeded.
-    """
-    from pycontainer.network import Route
-
-    name = network.bridge
-    if name is None or _is_whole(engine, name):
-        return
-    mtu = network.options.get("mtu")
-    if os.path.exists(f"/sys/class/net/{name}"):
-        _check_unclaimed(name)
-        _delete_link(name)
-    with Route() as route:
-        # With one of its own the address does not follow those of its ports, which come and go.
-        route.add_bridge(name, mac=_mac_of_bridge(name), mtu=mtu if isinstance(mtu, int) else None)
-        route.send()
-        try:
-            reached("network.bridge.added")
-            index = socket.if_nametoindex(name)
-            has_ipv6 = any(":" in made.subnet for made in network.subnets)
-            _set(f"ipv4/conf/{name}/route_localnet", "1")
-            _set(f"ipv6/conf/{name}/accept_ra", "0")
-            _set(f"ipv6/conf/{name}/disable_ipv6", "0" if has_ipv6 else "1")
-            for made in network.subnets:
-                if made.gateway:
-                    route.add_address(index, made.gateway, made.subnet)
-            route.set_alias(name, f"{_ALIAS}{engine.store_tag}")
-            route.send()
-        except BaseException:
-            route.delete_link(name)
-            with suppress(KernelError):
-                route.send()
-            raise
-    if not network.options.get("internal"):
-        _set("ipv4/ip_forward", "1")
-        if any(":" in made.subnet for made in network.subnets):
-            _set("ipv6/conf/all/forwarding", "1")
-
-
-def _check_unclaimed(bridge: str) -> None:
-    """Refuse a link that is somebody else's: a bridge of ours has no note only while it is being made."""
-    directory = Path("/sys/class/net", bridge)
-    with suppress(FileNotFoundError):
-        is_bare = (directory / "bridge").is_dir() and not any((directory / "brif").iterdir())
-        if not is_bare or (directory / "ifalias").read_text().strip():
-            raise AlreadyExists(
-                f"the host has a link named {bridge} already; choose another name for the bridge"
-            )
-
-
-def _mac_of_bridge(name: str) -> str:
-    return f"02:42:{hashlib.sha256(name.encode()).digest()[:4].hex(':')}"
-
-
-def _set(path: str, content: str) -> None:
-    file = Path("/proc/sys/net", path)
-    with suppress(FileNotFoundError):  # no IPv6
-        if file.read_text().strip() != content:
-            file.write_text(content)
-
-
-def firewall_of(engine: Engine) -> Firewall:
-    """The packet filter of the engine's store."""
-    from pycontainer.network import Firewall
-
-    return Firewall(engine.store_tag)
-
-
-def bridge_of(network: NetworkRecord) -> Bridge | None:
-    """A network as the packet filter sees it; None if its packets do not pass one."""
-    from pycontainer.network import Bridge
-
-    if network.bridge is None:
-        return None
-    return Bridge(
-        name=network.bridge,
-        subnets=tuple(made.subnet for made in network.subnets),
-        is_internal=bool(network.options.get("internal")),
-        is_masqueraded=bool(network.options.get("masquerade", True)),
-    )
-
-
-def _ensure_rules(engine: Engine, *, is_forced: bool = False) -> None:
-    """Make the store's rules if another program has deleted them; asked once per change of any rule."""
-    generation = nfnetlink.generation()
-    if _generations.get(engine) == generation and not is_forced:
-        return
-    from pycontainer.engine.publishing import published
-
-    firewall = firewall_of(engine)
-    with engine.store.container_lock("firewall", _LOCK_S):
-        store = engine.store
-        bridges = [bridge for each in store.state.networks.list() if (bridge := bridge_of(each)) is not None]
-        ports = [
-            port
-            for endpoint in {each.container_id for each in store.state.endpoints.list()}
-            for port in published(observe(store.container_dir(endpoint)))
-        ]
-        if is_forced:
-            firewall.remove()
-        firewall.ensure(bridges, ports)
-    _generations[engine] = nfnetlink.generation()
 
 
 # -- places ----------------------------------------------------------------------------------------
@@ -400,7 +245,7 @@ def prepare(
     """
     found = _places_of(engine, record.id)
     for _, network in found:
-        make_link(engine, network)
+        bridging.make_link(engine, network)
     namespace, route = _new_namespace(engine, _settings(network for _, network in found))
     cleanup.callback(os.close, namespace)
     reached("network.namespace.made")
@@ -434,10 +279,10 @@ def _publish(
     outer = [each for each in placed if each.gateways and not each.is_internal]
     ipv4 = next((each.ipv4 for each in outer if each.ipv4), None)
     ipv6 = next((each.ipv6 for each in outer if each.ipv6), None)
-    firewall = firewall_of(engine)
+    firewall = bridging.firewall_of(engine)
     taken = take(engine, firewall, wanted(options, config), ipv4, ipv6, cleanup)
     firewall.publish(taken.published)
-    _generations[engine] = nfnetlink.generation()
+    bridging.rules_are_ours(engine)
 
     def withdraw(kind: object, error: object, trace: object) -> None:
         if kind is not None:
@@ -488,7 +333,7 @@ def _add_link(host: Any, endpoint: EndpointRecord, network: NetworkRecord, names
         mtu = network.options.get("mtu")
         if os.path.exists(f"/sys/class/net/{link_name(endpoint)}"):
             # The last run's: the kernel takes a namespace apart a while after its last process.
-            _delete_link(link_name(endpoint))
+            bridging.delete_link(link_name(endpoint))
         host.add_veth(
             link_name(endpoint),
             socket.if_nametoindex(network.bridge),
@@ -549,7 +394,7 @@ def attach(engine: Engine, container_id: str, process: int, endpoint: EndpointRe
     network = engine.store.state.networks.get(endpoint.network_id)
     if network is None:
         raise NotFound("the network was removed meanwhile")
-    make_link(engine, network)
+    bridging.make_link(engine, network)
     namespace, route = _open(engine, process, _settings([network]))
     try:
         _connect_all([(endpoint, network)], namespace, route)
@@ -586,41 +431,7 @@ def _open(engine: Engine, process: int, settings: Mapping[str, str] | None = Non
         return _taken(job)
 
 
-# -- what others left ------------------------------------------------------------------------------
-
-
-def sweep(engine: Engine, *, is_forced: bool = False) -> None:
-    """Delete the bridges of this store that no network has, and the rules of containers that were killed.
-
-    Cheap where the store has no networks. is_forced: whether containers ended unseen.
-    """
-    known = {network.bridge for network in engine.store.state.networks.list()}
-    for directory in Path("/sys/class/net").glob("pc*"):
-        with suppress(OSError):
-            if (directory / "ifalias").read_text().strip() == f"{_ALIAS}{engine.store_tag}":
-                if directory.name not in known:
-                    _delete_link(directory.name)
-    if known and is_forced:
-        with suppress(Unsupported, KernelError):
-            _ensure_rules(engine, is_forced=True)
-
-
-def _delete_link(name: str) -> None:
-    from pycontainer.network import Route
-
-    with Route() as route, suppress(KernelError):
-        route.delete_link(name)
-        route.send()
-
-
-def remove_link(engine: Engine, network: NetworkRecord) -> None:
-    """Delete the bridge and the rules of a network whose row is gone; idempotent."""
-    bridge = bridge_of(network)
-    if bridge is not None:
-        _delete_link(bridge.name)
-        with suppress(Unsupported):
-            firewall_of(engine).remove_bridge(bridge)
-    naming.forget_network(engine.store.root, network.id)
+# -- what is told ----------------------------------------------------------------------------------
 
 
 def described(engine: Engine, container_id: str) -> dict[str, dict[str, Any]]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, final
 import attrs
 
 from pycontainer.checkpoints import reached
-from pycontainer.engine import naming, networking
+from pycontainer.engine import bridging, naming, networking
 from pycontainer.engine.engine import Engine, current_engine
 from pycontainer.engine.events import emit
 from pycontainer.engine.filters import Filters, FilterValues
@@ -301,11 +301,11 @@ class Network:
         record = self._record
         if record.name in _PREDEFINED:
             raise InvalidOption(f"network {record.name} is predefined and cannot be removed")
-        with networking.host_lock():
+        with bridging.host_lock():
             if not self._engine.store.state.networks.delete(self._id):
                 raise NotFound(f"network {self._id[:12]} was removed")
             reached("network.remove.deleted")
-            networking.remove_link(self._engine, record)
+            bridging.remove_link(self._engine, record)
         emit(self._engine, "network", "destroy", record.id, {"name": record.name, "type": record.driver})
 
     # -- the rest --------------------------------------------------------------------------------
@@ -457,23 +457,23 @@ def make_network(
         options={**described, "aux_addresses": dict(aux_addresses or {})},
         labels=dict(labels or {}),
     )
-    with networking.host_lock():
+    with bridging.host_lock():
         # Until its bridge is there no other store could see that the subnet is taken.
         record = _insert(engine, record, subnets, ipv6=ipv6)
         reached("network.create.inserted")
         try:
-            networking.make_bridge(engine, record)
+            bridging.make_bridge(engine, record)
         except BaseException:
             engine.store.state.networks.delete(record.id)
             raise
     try:
-        networking.make_link(engine, record)
-        bridge_rules = networking.bridge_of(record)
+        bridging.make_link(engine, record)
+        bridge_rules = bridging.bridge_of(record)
         if bridge_rules is not None:
-            networking.firewall_of(engine).add_bridge(bridge_rules)
+            bridging.firewall_of(engine).add_bridge(bridge_rules)
     except BaseException:
         engine.store.state.networks.delete(record.id)
-        networking.remove_link(engine, record)
+        bridging.remove_link(engine, record)
         raise
     emit(engine, "network", "create", record.id, {"name": name, "type": driver})
     return record

@@ -1,0 +1,229 @@
+"""What a network has on the host, its bridge and rules of the packet filter, and what a kill leaves of them.
+
+Theory of operation. Bridges and rules outlive every process. A bridge has a note of whose it is, which is
+written last: the next process can tell a whole one from one that was being made. Rules
+lie in the store's own table, and are made anew as a whole only when another program has deleted them.
+
+One lock of the host is held while a subnet is chosen and its bridge made: then the route tells every other
+store that it is taken.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pycontainer.checkpoints import reached
+from pycontainer.engine import naming
+from pycontainer.engine.state import observe
+from pycontainer.errors import AlreadyExists, KernelError, Unsupported
+from pycontainer.kernel import nfnetlink
+from pycontainer.store import FileLock, NetworkRecord
+
+if TYPE_CHECKING:
+    from pycontainer.engine.engine import Engine
+    from pycontainer.network import Bridge, Firewall
+
+__all__ = [
+    "KILL_POINTS",
+    "bridge_of",
+    "delete_link",
+    "ensure_rules",
+    "firewall_of",
+    "host_lock",
+    "make_bridge",
+    "make_link",
+    "remove_link",
+    "rules_are_ours",
+    "sweep",
+]
+
+KILL_POINTS = (
+    "network.bridge.added",  # a bridge is there, without addresses
+    "network.link.made",  # it is whole, and its rules are not there
+)
+
+_HOST_LOCK = Path("/run/pycontainer/network.lock")
+_LOCK_S = 30.0
+_ALIAS = "pycontainer:"
+_generations: weakref.WeakKeyDictionary[Engine, int] = weakref.WeakKeyDictionary()
+
+
+@contextmanager
+def host_lock() -> Iterator[None]:
+    """Let one process of the host at a time choose addresses and make links. Raises DeadlineExceeded."""
+    _HOST_LOCK.parent.mkdir(0o755, parents=True, exist_ok=True)
+    with FileLock(_HOST_LOCK).held(_LOCK_S):
+        yield
+
+
+def make_link(engine: Engine, network: NetworkRecord) -> None:
+    """Make the network's bridge and rules, if they are not there: after a reboot they are gone.
+
+    Raises KernelError, Unsupported, DeadlineExceeded.
+    """
+    if network.bridge is not None and not _is_whole(engine, network.bridge):
+        with host_lock():
+            make_bridge(engine, network)
+    reached("network.link.made")
+    ensure_rules(engine)
+
+
+def _is_whole(engine: Engine, bridge: str) -> bool:
+    """Whether a bridge is there, and this store's; its note is written when all else is done."""
+    try:
+        with open(f"/sys/class/net/{bridge}/ifalias") as file:
+            return file.read().strip() == f"{_ALIAS}{engine.store_tag}"
+    except OSError:
+        return False
+
+
+def make_bridge(engine: Engine, network: NetworkRecord) -> None:
+    """Make the network's bridge if it has one and it is not there; the caller holds the host's lock.
+
+    One that was left half made is made anew. Raises AlreadyExists, KernelError, DeadlineExceeded.
+    """
+    from pycontainer.network import Route
+
+    name = network.bridge
+    if name is None or _is_whole(engine, name):
+        return
+    mtu = network.options.get("mtu")
+    if os.path.exists(f"/sys/class/net/{name}"):
+        _check_unclaimed(name)
+        delete_link(name)
+    with Route() as route:
+        # With one of its own the address does not follow those of its ports, which come and go.
+        route.add_bridge(name, mac=_mac_of_bridge(name), mtu=mtu if isinstance(mtu, int) else None)
+        route.send()
+        try:
+            reached("network.bridge.added")
+            index = socket.if_nametoindex(name)
+            has_ipv6 = any(":" in made.subnet for made in network.subnets)
+            _set(f"ipv4/conf/{name}/route_localnet", "1")
+            _set(f"ipv6/conf/{name}/accept_ra", "0")
+            _set(f"ipv6/conf/{name}/disable_ipv6", "0" if has_ipv6 else "1")
+            for made in network.subnets:
+                if made.gateway:
+                    route.add_address(index, made.gateway, made.subnet)
+            route.set_alias(name, f"{_ALIAS}{engine.store_tag}")
+            route.send()
+        except BaseException:
+            route.delete_link(name)
+            with suppress(KernelError):
+                route.send()
+            raise
+    if not network.options.get("internal"):
+        _set("ipv4/ip_forward", "1")
+        if any(":" in made.subnet for made in network.subnets):
+            _set("ipv6/conf/all/forwarding", "1")
+
+
+def _check_unclaimed(bridge: str) -> None:
+    """Refuse a link that is somebody else's: a bridge of ours has no note only while it is being made."""
+    directory = Path("/sys/class/net", bridge)
+    with suppress(FileNotFoundError):
+        is_bare = (directory / "bridge").is_dir() and not any((directory / "brif").iterdir())
+        if not is_bare or (directory / "ifalias").read_text().strip():
+            raise AlreadyExists(
+                f"the host has a link named {bridge} already; choose another name for the bridge"
+            )
+
+
+def _mac_of_bridge(name: str) -> str:
+    return f"02:42:{hashlib.sha256(name.encode()).digest()[:4].hex(':')}"
+
+
+def _set(path: str, content: str) -> None:
+    file = Path("/proc/sys/net", path)
+    with suppress(FileNotFoundError):  # no IPv6
+        if file.read_text().strip() != content:
+            file.write_text(content)
+
+
+def firewall_of(engine: Engine) -> Firewall:
+    """The packet filter of the engine's store."""
+    from pycontainer.network import Firewall
+
+    return Firewall(engine.store_tag)
+
+
+def bridge_of(network: NetworkRecord) -> Bridge | None:
+    """A network as the packet filter sees it; None if its packets do not pass one."""
+    from pycontainer.network import Bridge
+
+    if network.bridge is None:
+        return None
+    return Bridge(
+        name=network.bridge,
+        subnets=tuple(made.subnet for made in network.subnets),
+        is_internal=bool(network.options.get("internal")),
+        is_masqueraded=bool(network.options.get("masquerade", True)),
+    )
+
+
+def ensure_rules(engine: Engine, *, is_forced: bool = False) -> None:
+    """Make the store's rules if another program has deleted them; asked once per change of any rule."""
+    generation = nfnetlink.generation()
+    if _generations.get(engine) == generation and not is_forced:
+        return
+    from pycontainer.engine.publishing import published
+
+    firewall = firewall_of(engine)
+    with engine.store.container_lock("firewall", _LOCK_S):
+        store = engine.store
+        bridges = [bridge for each in store.state.networks.list() if (bridge := bridge_of(each)) is not None]
+        ports = [
+            port
+            for endpoint in {each.container_id for each in store.state.endpoints.list()}
+            for port in published(observe(store.container_dir(endpoint)))
+        ]
+        if is_forced:
+            firewall.remove()
+        firewall.ensure(bridges, ports)
+    _generations[engine] = nfnetlink.generation()
+
+
+def sweep(engine: Engine, *, is_forced: bool = False) -> None:
+    """Delete the bridges of this store that no network has, and the rules of containers that were killed.
+
+    Cheap where the store has no networks. is_forced: whether containers ended unseen.
+    """
+    known = {network.bridge for network in engine.store.state.networks.list()}
+    for directory in Path("/sys/class/net").glob("pc*"):
+        with suppress(OSError):
+            if (directory / "ifalias").read_text().strip() == f"{_ALIAS}{engine.store_tag}":
+                if directory.name not in known:
+                    delete_link(directory.name)
+    if known and is_forced:
+        with suppress(Unsupported, KernelError):
+            ensure_rules(engine, is_forced=True)
+
+
+def delete_link(name: str) -> None:
+    from pycontainer.network import Route
+
+    with Route() as route, suppress(KernelError):
+        route.delete_link(name)
+        route.send()
+
+
+def remove_link(engine: Engine, network: NetworkRecord) -> None:
+    """Delete the bridge and the rules of a network whose row is gone; idempotent."""
+    bridge = bridge_of(network)
+    if bridge is not None:
+        delete_link(bridge.name)
+        with suppress(Unsupported):
+            firewall_of(engine).remove_bridge(bridge)
+    naming.forget_network(engine.store.root, network.id)
+
+
+def rules_are_ours(engine: Engine) -> None:
+    """Note that the last change of any rule was this process's: none of the store's has gone by it."""
+    _generations[engine] = nfnetlink.generation()
