@@ -151,7 +151,13 @@ def files_of(
     if options.network.startswith("container:"):
         donor = sharing.whose_network(engine, options)
         if donor is not None:
-            found.update(network_files(*donor), **{"/etc/hostname": f"{hostname}\n"})
+            donor_id, donor_name, donors = donor
+            if is_network(donors.network):
+                from pycontainer.engine import networking  # see _places
+
+                memberships = networking.memberships(engine, donor_id)
+            found.update(network_files(donor_name, donors, memberships))
+            found["/etc/hostname"] = f"{hostname}\n"
     if options.tz is not None:
         found["/etc/localtime"] = runtime.time_zone(options.tz)
     return found

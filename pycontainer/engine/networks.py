@@ -27,7 +27,7 @@ from pycontainer.errors import (
     WrongState,
 )
 from pycontainer.kernel import pidfd
-from pycontainer.options import parse_network_name, parse_place
+from pycontainer.options import is_network, parse_network_name, parse_place
 from pycontainer.store import EndpointRecord, NetworkRecord, SubnetRecord
 
 if TYPE_CHECKING:
@@ -249,9 +249,9 @@ class Network:
         place = parse_place(self._record.name, aliases, ip, ip6, mac_address, gw_priority)
         box = self._container(container)
         mode = box._options.network
-        if mode == "host" or mode.startswith("container:"):
+        if not is_network(mode):
             raise WrongState(
-                f"container {box.name} has network={mode!r}, which cannot be connected to others",
+                f"container {box.name} has network={mode!r}, which goes with no network; make it with one",
                 verb="connect",
                 state=box.state,
             )

@@ -110,8 +110,8 @@ def _not_running(option: str, donor: ContainerRecord, state: str) -> WrongState:
     )
 
 
-def whose_network(engine: Engine, options: RunOptions) -> tuple[str, RunOptions] | None:
-    """Host name and options of the container whose network is shared in the end; None if it is its own."""
+def whose_network(engine: Engine, options: RunOptions) -> tuple[str, str, RunOptions] | None:
+    """Id, host name and options of the container whose network it has in the end; None if it is its own."""
     name = shared_with(options.network)
     seen: set[str] = set()
     found = None
@@ -121,6 +121,6 @@ def whose_network(engine: Engine, options: RunOptions) -> tuple[str, RunOptions]
             break
         seen.add(donor.id)
         donors = parse_run_options(**donor.options)
-        found = donors.hostname or donor.id[:12], donors
+        found = donor.id, donors.hostname or donor.id[:12], donors
         name = shared_with(donors.network)
     return found
