@@ -1,0 +1,132 @@
+"""Real programs of Debian in containers that find each other, the host and nobody else."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+
+import pycontainer as pc
+from pycontainer.errors import ContainerFailed
+
+pytestmark = [pytest.mark.needs("root", "overlay", "nft", "debootstrap"), pytest.mark.timeout(400)]
+
+PACKAGES = ("nginx-light", "postgresql", "redis-server")
+# What none of the programs opens: half of the bytes.
+UNUSED = ("usr/share/doc", "usr/share/man", "usr/share/locale", "var/cache/apt", "var/lib/apt/lists")
+SECONDS = 60
+
+WEB = """\
+events {}
+daemon off;
+user www-data;
+http {
+  resolver 127.0.0.11 valid=1s;
+  server { listen 80; location / { return 200 "front\\n"; }
+    location /api { set $to http://api:8080; proxy_pass $to; } }
+}
+"""
+API = 'events {}\ndaemon off;\nuser www-data;\nhttp { server { listen 8080; return 200 "back\\n"; } }\n'
+POSTGRES = r"""
+set -e
+cd /var/lib/postgresql
+as="setpriv --reuid postgres --regid postgres --clear-groups"
+bin=$(echo /usr/lib/postgresql/*/bin)
+if [ ! -e data/PG_VERSION ]; then
+  $as $bin/initdb -A trust -D data >/dev/null
+  echo "host all all all trust" >> data/pg_hba.conf
+fi
+exec $as $bin/postgres -D data -c "listen_addresses=*" -c jit=off
+"""
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pc.Engine]:
+    """An engine with an image of Debian in which the three are installed."""
+    base = tmp_path_factory.mktemp("debian")
+    root = base / "root"
+    codename = next(
+        line.partition("=")[2]
+        for line in Path("/etc/os-release").read_text().splitlines()
+        if line.startswith("VERSION_CODENAME=")
+    )
+    made = subprocess.run(
+        ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", codename, root],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stdout[-2000:]
+    for place in UNUSED:
+        shutil.rmtree(root / place, ignore_errors=True)
+    (root / "etc/nginx/web.conf").write_text(WEB)
+    (root / "etc/nginx/api.conf").write_text(API)
+    with pc.Engine(base / "store") as engine:
+        image = pc.Image.from_directory(root, tags=["debian-programs"], engine=engine)
+        shutil.rmtree(root)
+        pc.run(image, ["true"], engine=engine)
+        yield engine
+
+
+def test_three_programs_find_each_other_and_nobody_else_finds_them(store: pc.Engine) -> None:
+    image = pc.Image.get("debian-programs", engine=store)
+    with ExitStack() as stack:
+        networks = {name: pc.Network.create(name, engine=store) for name in ("front", "back", "other")}
+        for network in networks.values():
+            stack.callback(network.remove)
+
+        def start(name: str, command: list[str], **options: object) -> pc.Container:
+            box = pc.Container(image, command, name=name, engine=store, **options)  # type: ignore[arg-type]
+            return stack.enter_context(box)
+
+        db = start("db", ["sh", "-c", POSTGRES], network="back", wait=pc.wait.port(5432))
+        cache = start(
+            "cache", ["redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--save", ""],
+            network="name=back,alias=redis", wait=pc.wait.port(6379),
+        )  # fmt: skip
+        start("api", ["nginx", "-c", "/etc/nginx/api.conf"], network="back", wait=pc.wait.port(8080))
+        web = start(
+            "web", ["nginx", "-c", "/etc/nginx/web.conf"], network=["front", "back"],
+            ports={80: None}, wait=pc.wait.port(80),
+        )  # fmt: skip
+
+        # To the host by a published port, by no port at all, and from program to program by name.
+        address = f"http://127.0.0.1:{web.ports[80].host_port}"
+        assert httpx.get(f"{address}/", timeout=SECONDS).text == "front\n"
+        assert httpx.get(f"{address}/api", timeout=SECONDS).text == "back\n"
+        with cache.connect(6379) as redis:
+            redis.sendall(b"SET greeting hello\r\nGET greeting\r\n")
+            assert _received(redis, b"hello\r\n") == b"+OK\r\n$5\r\nhello\r\n"
+        assert web.exec(["redis-cli", "-h", "redis", "get", "greeting"]).text == "hello\n"
+        psql = ["psql", "-h", "db", "-U", "postgres", "-Atc"]
+        web.exec([*psql, "create table kept (n int); insert into kept values (42)"]).check()
+        assert web.exec([*psql, "select n from kept"]).text == "42\n"
+
+        # One is started again: it is found under its name as before, with what it had written.
+        before = db.ip
+        db.restart(timeout=SECONDS)
+        db.wait_until(pc.wait.port(5432), timeout=SECONDS)
+        assert (db.ip, web.exec([*psql, "select n from kept"]).text) == (before, "42\n")
+        assert httpx.get(f"{address}/api", timeout=SECONDS).text == "back\n"
+
+        # Somebody in another network finds no name, and reaches no address.
+        stranger = start("stranger", ["sleep", "1000"], network="other")
+        with pytest.raises(ContainerFailed):
+            stranger.exec(["redis-cli", "-h", "cache", "ping"], timeout=SECONDS).check()
+        for box, port in ((db, 5432), (cache, 6379), (web, 80)):
+            for ip in box.ips.values():
+                script = f"timeout 1 bash -c '</dev/tcp/{ip}/{port}'"
+                assert stranger.exec(["bash", "-c", script], timeout=SECONDS).exit_code == 124
+
+
+def _received(sock: socket.socket, last: bytes) -> bytes:
+    content = b""
+    while not content.endswith(last):
+        chunk = sock.recv(4096)
+        assert chunk, content
+        content += chunk
+    return content
