@@ -96,6 +96,7 @@ def overlay(
 ) -> int:
     """A detached overlay of directory descriptors, top layer first. Needs Linux 6.5 (lowerdir+).
 
+    upper, work: -1 for one that is not written to, of at least two layers.
     Given as descriptors the layers need no short names (fsconfig takes 256 bytes, mount(2) a page), and
     the container reads no path of the host in its mountinfo.
     Raises OSError(EINVAL or ENOSYS) where only overlay_classic works.
@@ -104,8 +105,9 @@ def overlay(
     try:
         for fd in lower:
             syscalls.fsconfig(fs, _SET_STRING, b"lowerdir+", b"/proc/self/fd/%d" % fd)
-        syscalls.fsconfig(fs, _SET_STRING, b"upperdir", b"/proc/self/fd/%d" % upper)
-        syscalls.fsconfig(fs, _SET_STRING, b"workdir", b"/proc/self/fd/%d" % work)
+        for name, fd in ((b"upperdir", upper), (b"workdir", work)):
+            if fd >= 0:
+                syscalls.fsconfig(fs, _SET_STRING, name, b"/proc/self/fd/%d" % fd)
         for key, value in options:
             syscalls.fsconfig(fs, _SET_FLAG if value is None else _SET_STRING, key, value)
         syscalls.fsconfig(fs, _CREATE, None, None)

@@ -5,6 +5,7 @@ Source: mount_setattr(2), "ID-mapped mounts"; opencontainers/runtime-spec config
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,7 @@ Json = Mapping[str, Any]
 def apply(spec: Json, trees: Sequence[int]) -> None:
     """Map the ids of those bind mounts of the specification that ask for it; trees: their copies, in order.
 
-    Raises LaunchError naming the mount.
+    Raises: LaunchError naming the mount; Unsupported naming a file system that cannot do it.
     """
     linux = spec.get("linux") or {}
     binds = [entry for entry in spec.get("mounts") or () if _is_bind(entry)]
@@ -35,12 +36,33 @@ def apply(spec: Json, trees: Sequence[int]) -> None:
         maps = [entry.get(kind) or linux.get(kind) or () for kind in ("uidMappings", "gidMappings")]
         flags = _AT_RECURSIVE if "ridmap" in words else 0
         step = f"mount {entry['destination']}"
+        if not all(maps):
+            reason = "there are no maps for its ids: give it some, or the container a user namespace"
+            raise errors.LaunchError(f"{step}: {reason}", step=step, reason=reason)
         with errors.mapped(OSError, to=errors.launch_failed(step, f"{step}: its ids cannot be mapped")):
             space = _namespace(*maps)
             try:
                 syscalls.mount_setattr(tree, flags, set=_ATTR_IDMAP, userns_fd=space)
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                raise errors.Unsupported(
+                    f"{step}: the file system of its source ({_filesystem(tree)}) cannot map ids here",
+                    "bind a directory of another file system, such as ext4, xfs, btrfs or tmpfs",
+                ) from None
             finally:
                 os.close(space)
+
+
+def _filesystem(fd: int) -> str:
+    """The type of the file system, by its device, as mountinfo has it."""
+    device = os.fstat(fd).st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    with open("/proc/self/mountinfo") as file:
+        for line in file:
+            if line.split()[2] == wanted:
+                return line.split(" - ")[1].split()[0]
+    return "unknown"
 
 
 def _is_bind(entry: Json) -> bool:

@@ -66,7 +66,8 @@ class Outline(NamedTuple):
     uid_map: bytes
     gid_map: bytes
     trees: tuple[tuple[bytes, bool], ...]
-    """Trees of the host to bind: (path, recursive), in the order of the mounts."""
+    """Trees of the host to bind: (path, recursive), in the order of the mounts; places: where."""
+    places: tuple[str, ...] = ()
 
     @property
     def clone_flags(self) -> int:
@@ -117,17 +118,15 @@ def outline(spec: Json) -> Outline:
     linux = spec.get("linux") or {}
     new, joined = _namespaces(linux.get("namespaces") or ())
     has_users = bool(new & namespaces.NEWUSER)
+    binds = [entry for entry in spec.get("mounts") or () if _is_bind(entry)]
     return Outline(
         new=new,
         joined=joined,
         time_offsets=_time_offsets(linux),
         uid_map=_id_map(linux.get("uidMappings") or ()) if has_users else b"",
         gid_map=_id_map(linux.get("gidMappings") or ()) if has_users else b"",
-        trees=tuple(
-            (_bytes(entry["source"]), "rbind" in (entry.get("options") or ()))
-            for entry in spec.get("mounts") or ()
-            if _is_bind(entry)
-        ),
+        trees=tuple((_bytes(entry["source"]), "rbind" in (entry.get("options") or ())) for entry in binds),
+        places=tuple(entry["destination"] for entry in binds),
     )
 
 

@@ -3,35 +3,62 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import stat
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pycontainer import errors
 from pycontainer.kernel import namespaces, syscalls
-from pycontainer.launcher import plan
+from pycontainer.launcher import binding, plan
 from pycontainer.launcher.steps import inroot, mounts
 from pycontainer.launcher.steps.context import Refused
 
-__all__ = ["map_ids", "open_namespaces", "open_trees", "open_views"]
+__all__ = ["map_ids", "make_places", "open_namespaces", "open_trees", "open_views"]
 
 
-def open_trees(outline: plan.Outline, given: Mapping[str, int] | None = None) -> list[int]:
+def open_trees(
+    outline: plan.Outline,
+    given: Mapping[str, int] | None = None,
+    sources: Mapping[str, Mapping[str, Any]] | None = None,
+) -> list[int]:
     """Copies of the trees to bind, as the host has them now. Raises LaunchError.
 
     given: may have "shared mounts", the mount namespace of a container; sources that begin with
-    "container:" are taken from there.
+    "container:" are taken from there. sources: for the places of which the source is not found by its path
+    but by descriptors of given, how (see binding.open_source).
     """
-    other = (given or {}).get("shared mounts", -1)
+    given, sources = given or {}, sources or {}
+    other = given.get("shared mounts", -1)
     found: list[int] = []
     try:
-        for tree in outline.trees:
-            if other >= 0 and tree[0].startswith(b"container:"):
+        for tree, place in zip(outline.trees, outline.places, strict=True):
+            if place in sources:
+                found.append(binding.open_source(place, sources[place], given, recursive=tree[1]))
+            elif other >= 0 and tree[0].startswith(b"container:"):
                 found.append(_copy_of_other(other, tree[0]))
             else:
                 found += mounts.copy_trees((tree,))
     except Refused as refused:
         raise errors.LaunchError(refused.message, step="mounts", reason=refused.message) from None
     return found
+
+
+def make_places(root: int, outline: plan.Outline, trees: Sequence[int]) -> None:
+    """Make what trees are mounted on in a root whose owners a user namespace does not map.
+
+    Inside, the container's own root could make nothing there. What lies below another mount is made inside.
+    Raises: LaunchError.
+    """
+    for tree, place in zip(trees, outline.places, strict=True):
+        if any(place.startswith(f"{other}/") for other in (*outline.places, "/proc", "/dev", "/sys")):
+            continue
+        is_directory = stat.S_ISDIR(os.fstat(tree).st_mode)
+        step = f"mount {place}"
+        try:
+            with errors.mapped(OSError, to=errors.launch_failed(step, f"{step}: there is no place for it")):
+                os.close(inroot.target(root, os.fsencode(place), is_directory=is_directory))
+        except Refused as refused:
+            raise errors.LaunchError(refused.message, step=step, reason=refused.message) from None
 
 
 def _copy_of_other(namespace: int, source: bytes) -> int:

@@ -175,10 +175,15 @@ class Launcher:
         return Ended(message=message, directory=Path(params["container_dir"]), pid=pid)
 
     def failure(
-        self, args: Sequence[str], spec: Mapping[str, Any] | None = None, **changes: Any
+        self,
+        args: Sequence[str],
+        spec: Mapping[str, Any] | None = None,
+        *,
+        fds: Mapping[str, int] | None = None,
+        **changes: Any,
     ) -> LaunchError:
         """Launch what cannot start; the error."""
-        job = self.submit(self.params(args, spec, **changes))
+        job = self.submit(self.params(args, spec, **changes), fds)
         with job:
             try:
                 message = job.receive(20)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from pycontainer import errors
 from pycontainer.checkpoints import reached
-from pycontainer.kernel import pidfd, syscalls
-from pycontainer.launcher import cgroup, child, plan, status, surroundings
+from pycontainer.kernel import namespaces, pidfd, syscalls
+from pycontainer.launcher import binding, cgroup, child, idmaps, plan, status, surroundings
 from pycontainer.launcher.steps import identity, rootfs
 from pycontainer.launcher.steps.context import Context
 
@@ -125,6 +125,8 @@ def _clone(monitor: Monitor, outline: plan.Outline) -> int:
     identity.give_pipes(outputs, plan.root_on_host(monitor.params["spec"]))
     report, self_report = os.pipe2(os.O_CLOEXEC)
     trees = _shared(monitor, outline, given)
+    if outline.uid_map and "root" in given:
+        surroundings.make_places(given["root"], outline, trees)
     surroundings.open_namespaces(outline, given)
     tasks = cgroup.open_tasks(monitor.cgroup)
     waiting = monitor.ahead.take_child(outline, monitor.params, has_root="root" in given)
@@ -204,9 +206,26 @@ def _shared(monitor: Monitor, outline: plan.Outline, given: dict[str, int]) -> l
     for key, _, _ in outline.joined:
         if key in fds:
             given[key] = os.dup(fds[key])
-    trees = surroundings.open_trees(outline, fds)
+    trees = _trees(monitor, outline)
     if "shared mounts" in fds:
         os.close(fds.pop("shared mounts"))  # held longer it would keep the other's root mounted
+    return trees
+
+
+def _trees(monitor: Monitor, outline: plan.Outline) -> list[int]:
+    """The trees to bind, with the ids of their files mapped where that is asked for."""
+    spec, sources = monitor.params["spec"], monitor.params.get("sources")
+    if sources:
+        for entry in spec["mounts"]:
+            described = sources.get(entry["destination"]) or {}
+            if "fd" in described:
+                source = monitor.fds[described["fd"]]
+                has_users = bool(outline.new & namespaces.NEWUSER)
+                binding.check_propagation(
+                    entry["destination"], source, entry.get("options") or (), has_users=has_users
+                )
+    trees = surroundings.open_trees(outline, monitor.fds, sources)
+    idmaps.apply(spec, trees)
     return trees
 
 

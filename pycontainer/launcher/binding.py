@@ -1,0 +1,166 @@
+"""Trees that a container gets from elsewhere: directories held open, layers of images, copies on write.
+
+Theory of operation. Whoever asks for a mount opens its source once and passes the descriptor; from then on
+no name decides what is mounted, whoever exchanges directories and links meanwhile. A part of it is opened
+beneath the descriptor, through no link, at every start anew. All is made detached: nothing is ever mounted
+on the host, and what a crash leaves goes with the last descriptor.
+
+Source: open_tree(2), openat2(2), mount_namespaces(7); moby, volume/mounts and daemon/oci_linux.go.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pycontainer import errors
+from pycontainer.kernel import mounts, syscalls
+
+__all__ = ["check_propagation", "open_source"]
+
+_FOUND = os.O_PATH | os.O_CLOEXEC
+_DIRECTORY = _FOUND | os.O_DIRECTORY
+_BENEATH = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS | syscalls.RESOLVE_NO_MAGICLINKS
+_MAX_TURNS = 16
+_OVERLAY: tuple[tuple[bytes, bytes | None], ...] = ((b"source", b"overlay"),)
+
+Json = Mapping[str, Any]
+
+
+def open_source(place: str, described: Json, given: Mapping[str, int], *, recursive: bool) -> int:
+    """A detached copy of the tree to be mounted on `place`.
+
+    described: "fd", the name of the source's descriptor in given, or "layers", directories of an image, top
+    first; "subpath", a path beneath it; "cow", {"upper", "work"}: directories that take what is written.
+    Raises: LaunchError naming the mount.
+    """
+    step = f"mount {place}"
+    subpath = described.get("subpath") or ""
+    with errors.mapped(OSError, to=errors.launch_failed(step, f"{step}: it cannot be opened")):
+        if "layers" in described:
+            base = _layers(described["layers"])
+            if not subpath:
+                return base
+        else:
+            base = os.dup(given[described["fd"]])
+        # A detached mount lasts as long as the base is open, so that comes last.
+        spot = -1
+        try:
+            spot = _beneath(base, place, subpath)
+            if "cow" in described:
+                return _on_write(spot, place, described["cow"])
+            return mounts.clone(spot, recursive=recursive)
+        finally:
+            for fd in (spot, base):
+                if fd >= 0:
+                    os.close(fd)
+
+
+def _layers(paths: Sequence[str]) -> int:
+    """The files of an image as a detached mount, read-only."""
+    fds = [os.open(os.fsencode(path), _DIRECTORY) for path in paths]
+    try:
+        if len(fds) == 1:  # an overlay needs two layers, or one that is written to
+            tree = mounts.clone(fds[0])
+            mounts.set_attributes(tree, mounts.ATTR_RDONLY)
+            return tree
+        return mounts.overlay(fds, -1, -1, _OVERLAY, mounts.ATTR_RDONLY)
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def _beneath(base: int, place: str, subpath: str) -> int:
+    """What lies at subpath beneath base, reached through no link and no mount's border upwards."""
+    if not subpath:
+        return os.dup(base)
+    try:
+        return _resolved(base, os.fsencode(subpath))
+    except OSError as error:
+        why = {
+            errno.ELOOP: "it is, or leads through, a symbolic link, which is not followed",
+            errno.EXDEV: "it leads out of the source",
+            errno.EAGAIN: "it is renamed all the time",
+        }.get(error.errno or 0, error.strerror or "")
+        reason = f"subpath {subpath!r}: {why}"
+        raise errors.LaunchError(f"mount {place}: {reason}", step=f"mount {place}", reason=reason) from None
+
+
+def _resolved(base: int, path: bytes) -> int:
+    for _ in range(_MAX_TURNS):
+        try:
+            return syscalls.openat2(base, path, _FOUND, _BENEATH)
+        except BlockingIOError:
+            continue  # something was renamed while ".." was resolved (openat2(2), EAGAIN)
+    raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+
+def _on_write(source: int, place: str, cow: Mapping[str, str]) -> int:
+    """A detached overlay over the source, which stays as it is; what is mounted below it does not show."""
+    if not stat.S_ISDIR(os.fstat(source).st_mode):
+        reason = "only a directory can be copied on write, and the source is none"
+        raise errors.LaunchError(f"mount {place}: {reason}", step=f"mount {place}", reason=reason)
+    upper, work = (os.open(os.fsencode(cow[name]), _DIRECTORY) for name in ("upper", "work"))
+    try:
+        if _is_above(source, upper):
+            reason = "the source contains the store, which takes what is written; choose a part of it"
+            raise errors.LaunchError(f"mount {place}: {reason}", step=f"mount {place}", reason=reason)
+        return mounts.overlay((source,), upper, work, _OVERLAY)
+    finally:
+        os.close(upper)
+        os.close(work)
+
+
+def _is_above(directory: int, other: int) -> bool:
+    """Whether the other directory lies in this one, or is it."""
+    wanted = os.fstat(directory)
+    at = os.dup(other)
+    while True:
+        found = os.fstat(at)
+        if os.path.samestat(found, wanted):
+            os.close(at)
+            return True
+        above = os.open("..", _DIRECTORY, dir_fd=at)
+        os.close(at)
+        at = above
+        if os.path.samestat(os.fstat(at), found):
+            os.close(at)
+            return False
+
+
+def check_propagation(place: str, source: int, words: Iterable[str], *, has_users: bool) -> None:
+    """Refuse what would look like propagation and be none, or be more than the container may have.
+
+    source: a descriptor of the source, before it is copied. words: the mount's options. has_users: whether
+    the container has a user namespace of its own. Raises: LaunchError, as Docker does.
+    """
+    asked = {word.removeprefix("r") for word in words} & {"shared", "slave"}
+    if not asked:
+        return
+    reason = ""
+    fields = _mount_fields(source)
+    if "shared" in asked and has_users:
+        reason = "what a container with its own user namespace mounts may not show on the host; use rslave"
+    elif "shared" in asked and not any(field.startswith("shared:") for field in fields):
+        reason = "its source is not on a shared mount; run mount --make-shared on that first"
+    elif not any(field.startswith(("shared:", "master:")) for field in fields):
+        reason = (
+            "its source is neither on a shared nor on a slave mount; run mount --make-shared on that first"
+        )
+    if reason:
+        raise errors.LaunchError(f"mount {place}: {reason}", step=f"mount {place}", reason=reason)
+
+
+def _mount_fields(fd: int) -> Sequence[str]:
+    """The optional fields of the line of mountinfo that the descriptor's mount has."""
+    with open(f"/proc/self/fdinfo/{fd}") as file:
+        number = next(line.split()[1] for line in file if line.startswith("mnt_id:"))
+    with open("/proc/self/mountinfo") as file:
+        for line in file:
+            fields = line.split(" - ")[0].split()
+            if fields[0] == number:
+                return fields[6:]
+    return ()
