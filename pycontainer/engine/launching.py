@@ -19,7 +19,7 @@ from pycontainer.engine import sharing
 from pycontainer.engine.events import container_attributes, emit
 from pycontainer.engine.logdrivers import SPOOL_BYTES, log_settings, needs_spool
 from pycontainer.engine.names import random_name
-from pycontainer.engine.naming import network_files
+from pycontainer.engine.naming import linked, network_files
 from pycontainer.engine.ownership import forget_if_abandoned, open_owner
 from pycontainer.engine.state import await_end
 from pycontainer.engine.supervision import requested
@@ -147,7 +147,7 @@ def files_of(
     engine: Engine, options: RunOptions, hostname: str, memberships: Sequence[Membership] = ()
 ) -> dict[str, str]:
     """The small files that are put over the image's, by path. Raises NotFound, InvalidOption."""
-    found = dict(network_files(hostname, options, memberships))
+    found = network_files(hostname, options, memberships, linked(engine, options, memberships))
     if options.network.startswith("container:"):
         donor = sharing.whose_network(engine, options)
         if donor is not None:
@@ -156,7 +156,8 @@ def files_of(
                 from pycontainer.engine import networking  # see _places
 
                 memberships = networking.memberships(engine, donor_id)
-            found.update(network_files(donor_name, donors, memberships))
+            links = linked(engine, donors, memberships, is_running=True)
+            found.update(network_files(donor_name, donors, memberships, links))
             found["/etc/hostname"] = f"{hostname}\n"
     if options.tz is not None:
         found["/etc/localtime"] = runtime.time_zone(options.tz)

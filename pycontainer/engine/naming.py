@@ -36,6 +36,7 @@ __all__ = [
     "change",
     "described",
     "forget_network",
+    "linked",
     "names_directory",
     "network_files",
     "open_server",
@@ -100,6 +101,36 @@ def network_files(
         "/etc/hosts": _hosts(hostname, options, memberships, links or {}),
         "/etc/resolv.conf": _resolver(options, memberships),
     }
+
+
+def linked(
+    engine: Engine, options: RunOptions, memberships: Sequence[Membership], *, is_running: bool = False
+) -> dict[str, Sequence[str]]:
+    """Addresses of the containers that one on the default network is linked to, by the name it calls them.
+
+    On other networks its name server knows them. is_running: those that are no more there are left out.
+    Raises NotFound, InvalidOption.
+    """
+    default = next((membership for membership in memberships if membership.is_default), None)
+    if default is None or not options.links:
+        return {}
+    endpoints = engine.store.state.endpoints.of_network(default.network_id)
+    places = {endpoint.container_id: endpoint for endpoint in endpoints}
+    found: dict[str, Sequence[str]] = {}
+    for link in options.links:
+        name, alias = split_link(link)
+        try:
+            endpoint = places.get(engine.store.state.containers.find(name).id)
+            if endpoint is None:
+                raise InvalidOption(
+                    f"option links={link!r}: container {name} is not on network {default.network}; connect it"
+                )
+        except (NotFound, InvalidOption):
+            if not is_running:
+                raise
+            continue
+        found[alias] = [address for address in (endpoint.ipv4, endpoint.ipv6) if address]
+    return found
 
 
 def _hosts(

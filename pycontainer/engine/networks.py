@@ -339,7 +339,8 @@ class Network:
             os.close(process)
         options, record = box._options, box._current
         placed = networking.memberships(self._engine, box.id)
-        files = naming.network_files(options.hostname or box.id[:12], options, placed)
+        links = naming.linked(self._engine, options, placed, is_running=True)
+        files = naming.network_files(options.hostname or box.id[:12], options, placed, links)
         with suppress(WrongState):
             naming.change(box, naming.described(self._engine, record, options, placed), files)
 
@@ -465,6 +466,7 @@ def make_network(
             bridging.make_bridge(engine, record)
         except BaseException:
             engine.store.state.networks.delete(record.id)
+            bridging.forget(engine, [record.id])
             raise
     try:
         bridging.make_link(engine, record)
@@ -472,8 +474,9 @@ def make_network(
         if bridge_rules is not None:
             bridging.firewall_of(engine).add_bridge(bridge_rules)
     except BaseException:
-        engine.store.state.networks.delete(record.id)
-        bridging.remove_link(engine, record)
+        with bridging.host_lock():
+            engine.store.state.networks.delete(record.id)
+            bridging.remove_link(engine, record)
         raise
     emit(engine, "network", "create", record.id, {"name": name, "type": driver})
     return record

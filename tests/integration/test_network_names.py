@@ -130,6 +130,30 @@ def test_the_default_network_has_no_names(app: pc.Network, box: Box, engine: pc.
     assert "127.0.0.11" in plain.exec(["cat", "/etc/resolv.conf"]).text
 
 
+def test_links_on_the_default_network_are_lines_of_hosts(
+    app: pc.Network, box: Box, engine: pc.Engine
+) -> None:
+    db = box("db", network="bridge")
+    web = box("web", network="bridge", links=["db:database"])
+    line = f"{engine.store.state.endpoints.of_container(db.id)[0].ipv4}\tdatabase\n"
+    assert line in web.exec(["cat", "/etc/hosts"]).text
+    assert web.exec(["ping", "-c", "1", "-W", "2", "database"]).exit_code == 0
+    app.connect(web)
+    assert line in web.exec(["cat", "/etc/hosts"]).text
+    with pytest.raises(InvalidOption, match="is not on network bridge"):
+        box("lost", network="bridge", links=[box("far", network="none").name])
+
+
+def test_a_container_in_the_network_of_another_has_its_names(app: pc.Network, box: Box) -> None:
+    web = box("web")
+    box("db")
+    beside = box("beside", network="container:web")
+    for path in ("/etc/resolv.conf", "/etc/hosts"):
+        assert beside.exec(["cat", path]).text == web.exec(["cat", path]).text
+    assert look_up(beside, "db")[0] == 0
+    assert "Address: 10.231.7." in beside.exec(["nslookup", "db"]).text
+
+
 def test_the_host_is_reached_by_its_gateway(app: pc.Network, box: Box) -> None:
     made = box("made", extra_hosts={"host.docker.internal": "host-gateway"})
     assert f"{app.gateways[0]}\thost.docker.internal\n" in made.exec(["cat", "/etc/hosts"]).text
