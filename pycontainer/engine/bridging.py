@@ -14,7 +14,7 @@ import hashlib
 import os
 import socket
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +36,7 @@ __all__ = [
     "delete_link",
     "ensure_rules",
     "firewall_of",
+    "forget",
     "host_lock",
     "make_bridge",
     "make_link",
@@ -47,10 +48,13 @@ __all__ = [
 KILL_POINTS = (
     "network.bridge.added",  # a bridge is there, without addresses
     "network.link.made",  # it is whole, and its rules are not there
+    "network.link.deleted",  # and the network's files are there
 )
 
 _HOST_LOCK = Path("/run/pycontainer/network.lock")
 _LOCK_S = 30.0
+_FILES = "networks"
+_END = "pcv"  # the host's ends of containers' links, as networking names them
 _ALIAS = "pycontainer:"
 _generations: weakref.WeakKeyDictionary[Engine, int] = weakref.WeakKeyDictionary()
 
@@ -95,6 +99,8 @@ def make_bridge(engine: Engine, network: NetworkRecord) -> None:
     if name is None or _is_whole(engine, name):
         return
     mtu = network.options.get("mtu")
+    # These tell the next process that there may be a bridge, should the row go and the rest not.
+    naming.names_directory(engine.store.root, network.id).mkdir(0o700, parents=True, exist_ok=True)
     if os.path.exists(f"/sys/class/net/{name}"):
         _check_unclaimed(name)
         delete_link(name)
@@ -191,22 +197,42 @@ def ensure_rules(engine: Engine, *, is_forced: bool = False) -> None:
 
 
 def sweep(engine: Engine, *, is_forced: bool = False) -> None:
-    """Delete the bridges of this store that no network has, and the rules of containers that were killed.
+    """Delete what is left of networks whose removal was cut short, and the rules of killed containers.
 
-    Cheap where the store has no networks. is_forced: whether containers ended unseen.
+    Cheap where nothing is left. is_forced: whether containers ended unseen.
     """
-    known = {network.bridge for network in engine.store.state.networks.list()}
-    for directory in Path("/sys/class/net").glob("pc*"):
-        with suppress(OSError):
-            if (directory / "ifalias").read_text().strip() == f"{_ALIAS}{engine.store_tag}":
-                if directory.name not in known:
-                    delete_link(directory.name)
-    if known and is_forced:
+    if _left(engine):
+        with host_lock():
+            left = _left(engine)
+            bridges = {network.bridge for network in engine.store.state.networks.list()}
+            for name in os.listdir("/sys/class/net"):
+                if name not in bridges and not name.startswith(_END) and _is_whole(engine, name):
+                    delete_link(name)
+            forget(engine, left)
+        is_forced = True
+    if is_forced and engine.store.state.networks.list():
         with suppress(Unsupported, KernelError):
             ensure_rules(engine, is_forced=True)
 
 
+def _left(engine: Engine) -> list[str]:
+    """Ids of networks that have files and no row."""
+    found = os.listdir(engine.store.root / _FILES)
+    known = {network.id for network in engine.store.state.networks.list()}
+    return [network_id for network_id in found if network_id not in known]
+
+
+def forget(engine: Engine, network_ids: Iterable[str]) -> None:
+    """Delete files, the last trace of a network; after the last network the store's rules go, too."""
+    if not engine.store.state.networks.list():
+        with suppress(Unsupported):
+            firewall_of(engine).remove()
+    for network_id in network_ids:
+        naming.forget_network(engine.store.root, network_id)
+
+
 def delete_link(name: str) -> None:
+    """Delete a link of the host; idempotent."""
     from pycontainer.network import Route
 
     with Route() as route, suppress(KernelError):
@@ -215,13 +241,17 @@ def delete_link(name: str) -> None:
 
 
 def remove_link(engine: Engine, network: NetworkRecord) -> None:
-    """Delete the bridge and the rules of a network whose row is gone; idempotent."""
+    """Delete the bridge and the rules of a network whose row is gone; idempotent.
+
+    The caller holds the host's lock, so that no network comes meanwhile.
+    """
     bridge = bridge_of(network)
     if bridge is not None:
         delete_link(bridge.name)
         with suppress(Unsupported):
             firewall_of(engine).remove_bridge(bridge)
-    naming.forget_network(engine.store.root, network.id)
+    reached("network.link.deleted")
+    forget(engine, [network.id])
 
 
 def rules_are_ours(engine: Engine) -> None:

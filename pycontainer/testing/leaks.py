@@ -81,10 +81,13 @@ class Snapshot:
             "fd": Counter(_descriptors()),
             "cgroup": Counter(_cgroups(processes, roots, is_global=is_global)),
             "file lock": Counter(_locks([os.getpid(), *processes], roots)),
+            "network link": Counter(_network_links(roots)),
+            "filter table": Counter(_filter_tables(roots)),
         }
         if is_global:
             facts["network namespace"] = Counter(_network_namespaces())
             facts["link"] = Counter(os.listdir("/sys/class/net"))
+            facts["address or route"] = Counter(_routes())
             facts["nft"] = Counter(_nft_rules())
         return cls(facts, roots, is_global)
 
@@ -364,6 +367,69 @@ def _network_namespaces() -> set[str]:
         except OSError:
             continue
     return found
+
+
+def _network_links(roots: tuple[str, ...]) -> list[str]:
+    """Bridges of the stores, and the host's ends of their containers' links.
+
+    Without the bridge of a store's default network, which stays until its engine closes.
+    """
+    notes = {f"pycontainer:{_tag(store)}" for store in _stores(roots)}
+    found = []
+    for name in _listed("/sys/class/net") if notes else []:
+        directory = Path("/sys/class/net", name)
+        bridge = directory / "master" if name.startswith("pcv") else directory
+        try:
+            if (bridge / "ifalias").read_text().strip() in notes:
+                found.append(name)
+        except OSError:
+            continue
+    return [name for name in found if not name.startswith("pc0-")]
+
+
+def _filter_tables(roots: tuple[str, ...]) -> list[str]:
+    """Tables of packet filter rules of stores that have no network."""
+    from pycontainer.errors import PycontainerError
+    from pycontainer.kernel import nfnetlink
+
+    found = []
+    for store in _stores(roots):
+        tag = _tag(store)
+        try:
+            has_rules = nfnetlink.rule_count(nfnetlink.Table(f"pycontainer_{tag}")) > 0
+        except PycontainerError:
+            return []  # the kernel has none at all
+        if has_rules and f"pycontainer:{tag}" not in _notes():
+            found.append(f"pycontainer_{tag}")
+    return found
+
+
+def _notes() -> set[str]:
+    """What is noted on the links of the host."""
+    found = set()
+    for name in _listed("/sys/class/net"):
+        try:
+            found.add(Path("/sys/class/net", name, "ifalias").read_text().strip())
+        except OSError:
+            continue
+    return found
+
+
+def _routes() -> list[str]:
+    """The host's addresses and routes, one text each; those of its loopback and of every link."""
+    lines = Path("/proc/net/route").read_text().splitlines()[1:]
+    for name in ("if_inet6", "ipv6_route"):
+        try:
+            lines += Path("/proc/net", name).read_text().splitlines()
+        except OSError:
+            continue  # no IPv6
+    return [" ".join(_without_counters(line.split())) for line in lines]
+
+
+def _without_counters(fields: list[str]) -> list[str]:
+    if len(fields) == 11:
+        return [*fields[:4], *fields[6:8]]  # of /proc/net/route: without RefCnt and Use
+    return [*fields[:6], fields[-1]] if len(fields) == 10 else fields
 
 
 def _nft_rules() -> list[str]:

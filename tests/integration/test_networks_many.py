@@ -1,0 +1,236 @@
+"""Networks under many hands: several processes and stores at once, many changes, and what the oracle sees."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from ipaddress import ip_network
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+import pycontainer as pc
+from pycontainer.errors import AlreadyExists
+from pycontainer.launcher import status
+from pycontainer.testing.leaks import Snapshot
+from tests.support.needs import needs
+
+pytestmark = needs("root", "overlay", "nft")
+
+_PREAMBLE = """
+import json, sys
+import pycontainer as pc
+engine = pc.Engine(sys.argv[1])
+engine.store
+print("ready", flush=True)
+sys.stdin.readline()
+"""
+
+
+def _at_once(script: str, *arguments: list[str]) -> list[list[str]]:
+    """Run a script in as many processes, begun together; each prints a JSON list of texts."""
+    with ExitStack() as stack:
+        running = []
+        for given in arguments:
+            process = subprocess.Popen(
+                [sys.executable, "-c", _PREAMBLE + script, *given],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            )  # fmt: skip
+            stack.callback(process.kill)
+            running.append(process)
+        for process in running:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        for process in running:
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+        found = []
+        for process in running:
+            out, _ = process.communicate(timeout=120)
+            assert process.returncode == 0
+            found.append(json.loads(out))
+        return found
+
+
+def _overlapping(subnets: list[str]) -> list[tuple[str, str]]:
+    networks = [ip_network(each) for each in subnets]
+    return [
+        (str(a), str(b)) for a, b in combinations(networks, 2) if a.version == b.version and a.overlaps(b)
+    ]
+
+
+_MAKE = """
+made = [pc.Network.create(f"{sys.argv[2]}-{number}", engine=engine) for number in range(4)]
+print(json.dumps([each.subnets[0] for each in made]))
+engine.close()
+"""
+
+
+def _remove_all(engine: pc.Engine) -> None:
+    for network in pc.Network.list(engine=engine):
+        if network.name != "bridge":
+            network.remove()
+
+
+def test_processes_with_one_store_choose_other_subnets(engine: pc.Engine) -> None:
+    root = str(engine.root)
+    found = _at_once(_MAKE, [root, "a"], [root, "b"], [root, "c"])
+    try:
+        subnets = [subnet for each in found for subnet in each]
+        assert len(subnets) == 12
+        assert _overlapping(subnets) == []
+        assert sorted(
+            network.name for network in pc.Network.list(engine=engine) if network.name != "bridge"
+        ) == [f"{letter}-{number}" for letter in "abc" for number in range(4)]
+    finally:
+        _remove_all(engine)
+
+
+def test_stores_of_one_host_choose_other_subnets(tmp_path: Path) -> None:
+    roots = [tmp_path / name for name in ("one", "two", "three")]
+    found = _at_once(_MAKE, *([str(root), "net"] for root in roots))
+    try:
+        assert _overlapping([subnet for each in found for subnet in each]) == []
+    finally:
+        for root in roots:
+            with pc.Engine(root) as engine:
+                _remove_all(engine)
+
+
+def test_one_name_is_given_to_one_process_alone(engine: pc.Engine) -> None:
+    script = """
+from pycontainer.errors import AlreadyExists
+try:
+    found = [pc.Network.create("only", engine=engine).id]
+except AlreadyExists:
+    found = []
+print(json.dumps(found))
+engine.close()
+"""
+    found = _at_once(script, *([str(engine.root)] for _ in range(3)))
+    made = [network_id for each in found for network_id in each]
+    network = pc.Network.get("only", engine=engine)
+    assert made == [network.id]
+    network.remove()
+
+
+def test_processes_give_their_containers_other_addresses(engine: pc.Engine, busybox: pc.Image) -> None:
+    network = pc.Network.create("many", subnet="10.231.7.0/26", engine=engine)
+    script = """
+made = [pc.Container.create("busybox", ["true"], network="many", engine=engine) for number in range(10)]
+print(json.dumps([each.ip for each in made]))
+engine.close()
+"""
+    try:
+        found = _at_once(script, *([str(engine.root)] for _ in range(3)))
+        addresses = [address for each in found for address in each]
+        assert len(addresses) == len(set(addresses)) == 30
+    finally:
+        for container in network.containers:
+            container.remove()
+        network.remove()
+
+
+@pytest.fixture
+def network(engine: pc.Engine) -> Iterator[pc.Network]:
+    made = pc.Network.create("net", engine=engine)
+    yield made
+    for container in made.containers:
+        container.remove(force=True)
+    made.remove()
+
+
+def test_an_address_is_not_given_to_the_next_container_at_once(
+    network: pc.Network, engine: pc.Engine, busybox: pc.Image
+) -> None:
+    seen = []
+    for _ in range(3):
+        made = pc.Container.create(busybox, ["true"], network="net", engine=engine)
+        seen.append(made.ip)
+        made.remove()
+    assert len(set(seen)) == 3
+
+
+def test_addresses_come_round_again(engine: pc.Engine, busybox: pc.Image) -> None:
+    made = pc.Network.create("small", subnet="10.231.8.0/29", engine=engine)
+    seen = []
+    for _ in range(10):
+        container = pc.Container.create(busybox, ["true"], network="small", engine=engine)
+        seen.append(container.ip)
+        container.remove()
+    made.remove()
+    assert sorted(set(filter(None, seen))) == [f"10.231.8.{number}" for number in range(2, 7)]
+
+
+def _held_by(pid: int) -> tuple[int, int]:
+    """Descriptors and KiB of a process."""
+    resident = next(
+        int(line.split()[1])
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+        if line.startswith("VmRSS:")
+    )
+    return len(os.listdir(f"/proc/{pid}/fd")), resident
+
+
+def _ends() -> int:
+    return sum(1 for name in os.listdir("/sys/class/net") if name.startswith("pcv"))
+
+
+def test_connecting_again_and_again_costs_nothing_that_stays(
+    network: pc.Network, engine: pc.Engine, busybox: pc.Image
+) -> None:
+    other = pc.Network.create("other", engine=engine)
+    box = pc.Container.create(busybox, ["sleep", "1000"], network="net", engine=engine)
+    box.start()
+    try:
+        fields = status.read(str(box._directory))
+        assert fields is not None
+        monitor = fields["monitor_pid"]
+
+        def change(count: int) -> list[float]:
+            took = []
+            for _ in range(count):
+                begun = time.monotonic()
+                other.connect(box)
+                other.disconnect(box)
+                took.append(time.monotonic() - begun)
+            return took
+
+        first = change(10)
+        own, theirs, ends = _held_by(os.getpid()), _held_by(monitor), _ends()
+        last = change(60)[-10:]
+        assert _held_by(monitor)[0] == theirs[0]
+        assert _held_by(os.getpid())[0] <= own[0]
+        assert _held_by(monitor)[1] - theirs[1] < 512
+        assert _held_by(os.getpid())[1] - own[1] < 2048
+        assert _ends() <= ends
+        assert sorted(last)[5] < 3 * sorted(first)[5]
+        assert box.exec(["ip", "-o", "link"]).text.count("eth") <= 2  # eth0, and its "link/ether"
+    finally:
+        box.remove(force=True)
+        other.remove()
+
+
+def test_the_oracle_sees_a_bridge_that_is_left(engine: pc.Engine) -> None:
+    before = Snapshot.take([engine.root])
+    made = pc.Network.create("left", engine=engine)
+    try:
+        bridge = f"pc-{made.id[:10]}"
+        assert f"network link: {bridge}" in before.settle(0).appeared
+    finally:
+        made.remove()
+    before.assert_unchanged()
+
+
+def test_a_link_of_somebody_else_is_no_bridge_of_ours(engine: pc.Engine) -> None:
+    options = {"com.docker.network.bridge.name": "lo"}
+    with pytest.raises(AlreadyExists, match="a link named lo already"):
+        pc.Network.create("app", options=options, engine=engine)
+    assert "app" not in [network.name for network in pc.Network.list(engine=engine)]
