@@ -18,7 +18,7 @@ import attrs
 from cachetools import LRUCache
 
 from pycontainer.engine.config import EngineConfig
-from pycontainer.errors import WrongState
+from pycontainer.errors import PycontainerError, WrongState
 from pycontainer.launcher import Helper
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Engine:
                 tell_repaired(self, self._store.repaired)
                 self.sweep_cgroups()
                 thaw_abandoned(self._store.container_dir(""))
-                if self._store.state.networks.list():
+                if os.path.isdir(self._store.root / "networks"):
                     from pycontainer.engine import bridging, partitioning  # only with networks
 
                     bridging.sweep(self, is_forced=bool(self._store.repaired.exited))
@@ -218,6 +218,7 @@ class Engine:
         for container in owned:
             container._end_owned()
         self._await_monitors(deadline)
+        self._forget_default_network()
         with self._lock:
             self._closed = True
             if self._client is not None:
@@ -228,6 +229,17 @@ class Engine:
                 self._event_writer.close()
             if self._helper is not None:
                 self._helper.close(max(0.1, deadline - time.monotonic()))
+
+    def _forget_default_network(self) -> None:
+        """An engine that had a directory of its own is to leave nothing on the host."""
+        if self._store is None or not self._store.state.networks.list():
+            return
+        from pycontainer.engine.networks import forget_default
+
+        try:
+            forget_default(self)
+        except PycontainerError:
+            return  # it stays for the next engine on this directory, as after a kill
 
     def own(self, container: Container) -> None:
         """Remove the container when this engine closes."""

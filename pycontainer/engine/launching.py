@@ -15,7 +15,7 @@ from attrs import evolve
 
 from pycontainer import runtime
 from pycontainer.checkpoints import reached
-from pycontainer.engine import sharing
+from pycontainer.engine import mounting, sharing
 from pycontainer.engine.events import container_attributes, emit
 from pycontainer.engine.logdrivers import SPOOL_BYTES, log_settings, needs_spool
 from pycontainer.engine.names import random_name
@@ -54,6 +54,7 @@ def create(
 ) -> tuple[ContainerRecord, model.Spec]:
     """Record a container and make its directory. Raises AlreadyExists, InvalidOption, NotFound."""
     container_id = engine.helper.next_id()
+    options = mounting.resolved(engine, options)
     # Before anything is made: a container whose spec cannot be built is no container.
     spec = spec_of(engine, container_id, options, image.config)
     if sharing.is_asked(options):
@@ -90,8 +91,8 @@ def _insert(engine: Engine, record: ContainerRecord, options: RunOptions) -> Con
         try:
             engine.store.add_container(record, endpoints)
             return record
-        except InUse:
-            # Another process has taken the same address between our look and this.
+        except (InUse, NotFound):
+            # Another process has taken an address or removed a network between our look and this.
             if attempt == _NAME_ATTEMPTS - 1:
                 raise
         except AlreadyExists:
@@ -233,6 +234,9 @@ def launch(
                 fds["lifeline"] = engine.lifeline
         if sharing.is_asked(options):
             fds.update(cleanup.enter_context(sharing.opened(engine, options)))
+        if options.mounts:
+            given, params["sources"] = mounting.opened(engine, record, cleanup)
+            fds.update(given)
         memberships: Sequence[Membership] = ()
         if is_network(options.network):
             from pycontainer.engine import networking  # containers without networks do without

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pycontainer.engine.containers import Container
     from pycontainer.engine.partitioning import Partition
 
-__all__ = ["KILL_POINTS", "Network", "make_network"]
+__all__ = ["KILL_POINTS", "Network", "forget_default", "make_network"]
 
 KILL_POINTS = ("network.create.inserted", "network.remove.deleted", "network.connect.inserted",
                "network.disconnect.deleted")  # fmt: skip
@@ -301,12 +301,7 @@ class Network:
         record = self._record
         if record.name in _PREDEFINED:
             raise InvalidOption(f"network {record.name} is predefined and cannot be removed")
-        with bridging.host_lock():
-            if not self._engine.store.state.networks.delete(self._id):
-                raise NotFound(f"network {self._id[:12]} was removed")
-            reached("network.remove.deleted")
-            bridging.remove_link(self._engine, record)
-        emit(self._engine, "network", "destroy", record.id, {"name": record.name, "type": record.driver})
+        _remove(self._engine, record)
 
     # -- the rest --------------------------------------------------------------------------------
 
@@ -377,6 +372,24 @@ class Network:
 def _found(network_id: str, root: str) -> Network:
     engine = current_engine()
     return Network(network_id, engine if str(engine.root) == root else Engine(root))
+
+
+def _remove(engine: Engine, record: NetworkRecord) -> None:
+    with bridging.host_lock():
+        if not engine.store.state.networks.delete(record.id):
+            raise NotFound(f"network {record.id[:12]} was removed")
+        reached("network.remove.deleted")
+        bridging.remove_link(engine, record)
+    emit(engine, "network", "destroy", record.id, {"name": record.name, "type": record.driver})
+
+
+def forget_default(engine: Engine) -> None:
+    """Remove the default network unless a container has a place in it; its next use makes it again.
+
+    Raises KernelError, DeadlineExceeded.
+    """
+    with suppress(NotFound, InUse):
+        _remove(engine, engine.store.state.networks.find(networking.DEFAULT))
 
 
 def _fitting(engine: Engine, filters: Filters) -> list[NetworkRecord]:

@@ -414,6 +414,18 @@ def test_another_store_never_chooses_the_same_subnet(engine: pc.Engine, make: Ma
             each.remove()
 
 
+def test_the_default_network_goes_with_the_last_who_uses_it(tmp_path: Path, busybox_layout: Path) -> None:
+    with pc.Engine(tmp_path / "own") as engine:
+        image = pc.Image.load(busybox_layout, engine=engine)[0]
+        bridge = Path("/sys/class/net", f"pc0-{engine.store_tag[:8]}")
+        stays = pc.Container.create(image, ["true"], network="bridge", engine=engine)
+        assert bridge.exists()
+    assert bridge.exists(), "a container has an address of it"
+    with pc.Engine(tmp_path / "own") as engine:
+        pc.Container.get(stays.id, engine=engine).remove()
+    assert not bridge.exists()
+
+
 def test_a_start_without_networks_loads_nothing_of_them(tmp_path: Path, busybox_layout: Path) -> None:
     script = (
         "import sys, pycontainer as pc\n"
