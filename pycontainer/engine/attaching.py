@@ -6,22 +6,23 @@ import os
 import select
 import socket
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
 
 import attrs
 
+from pycontainer.engine.moments import left_ms
 from pycontainer.errors import DeadlineExceeded, HelperDied, InvalidOption, WrongState
-from pycontainer.launcher import ask, frames
+from pycontainer.launcher import ask, frames, pty
 from pycontainer.options import parse_seconds
 
 if TYPE_CHECKING:
     from pycontainer.engine.process import Seconds
 
-__all__ = ["Attachment", "Chunk", "attach_running", "check_size", "request"]
+__all__ = ["Attachment", "Chunk", "attach_running", "check_size", "request", "terminal_size"]
 
-MAX_SIDE = 65535
 _READ = select.POLLIN | select.POLLHUP | select.POLLERR
 _STREAMS: dict[int, Literal["stdout", "stderr"]] = {frames.STDOUT: "stdout", frames.STDERR: "stderr"}
 
@@ -36,8 +37,8 @@ class Chunk:
 
 def check_size(rows: int, columns: int) -> None:
     """Raises InvalidOption for a size that no terminal has."""
-    if not (0 < rows <= MAX_SIDE and 0 < columns <= MAX_SIDE):
-        raise InvalidOption(f"a terminal of {rows} by {columns}: a side is 1 to {MAX_SIDE}")
+    if not (0 < rows <= pty.MAX_SIZE and 0 < columns <= pty.MAX_SIZE):
+        raise InvalidOption(f"a terminal of {rows} by {columns}: a side is 1 to {pty.MAX_SIZE}")
 
 
 def request(
@@ -91,7 +92,7 @@ class Attachment:
         self._wait = wait
         self._signal = signal
         self._decoder = frames.Decoder()
-        self._arrived: list[tuple[int, bytes]] = []
+        self._arrived: deque[tuple[int, bytes]] = deque()
         self._has_ended = False
         self.has_terminal = has_terminal
         """Whether the container has one: then there is one stream, and the input does not end."""
@@ -121,8 +122,7 @@ class Attachment:
             chunk = self._next()
             if chunk is not None or self._has_ended:
                 return chunk
-            left_ms = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
-            if not self._poll(select.POLLIN, left_ms):
+            if not self._poll(select.POLLIN, left_ms(deadline)):
                 raise DeadlineExceeded(f"the container wrote nothing within {timeout} s")
             self._fill()
 
@@ -142,8 +142,7 @@ class Attachment:
         left = memoryview(b"" if input is None else self._framed(input) + self._end_of_input())
         while not self._has_ended:
             events = select.POLLIN | (select.POLLOUT if left else 0)
-            left_ms = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
-            ready = self._poll(events, left_ms)
+            ready = self._poll(events, left_ms(deadline))
             if not ready:
                 raise DeadlineExceeded(f"the container's output did not end within {timeout} s")
             if ready & select.POLLOUT:
@@ -160,7 +159,7 @@ class Attachment:
     def _next(self) -> Chunk | None:
         """Of what has arrived."""
         while self._arrived:
-            kind, payload = self._arrived.pop(0)
+            kind, payload = self._arrived.popleft()
             if kind in _STREAMS:
                 return Chunk(stream=_STREAMS[kind], content=payload)
             if kind == frames.ERROR:
@@ -241,8 +240,7 @@ class Attachment:
             sent = self._send_some(left)
             left = left[sent:]
             if left and not sent:
-                left_ms = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
-                ready = self._poll(select.POLLOUT | select.POLLIN, left_ms)
+                ready = self._poll(select.POLLOUT | select.POLLIN, left_ms(deadline))
                 if not ready:
                     raise DeadlineExceeded(f"the container took no input within {timeout} s")
                 if ready & _READ:

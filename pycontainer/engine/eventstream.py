@@ -7,7 +7,7 @@ import select
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, final
 
@@ -15,7 +15,7 @@ import attrs
 
 from pycontainer.engine.engine import Engine, current_engine
 from pycontainer.engine.filters import Filters, FilterValues
-from pycontainer.engine.moments import Moment, to_nanoseconds
+from pycontainer.engine.moments import Moment, from_nanoseconds, to_nanoseconds
 from pycontainer.kernel import inotify
 from pycontainer.launcher import eventlog
 from pycontainer.options import parse_seconds
@@ -46,8 +46,7 @@ class Event:
     @property
     def time(self) -> datetime:
         """When it happened, UTC, to the microsecond."""
-        seconds, rest = divmod(self.time_ns, 10**9)
-        return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=rest // 1000)
+        return from_nanoseconds(self.time_ns)
 
     @property
     def name(self) -> str:

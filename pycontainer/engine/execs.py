@@ -14,7 +14,7 @@ import time
 import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, final
 
@@ -24,6 +24,7 @@ from cachetools import LRUCache
 from pycontainer import runtime
 from pycontainer.engine import launching
 from pycontainer.engine.events import container_attributes
+from pycontainer.engine.moments import from_nanoseconds
 from pycontainer.engine.names import new_id
 from pycontainer.engine.process import ExecResult, Process, Seconds
 from pycontainer.engine.state import observe
@@ -428,16 +429,12 @@ def _look(engine: Engine, record: ContainerRecord, fields: Mapping[str, Any]) ->
         is_detached=fields["is_detached"],
         user=fields["user"],
         tty=fields["tty"],
-        started_at=_moment(fields.get("started_at_ns")),
-        finished_at=_moment(fields.get("finished_at_ns")),
+        started_at=from_nanoseconds(fields.get("started_at_ns")),
+        finished_at=from_nanoseconds(fields.get("finished_at_ns")),
         container_id=record.id,
         engine=engine,
         parent=tuple(fields["parent"]),
     )
-
-
-def _moment(at_ns: int | None) -> datetime | None:
-    return None if at_ns is None else datetime.fromtimestamp(at_ns / 1e9, UTC)
 
 
 # -- whose they are -------------------------------------------------------------------------------

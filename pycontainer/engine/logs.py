@@ -11,7 +11,7 @@ import select
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote_plus
@@ -19,9 +19,9 @@ from urllib.parse import quote_plus
 import attrs
 
 from pycontainer.engine.logfiles import Piece, Reader
-from pycontainer.engine.moments import Moment, to_nanoseconds
+from pycontainer.engine.moments import Moment, from_nanoseconds, to_nanoseconds
 from pycontainer.errors import DeadlineExceeded, InvalidOption
-from pycontainer.kernel import inotify
+from pycontainer.kernel import inotify, pidfd
 
 __all__ = ["LogLine", "Logs"]
 
@@ -74,7 +74,7 @@ class Logs:
         for stream, at_ns, content, attributes in self._pieces():
             yield LogLine(
                 stream=_STREAMS[stream],
-                at=datetime.fromtimestamp(at_ns // 10**9, UTC).replace(microsecond=at_ns % 10**9 // 1000),
+                at=from_nanoseconds(at_ns),
                 content=content,
                 is_partial=not content.endswith(b"\n"),
                 attributes=attributes,
@@ -158,7 +158,7 @@ class Logs:
             try:
                 while True:
                     # Looked at before reading: what was written before the end is then read for sure.
-                    ended = monitor is None or _is_ready(monitor)
+                    ended = monitor is None or pidfd.has_ended(monitor)
                     ended = ended or (until is not None and time.time_ns() > until)
                     yield from reader.available()
                     if ended:
@@ -187,12 +187,6 @@ def _is_over(deadline: float | None) -> bool:
 def _rfc3339(at_ns: int) -> str:
     seconds, nanoseconds = divmod(at_ns, 10**9)
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{nanoseconds:09d}Z"
-
-
-def _is_ready(fd: int) -> bool:
-    poller = select.poll()
-    poller.register(fd, select.POLLIN)
-    return bool(poller.poll(0))
 
 
 def _split(content: bytes) -> list[bytes]:

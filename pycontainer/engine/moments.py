@@ -4,19 +4,40 @@ from __future__ import annotations
 
 import math
 import time
-from datetime import datetime, timedelta
-from typing import TypeAlias
+from datetime import UTC, datetime, timedelta
+from typing import TypeAlias, overload
 
 from pycontainer.errors import InvalidOption
 from pycontainer.options import parse_duration
 
-__all__ = ["Moment", "to_nanoseconds"]
+__all__ = ["Moment", "from_nanoseconds", "left_ms", "to_nanoseconds"]
 
 Moment: TypeAlias = datetime | float | str | timedelta
 """A datetime (without a zone: local time), seconds since the epoch, or ago: a timedelta, "10m", "1h30m".
 
 Text may also be what isoformat() writes, or seconds since the epoch in digits, as Docker takes them.
 """
+
+
+def left_ms(deadline: float | None) -> float | None:
+    """What poll(2) may wait until a deadline of the monotonic clock: milliseconds, or None for ever."""
+    return None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
+
+
+@overload
+def from_nanoseconds(at_ns: int) -> datetime: ...
+
+
+@overload
+def from_nanoseconds(at_ns: int | None) -> datetime | None: ...
+
+
+def from_nanoseconds(at_ns: int | None) -> datetime | None:
+    """Nanoseconds since the epoch as a date in UTC, exact to the microsecond; None stays None."""
+    if at_ns is None:
+        return None
+    seconds, rest = divmod(at_ns, 10**9)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest // 1000)
 
 
 def to_nanoseconds(moment: Moment, name: str) -> int:

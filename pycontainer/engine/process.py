@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, final
 
 import attrs
 
+from pycontainer.engine.moments import left_ms
 from pycontainer.errors import ContainerFailed, DeadlineExceeded, WrongState
 from pycontainer.kernel import pidfd
 from pycontainer.options import parse_seconds, parse_signal
@@ -189,7 +190,7 @@ class Process:
                 self._waiting += 1
             # Outside the lock, so that others may look while one waits.
             try:
-                is_ready = bool(poller.poll(_left_ms(deadline)))
+                is_ready = bool(poller.poll(left_ms(deadline)))
             finally:
                 with self._lock:
                     self._waiting -= 1
@@ -341,7 +342,7 @@ class Process:
                 if buffered := file.peek():  # read ahead by an earlier call of the user's
                     yield name, file.read1(len(buffered))
             while sources:
-                ready = poller.poll(_left_ms(deadline))
+                ready = poller.poll(left_ms(deadline))
                 if not ready:
                     raise self._too_late(limit_s)
                 for fd, _ in ready:
@@ -356,7 +357,7 @@ class Process:
                         poller.unregister(fd)
                         del sources[fd]
             while sink.fd >= 0:
-                if not poller.poll(_left_ms(deadline)):
+                if not poller.poll(left_ms(deadline)):
                     raise self._too_late(limit_s)
                 sink.write()
         finally:
@@ -469,7 +470,3 @@ def _await_end_of(handle: int) -> None:
     poller = select.poll()
     poller.register(handle, select.POLLIN)
     poller.poll(_KILL_TIMEOUT_S * 1000)
-
-
-def _left_ms(deadline: float | None) -> float | None:
-    return None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000

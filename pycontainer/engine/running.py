@@ -18,7 +18,6 @@ from pycontainer.engine.events import container_attributes, emit
 from pycontainer.engine.images import Image, resolve_image
 from pycontainer.engine.launching import INLINE_OUTPUT_BYTES, create, feed, launch
 from pycontainer.engine.logdrivers import SPOOL, needs_spool
-from pycontainer.engine.logfiles import Reader
 from pycontainer.engine.ownership import this_process
 from pycontainer.engine.result import RunResult
 from pycontainer.engine.state import await_tidied, usage_of
@@ -207,6 +206,8 @@ def _output(
     if "stdout_b64" in exited:
         # With a terminal all of it is stdout.
         return base64.b64decode(exited["stdout_b64"]), base64.b64decode(exited.get("stderr_b64", ""))
+    from pycontainer.engine.logfiles import Reader  # with gzip: only for output that is in a log
+
     reader = Reader(engine.store.container_dir(record.id) / (SPOOL if needs_spool(options) else "log"))
     streams: dict[int, list[bytes]] = {1: [], 2: []}
     try:

@@ -36,10 +36,7 @@ _KINDS = (
 
 def is_asked(options: RunOptions) -> bool:
     """Whether any namespace is another container's."""
-    return any(
-        mode is not None and mode.startswith("container:")
-        for mode in (options.network, options.ipc, options.pid, options.uts, options.cgroupns)
-    )
+    return any(shared_with(getattr(options, option)) for option, _, _ in _KINDS)
 
 
 def check(engine: Engine, options: RunOptions) -> None:

@@ -8,12 +8,13 @@ import select
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import attrs
 
+from pycontainer.engine.moments import from_nanoseconds, left_ms
 from pycontainer.engine.result import Usage
 from pycontainer.errors import DeadlineExceeded
 from pycontainer.kernel import inotify, pidfd
@@ -32,7 +33,7 @@ __all__ = [
 ]
 
 _PATIENCE_S = 60.0
-_PAUSE_S = 0.005
+_PAUSE_S = 0.005  # a lock tells nobody that it was let go of, and its holder has said nothing yet
 _KILLED = 137  # what SIGKILL leaves; a monitor that died took its container along
 
 
@@ -223,8 +224,7 @@ def _await_end(
                     if removes_itself and observed.exit_code is None and not directory.is_dir():
                         raise FileNotFoundError(directory)
                     return observed
-                left_ms = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
-                if not poller.poll(left_ms):
+                if not poller.poll(left_ms(deadline)):
                     if last is not None:
                         return last
                     raise DeadlineExceeded(
@@ -278,5 +278,4 @@ def _ended_meanwhile(directory: Path | int, fields: dict[str, Any]) -> Observed:
 
 
 def _moment(fields: dict[str, Any], name: str) -> datetime | None:
-    at_ns = fields.get(name)
-    return None if at_ns is None else datetime.fromtimestamp(at_ns / 1e9, UTC)
+    return from_nanoseconds(fields.get(name))

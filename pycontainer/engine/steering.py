@@ -20,6 +20,7 @@ from pycontainer import runtime
 from pycontainer.checkpoints import reached
 from pycontainer.engine import launching
 from pycontainer.engine.events import emit_container
+from pycontainer.engine.moments import left_ms
 from pycontainer.engine.ownership import kill_stopped_monitor
 from pycontainer.engine.state import Observed, await_end, await_start, monitor_of, observe
 from pycontainer.errors import DeadlineExceeded, InvalidOption, NotFound, PycontainerError, WrongState
@@ -311,8 +312,7 @@ def _await_change(
                 poller.register(watch, select.POLLIN)
                 if monitor is not None:
                     poller.register(monitor, select.POLLIN)
-                left_ms = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
-                if not poller.poll(left_ms):
+                if not poller.poll(left_ms(deadline)):
                     raise DeadlineExceeded(
                         f"the container {otherwise} in {timeout_s:g} s", timeout_s=timeout_s
                     )

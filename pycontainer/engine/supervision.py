@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pycontainer.engine.moments import from_nanoseconds
 from pycontainer.errors import InvalidOption
 from pycontainer.launcher import healthrecord
 from pycontainer.options import HealthOptions
@@ -125,8 +126,8 @@ def health_of(directory: Path, observed: Observed) -> Health | None:
     fields = healthrecord.read(str(directory)) or {}
     log = tuple(
         HealthResult(
-            started_at=_moment(result["started_ns"]),
-            ended_at=_moment(result["ended_ns"]),
+            started_at=from_nanoseconds(result["started_ns"]),
+            ended_at=from_nanoseconds(result["ended_ns"]),
             exit_code=result["exit_code"],
             output=result["output"],
         )
@@ -180,7 +181,3 @@ def restart_document(options: RunOptions) -> Mapping[str, Any]:
         "Name": "no" if policy is None else policy.name,
         "MaximumRetryCount": 0 if policy is None else policy.max_retries,
     }
-
-
-def _moment(at_ns: int) -> datetime:
-    return datetime.fromtimestamp(at_ns / _NS, UTC)
