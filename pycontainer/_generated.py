@@ -99,6 +99,7 @@ class RunKwargs(TypedDict, total=False):
     read_only: bool | None
     read_only_tmpfs: bool | None
     tmpfs: Mapping[str, str] | Sequence[str] | str | None
+    mounts: Sequence[str | Mapping[str, object]] | Mapping[str, object] | str | None
     devices: Sequence[str] | str | None
     device_cgroup_rules: Sequence[str] | str | None
     gpus: int | str | None

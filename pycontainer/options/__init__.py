@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pycontainer.options.field import OptionInfo
     from pycontainer.options.kinds import shared_with
     from pycontainer.options.logs import LOG_DRIVERS, LogOptions
+    from pycontainer.options.mounts import MountPoint
     from pycontainer.options.naming import HOST_GATEWAY, split_link
     from pycontainer.options.network import Place, is_network, parse_network_name, parse_place, places
     from pycontainer.options.policies import HealthOptions, RestartPolicy
@@ -22,6 +23,7 @@ __all__ = [
     "OPTIONS",
     "HealthOptions",
     "LogOptions",
+    "MountPoint",
     "OptionInfo",
     "Place",
     "PortMapping",
@@ -51,6 +53,7 @@ _HOME = {
     "HealthOptions": "policies",
     "LOG_DRIVERS": "logs",
     "LogOptions": "logs",
+    "MountPoint": "mounts",
     "OPTIONS": "derive",
     "OptionInfo": "field",
     "PortMapping": "ports",

@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 
 from pycontainer.options import kinds, naming
+from pycontainer.options import mounts as mounts_
 from pycontainer.options import network as network_
 from pycontainer.options import ports as ports_
 from pycontainer.options.field import option
@@ -415,6 +416,11 @@ class RunOptions:
     tmpfs: dict[str, str] | None = option(
         "--tmpfs", kind=kinds.TMPFS, spec="specgen:mounts", api="HostConfig.Tmpfs",
         doc="Empty memory file systems by path, with mount options as size=64m,mode=1777.",
+    )  # fmt: skip
+    mounts: tuple[mounts_.MountPoint, ...] | None = option(
+        "--mount", kind=mounts_.MOUNTS, spec="specgen:mounts", api="HostConfig.Mounts",
+        doc="What is mounted where, as type=bind,source=/srv,target=/data,readonly; types are bind, tmpfs "
+        "and image.",
     )  # fmt: skip
     devices: tuple[str, ...] | None = option(
         "--device", kind=kinds.LINES, spec="linux.devices", api="HostConfig.Devices",

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from pycontainer.errors import InvalidImage, InvalidOption
 from pycontainer.oci import ImageConfig
 from pycontainer.oci import runtime as model
-from pycontainer.options import RunOptions, is_network, parse_signal, shared_with
+from pycontainer.options import MountPoint, RunOptions, is_network, parse_signal, shared_with
 from pycontainer.runtime import cdi, defaults
 from pycontainer.runtime.hostfacts import HostFacts
 from pycontainer.runtime.resources import device_edits, device_nodes, linux_resources
@@ -25,6 +25,7 @@ from pycontainer.runtime.security import Security, capabilities, security
 from pycontainer.runtime.validate import check_options, check_spec, check_user
 
 _SIGTERM = 15
+_RECURSIVE_SINCE = (5, 12)  # mount_setattr(2)
 _NUMBER = re.compile(r"\d{1,20}")
 # Docker opens these two in a private network; harmless there, and expected by images (moby#41030).
 _PRIVATE_NETWORK_SYSCTLS = {
@@ -69,7 +70,7 @@ def build_spec(
         root=model.Root(path=rootfs, readonly=options.read_only or None),
         hostname=name,
         domainname=options.domainname,
-        mounts=(*mounts(options, rules), *edits.mounts),
+        mounts=(*mounts(options, rules, host.kernel), *edits.mounts),
         hooks={kind: list(hooks) for kind, hooks in edits.hooks.items()},
         annotations=dict(options.annotations or {}),
         linux=model.Linux(
@@ -273,8 +274,8 @@ def namespaces(options: RunOptions, network_namespace: str | None = None) -> tup
     return tuple(found)
 
 
-def mounts(options: RunOptions, rules: Security) -> tuple[model.Mount, ...]:
-    """Docker's default mounts, then the tmpfs asked for, parents first."""
+def mounts(options: RunOptions, rules: Security, kernel: tuple[int, int]) -> tuple[model.Mount, ...]:
+    """Docker's default mounts, then what was asked for, parents first."""
     # A sysfs shows its mounter's network namespace, which a user namespace below it may not mount.
     binds_sysfs = options.userns == "private" and options.network != "none"
     found = [
@@ -291,15 +292,26 @@ def mounts(options: RunOptions, rules: Security) -> tuple[model.Mount, ...]:
     asked = dict(options.tmpfs or {})
     if options.read_only_tmpfs:
         asked = {**dict.fromkeys(("/run", "/tmp", "/var/tmp"), "mode=1777"), **asked}
-    found = [mount for mount in found if mount.destination not in asked or mount.destination == "/proc"]
-    for path in sorted(asked, key=lambda path: path.count("/")):
+    points = {posixpath.normpath(point.target): point for point in options.mounts or ()}
+    taken = {*asked, *points}
+    found = [mount for mount in found if mount.destination not in taken or mount.destination == "/proc"]
+    own = [_mount(path, point, kernel) for path, point in points.items()]
+    for path in sorted(asked.keys() - points.keys()):
         given = tuple(word for word in asked[path].split(",") if word)
-        found.append(
+        own.append(
             model.Mount(
                 destination=path, type="tmpfs", source="tmpfs", options=(*_kept_defaults(given), *given)
             )
         )
+    found += sorted(own, key=lambda mount: mount.destination.count("/"))
     return tuple(_labelled(mount, rules.mount_label) for mount in found)
+
+
+def _mount(path: str, point: MountPoint, kernel: tuple[int, int]) -> model.Mount:
+    words = point.options(is_recursive_possible=kernel >= _RECURSIVE_SINCE)
+    if point.kind == "tmpfs":
+        return model.Mount(destination=path, type="tmpfs", source="tmpfs", options=words)
+    return model.Mount(destination=path, type="bind", source=point.source, options=words)
 
 
 def _labelled(mount: model.Mount, label: str | None) -> model.Mount:

@@ -113,6 +113,7 @@ class Collector:
         digests.update(tag.target_digest for tag in self._db.images.tags())
         for container in self._db.containers.list():
             keys.update(container.snapshots)
+            keys.update(container.mounted_snapshots)
         return digests, keys
 
     def _sweep_blobs(self, needed: set[Digest]) -> tuple[int, int]:

@@ -104,6 +104,13 @@ class ContainerRecord:
     auto_remove: bool = False
     owner: Owner | None = None
 
+    @property
+    def mounted_snapshots(self) -> set[SnapshotKey]:
+        """Keys of the layers of images that are mounted in it."""
+        mounts = self.options.get("mounts")
+        points = mounts if isinstance(mounts, list) else []
+        return {SnapshotKey(key) for point in points for key in point["snapshots"]}
+
 
 @frozen(kw_only=True)
 class LayerRecord:

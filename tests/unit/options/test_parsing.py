@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 from pycontainer.errors import InvalidOption
-from pycontainer.options import OPTIONS, RestartPolicy, RunOptions, dump_run_options, parse_run_options
+from pycontainer.options import (
+    OPTIONS,
+    MountPoint,
+    RestartPolicy,
+    RunOptions,
+    dump_run_options,
+    parse_run_options,
+)
 
 ACCEPTED: list[tuple[str, Any, Any]] = [
     ("command", ["echo", "a b"], ("echo", "a b")),
@@ -123,6 +130,11 @@ ACCEPTED: list[tuple[str, Any, Any]] = [
     ("tmpfs", ["/run:size=1m", "/tmp"], {"/run": "size=1m", "/tmp": ""}),
     ("tmpfs", "/run", {"/run": ""}),
     ("read_only_tmpfs", True, True),
+    (
+        "mounts",
+        ["type=bind,source=/srv,target=/data,readonly"],
+        (MountPoint(kind="bind", source="/srv", target="/data", is_readonly=True),),
+    ),
     ("devices", ["/dev/fuse"], ("/dev/fuse",)),
     ("device_cgroup_rules", "c 42:* rmw", ("c 42:* rmw",)),
     ("gpus", 2, "2"),

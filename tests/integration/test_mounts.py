@@ -1,0 +1,143 @@
+"""The option mounts: what the program, the kernel and the host see of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import pycontainer as pc
+from pycontainer import errors
+
+pytestmark = pytest.mark.needs("root", "overlay")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A directory of the host with a file in a directory."""
+    top = tmp_path / "source"
+    (top / "inner").mkdir(parents=True)
+    (top / "file").write_text("of the host\n")
+    (top / "inner/file").write_text("inner\n")
+    return top
+
+
+def sh(engine: pc.Engine, image: pc.Image, script: str, *mounts: str, **options: object) -> pc.RunResult:
+    return pc.run(image, ["sh", "-c", script], mounts=mounts, engine=engine, **options)  # type: ignore[arg-type]
+
+
+def test_mounts_are_read_and_written_where_they_were_asked_for(
+    engine: pc.Engine, busybox: pc.Image, source: Path
+) -> None:
+    done = sh(
+        engine, busybox, "cat /data/file; echo new > /data/new", f"type=bind,source={source},target=/data"
+    )
+    assert done.check().text == "of the host\n"
+    assert (source / "new").read_text() == "new\n"
+
+
+def test_read_only_mounts_and_flags_are_the_kernel_s(
+    engine: pc.Engine, busybox: pc.Image, source: Path
+) -> None:
+    mount = f"type=bind,src={source},dst=/data,ro,nosuid,nodev,noexec"
+    done = sh(engine, busybox, "grep ' /data ' /proc/self/mountinfo; touch /data/new", mount)
+    assert set(done.text.split()[5].split(",")) >= {"ro", "nosuid", "nodev", "noexec"}
+    assert b"Read-only" in done.stderr
+    assert not (source / "new").exists()
+
+
+def test_a_part_of_a_source_is_mounted_and_no_link_is_followed_there(
+    engine: pc.Engine, busybox: pc.Image, source: Path
+) -> None:
+    (source / "link").symlink_to("/etc")
+    mount = f"type=bind,source={source},target=/data,subpath="
+    assert sh(engine, busybox, "cat /data/file", f"{mount}inner").check().text == "inner\n"
+    with pytest.raises(errors.LaunchError, match="symbolic link"):
+        sh(engine, busybox, "true", f"{mount}link")
+    with pytest.raises(errors.LaunchError, match="out of the source"):
+        sh(engine, busybox, "true", f"{mount}../..")
+
+
+def test_copies_on_write_stay_with_the_container_and_the_source_as_it_was(
+    engine: pc.Engine, busybox: pc.Image, source: Path
+) -> None:
+    mount = f"type=bind,source={source},target=/data,mode=cow"
+    box = pc.Container.create(
+        busybox, ["sh", "-c", "echo x >> /data/file; cat /data/file"], mounts=[mount], engine=engine
+    )
+    try:
+        for _ in range(2):
+            box.start()
+            box.wait(timeout=20)
+        first = ["of the host", "x"]
+        assert [line.text.strip() for line in box.logs()] == [*first, *first, "x"]
+    finally:
+        box.remove(force=True)
+    assert (source / "file").read_text() == "of the host\n"
+
+
+def test_files_stay_the_caller_s_where_ids_are_mapped(
+    engine: pc.Engine, busybox: pc.Image, source: Path
+) -> None:
+    maps = ["0:100000:65536"]
+    done = sh(
+        engine,
+        busybox,
+        "stat -c %u /data/file; touch /data/new; stat -c %u /data/new",
+        f"type=bind,source={source},target=/data,idmap",
+        userns="private",
+        uid_map=maps,
+        gid_map=maps,
+    )
+    assert done.check().text.split() == ["0", "0"]
+    assert (source / "new").stat().st_uid == 0
+
+
+def test_a_tmpfs_has_the_size_and_mode_that_it_was_given(engine: pc.Engine, busybox: pc.Image) -> None:
+    mount = "type=tmpfs,target=/scratch,tmpfs-size=1m,tmpfs-mode=0700"
+    done = sh(engine, busybox, "stat -c %a /scratch; df -k /scratch | tail -1", mount)
+    assert done.check().text.split()[0] == "700"
+    assert done.text.split()[2] == "1024"
+
+
+def test_a_mount_below_a_tmpfs_of_the_other_option_is_there(
+    engine: pc.Engine, busybox: pc.Image, source: Path
+) -> None:
+    mount = f"type=bind,source={source},target=/top/below"
+    done = sh(engine, busybox, "cat /top/below/file", mount, tmpfs={"/top": "size=1m"})
+    assert done.check().text == "of the host\n"
+
+
+def test_an_image_is_mounted_read_only_and_its_layers_are_kept(engine: pc.Engine, busybox: pc.Image) -> None:
+    box = pc.Container.create(
+        busybox,
+        ["sh", "-c", "cat /other/srv/greeting; touch /other/new"],
+        mounts=["type=image,source=busybox,target=/other"],
+        engine=engine,
+    )
+    try:
+        record = engine.store.state.containers.find(box.id)
+        assert record.mounted_snapshots == set(busybox.snapshots)
+        box.start()
+        assert box.wait(timeout=20) == 1
+        text = [line.text.strip() for line in box.logs()]
+        assert text[0] == "hello from the second layer"
+        assert "Read-only file system" in text[1]
+    finally:
+        box.remove(force=True)
+
+
+def test_a_source_that_is_missing_is_an_error_or_made_if_asked(
+    engine: pc.Engine, busybox: pc.Image, tmp_path: Path
+) -> None:
+    mount = f"type=bind,source={tmp_path}/new,target=/data"
+    with pytest.raises(errors.NotFound, match="bind-create-src"):
+        sh(engine, busybox, "true", mount)
+    assert sh(engine, busybox, "[ -d /data ]", f"{mount},bind-create-src").exit_code == 0
+    assert (tmp_path / "new").is_dir()
+
+
+def test_a_container_that_was_refused_leaves_nothing(engine: pc.Engine, busybox: pc.Image) -> None:
+    with pytest.raises(errors.InvalidInput, match="/proc"):
+        sh(engine, busybox, "true", "type=bind,source=/srv,target=/data/../proc/sys/kernel")
+    assert pc.Container.list(all=True, engine=engine) == []
