@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pycontainer.store import ContainerRecord
 
 __all__ = [
+    "SERVER_SOCKETS",
     "Membership",
     "change",
     "described",
@@ -41,6 +42,9 @@ __all__ = [
     "network_files",
     "open_server",
 ]
+
+SERVER_SOCKETS = ("dns datagrams", "dns listener")
+"""What a launch calls the sockets of a name server."""
 
 _SERVER_S = 30.0
 _BEHIND_STUB = "/run/systemd/resolve/resolv.conf"
@@ -241,7 +245,7 @@ def open_server(engine: Engine, namespace: int) -> dict[str, int]:
         if job.receive(_SERVER_S) is None:
             raise NotFound("the job that opens the name server's sockets was killed")
         datagrams, listener = job.take_fds()
-    return {"dns datagrams": datagrams, "dns listener": listener}
+    return dict(zip(SERVER_SOCKETS, (datagrams, listener), strict=True))
 
 
 def described(

@@ -246,20 +246,20 @@ def prepare(
     found = _places_of(engine, record.id)
     for _, network in found:
         bridging.make_link(engine, network)
-    namespace, route = _new_namespace(engine, _settings(network for _, network in found))
-    cleanup.callback(os.close, namespace)
+    placed = memberships(engine, record.id)
+    names = naming.described(engine, record, options, placed)
+    settings = _settings(network for _, network in found)
+    namespace, route, *sockets = _new_namespace(engine, settings, has_names=names is not None)
+    for fd in (namespace, *sockets):
+        cleanup.callback(os.close, fd)
     reached("network.namespace.made")
     _connect_all(found, namespace, route)
     reached("network.links.made")
-    placed = memberships(engine, record.id)
     fds: dict[str, int] = {"ns:network": namespace}
     params: dict[str, Any] = {}
-    described_names = naming.described(engine, record, options, placed)
-    if described_names is not None:
-        params["dns"] = described_names
-        for name, fd in naming.open_server(engine, namespace).items():
-            fds[name] = fd
-            cleanup.callback(os.close, fd)
+    if names is not None:
+        params["dns"] = names
+        fds.update(zip(naming.SERVER_SOCKETS, sockets, strict=True))
     if options.ports or options.publish_all:
         _publish(engine, options, config, placed, fds, params, cleanup)
     return Prepared(fds=fds, params=params, memberships=placed)
@@ -301,10 +301,13 @@ def _settings(networks: Iterable[NetworkRecord]) -> dict[str, str]:
     return {**_SETTINGS, "ipv6/conf/default/disable_ipv6": "0" if has_ipv6 else "1"}
 
 
-def _new_namespace(engine: Engine, settings: Mapping[str, str]) -> tuple[int, int]:
-    """A network namespace, and a netlink socket in it."""
-    with engine.helper.submit("make_network", {"settings": dict(settings)}, []) as job:
-        return _taken(job)
+def _new_namespace(engine: Engine, settings: Mapping[str, str], *, has_names: bool) -> list[int]:
+    """A network namespace, a netlink socket in it, and with has_names the sockets of its name server."""
+    params = {"settings": dict(settings), "has_names": has_names}
+    with engine.helper.submit("make_network", params, []) as job:
+        if job.receive(_JOB_S) is None:
+            raise NotFound("the job that makes a network namespace was killed")
+        return job.take_fds()
 
 
 def _taken(job: Any) -> tuple[int, int]:

@@ -11,6 +11,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 from pycontainer import errors
@@ -58,14 +59,20 @@ def open_names(params: dict[str, Any], fds: list[int], report: Report) -> dict[s
 def make_network(params: dict[str, Any], fds: list[int], report: Report) -> dict[str, Any]:
     """Hand over a new network namespace, its loopback link up, and a netlink socket in it (rtnetlink(7)).
 
-    params["settings"]: kernel settings of it, by their paths below /proc/sys/net.
+    params["settings"]: kernel settings of it, by their paths below /proc/sys/net. params["has_names"]: hand
+    over the sockets of a name server, too, as open_names does. Raises Unsupported, KernelError, OSError.
     """
     namespaces.leave(namespaces.NEWNET)
     _write(params["settings"])
     _raise_loopback()
     namespace = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    with _route() as route:
-        report({"network": True}, [namespace, route.fileno()])
+    with _route() as route, ExitStack() as held:
+        servers: list[socket.socket] = []
+        if params["has_names"]:
+            from pycontainer.launcher.dns import opening  # see open_names
+
+            servers = [held.enter_context(each) for each in opening.open_sockets()]
+        report({"network": True}, [namespace, route.fileno(), *(each.fileno() for each in servers)])
     return {}
 
 

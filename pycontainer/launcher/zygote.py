@@ -134,6 +134,7 @@ class _Helper:
         self._hand_over_launch(body, fds)
         if _NAMES in body:
             # Containers have networks here: one copy of their server for all monitors from now on.
+            import pycontainer.launcher.dns.opening
             import pycontainer.launcher.dns.server  # noqa: F401
 
     def _hand_over_launch(self, body: bytes, fds: list[int]) -> None:
