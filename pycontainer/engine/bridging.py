@@ -43,6 +43,7 @@ __all__ = [
     "remove_link",
     "rules_are_ours",
     "sweep",
+    "sweep_abandoned",
 ]
 
 KILL_POINTS = (
@@ -52,6 +53,7 @@ KILL_POINTS = (
 )
 
 _HOST_LOCK = Path("/run/pycontainer/network.lock")
+_STORES = Path("/run/pycontainer/stores")
 _LOCK_S = 30.0
 _FILES = "networks"
 _END = "pcv"  # the host's ends of containers' links, as networking names them
@@ -101,6 +103,7 @@ def make_bridge(engine: Engine, network: NetworkRecord) -> None:
     mtu = network.options.get("mtu")
     # These tell the next process that there may be a bridge, should the row go and the rest not.
     naming.names_directory(engine.store.root, network.id).mkdir(0o700, parents=True, exist_ok=True)
+    _claim(engine)
     if os.path.exists(f"/sys/class/net/{name}"):
         _check_unclaimed(name)
         delete_link(name)
@@ -215,6 +218,52 @@ def sweep(engine: Engine, *, is_forced: bool = False) -> None:
             ensure_rules(engine, is_forced=True)
 
 
+def sweep_abandoned() -> None:
+    """Delete the bridges and rules of stores whose directory is gone: nobody will ever open these again.
+
+    The caller holds the host's lock. A bridge that has ports stays.
+    """
+    for name, tag in _claimed():
+        place = _STORES / tag
+        try:
+            is_gone = not Path(place.read_text(), "state.db").exists() and not os.listdir(
+                f"/sys/class/net/{name}/brif"
+            )
+        except OSError:
+            continue  # a store that is not known here
+        if is_gone:
+            delete_link(name)
+            _remove_rules(tag)
+            place.unlink(missing_ok=True)
+
+
+def _claimed() -> Iterator[tuple[str, str]]:
+    """Every bridge of a store on this host, with its store's tag."""
+    for name in os.listdir("/sys/class/net"):
+        if not name.startswith(_END):
+            with suppress(OSError):
+                note = Path("/sys/class/net", name, "ifalias").read_text().strip()
+                if note.startswith(_ALIAS):
+                    yield name, note.removeprefix(_ALIAS)
+
+
+def _remove_rules(tag: str) -> None:
+    from pycontainer.network import Firewall
+
+    with suppress(Unsupported):
+        Firewall(tag).remove()
+
+
+def _claim(engine: Engine) -> None:
+    """Tell every store of this host where this one is."""
+    place = _STORES / engine.store_tag
+    if not place.exists():
+        place.parent.mkdir(0o755, parents=True, exist_ok=True)
+        new = place.with_suffix(".new")
+        new.write_text(os.path.realpath(engine.root))
+        new.rename(place)
+
+
 def _left(engine: Engine) -> list[str]:
     """Ids of networks that have files and no row."""
     found = os.listdir(engine.store.root / _FILES)
@@ -225,8 +274,8 @@ def _left(engine: Engine) -> list[str]:
 def forget(engine: Engine, network_ids: Iterable[str]) -> None:
     """Delete files, the last trace of a network; after the last network the store's rules go, too."""
     if not engine.store.state.networks.list():
-        with suppress(Unsupported):
-            firewall_of(engine).remove()
+        _remove_rules(engine.store_tag)
+        (_STORES / engine.store_tag).unlink(missing_ok=True)
     for network_id in network_ids:
         naming.forget_network(engine.store.root, network_id)
 

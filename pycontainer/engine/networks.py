@@ -472,6 +472,7 @@ def make_network(
         labels=dict(labels or {}),
     )
     with bridging.host_lock():
+        bridging.sweep_abandoned()
         # Until its bridge is there no other store could see that the subnet is taken.
         record = _insert(engine, record, subnets, ipv6=ipv6)
         reached("network.create.inserted")

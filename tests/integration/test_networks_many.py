@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ import pytest
 
 import pycontainer as pc
 from pycontainer.errors import AlreadyExists
+from pycontainer.kernel import nfnetlink
 from pycontainer.launcher import status
 from pycontainer.testing.leaks import Snapshot
 from tests.support.needs import needs
@@ -227,6 +229,19 @@ def test_the_oracle_sees_a_bridge_that_is_left(engine: pc.Engine) -> None:
     finally:
         made.remove()
     before.assert_unchanged()
+
+
+def test_bridges_of_a_store_that_was_deleted_go_when_another_one_makes_a_network(
+    engine: pc.Engine, tmp_path: Path
+) -> None:
+    with pc.Engine(tmp_path / "store") as other:
+        gone = pc.Network.create("gone", engine=other)
+        bridge, table = f"pc-{gone.id[:10]}", f"pycontainer_{other.store_tag}"
+    shutil.rmtree(tmp_path / "store")
+    assert os.path.exists(f"/sys/class/net/{bridge}")
+    pc.Network.create("new", engine=engine).remove()
+    assert not os.path.exists(f"/sys/class/net/{bridge}")
+    assert nfnetlink.rule_count(nfnetlink.Table(table)) == 0
 
 
 def test_a_link_of_somebody_else_is_no_bridge_of_ours(engine: pc.Engine) -> None:
