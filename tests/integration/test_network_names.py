@@ -161,8 +161,8 @@ def test_the_host_is_reached_by_its_gateway(app: pc.Network, box: Box) -> None:
 
 
 def test_other_servers_are_asked_unless_the_network_is_internal(engine: pc.Engine, box: Box) -> None:
-    inner = pc.Network.create("inner", internal=True, engine=engine)
-    app = pc.Network.create("app", engine=engine)
+    inner = pc.Network.create("inner", subnet="10.231.9.0/24", internal=True, engine=engine)
+    app = pc.Network.create("app", subnet="10.231.7.0/24", engine=engine)
     try:
         with dns.upstream(lambda query: dns.reply(query, (dns.A, b"\xc0\0\2\7"))) as above:
             server = {"dns": "127.0.0.1"}
@@ -191,7 +191,7 @@ def _memberships(engine: pc.Engine, container: pc.Container) -> Any:
 
 
 def test_a_removed_network_keeps_no_names(engine: pc.Engine, box: Box) -> None:
-    made = pc.Network.create("app", engine=engine)
+    made = pc.Network.create("app", subnet="10.231.7.0/24", engine=engine)
     box("web").remove(force=True)
     directory = engine.store.root / "networks" / made.id
     assert list((directory / "names").iterdir()) == []
