@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
 from pycontainer.engine.files import layers_of, left, until
+from pycontainer.engine.mounting import written_over
 from pycontainer.errors import HelperDied, NotFound
 from pycontainer.options import parse_seconds
 
@@ -31,14 +33,23 @@ class Change:
         return f"{self.kind[0].upper()} {self.path}"
 
 
-def diff(container: Container, timeout: float | str | timedelta | None) -> list[Change]:
+def diff(container: Container, mount: str | None, timeout: float | str | timedelta | None) -> list[Change]:
     """See Container.diff."""
     deadline = until(None if timeout is None else parse_seconds(timeout))
     if not container._directory.is_dir():
         raise NotFound(f"container {container.name} was removed")
+    if mount is not None:
+        with written_over(container._engine, container._current, mount) as (upper, source):
+            return _compared(container, {"upper": upper, "lower": []}, [source], deadline)
     params = {"upper": str(container._directory / "upper"), "lower": layers_of(container)}
+    return _compared(container, params, (), deadline)
+
+
+def _compared(
+    container: Container, params: dict[str, Any], fds: Sequence[int], deadline: float | None
+) -> list[Change]:
     found: list[Change] = []
-    with container._engine.helper.submit("compare", params) as running:
+    with container._engine.helper.submit("compare", params, fds) as running:
         while True:
             message: dict[str, Any] | None = running.receive(left(deadline))
             if message is None:

@@ -88,11 +88,17 @@ class FileMethods:
 
         return copying.export(self._whole, target, timeout=timeout)
 
-    def diff(self, *, timeout: float | str | timedelta | None = 60.0) -> list[Change]:
-        """What it added, changed and deleted of its image's files, sorted by path. timeout: seconds."""
+    def diff(
+        self, mount: str | None = None, *, timeout: float | str | timedelta | None = 60.0
+    ) -> list[Change]:
+        """What it added, changed and deleted of its image's files, sorted by path. timeout: seconds.
+
+        mount: the target of one of its mounts with mode=cow: what it changed there, of what is there now.
+        Raises: InvalidInput when it has none there.
+        """
         from pycontainer.engine import changed
 
-        return changed.diff(self._whole, timeout)
+        return changed.diff(self._whole, mount, timeout)
 
     def commit(
         self,

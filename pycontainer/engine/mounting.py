@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import posixpath
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pycontainer.errors import InvalidOption, KernelError, NotFound
+from pycontainer.errors import InvalidInput, InvalidOption, KernelError, NotFound
+from pycontainer.kernel import syscalls
 from pycontainer.options import parse_run_options
 from pycontainer.store import SnapshotKey
 
@@ -21,7 +23,10 @@ if TYPE_CHECKING:
     from pycontainer.options import MountPoint, RunOptions
     from pycontainer.store import ContainerRecord
 
-__all__ = ["opened", "resolved"]
+__all__ = ["opened", "resolved", "written_over"]
+
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_BENEATH = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS | syscalls.RESOLVE_NO_MAGICLINKS
 
 
 def resolved(engine: Engine, options: RunOptions) -> RunOptions:
@@ -85,6 +90,30 @@ def opened(
             described["cow"] = _written(engine, record, index)
         sources[posixpath.normpath(point.target)] = described
     return fds, sources
+
+
+@contextmanager
+def written_over(engine: Engine, record: ContainerRecord, target: str) -> Iterator[tuple[str, int]]:
+    """The directory of what a container wrote to a copy on write, and one of what is below it.
+
+    Raises: InvalidInput when there is no such mount; NotFound; KernelError.
+    """
+    wanted = posixpath.normpath(target)
+    for index, point in enumerate(parse_run_options(**record.options).mounts or ()):
+        if not point.is_copied or posixpath.normpath(point.target) != wanted:
+            continue
+        with ExitStack() as held:
+            source = _open(point)
+            held.callback(os.close, source)
+            if point.subpath:
+                try:
+                    source = syscalls.openat2(source, os.fsencode(point.subpath), _DIRECTORY, _BENEATH)
+                except OSError as error:
+                    raise KernelError(error.errno or 0, "openat2", point.subpath) from error
+                held.callback(os.close, source)
+            yield _written(engine, record, index)["upper"], source
+        return
+    raise InvalidInput(f"{target} is no mount with mode=cow of container {record.name}")
 
 
 def _written(engine: Engine, record: ContainerRecord, index: int) -> dict[str, str]:

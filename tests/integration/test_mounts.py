@@ -76,6 +76,43 @@ def test_copies_on_write_stay_with_the_container_and_the_source_as_it_was(
     assert (source / "file").read_text() == "of the host\n"
 
 
+@pytest.mark.parametrize("part", ["", ",subpath=inner"])
+def test_what_was_written_to_a_copy_is_told(
+    engine: pc.Engine, busybox: pc.Image, source: Path, part: str
+) -> None:
+    script = "cd /data; echo x >> file; mkdir made; touch made/new; [ ! -d inner ] || rm -r inner"
+    mount = f"type=bind,source={source},target=/data/,mode=cow{part}"
+    box = pc.Container.create(busybox, ["sh", "-c", script], mounts=[mount], engine=engine)
+    try:
+        assert box.diff("/data") == []
+        box.start()
+        assert box.wait(timeout=20) == 0
+        told = [str(change) for change in box.diff("/data")]
+        assert told == ["C /file", *(["D /inner"] if not part else []), "A /made", "A /made/new"]
+        with pytest.raises(errors.InvalidInput, match="/srv is no mount with mode=cow"):
+            box.diff("/srv")
+    finally:
+        box.remove(force=True)
+
+
+def test_the_layers_of_a_mounted_image_outlive_it(engine: pc.Engine, busybox: pc.Image) -> None:
+    box = pc.Container.create(busybox, ["sh", "-c", "echo x > /only-there"], engine=engine)
+    box.start()
+    box.wait(timeout=20)
+    other = box.commit("other:1")
+    box.remove()
+    box = pc.Container.create(
+        busybox, ["cat", "/other/only-there"], mounts=["type=image,src=other:1,dst=/other"], engine=engine
+    )
+    try:
+        other.remove(force=True)
+        engine.store.collect_garbage(stale_ingest_s=0)
+        box.start()
+        assert box.wait(timeout=20) == 0
+    finally:
+        box.remove(force=True)
+
+
 def test_files_stay_the_caller_s_where_ids_are_mapped(
     engine: pc.Engine, busybox: pc.Image, source: Path
 ) -> None:

@@ -27,10 +27,10 @@ _WHITEOUT = ("trusted.overlay.whiteout", "user.overlay.whiteout")
 def compare(params: dict[str, Any], fds: list[int], report: Report) -> dict[str, Any]:
     """Report every change as {"changes": [[kind, path], …]}, kinds "A", "C" and "D", in no order.
 
-    params: upper, and lower directories, top first.
+    params: upper, and lower directories, top first; without lower ones fds[0] is the directory below.
     """
     upper = os.open(os.fsencode(params["upper"]), DIRECTORY)
-    lower = [os.open(os.fsencode(path), DIRECTORY) for path in params["lower"]]
+    lower = [os.open(os.fsencode(path), DIRECTORY) for path in params["lower"]] or [fds[0]]
     # Overlayfs's marks can only be read with its capability.
     Cell().lock([], [upper, *lower], keep=("SYS_ADMIN",))
     comparer = _Comparer(report)
