@@ -25,7 +25,7 @@ from pycontainer.engine.ownership import kill_stopped_monitor
 from pycontainer.engine.state import Observed, await_end, await_start, monitor_of, observe
 from pycontainer.errors import DeadlineExceeded, InvalidOption, NotFound, PycontainerError, WrongState
 from pycontainer.kernel import inotify, pidfd
-from pycontainer.launcher import ask, freezer
+from pycontainer.launcher import ask, control, freezer, status
 from pycontainer.options import parse_run_options
 
 if TYPE_CHECKING:
@@ -124,6 +124,7 @@ def stop(container: Container, timeout_s: float | None, *, is_for_good: bool = T
     observed = container._observed
     if not is_live(observed):
         return False
+    _refuse_stopped_monitor(container)
     observed = _halted(container, observed, is_for_good=is_for_good)
     options = container._options
     chosen = options.stop_timeout if timeout_s is None else timeout_s
@@ -198,6 +199,22 @@ def _await_end(container: Container, limit_s: float | None) -> None:
         await_end(container._directory, limit_s)
     except FileNotFoundError:
         pass  # it removed itself when it ended
+    except DeadlineExceeded:
+        _refuse_stopped_monitor(container)
+        raise
+
+
+def _refuse_stopped_monitor(container: Container) -> None:
+    """Raises WrongState when nobody would see the container end, since its monitor does not run."""
+    directory = str(container._directory)
+    if control.is_stopped(directory):
+        pid = (status.read(directory) or {}).get("monitor_pid", 0)
+        raise WrongState(
+            f"container {container.name} cannot be seen to end: its monitor (process {pid}) is stopped; "
+            f"continue it with kill -CONT {pid}, or remove the container with force",
+            verb="stop",
+            state=container.state,
+        )
 
 
 def pause(container: Container, timeout_s: float) -> None:

@@ -417,6 +417,28 @@ def test_a_stopped_monitor_is_named_and_can_be_removed(engine: pc.Engine, busybo
     assert not box._directory.exists()
 
 
+@pytest.mark.parametrize("policy", [None, "always"], ids=["no policy", "always"])
+def test_a_stop_names_a_stopped_monitor_at_once_and_works_when_it_goes_on(
+    policy: str | None, engine: pc.Engine, busybox: pc.Image
+) -> None:
+    options: dict[str, Any] = {} if policy is None else {"restart": policy}
+    box = pc.Container.create(busybox, FOREVER, engine=engine, **options)
+    box.start()
+    ask(str(box._directory), {"op": "ping"})
+    monitor = fields_of(box)["monitor_pid"]
+    os.kill(monitor, signal.SIGSTOP)
+    await_stopped(monitor)
+    began = time.monotonic()
+    with pytest.raises(errors.WrongState, match=rf"process {monitor}\) is stopped; .*kill -CONT {monitor}"):
+        box.stop(timeout=20)
+    assert time.monotonic() - began < 10
+    assert box.state == "running"
+    os.kill(monitor, signal.SIGCONT)
+    box.stop(timeout=0)
+    assert box.exit_code == 137
+    box.remove()
+
+
 def await_stopped(pid: int) -> None:
     for _ in range(1000):
         if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T":
