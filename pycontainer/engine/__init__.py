@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pycontainer.engine.containers import Container
     from pycontainer.engine.copying import Copied
     from pycontainer.engine.diskusage import ContainerUsage, DiskUsage, ImageUsage, disk_usage
-    from pycontainer.engine.engine import Engine, current_engine
+    from pycontainer.engine.engine import Engine, current_engine, kept_ahead
     from pycontainer.engine.eventstream import Event, Events, read_events
     from pycontainer.engine.execs import Exec
     from pycontainer.engine.hostinfo import info
@@ -67,6 +67,7 @@ __all__ = [
     "current_engine",
     "disk_usage",
     "info",
+    "kept_ahead",
     "prune",
     "read_events",
     "run",
@@ -111,6 +112,7 @@ _HOMES = {
     "current_engine": "engine",
     "disk_usage": "diskusage",
     "info": "hostinfo",
+    "kept_ahead": "engine",
     "prune": "pruning",
     "read_events": "eventstream",
     "run": "running",

@@ -24,12 +24,13 @@ from pycontainer.launcher import Helper
 if TYPE_CHECKING:
     from pycontainer.engine.containers import Container
     from pycontainer.engine.events import EventWriter
+    from pycontainer.engine.netahead import Ahead
     from pycontainer.image import ImageView
     from pycontainer.registry import RegistryClient
     from pycontainer.runtime import HostFacts
     from pycontainer.store import ImageRecord, Store
 
-__all__ = ["Engine", "current_engine"]
+__all__ = ["Engine", "current_engine", "kept_ahead"]
 
 _entered: ContextVar[Engine | None] = ContextVar("pycontainer_engine", default=None)
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
@@ -72,6 +73,7 @@ class Engine:
         self._event_writer: EventWriter | None = None
         self._owned: dict[str, Container] = {}
         self._lifeline: tuple[int, int] | None = None
+        self._ahead: Ahead | None = None
         self._views: LRUCache[str, ImageView] = LRUCache(256)
         self._closed = False
         self._tokens: list[Token[Engine | None]] = []
@@ -218,6 +220,7 @@ class Engine:
         for container in owned:
             container._end_owned()
         self._await_monitors(deadline)
+        self._drop_ahead()
         self._forget_default_network()
         with self._lock:
             self._closed = True
@@ -229,6 +232,19 @@ class Engine:
                 self._event_writer.close()
             if self._helper is not None:
                 self._helper.close(max(0.1, deadline - time.monotonic()))
+
+    def swap_ahead(self, ahead: Ahead | None) -> Ahead | None:
+        """Keep this network namespace for the next start; what was kept until now is the caller's."""
+        with self._lock:
+            if ahead is not None and self._closed:
+                return ahead
+            previous, self._ahead = self._ahead, ahead
+        return previous
+
+    def _drop_ahead(self) -> None:
+        previous = self.swap_ahead(None)
+        if previous is not None:
+            previous.job.close()
 
     def _forget_default_network(self) -> None:
         """An engine that had a directory of its own is to leave nothing on the host."""
@@ -288,6 +304,7 @@ class Engine:
         lifeline, self._lifeline = self._lifeline, None
         for fd in lifeline or ():
             os.close(fd)
+        self._drop_ahead()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -343,6 +360,11 @@ def current_engine() -> Engine:
             _default = Engine()
             atexit.register(_default.close)
         return _default
+
+
+def kept_ahead() -> list[int]:
+    """Descriptors in which this process's engines keep a network namespace for the next start."""
+    return [kept.job.fileno() for engine in list(_engines) if (kept := engine._ahead) is not None]
 
 
 def _forget_in_child() -> None:

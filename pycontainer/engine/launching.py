@@ -238,6 +238,7 @@ def launch(
             given, params["sources"] = mounting.opened(engine, record, cleanup)
             fds.update(given)
         memberships: Sequence[Membership] = ()
+        prepared = None
         if is_network(options.network):
             from pycontainer.engine import networking  # containers without networks do without
 
@@ -262,6 +263,10 @@ def launch(
         job.close()
         raise
     reached("start.launch.answered")
+    if prepared is not None:
+        from pycontainer.engine import netahead  # see above
+
+        netahead.begin(engine, prepared.namespace)
     return job
 
 

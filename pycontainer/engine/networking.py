@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pycontainer.checkpoints import reached
-from pycontainer.engine import bridging, naming
+from pycontainer.engine import bridging, naming, netahead
 from pycontainer.errors import AlreadyExists, InUse, InvalidOption, KernelError, NotFound
 from pycontainer.options import Place, RunOptions, places
 from pycontainer.store import EndpointRecord, NetworkRecord
@@ -67,11 +67,15 @@ _SETTINGS = {
 
 @attrs.frozen(kw_only=True)
 class Prepared:
-    """What a launch gets of its networks. fds are the caller's to close."""
+    """What a launch gets of its networks. fds are the caller's to close.
+
+    namespace: what kind of namespace the next container will want if it is like this one.
+    """
 
     fds: dict[str, int]
     params: dict[str, Any]
     memberships: tuple[naming.Membership, ...]
+    namespace: Mapping[str, Any]
 
 
 # -- networks --------------------------------------------------------------------------------------
@@ -249,7 +253,8 @@ def prepare(
     placed = memberships(engine, record.id)
     names = naming.described(engine, record, options, placed)
     settings = _settings(network for _, network in found)
-    namespace, route, *sockets = _new_namespace(engine, settings, has_names=names is not None)
+    wanted = {"settings": settings, "has_names": names is not None}
+    namespace, route, *sockets = netahead.take(engine, wanted)
     for fd in (namespace, *sockets):
         cleanup.callback(os.close, fd)
     reached("network.namespace.made")
@@ -262,7 +267,7 @@ def prepare(
         fds.update(zip(naming.SERVER_SOCKETS, sockets, strict=True))
     if options.ports or options.publish_all:
         _publish(engine, options, config, placed, fds, params, cleanup)
-    return Prepared(fds=fds, params=params, memberships=placed)
+    return Prepared(fds=fds, params=params, memberships=placed, namespace=wanted)
 
 
 def _publish(
@@ -299,15 +304,6 @@ def _settings(networks: Iterable[NetworkRecord]) -> dict[str, str]:
     """Kernel settings for the links of these networks: no IPv6 where none of them has it."""
     has_ipv6 = any(":" in made.subnet for network in networks for made in network.subnets)
     return {**_SETTINGS, "ipv6/conf/default/disable_ipv6": "0" if has_ipv6 else "1"}
-
-
-def _new_namespace(engine: Engine, settings: Mapping[str, str], *, has_names: bool) -> list[int]:
-    """A network namespace, a netlink socket in it, and with has_names the sockets of its name server."""
-    params = {"settings": dict(settings), "has_names": has_names}
-    with engine.helper.submit("make_network", params, []) as job:
-        if job.receive(_JOB_S) is None:
-            raise NotFound("the job that makes a network namespace was killed")
-        return job.take_fds()
 
 
 def _taken(job: Any) -> tuple[int, int]:

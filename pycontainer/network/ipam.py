@@ -19,6 +19,8 @@ Subnet = IPv4Network | IPv6Network
 _POOLS4 = (("172.17.0.0/16", 16), ("172.18.0.0/15", 16), ("172.20.0.0/14", 16), ("172.24.0.0/13", 16),
            ("192.168.0.0/16", 20))  # fmt: skip
 _SEARCHED = 1 << 16
+_SPECIAL = ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3", "::/8", "fe80::/10", "ff00::/8")
+"""What means a host itself, one link or groups, and none of it goes to another host (RFC 6890)."""
 
 
 def choose_subnet(taken: Iterable[str], seed: int | None = None) -> str:
@@ -65,6 +67,9 @@ def check_subnet(subnet: str, gateway: str = "", ip_range: str = "") -> tuple[st
         raise InvalidOption(f'subnet={subnet!r}: {error}; give one as "10.1.0.0/24"') from None
     if network.num_addresses < 4:
         raise InvalidOption(f"subnet={subnet!r} is too small; it needs room for a gateway and containers")
+    special = overlaps(str(network), _SPECIAL)
+    if special is not None:
+        raise InvalidOption(f"subnet={subnet!r} shares addresses with {special}, which no network can have")
     if gateway:
         _check_inside(gateway, network, "gateway")
         gateway = str(ipaddress.ip_address(gateway))

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import pycontainer as pc
+from pycontainer.engine import kept_ahead
 from pycontainer.errors import AlreadyExists, InUse, InvalidOption, NotFound, PycontainerError, WrongState
 from tests.support.needs import needs
 
@@ -437,3 +438,22 @@ def test_a_start_without_networks_loads_nothing_of_them(tmp_path: Path, busybox_
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60,
                           env={**os.environ, "PYTHONPATH": str(Path(pc.__file__).parents[1])})  # fmt: skip
     assert done.stdout == "[]\n", done.stderr
+
+
+def test_a_namespace_made_ahead_is_given_to_one_container_only(
+    engine: pc.Engine, busybox: pc.Image, make: Make, box: Box
+) -> None:
+    app = make()
+    first = box(app.name)
+    kept = kept_ahead()
+    second = box(app.name)
+    spaces = {os.stat(f"/proc/{each.pid}/ns/net").st_ino for each in (first, second)}
+    assert len(spaces) == 2
+    assert len(kept) == len(kept_ahead()) == 1
+    with pc.Engine(engine.root) as other:
+        pc.run(busybox, ["true"], network=app.name, engine=other)
+        assert len(kept_ahead()) == 2
+    assert len(kept_ahead()) == 1
+    # One of another kind than the next container wants is passed over.
+    wide = make(ipv6=True)
+    assert reaches(box(wide.name), wide.gateways[1])
