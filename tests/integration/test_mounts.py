@@ -178,3 +178,41 @@ def test_a_container_that_was_refused_leaves_nothing(engine: pc.Engine, busybox:
     with pytest.raises(errors.InvalidInput, match="/proc"):
         sh(engine, busybox, "true", "type=bind,source=/srv,target=/data/../proc/sys/kernel")
     assert pc.Container.list(all=True, engine=engine) == []
+
+
+def test_a_container_that_its_monitor_starts_again_has_the_same_source(
+    engine: pc.Engine, busybox: pc.Image, source: Path, tmp_path: Path
+) -> None:
+    script = "echo run >> /data/runs; [ $(wc -l < /data/runs) -ge 2 ]"
+    box = pc.Container.create(
+        busybox,
+        ["sh", "-c", script],
+        mounts=[f"type=bind,source={source},target=/data"],
+        restart="on-failure:3",
+        engine=engine,
+    )
+    try:
+        box.start()
+        assert box.wait(timeout=20) == 0
+        assert (source / "runs").read_text() == "run\nrun\n"
+    finally:
+        box.remove(force=True)
+
+
+def test_nothing_is_mounted_on_the_host_while_a_container_has_mounts(
+    engine: pc.Engine, busybox: pc.Image, source: Path
+) -> None:
+    mounts = [
+        f"type=bind,source={source},target=/a",
+        f"type=bind,source={source},target=/b,mode=cow",
+        "type=image,source=busybox,target=/c",
+        "type=tmpfs,target=/d",
+    ]
+    with pc.Container(busybox, ["sleep", "100"], mounts=mounts, engine=engine) as box:
+        host = Path("/proc/self/mountinfo").read_text()
+        assert str(source) not in host
+        assert str(engine.root) not in host
+        inside = Path(f"/proc/{box.pid}/mountinfo").read_text()
+        places = [line.split()[4] for line in inside.splitlines()]
+        assert {"/a", "/b", "/c", "/d"} <= set(places)
+        assert str(engine.root) not in inside
