@@ -46,6 +46,26 @@ def create(command=("sleep", "1000"), **options):
     return pc.Container.create("busybox", list(command), name="box", memory="64m", engine=engine, **options)
 """
 
+NETWORKED = """
+from contextlib import suppress
+from pycontainer.errors import AlreadyExists, NotFound
+def network(name):
+    with suppress(AlreadyExists):
+        pc.Network.create(name, engine=engine)
+    return pc.Network.get(name, engine=engine)
+def life():
+    app, other = network('app'), network('other')
+    with suppress(NotFound):
+        box().remove(force=True)
+    create(network='app', ports={80: None}).start()
+    other.connect(box())
+    other.disconnect(box())
+    box().remove(force=True)
+    app.remove()
+    other.remove()
+"""
+"""The life of a container on networks, which can be begun anew wherever it was cut."""
+
 SCRIPTS = {
     "pull": ("", "attempt(lambda: pc.Image.pull({reference!r}, engine=engine))\nengine.store.sync()"),
     "create": ("", "attempt(create)"),
@@ -87,6 +107,7 @@ for name in ('box', 'peer'):
 """,
         "attempt(lambda: pc.Network.get('app', engine=engine).partition('box', 'peer')).heal()",
     ),
+    "network": (NETWORKED, "attempt(life)"),
     "push": ("", "attempt(lambda: pc.Image.get('busybox', engine=engine).push({reference!r}))"),
 }
 
@@ -122,6 +143,7 @@ STEPS = {
     "pause": killpoints.names("pause"),
     "update": killpoints.names("update"),
     "partition": killpoints.names("partition"),
+    "network": killpoints.names("network"),
     "push": killpoints.names("push"),
 }
 
@@ -283,6 +305,31 @@ def partition(engine: pc.Engine, reference: str) -> None:
     network.remove()
 
 
+def network(engine: pc.Engine, reference: str) -> None:
+    bridges = {f"pc-{made.id[:10]}" for made in pc.Network.list(engine=engine)}
+    notes = {
+        place.parent.name: place.read_text().strip() for place in Path("/sys/class/net").glob("pc-*/ifalias")
+    }
+    # Opening the store deleted what was left of networks that are not there.
+    assert {name for name, note in notes.items() if note.endswith(engine.store_tag)} <= bridges
+    made = {network.name: network for network in pc.Network.list(engine=engine)}
+    for name in {"app", "other"} - made.keys():
+        made[name] = pc.Network.create(name, engine=engine)
+    with suppress(NotFound):
+        pc.Container.get("box", engine=engine).remove(force=True)
+    box = pc.Container.create(
+        "busybox", ["sleep", "1000"], name="box", network="app", ports={80: None}, engine=engine
+    )
+    box.start()
+    made["other"].connect(box)
+    assert [*box.ips] == ["app", "other"]
+    assert box.exec(["ping", "-c", "1", "-W", "5", made["other"].gateways[0]]).exit_code == 0
+    box.remove(force=True)
+    for network in made.values():
+        network.remove()
+    assert pc.Network.list(engine=engine) == []
+
+
 def push(engine: pc.Engine, reference: str) -> None:
     digest = pc.Image.get("busybox", engine=engine).push(reference)
     with pc.Engine(engine.root.with_name("other")) as other:
@@ -303,6 +350,7 @@ REPEAT: dict[str, Callable[[pc.Engine, str], None]] = {
     "health": health,
     "detach": detach,
     "partition": partition,
+    "network": network,
     "push": push,
 }
 
