@@ -344,6 +344,14 @@ class Network:
         about = {"name": record.name, "type": record.driver, "container": container_id}
         emit(self._engine, "network", action, record.id, about)
 
+    def __enter__(self) -> Network:
+        """Remove it when the block ends; containers that have a place in it then are an error."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with suppress(NotFound, *((InUse,) if kind is not None else ())):
+            self.remove()
+
     def __reduce__(self) -> tuple[object, ...]:
         return _found, (self._id, str(self._engine.root))
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import pycontainer as pc
-from pycontainer.errors import AlreadyExists
+from pycontainer.errors import AlreadyExists, InUse, NotFound
 from pycontainer.kernel import nfnetlink
 from pycontainer.launcher import status
 from pycontainer.testing.leaks import Snapshot
@@ -181,8 +181,9 @@ def _held_by(pid: int) -> tuple[int, int]:
     return len(os.listdir(f"/proc/{pid}/fd")), resident
 
 
-def _ends() -> int:
-    return sum(1 for name in os.listdir("/sys/class/net") if name.startswith("pcv"))
+def _ends(*networks: pc.Network) -> int:
+    """How many links the bridges of networks have."""
+    return sum(len(os.listdir(f"/sys/class/net/pc-{network.id[:10]}/brif")) for network in networks)
 
 
 def test_connecting_again_and_again_costs_nothing_that_stays(
@@ -206,13 +207,13 @@ def test_connecting_again_and_again_costs_nothing_that_stays(
             return took
 
         first = change(10)
-        own, theirs, ends = _held_by(os.getpid()), _held_by(monitor), _ends()
+        own, theirs, ends = _held_by(os.getpid()), _held_by(monitor), _ends(network, other)
         last = change(60)[-10:]
         assert _held_by(monitor)[0] == theirs[0]
         assert _held_by(os.getpid())[0] <= own[0]
         assert _held_by(monitor)[1] - theirs[1] < 128
         assert _held_by(os.getpid())[1] - own[1] < 2048
-        assert _ends() <= ends
+        assert _ends(network, other) == ends == 1
         assert sorted(last)[5] < 3 * sorted(first)[5]
         assert box.exec(["ip", "-o", "link"]).text.count("eth") <= 2  # eth0, and its "link/ether"
     finally:
@@ -249,3 +250,14 @@ def test_a_link_of_somebody_else_is_no_bridge_of_ours(engine: pc.Engine) -> None
     with pytest.raises(AlreadyExists, match="a link named lo already"):
         pc.Network.create("app", options=options, engine=engine)
     assert "app" not in [network.name for network in pc.Network.list(engine=engine)]
+
+
+def test_a_network_goes_with_its_block(engine: pc.Engine, busybox: pc.Image) -> None:
+    with pc.Network.create("app", engine=engine) as made:
+        box = pc.Container.create(busybox, ["true"], network=made, engine=engine)
+        with pytest.raises(InUse, match="has containers"), made:
+            pass
+        box.remove()
+    with pytest.raises(NotFound):
+        pc.Network.get("app", engine=engine)
+    made.__exit__(None)
