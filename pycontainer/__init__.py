@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from pycontainer.engine import RunResult as RunResult
     from pycontainer.engine import Stats as Stats
     from pycontainer.engine import Usage as Usage
+    from pycontainer.engine import Volume as Volume
     from pycontainer.engine import disk_usage as disk_usage
     from pycontainer.engine import info as info
     from pycontainer.engine import prune as prune
@@ -91,6 +92,7 @@ _HOMES = {
     "RunResult": "pycontainer.engine",
     "Stats": "pycontainer.engine",
     "Usage": "pycontainer.engine",
+    "Volume": "pycontainer.engine",
     "disk_usage": "pycontainer.engine",
     "errors": "pycontainer",
     "events": "pycontainer.engine",
@@ -137,6 +139,7 @@ __all__ = [
     "RunResult",
     "Stats",
     "Usage",
+    "Volume",
     "disk_usage",
     "errors",
     "events",

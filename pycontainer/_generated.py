@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from os import PathLike
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 
 class RunKwargs(TypedDict, total=False):
@@ -80,7 +80,7 @@ class RunKwargs(TypedDict, total=False):
     ip6: str | None
     mac_address: str | None
     network_alias: Sequence[str] | str | None
-    ports: Mapping[int | str, int | str | None | tuple[str, int | str | None] | Sequence[int | str]] | Sequence[int | str] | int | str | None
+    ports: Mapping[int | str, object] | Sequence[int | str] | int | str | None
     publish_all: bool | None
     expose: Sequence[int | str] | int | str | None
     dns: Sequence[str] | str | None
@@ -100,6 +100,8 @@ class RunKwargs(TypedDict, total=False):
     read_only_tmpfs: bool | None
     tmpfs: Mapping[str, str] | Sequence[str] | str | None
     mounts: Sequence[str | Mapping[str, object]] | Mapping[str, object] | str | None
+    volumes: Mapping[Any, Any] | Sequence[str] | str | None
+    volumes_from: Sequence[str] | str | None
     devices: Sequence[str] | str | None
     device_cgroup_rules: Sequence[str] | str | None
     gpus: int | str | None

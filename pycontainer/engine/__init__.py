@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pycontainer.engine.running import run
     from pycontainer.engine.stats import NetworkStats, Stats, StatsStream
     from pycontainer.engine.supervision import Health, HealthResult
+    from pycontainer.engine.volumes import Volume
 
 __all__ = [
     "Attachment",
@@ -64,6 +65,7 @@ __all__ = [
     "StatsStream",
     "Top",
     "Usage",
+    "Volume",
     "current_engine",
     "disk_usage",
     "info",
@@ -109,6 +111,7 @@ _HOMES = {
     "StatsStream": "stats",
     "Top": "processes",
     "Usage": "result",
+    "Volume": "volumes",
     "current_engine": "engine",
     "disk_usage": "diskusage",
     "info": "hostinfo",

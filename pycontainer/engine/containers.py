@@ -395,10 +395,10 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
         """
         updating.update(self, options)
 
-    def remove(self, *, force: bool = False) -> None:
+    def remove(self, *, force: bool = False, volumes: bool = False) -> None:
         """Remove it with its files. Raises WrongState while it runs, unless force, which kills it first.
 
-        Removing what is gone is no error.
+        volumes: its anonymous volumes, too, which stay otherwise. Removing what is gone is no error.
         """
         with self._engine.store.container_lock(self.id):
             await_start(self._directory)
@@ -409,6 +409,8 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
             if steering.is_live(observed):
                 runtime.after("force remove" if force else "remove", str(observed.state))
                 steering.end(self, observed)
+            if not (volumes or self._known.auto_remove or self._is_owner):
+                self._engine.store.state.volumes.keep(self.id)
             self._engine.forget_container(self.id)
 
     # -- further processes -----------------------------------------------------------------------

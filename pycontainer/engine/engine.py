@@ -107,6 +107,10 @@ class Engine:
                 tell_repaired(self, self._store.repaired)
                 self.sweep_cgroups()
                 thaw_abandoned(self._store.container_dir(""))
+                if os.path.isdir(self._store.root / "volumes"):
+                    from pycontainer.engine.volumes import sweep as sweep_volumes  # only with volumes
+
+                    sweep_volumes(self)
                 if os.path.isdir(self._store.root / "networks"):
                     from pycontainer.engine import bridging, partitioning  # only with networks
 
@@ -184,10 +188,15 @@ class Engine:
                 path = f"/pycontainer/{self.store_tag}"
                 cgroups.sweep(path, [container_id], self.host.cgroups, lambda _: nullcontext(True))
             record = self.store.state.containers.get(container_id)
+            has_volumes = bool(self.store.state.volumes.of_container(container_id))
             # A container without an owner that removed itself was told of by its monitor.
             is_told = not directory.is_dir() and record is not None and record.owner is None
             if self.store.remove_container(container_id) and record is not None and not is_told:
                 emit_container(self, "destroy", record)
+            if has_volumes:
+                from pycontainer.engine.volumes import sweep  # containers without volumes do without
+
+                sweep(self)
 
     def image_view(self, record: ImageRecord) -> ImageView:
         """The documents of an image in this store, kept in memory."""

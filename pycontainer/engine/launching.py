@@ -54,7 +54,7 @@ def create(
 ) -> tuple[ContainerRecord, model.Spec]:
     """Record a container and make its directory. Raises AlreadyExists, InvalidOption, NotFound."""
     container_id = engine.helper.next_id()
-    options = mounting.resolved(engine, options)
+    options = mounting.resolved(engine, options, image.config)
     # Before anything is made: a container whose spec cannot be built is no container.
     spec = spec_of(engine, container_id, options, image.config)
     if sharing.is_asked(options):
@@ -74,6 +74,11 @@ def create(
         owner=owner,
     )
     record = _insert(engine, record, options)
+    try:
+        mounting.claim(engine, record.id, options)
+    except BaseException:
+        engine.forget_container(record.id)
+        raise
     emit(engine, "container", "create", record.id, container_attributes(record, options, image.config))
     return record, spec
 
@@ -205,7 +210,6 @@ def launch(
         "user": user,
         "groups": groups_of(groups, spec),
         "cgroup": dict(runtime.plan_cgroups(spec, host)),
-        "volumes": runtime.volumes(config),
         "owned": is_owned,
         "lets_go": lets_go,
         "auto_remove": record.auto_remove,
@@ -234,7 +238,7 @@ def launch(
                 fds["lifeline"] = engine.lifeline
         if sharing.is_asked(options):
             fds.update(cleanup.enter_context(sharing.opened(engine, options)))
-        if options.mounts:
+        if record.options.get("mounts"):
             given, params["sources"] = mounting.opened(engine, record, cleanup)
             fds.update(given)
         memberships: Sequence[Membership] = ()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,28 +16,73 @@ import attrs
 
 from pycontainer.errors import InvalidInput, InvalidOption, KernelError, NotFound
 from pycontainer.kernel import syscalls
-from pycontainer.options import parse_run_options
+from pycontainer.options import MountPoint, parse_run_options, split_volumes_from
+from pycontainer.runtime import volumes
 from pycontainer.store import SnapshotKey
 
 if TYPE_CHECKING:
     from pycontainer.engine.engine import Engine
-    from pycontainer.options import MountPoint, RunOptions
+    from pycontainer.oci import ImageConfig
+    from pycontainer.options import RunOptions
     from pycontainer.store import ContainerRecord
 
-__all__ = ["opened", "resolved", "written_over"]
+__all__ = ["claim", "opened", "resolved", "written_over"]
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _BENEATH = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS | syscalls.RESOLVE_NO_MAGICLINKS
 
 
-def resolved(engine: Engine, options: RunOptions) -> RunOptions:
-    """The options with the layers of images to mount, and sources made that are to be made.
+def resolved(engine: Engine, options: RunOptions, config: ImageConfig) -> RunOptions:
+    """The options with all mounts as they will be, in `mounts`: also those of volumes, of volumes_from and of
+    the image; with the layers of images, and sources made that are to be made.
 
-    Raises: NotFound naming a source or an image that is not there.
+    Raises: NotFound naming a source, image or container that is not there; InvalidOption.
     """
-    if not options.mounts:
+    wanted = list(options.mounts or ())
+    for point in options.volumes or ():
+        if any(other.target == point.target for other in wanted):
+            raise InvalidOption(
+                f"options mounts and volumes both have the target {point.target}; leave one out"
+            )
+        wanted.append(point)
+    for line in options.volumes_from or ():
+        wanted += _of_other(engine, line, {point.target for point in wanted})
+    taken = {posixpath.normpath(point.target) for point in wanted} | set(options.tmpfs or ())
+    # Made on every start, they are nothing that a container has written itself.
+    wanted += [MountPoint(kind="volume", target=path) for path in volumes(config) if path not in taken]
+    if not wanted:
         return options
-    return attrs.evolve(options, mounts=tuple(_resolved(engine, point) for point in options.mounts))
+    return attrs.evolve(options, mounts=tuple(_resolved(engine, point) for point in wanted))
+
+
+def _of_other(engine: Engine, line: str, taken: set[str]) -> list[MountPoint]:
+    """The volumes and binds of another container, but for places that this one has something else at."""
+    name, is_readonly = split_volumes_from(line)
+    donor = parse_run_options(**engine.store.state.containers.find(name).options)
+    return [
+        attrs.evolve(point, is_readonly=is_readonly or point.is_readonly, is_own=False)
+        for point in donor.mounts or ()
+        if point.kind in ("volume", "bind") and point.target not in taken
+    ]
+
+
+def claim(engine: Engine, container_id: str, options: RunOptions) -> None:
+    """Make the volumes that are missing, and write down that a new container uses them.
+
+    Raises: AlreadyExists, InvalidOption, NotFound.
+    """
+    points = [point for point in options.mounts or () if point.kind == "volume"]
+    if not points:
+        return
+    from pycontainer.engine.volumes import make_volume  # containers without volumes do without
+
+    for point in points:
+        if point.is_own or engine.store.state.volumes.get(point.source) is None:
+            make_volume(
+                engine, point.source, options=point.driver_options, labels=point.labels,
+                goes_with=container_id if point.is_own else None,
+            )  # fmt: skip
+    engine.store.state.volumes.use(container_id, [point.source for point in points])
 
 
 def _resolved(engine: Engine, point: MountPoint) -> MountPoint:
@@ -44,11 +90,41 @@ def _resolved(engine: Engine, point: MountPoint) -> MountPoint:
         from pycontainer.engine.images import Image
 
         return attrs.evolve(point, snapshots=Image.get(point.source, engine=engine).snapshots)
+    if point.kind == "volume":
+        return _volume(engine, point)
     if point.kind == "bind":
         if point.is_made and not os.path.lexists(point.source):
             os.makedirs(point.source, mode=0o755, exist_ok=True)
         os.close(_open(point))
     return point
+
+
+def _volume(engine: Engine, point: MountPoint) -> MountPoint:
+    """A volume with its name, and what it is mounted by if it has options."""
+    if not point.source:
+        point = attrs.evolve(point, source=secrets.token_hex(32), is_own=True)
+    known = engine.store.state.volumes.get(point.source)
+    options = known.options if known is not None else point.driver_options
+    words = [word for word in options.get("o", "").split(",") if word]
+    if not options or "bind" in words or "rbind" in words:
+        return attrs.evolve(point, device=options.get("device", ""))
+    fstype = options["type"]
+    device = options.get("device") or fstype
+    return attrs.evolve(point, fstype=fstype, device=device, words=(*words, *point.words), is_filled=False)
+
+
+def _volume_source(engine: Engine, record: ContainerRecord, point: MountPoint) -> int:
+    """A descriptor of a volume's files, which are filled from the image before if there are none."""
+    from pycontainer.engine import volumes as kept  # containers without volumes do without
+
+    if point.device:
+        return _open(attrs.evolve(point, source=point.device))
+    if engine.store.state.volumes.get(point.source) is None:
+        raise NotFound(f"volume {point.source} of {point.target} was removed")
+    if point.is_filled:
+        lower = engine.store.lower_dirs(record.snapshots)
+        kept.fill(engine, point.source, lower, point.target)
+    return os.open(kept.data_of(engine, point.source), _DIRECTORY)
 
 
 def _open(point: MountPoint) -> int:
@@ -73,7 +149,7 @@ def opened(
     fds: dict[str, int] = {}
     sources: dict[str, dict[str, Any]] = {}
     for index, point in enumerate(parse_run_options(**record.options).mounts or ()):
-        if point.kind == "tmpfs":
+        if point.kind == "tmpfs" or point.fstype:
             continue
         described: dict[str, Any] = {"subpath": point.subpath}
         if point.kind == "image":
@@ -84,7 +160,9 @@ def opened(
                 raise InvalidOption(f"option mounts: image {point.source} has no files to mount")
         else:
             described["fd"] = f"mount:{index}"
-            fds[described["fd"]] = _open(point)
+            fds[described["fd"]] = (
+                _volume_source(engine, record, point) if point.kind == "volume" else _open(point)
+            )
             cleanup.callback(os.close, fds[described["fd"]])
         if point.is_copied:
             described["cow"] = _written(engine, record, index)

@@ -84,6 +84,10 @@ def run(
         if engine.store.state.containers.delete(record.id):
             told = container_attributes(record, asked, chosen.config)
             emit(engine, "container", "destroy", record.id, told)
+        if record.options.get("mounts"):
+            from pycontainer.engine.volumes import sweep  # containers without mounts do without
+
+            sweep(engine)
     except KernelError:
         # No room to write even this, when the container has just filled the disk: its files go first. The
         # kernel may free them later still; then whoever opens the store next drops the row without files.

@@ -19,7 +19,7 @@ from pycontainer.engine.supervision import (
 )
 from pycontainer.errors import NotFound
 from pycontainer.oci import Reference
-from pycontainer.options import OPTIONS, dump_run_options, is_network, split_port
+from pycontainer.options import OPTIONS, dump_run_options, is_network, parse_run_options, split_port
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,6 +67,7 @@ def container_document(
         "Platform": config.os,
         "HostConfig": _host_config(options),
         "GraphDriver": {"Name": "overlay", "Data": {"UpperDir": f"{directory}/upper"}},
+        "Mounts": _mounts(engine, record),
         "NetworkSettings": _network_settings(engine, record, options, config, observed),
         "Config": {
             "Hostname": spec.hostname or "",
@@ -117,6 +118,26 @@ def _network_settings(
         "MacAddress": first.get("MacAddress", ""),
         "Networks": networks,
     }
+
+
+def _mounts(engine: Engine, record: ContainerRecord) -> list[dict[str, Any]]:
+    found = []
+    for point in parse_run_options(**record.options).mounts or ():
+        entry: dict[str, Any] = {
+            "Type": point.kind,
+            "Source": point.source,
+            "Destination": point.target,
+            "Mode": ",".join(point.words),
+            "RW": not point.is_readonly,
+            "Propagation": point.propagation if point.kind == "bind" else "",
+        }
+        if point.kind == "volume":
+            from pycontainer.engine.volumes import data_of  # containers without volumes do without
+
+            source = point.device or str(data_of(engine, point.source))
+            entry |= {"Name": point.source, "Driver": "local", "Source": source}
+        found.append(entry)
+    return found
 
 
 def image_document(engine: Engine, record: ImageRecord, config: ImageConfig) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pycontainer.launcher import execs, files, monitor, netjobs, probing, sizes, trees
+from pycontainer.launcher import execs, files, monitor, netjobs, probing, sizes, trees, volumejobs
 from pycontainer.launcher.ahead import Ahead
 from pycontainer.launcher.protocol import Channel
 from pycontainer.layers import JOBS
@@ -31,6 +31,7 @@ PLAIN: dict[str, PlainJob] = {
     "open_names": netjobs.open_names,
     "open_route": netjobs.open_route,
     "make_network": netjobs.make_network,
+    "fill_volume": volumejobs.fill_volume,
     "kill_exec": execs.kill,
     "sweep_execs": execs.sweep,
     "remove_tree": trees.remove_tree,

@@ -323,9 +323,6 @@ def _file_system(spec: Json, params: Json, new: int) -> list[Step]:
         steps.append(Step("rootfs", rootfs.attach_root, (*fallback, place)))
     steps += _mounts(spec, params, new)
     is_readonly = bool((spec.get("root") or {}).get("readonly"))
-    volumes = tuple(_bytes(_absolute(path, "volume")) for path in params.get("volumes") or ())
-    if volumes:
-        steps.append(Step("volumes", rootfs.make_volumes, (volumes, is_readonly)))
     if is_readonly:
         # Made if missing, while that can be done.
         cwd = _bytes(_absolute(spec["process"].get("cwd") or "/", "directory"))

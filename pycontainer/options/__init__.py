@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pycontainer.options.ports import PortMapping, split_port
     from pycontainer.options.run import RunOptions
     from pycontainer.options.units import parse_cpus, parse_duration, parse_seconds, parse_signal, parse_size
+    from pycontainer.options.volumes import parse_volume_name, split_volumes_from
 
 __all__ = [
     "HOST_GATEWAY",
@@ -39,11 +40,13 @@ __all__ = [
     "parse_seconds",
     "parse_signal",
     "parse_size",
+    "parse_volume_name",
     "places",
     "reference_table",
     "shared_with",
     "split_link",
     "split_port",
+    "split_volumes_from",
 ]
 
 _HOME = {
@@ -73,6 +76,8 @@ _HOME = {
     "shared_with": "kinds",
     "split_link": "naming",
     "split_port": "ports",
+    "parse_volume_name": "volumes",
+    "split_volumes_from": "volumes",
 }
 
 

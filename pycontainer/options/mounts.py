@@ -15,7 +15,7 @@ import attrs
 from pycontainer.options.kinds import Kind
 from pycontainer.options.units import parse_size
 
-__all__ = ["MOUNTS", "MountPoint"]
+__all__ = ["MOUNTS", "MountPoint", "dump_mounts", "mount_flags", "mount_propagations", "recorded_mount"]
 
 _ALIASES = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly"}
 _FLAGS = {"nosuid", "suid", "nodev", "dev", "noexec", "exec"}
@@ -27,8 +27,13 @@ _KEYS = {
     | _FLAGS,
     "tmpfs": {"readonly", "tmpfs-size", "tmpfs-mode", "tmpfs-options"} | _FLAGS,
     "image": {"source", "image-subpath", "subpath", "readonly"},
+    "volume": {"source", "readonly", "volume-nocopy", "volume-subpath", "subpath", "volume-driver"}
+    | {"volume-opt", "volume-label"}
+    | _FLAGS,
 }
-_SWITCHES = {"readonly", "bind-create-src", "idmap"} | _FLAGS
+_REPEATED = ("volume-opt", "volume-label")
+_VOLUME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}", re.ASCII)
+_SWITCHES = {"readonly", "bind-create-src", "idmap", "volume-nocopy"} | _FLAGS
 _OCTAL = re.compile(r"0?[0-7]{3,4}")
 
 
@@ -36,10 +41,13 @@ _OCTAL = re.compile(r"0?[0-7]{3,4}")
 class MountPoint:
     """One mount. What is not of its type is empty.
 
+    source: of a volume its name, "" for one of the container's own (is_own, once it has a name).
     recursion: what becomes of mounts below a bind's source ("enabled": bound, too, and read-only with it).
     is_copied: what is written goes beside the source, which stays as it is. has_ids: files keep the ids of
     the host on disk, and have the container's inside. words: mount options besides. snapshots: the layers of
-    an image, bottom first, which the engine finds.
+    an image, bottom first, which the engine finds. is_filled: whether an empty volume gets what the image has
+    there. driver_options, labels: of a volume that is made for it. fstype, device: what a volume with options
+    is mounted by, instead of a directory of the store.
     """
 
     kind: str
@@ -54,10 +62,16 @@ class MountPoint:
     is_made: bool = False
     words: tuple[str, ...] = ()
     snapshots: tuple[str, ...] = ()
+    is_filled: bool = True
+    is_own: bool = False
+    driver_options: Mapping[str, str] = attrs.Factory(dict)
+    labels: Mapping[str, str] = attrs.Factory(dict)
+    fstype: str = ""
+    device: str = ""
 
     def options(self, *, is_recursive_possible: bool = True) -> tuple[str, ...]:
         """The words of the runtime-spec. is_recursive_possible: whether the kernel has mount_setattr(2)."""
-        if self.kind == "tmpfs":
+        if self.kind == "tmpfs" or self.fstype:
             return ("ro", *self.words) if self.is_readonly else self.words
         found = ["bind" if self.recursion == "disabled" else "rbind", self.propagation, *self.words]
         if self.is_readonly:
@@ -85,14 +99,14 @@ def _one(item: object) -> MountPoint:
     if isinstance(item, MountPoint):
         return item
     if isinstance(item, Mapping) and "kind" in item:
-        lists = {name: tuple(item[name]) for name in ("words", "snapshots")}
-        return MountPoint(**{**item, **lists})  # as it was recorded
+        return recorded_mount(item)
     if isinstance(item, str):
-        item = dict(_pair(part) for part in item.split(",") if part)
+        item = _pairs(item)
     if not isinstance(item, Mapping):
         raise ValueError(f"{item!r} is no mount; give it as text or a mapping")
     keys = {_ALIASES.get(str(key), str(key)): value for key, value in item.items()}
-    kind = str(keys.pop("type", "bind"))
+    is_path = str(keys.get("source", "")).startswith("/")
+    kind = str(keys.pop("type", "bind" if is_path else "volume"))
     if kind not in _KEYS:
         raise ValueError(f"unknown type {kind!r} of a mount; there are {', '.join(_KEYS)}")
     target = _path(keys.pop("target", ""), "target")
@@ -106,12 +120,69 @@ def _one(item: object) -> MountPoint:
         return _bind(target, keys, switches, words)
     if kind == "tmpfs":
         return _tmpfs(target, keys, switches, words)
+    if kind == "volume":
+        return _volume(target, keys, switches, words)
     if not keys.get("source"):
         raise ValueError(f"the image mount on {target} needs a source: the image's name")
     subpath = str(keys.get("image-subpath") or keys.get("subpath") or "")
     return MountPoint(
         kind="image", target=target, source=str(keys["source"]), subpath=subpath, is_readonly=True
     )
+
+
+def recorded_mount(item: Mapping[str, Any]) -> MountPoint:
+    """What dump_mounts wrote of one."""
+    return MountPoint(**{**item, **{name: tuple(item.get(name, ())) for name in ("words", "snapshots")}})
+
+
+def _pairs(text: str) -> dict[str, object]:
+    """The words of the long form; those that may be repeated as a dict each."""
+    found: dict[str, object] = {}
+    for part in filter(None, text.split(",")):
+        key, value = _pair(part)
+        if key in _REPEATED:
+            inner, _, rest = str(value).partition("=")
+            gathered = found.setdefault(key, {})
+            assert isinstance(gathered, dict)
+            gathered[inner] = rest
+        else:
+            found[key] = value
+    return found
+
+
+def _volume(
+    target: str, keys: Mapping[str, object], switches: set[str], words: tuple[str, ...]
+) -> MountPoint:
+    name = getattr(keys.get("source"), "name", keys.get("source") or "")
+    if not isinstance(name, str) or (name and _VOLUME.fullmatch(name) is None):
+        raise ValueError(f"{name!r} is no name of a volume; a directory of the host needs type=bind")
+    if keys.get("volume-driver", "local") != "local":
+        raise ValueError(f"volume-driver={keys['volume-driver']}: there is only local")
+    return MountPoint(
+        kind="volume",
+        target=target,
+        source=name,
+        subpath=str(keys.get("volume-subpath") or keys.get("subpath") or ""),
+        is_readonly="readonly" in switches,
+        is_filled="volume-nocopy" not in switches,
+        words=words,
+        driver_options=_texts(keys.get("volume-opt")),
+        labels=_texts(keys.get("volume-label")),
+    )
+
+
+def _texts(value: object) -> dict[str, str]:
+    return {str(key): str(item) for key, item in value.items()} if isinstance(value, Mapping) else {}
+
+
+def mount_flags() -> frozenset[str]:
+    """Words that any mount may have."""
+    return frozenset(_FLAGS)
+
+
+def mount_propagations() -> tuple[str, ...]:
+    """Words of mount(8) that say how mounts below a bind spread."""
+    return _PROPAGATIONS
 
 
 def _pair(part: str) -> tuple[str, object]:
@@ -181,10 +252,15 @@ def _tmpfs(target: str, keys: Mapping[str, object], switches: set[str], words: t
     return MountPoint(kind="tmpfs", target=target, is_readonly=is_readonly, words=tuple(dict.fromkeys(found)))
 
 
-def _dump(value: Iterable[MountPoint]) -> list[dict[str, Any]]:
+def dump_mounts(value: Iterable[MountPoint]) -> list[dict[str, Any]]:
+    """Mounts as they are recorded."""
     return [attrs.asdict(point) for point in value]
 
 
 MOUNTS = Kind(
-    "Sequence[str | Mapping[str, object]] | Mapping[str, object] | str", "KEY=VALUE,...", _parse, _dump, True
+    "Sequence[str | Mapping[str, object]] | Mapping[str, object] | str",
+    "KEY=VALUE,...",
+    _parse,
+    dump_mounts,
+    True,
 )

@@ -156,8 +156,7 @@ def _expose(value: object) -> tuple[str, ...]:
 
 
 PORTS = Kind(
-    "Mapping[int | str, int | str | None | tuple[str, int | str | None] | Sequence[int | str]] "
-    "| Sequence[int | str] | int | str",
+    "Mapping[int | str, object] | Sequence[int | str] | int | str",
     "[ADDRESS:][HOST_PORT:]PORT[/PROTOCOL]",
     _ports,
     list,

@@ -15,6 +15,7 @@ from pycontainer.options import kinds, naming
 from pycontainer.options import mounts as mounts_
 from pycontainer.options import network as network_
 from pycontainer.options import ports as ports_
+from pycontainer.options import volumes as volumes_
 from pycontainer.options.field import option
 from pycontainer.options.kinds import Kind, choice, integer, matching, namespace_mode
 from pycontainer.options.policies import RestartPolicy
@@ -419,8 +420,17 @@ class RunOptions:
     )  # fmt: skip
     mounts: tuple[mounts_.MountPoint, ...] | None = option(
         "--mount", kind=mounts_.MOUNTS, spec="specgen:mounts", api="HostConfig.Mounts",
-        doc="What is mounted where, as type=bind,source=/srv,target=/data,readonly; types are bind, tmpfs "
-        "and image.",
+        doc="What is mounted where, as type=bind,source=/srv,target=/data,readonly; types are volume, bind, "
+        "tmpfs and image.",
+    )  # fmt: skip
+    volumes: tuple[mounts_.MountPoint, ...] | None = option(
+        "--volume", kind=volumes_.VOLUMES, spec="engine:volumes", api="HostConfig.Binds",
+        doc="Volumes and directories of the host by place, as data:/var/lib/x, /srv:/data:ro or /cache for "
+        "one of its own; both are made if they are missing.",
+    )  # fmt: skip
+    volumes_from: tuple[str, ...] | None = option(
+        "--volumes-from", kind=volumes_.VOLUMES_FROM, spec="engine:volumes", api="HostConfig.VolumesFrom",
+        doc="Containers whose volumes and binds this one gets as well, as NAME or NAME:ro.",
     )  # fmt: skip
     devices: tuple[str, ...] | None = option(
         "--device", kind=kinds.LINES, spec="linux.devices", api="HostConfig.Devices",

@@ -53,6 +53,19 @@ class VolumeTable:
                     raise NotFound(f"no volume named {name!r}")
                 connection.execute("INSERT OR IGNORE INTO volume_uses VALUES (?, ?)", (name, container_id))
 
+    def keep(self, container_id: str) -> None:
+        """Let the anonymous volumes of a container stay when it is removed."""
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE volumes SET goes_with = NULL WHERE goes_with = ?", (container_id,))
+
+    def orphans(self) -> list[str]:
+        """Names of the volumes that should have gone with a container that is there no more."""
+        rows = self._database.query(
+            "SELECT name FROM volumes WHERE goes_with IS NOT NULL "
+            "AND goes_with NOT IN (SELECT id FROM containers) ORDER BY name"
+        )
+        return [row[0] for row in rows]
+
     def users(self, name: str) -> list[str]:
         """Ids of the containers that use a volume."""
         rows = self._database.query(

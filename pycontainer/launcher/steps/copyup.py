@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -32,33 +33,62 @@ def mount_copied(
     except FileNotFoundError:
         pass  # it is made empty, like any mount point
     else:
-        _copy_directory(source, made)
+        copy_directory(source, made)
         os.close(source)
     if attributes & mounts.ATTR_RDONLY:
         mounts.set_attributes(made, mounts.ATTR_RDONLY)
     mount_steps.attach_filesystem(context, made, fstype, path, propagation)
 
 
-def _copy_directory(source: int, target: int) -> None:
-    """Copy what is in source into target, both descriptors; links are copied, never followed."""
+def copy_directory(source: int, target: int) -> None:
+    """Copy what is in source into target, both descriptors; links are copied, never followed.
+
+    What target has already of the same name, as a copy that was cut off left it, is replaced.
+    """
     for name in os.listdir(source):
         found = os.stat(name, dir_fd=source, follow_symlinks=False)
         if stat.S_ISDIR(found.st_mode):
-            os.mkdir(name, 0o700, dir_fd=target)
+            try:
+                os.mkdir(name, 0o700, dir_fd=target)
+            except FileExistsError:
+                pass
             below, made = (os.open(name, _DIRECTORY, dir_fd=parent) for parent in (source, target))
-            _copy_directory(below, made)
+            copy_directory(below, made)
+            copy_status(below, made)
             os.close(below)
             os.close(made)
-        elif stat.S_ISREG(found.st_mode):
+            continue
+        try:
+            os.unlink(name, dir_fd=target)
+        except FileNotFoundError:
+            pass
+        if stat.S_ISREG(found.st_mode):
             _copy_file(name, source, target)
-        elif stat.S_ISLNK(found.st_mode):
+            continue
+        if stat.S_ISLNK(found.st_mode):
             os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
         else:
             os.mknod(name, found.st_mode, found.st_rdev, dir_fd=target)
         os.chown(name, found.st_uid, found.st_gid, dir_fd=target, follow_symlinks=False)
         if not stat.S_ISLNK(found.st_mode):
-            # After the owner, whose change takes set-user-ID away; a name in a mount that only we see.
-            os.chmod(name, stat.S_IMODE(found.st_mode), dir_fd=target)
+            os.chmod(name, stat.S_IMODE(found.st_mode), dir_fd=target)  # a name that only we see
+        os.utime(name, ns=(found.st_atime_ns, found.st_mtime_ns), dir_fd=target, follow_symlinks=False)
+
+
+def copy_status(source: int, target: int) -> None:
+    """Give target the owner, mode, attributes and times of source, both open for reading."""
+    found = os.fstat(source)
+    os.fchown(target, found.st_uid, found.st_gid)
+    # After the owner, whose change takes set-user-ID and capabilities away.
+    os.fchmod(target, stat.S_IMODE(found.st_mode))
+    for name in os.listxattr(source):
+        if not name.startswith("trusted.overlay."):
+            try:
+                os.setxattr(target, name, os.getxattr(source, name))
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EPERM, errno.ENODATA):
+                    raise
+    os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))
 
 
 def _copy_file(name: str, source: int, target: int) -> None:
@@ -66,5 +96,6 @@ def _copy_file(name: str, source: int, target: int) -> None:
     writer = os.open(name, _NEW, 0o600, dir_fd=target)
     while chunk := os.read(reader, _CHUNK):
         os.write(writer, chunk)
+    copy_status(reader, writer)
     os.close(reader)
     os.close(writer)

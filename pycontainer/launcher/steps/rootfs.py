@@ -102,30 +102,6 @@ def make_directory(context: Context, path: bytes) -> None:
         pass
 
 
-def make_volumes(context: Context, paths: tuple[bytes, ...], is_readonly: bool) -> None:
-    """Make the image's volumes directories of the container, to be written to whatever its root is.
-
-    What a program writes there is kept as long as the container.
-    """
-    for path in paths:
-        try:
-            spot = inroot.directory(context.root, path)
-        except OSError as error:
-            raise Refused(
-                f"the image's volume {os.fsdecode(path)} cannot be made: {error.strerror}"
-            ) from None
-        try:
-            if is_readonly:
-                # A mount of its own: make_readonly changes only the root's.
-                own = syscalls.open_tree(spot, b"", _CLONE | syscalls.AT_EMPTY_PATH)
-                try:
-                    mounts.attach(own, spot)
-                finally:
-                    os.close(own)
-        finally:
-            os.close(spot)
-
-
 def make_readonly(context: Context) -> None:
     """Forbid writing to the root mount; volumes, /dev and the like are mounts of their own."""
     mounts.set_attributes(context.root, mounts.ATTR_RDONLY)

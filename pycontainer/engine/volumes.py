@@ -1,0 +1,334 @@
+"""`Volume`: files that outlive the containers that use them, and what containers get of them.
+
+Theory of operation. A volume is a row and a directory below the store's `volumes/`; the row is written first
+and deleted first, so that a directory without a row is what a crash left. An empty one is filled with what
+the image has at its place, at the start of the first container that uses it: in place, under a lock of its
+own, with a file beside it that tells the next one of a copy that was cut off.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+from pycontainer.checkpoints import reached
+from pycontainer.engine.engine import Engine, current_engine
+from pycontainer.engine.events import emit
+from pycontainer.engine.filters import Filters, FilterValues
+from pycontainer.errors import AlreadyExists, InUse, InvalidOption, NotFound
+from pycontainer.options import parse_volume_name
+from pycontainer.store import VolumeRecord
+
+if TYPE_CHECKING:
+    from pycontainer.engine.containers import Container
+
+__all__ = ["KILL_POINTS", "Volume", "data_of", "fill", "make_volume", "sweep"]
+
+KILL_POINTS = (
+    "volume.create.inserted",
+    "volume.create.directory",
+    "volume.fill.begun",
+    "volume.fill.copied",
+    "volume.remove.deleted",
+)
+
+_DRIVER = "local"
+_OPTIONS = ("device", "o", "type")
+_FILTERS = ("dangling", "driver", "label", "label!", "name")
+_PRUNE_FILTERS = ("all", "label", "label!")
+_FILL_S = 3600.0
+_LOCK_S = 3600.0
+_MARK = ".filling"
+
+
+@final
+class Volume:
+    """A volume: a handle whose attributes read the store anew each time. May be used from several threads."""
+
+    def __init__(self, name: str, engine: Engine) -> None:
+        self._name = name
+        self._engine = engine
+
+    @classmethod
+    def create(
+        cls,
+        name: str | None = None,
+        *,
+        driver: str = _DRIVER,
+        options: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None,
+        engine: Engine | None = None,
+    ) -> Volume:
+        """Make a volume; one that exists with the same driver and options is given as it is, as in Docker.
+
+        name: a random one by default. options: of the local driver, as mount(8) takes them: type, o, device;
+        without any it is a directory of the store.
+        Raises: AlreadyExists if there is another of this name; InvalidOption.
+        """
+        engine = engine or current_engine()
+        record = make_volume(engine, name, driver=driver, options=options, labels=labels)
+        return cls(record.name, engine)
+
+    @classmethod
+    def get(cls, name: str, *, engine: Engine | None = None) -> Volume:
+        """The volume of this name. Raises NotFound."""
+        found = cls(name, engine or current_engine())
+        _ = found._record
+        return found
+
+    @classmethod
+    def prune(
+        cls, *, all: bool = False, filters: FilterValues | None = None, engine: Engine | None = None
+    ) -> tuple[str, ...]:
+        """Remove the anonymous volumes that no container uses, or all of those; their names.
+
+        filters: label, label! and all.
+        """
+        engine = engine or current_engine()
+        chosen = Filters(filters, _PRUNE_FILTERS, "volume prunes")
+        everything = all or chosen.flag("all", False)
+        removed = []
+        for record in engine.store.state.volumes.list():
+            if (record.is_anonymous or everything) and chosen.has_labels(record.labels):
+                with suppress(InUse, NotFound):
+                    cls(record.name, engine).remove()
+                    removed.append(record.name)
+        return tuple(removed)
+
+    @property
+    def _record(self) -> VolumeRecord:
+        record = self._engine.store.state.volumes.get(self._name)
+        if record is None:
+            raise NotFound(f"no volume named {self._name!r}")
+        return record
+
+    @property
+    def name(self) -> str:
+        """What it is called, which identifies it."""
+        return self._name
+
+    @property
+    def driver(self) -> str:
+        """ "local"."""
+        return self._record.driver
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Those of its driver."""
+        return dict(self._record.options)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What it was labelled with."""
+        return dict(self._record.labels)
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether a container had it made without a name."""
+        return self._record.is_anonymous
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was made."""
+        return datetime.fromtimestamp(self._record.created_at, UTC)
+
+    @property
+    def mountpoint(self) -> Path:
+        """Its directory on the host, for one without options."""
+        return data_of(self._engine, self._name)
+
+    @property
+    def in_use_by(self) -> list[Container]:
+        """The containers that use it, running or not."""
+        from pycontainer.engine.containers import Container
+
+        found = []
+        for container_id in self._engine.store.state.volumes.users(self._name):
+            with suppress(NotFound):
+                found.append(Container.get(container_id, engine=self._engine))
+        return found
+
+    def inspect(self) -> dict[str, Any]:
+        """Everything, as Docker's `volume inspect` has it."""
+        record = self._record
+        return {
+            "CreatedAt": self.created_at.isoformat().replace("+00:00", "Z"),
+            "Driver": record.driver,
+            "Labels": dict(record.labels) or None,
+            "Mountpoint": str(self.mountpoint),
+            "Name": record.name,
+            "Options": dict(record.options) or None,
+            "Scope": "local",
+        }
+
+    def remove(self, *, force: bool = False) -> None:
+        """Remove it with its files. force: no error when there is none. Raises: InUse, NotFound."""
+        if not _remove(self._engine, self._name) and not force:
+            raise NotFound(f"no volume named {self._name!r}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _found, (self._name, str(self._engine.root))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Volume) and (self._name, self._engine) == (other._name, other._engine)
+
+    def __hash__(self) -> int:
+        return hash(self._name)
+
+    def __repr__(self) -> str:
+        return f"Volume({self._name!r})"
+
+    @classmethod
+    def list(cls, *, filters: FilterValues | None = None, engine: Engine | None = None) -> list[Volume]:
+        """All volumes, by name. filters: dangling (used by no container), driver, label, label! and name."""
+        engine = engine or current_engine()
+        chosen = Filters(filters, _FILTERS, "volumes")
+        table = engine.store.state.volumes
+        return [
+            cls(record.name, engine)
+            for record in table.list()
+            if chosen.has_labels(record.labels)
+            and ("name" not in chosen or any(text in record.name for text in chosen.texts("name")))
+            and ("driver" not in chosen or record.driver in chosen.texts("driver"))
+            and ("dangling" not in chosen or chosen.flag("dangling", True) == (not table.users(record.name)))
+        ]
+
+
+def _found(name: str, root: str) -> Volume:
+    engine = current_engine()
+    return Volume(name, engine if str(engine.root) == root else Engine(root))
+
+
+# -- making and removing -------------------------------------------------------------------------------
+
+
+def make_volume(
+    engine: Engine,
+    name: str | None,
+    *,
+    driver: str = _DRIVER,
+    options: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None,
+    goes_with: str | None = None,
+) -> VolumeRecord:
+    """Record a volume and make its directory. goes_with: see VolumeRecord. Raises as Volume.create."""
+    if driver != _DRIVER:
+        raise InvalidOption(f'volume driver={driver!r}: there is only "local"')
+    given = _checked(options or {})
+    record = VolumeRecord(
+        name=parse_volume_name(name) if name is not None else secrets.token_hex(32),
+        driver=driver,
+        created_at=time.time(),
+        options=given,
+        labels=dict(labels or {}),
+        is_anonymous=name is None or goes_with is not None,
+        goes_with=goes_with,
+    )
+    try:
+        engine.store.state.volumes.insert(record)
+    except AlreadyExists:
+        known = engine.store.state.volumes.get(record.name)
+        if known is None or (options and dict(known.options) != given):
+            raise AlreadyExists(
+                f"a volume named {record.name!r} exists with other options; remove it, or choose another name"
+            ) from None
+        return known
+    reached("volume.create.inserted")
+    data_of(engine, record.name)
+    reached("volume.create.directory")
+    emit(engine, "volume", "create", record.name, {"driver": driver})
+    return record
+
+
+def _checked(options: Mapping[str, str]) -> dict[str, str]:
+    for key, value in options.items():
+        if key not in _OPTIONS:
+            raise InvalidOption(
+                f"volume options: the driver local has no {key!r}; give {', '.join(_OPTIONS)}"
+            )
+        if "\0" in value:
+            raise InvalidOption(f"volume options: {key}={value!r} is no text")
+    if options and not options.get("type") and not {"bind", "rbind"} & set(options.get("o", "").split(",")):
+        raise InvalidOption('volume options: give type=, as "tmpfs" or "nfs", or o="bind" with device=')
+    if options and options.get("type") != "tmpfs" and not options.get("device"):
+        raise InvalidOption("volume options: give device=, what is to be mounted")
+    return dict(options)
+
+
+def _top(engine: Engine, name: str) -> Path:
+    return engine.store.root / "volumes" / name
+
+
+def data_of(engine: Engine, name: str) -> Path:
+    """The directory of a volume's files, made if a crash left it out."""
+    place = _top(engine, name) / "_data"
+    if not place.is_dir():
+        place.parent.parent.mkdir(0o711, exist_ok=True)
+        place.parent.mkdir(0o711, exist_ok=True)
+        with suppress(FileExistsError):
+            place.mkdir(0o755)
+    return place
+
+
+def _remove(engine: Engine, name: str) -> bool:
+    with _lock(engine, name):
+        if not engine.store.state.volumes.delete(name):
+            return False
+        reached("volume.remove.deleted")
+        engine.store.remove_tree(_top(engine, name))
+    emit(engine, "volume", "destroy", name, {"driver": _DRIVER})
+    return True
+
+
+def sweep(engine: Engine) -> None:
+    """Remove anonymous volumes whose container has gone with them, and directories that have no row."""
+    for name in engine.store.state.volumes.orphans():
+        with suppress(InUse):
+            _remove(engine, name)
+    top = engine.store.root / "volumes"
+    if top.is_dir():
+        known = {record.name for record in engine.store.state.volumes.list()}
+        for directory in top.iterdir():
+            # A row comes first: what has none now was removed, by one who did not finish.
+            if directory.name not in known and engine.store.state.volumes.get(directory.name) is None:
+                engine.store.remove_tree(directory)
+
+
+# -- filling -------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _lock(engine: Engine, name: str) -> Iterator[None]:
+    """Let one process at a time fill or remove a volume. Raises DeadlineExceeded."""
+    with engine.store.container_lock(f"volume-{name}", _LOCK_S):
+        yield
+
+
+def fill(engine: Engine, name: str, lower: Sequence[Path], target: str) -> None:
+    """Copy what an image has at a place into a volume that is empty, or whose copy was cut off.
+
+    lower: the image's layers, top first. Raises KernelError, LaunchError, DeadlineExceeded.
+    """
+    data = data_of(engine, name)
+    mark = data.parent / _MARK
+    if any(os.scandir(data)) and not mark.exists():
+        return
+    with _lock(engine, name):
+        if any(os.scandir(data)) and not mark.exists():
+            return
+        mark.touch(0o600)
+        reached("volume.fill.begun")
+        into = os.open(data, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            params = {"lower": list(map(str, lower)), "target": target}
+            engine.helper.run("fill_volume", params, [into], timeout_s=_FILL_S)
+        finally:
+            os.close(into)
+        reached("volume.fill.copied")
+        mark.unlink()
