@@ -18,7 +18,7 @@ from typing import Any
 from pycontainer import checkpoints, errors
 from pycontainer.checkpoints import reached
 from pycontainer.kernel import syscalls
-from pycontainer.launcher import cgroup, held, hooks
+from pycontainer.launcher import cgroup, held, hooks, scopes
 from pycontainer.ocicli import files, foreground, lifecycle
 from pycontainer.ocicli.report import Log
 from pycontainer.ocicli.states import State
@@ -103,16 +103,17 @@ class _Container:
         listener = None
         try:
             self._write_config()
-            cgroup.make(request["cgroup"])
-            reached("create.cgroup.made")
-            listener = held.listen(self.state.directory)
-            fds = {"start": listener.fileno()}
-            if console is None and "console-socket" in request["flags"]:
-                console = files.connect(request["flags"]["console-socket"])
-            if console is not None:
-                fds["console"] = console
-            seccomp = base64.b64decode(request["seccomp_b64"])
-            made = held.create(self._params(), fds, self, seccomp=seccomp)
+            with scopes.made(request["cgroup"]):
+                cgroup.make(request["cgroup"])
+                reached("create.cgroup.made")
+                listener = held.listen(self.state.directory)
+                fds = {"start": listener.fileno()}
+                if console is None and "console-socket" in request["flags"]:
+                    console = files.connect(request["flags"]["console-socket"])
+                if console is not None:
+                    fds["console"] = console
+                seccomp = base64.b64decode(request["seccomp_b64"])
+                made = held.create(self._params(), fds, self, seccomp=seccomp)
             reached("create.init.waiting")
             if console is not None:
                 os.close(console)

@@ -10,7 +10,7 @@ from typing import Any
 
 from pycontainer import errors
 from pycontainer.kernel import pidfd
-from pycontainer.launcher import cgroup, freezer, held, hooks
+from pycontainer.launcher import cgroup, freezer, held, hooks, scopes
 from pycontainer.ocicli.report import Log
 from pycontainer.ocicli.states import State
 
@@ -139,6 +139,7 @@ def take_down(state: State, log: Log) -> None:
         kept = cgroup.remove(plan)
         if kept:
             raise errors.LaunchError(f"the cgroups {', '.join(kept)} stay busy", step="cgroup")
+        scopes.stop(plan)
     for hook in state.hooks("poststop"):
         text = json.dumps(state.described("stopped")).encode()
         try:

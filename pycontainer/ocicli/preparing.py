@@ -47,7 +47,7 @@ def prepare(asked: Arguments, root: str, log: Log) -> dict[str, Any]:
         raise InvalidOption("--console-socket is given, but process.terminal is not set")
     if spec["process"].get("terminal") and asked.command == "create" and "console-socket" not in flags:
         raise InvalidOption("process.terminal is set: --console-socket is needed, to hand the terminal over")
-    path = _cgroups_path(spec, name)
+    cgroup, path = _plan_cgroup(spec, name, is_systemd=_is_systemd(asked))
     program, notifies = _seccomp(spec, root)
     return {
         "command": asked.command,
@@ -55,7 +55,7 @@ def prepare(asked: Arguments, root: str, log: Log) -> dict[str, Any]:
         "id": name,
         "bundle": directory,
         "spec": spec,
-        "cgroup": _plan_cgroup(spec, path),
+        "cgroup": cgroup,
         "cgroups_path": path,
         "seccomp_b64": base64.b64encode(program).decode(),
         "notifies": notifies,
@@ -72,8 +72,6 @@ def _refuse(asked: Arguments) -> None:
         raise Unsupported("the root is always pivoted into", "leave --no-pivot out")
     if asked.options.get("rootless") == "true":
         raise Unsupported("containers of a user without root's rights are not supported", "run it as root")
-    if "systemd-cgroup" in asked.options or asked.options.get("cgroup-manager") == "systemd":
-        raise Unsupported("cgroups made by systemd are not supported", "leave --systemd-cgroup out")
     if asked.options.get("cgroup-manager") == "disabled":
         raise Unsupported("a container always gets cgroups of its own", "leave --cgroup-manager out")
 
@@ -104,11 +102,22 @@ def _cgroups_path(spec: Mapping[str, Any], name: str) -> str:
     return "/" + os.path.normpath("/" + path).lstrip("/")
 
 
-def _plan_cgroup(spec: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """What is made, written and joined of the host's cgroups. Raises InvalidOption, Unsupported."""
+def _is_systemd(asked: Arguments) -> bool:
+    manager = asked.options.get("cgroup-manager")
+    return "systemd-cgroup" in asked.options if manager is None else manager == "systemd"
+
+
+def _plan_cgroup(spec: Mapping[str, Any], name: str, *, is_systemd: bool) -> tuple[dict[str, Any], str]:
+    """What is made, written and joined of cgroups, and where. Raises InvalidOption, Unsupported."""
     from pycontainer.runtime import cgroups
 
-    return dict(cgroups.plan(spec["linux"].get("resources") or {}, path, cgroups.detect(), is_whole=True))
+    resources, layout = spec["linux"].get("resources") or {}, cgroups.detect()
+    if is_systemd:
+        made, path = cgroups.scope_plan(resources, spec["linux"].get("cgroupsPath") or "", name, layout)
+    else:
+        path = _cgroups_path(spec, name)
+        made = cgroups.plan(resources, path, layout, is_whole=True)
+    return dict(made), path
 
 
 def _seccomp(spec: Mapping[str, Any], root: str) -> tuple[bytes, bool]:

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from pycontainer import errors
-from pycontainer.launcher import limits
+from pycontainer.launcher import limits, scopes
 from pycontainer.ocicli import bundle, schema
 from pycontainer.ocicli.arguments import Arguments
 from pycontainer.ocicli.states import State
@@ -53,7 +53,9 @@ def update(asked: Arguments, root: str) -> int:
         before = linux.get("resources") or {}
         after = {**before, **{key: _merged(before.get(key), value) for key, value in wanted.items()}}
         plan = state.fields["cgroup"]
-        limits.change(plan, cgroups.changes(before, after, state.fields["cgroups_path"], cgroups.detect()))
+        layout = cgroups.detect()
+        limits.change(plan, cgroups.changes(before, after, state.fields["cgroups_path"], layout))
+        scopes.change(plan, cgroups.systemd_limits(after, layout))
         linux["resources"] = after
         made = state.path(".config.json")
         with open(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:

@@ -2,12 +2,14 @@
 
 The disk holds this Python with its libraries at their own paths, the package under test, busybox and one
 image; the initial RAM disk loads the disk driver and hands over. Nothing of the host is shared with it.
+Its first process is busybox's shell, or systemd, on a Debian of debootstrap that is kept between runs.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -22,11 +24,13 @@ META_PACKAGE = "linux-image-cloud-amd64"
 MODULES = ("virtio_pci", "virtio_blk", "overlay")
 LIBRARIES = (
     "anyio attr attrs backports cachetools certifi click h11 httpcore httpx idna isal markdown_it mdurl "
-    "pygments pyroute2 rich typing_extensions.py"
+    "pygments pyroute2 rich typing_extensions.py "
+    "_pytest iniconfig packaging pluggy py.py pytest pytest_timeout.py"
 ).split()
 NOT_NEEDED = ("test", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3", "site-packages")
 VERDICT = "VERDICT "
 BOOT_LIMIT_S = 240.0
+DEBIAN_PACKAGES = ("dbus", "iproute2", "systemd", "systemd-sysv")
 
 _INITRAMFS_INIT = """\
 #!/bin/busybox sh
@@ -53,9 +57,30 @@ mount -t tmpfs tmpfs /run
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 ip link set lo up
 echo 3 > /proc/sys/kernel/printk
-{python} /guest/repository/tests/guest/inside.py
+{python} /guest/repository/tests/guest/{script}
 poweroff -f
 """
+_UNIT = """\
+[Unit]
+Description=The test of this machine
+After=dbus.service basic.target
+
+[Service]
+Type=oneshot
+Environment=PYTHONPATH=/guest/libraries:/guest/repository PYTHONDONTWRITEBYTECODE=1 HOME=/root
+Environment=PATH=/usr/local/bin:/usr/bin:/usr/sbin:/bin:/sbin
+WorkingDirectory=/guest/repository
+ExecStart={python} /guest/repository/tests/guest/{script}
+ExecStopPost=/usr/bin/systemctl poweroff --force --force
+StandardOutput=tty
+StandardError=tty
+TTYPath=/dev/console
+"""
+_NOT_STARTED = (
+    "apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer "
+    "getty.target systemd-logind.service systemd-timesyncd.service systemd-update-utmp.service "
+    "systemd-tmpfiles-setup.service systemd-random-seed.service systemd-journal-flush.service"
+).split()
 
 
 def _run(*command: str | os.PathLike[str], cwd: Path | None = None) -> str:
@@ -157,6 +182,8 @@ def _install_python(tree: Path) -> Path:
     libraries = tree / "guest/libraries"
     libraries.mkdir(parents=True)
     installed = Path(sysconfig.get_path("purelib"))
+    for about in installed.glob("pluggy-*.dist-info"):  # it asks for its own version
+        shutil.copytree(about, libraries / about.name)
     for name in LIBRARIES:
         source = installed / name
         if source.is_dir():
@@ -169,44 +196,104 @@ def _install_python(tree: Path) -> Path:
     return python
 
 
-def make_disk(work: Path) -> Path:
+def _debian(cache: Path) -> Path:
+    """A Debian tree with systemd, of the host's own release, made by debootstrap once."""
+    release = platform.freedesktop_os_release()["VERSION_CODENAME"]
+    target = cache / f"debian-{release}"
+    if not target.is_dir():
+        partial = cache / f"debian-{release}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        include = f"--include={','.join(DEBIAN_PACKAGES)}"
+        _run("debootstrap", "--variant=minbase", include, release, partial)
+        for name in (
+            "usr/share/doc",
+            "usr/share/locale",
+            "usr/share/man",
+            "var/cache/apt",
+            "var/lib/apt/lists",
+        ):
+            shutil.rmtree(partial / name, ignore_errors=True)
+        partial.rename(target)
+    return target
+
+
+def _add_busybox_init(tree: Path, python: Path, script: str) -> None:
+    for name in ("run", "sbin", "var/lib"):
+        (tree / name).mkdir(parents=True, exist_ok=True)
+    (tree / "guest/init").write_text(_DISK_INIT.format(python=python, script=script))
+    (tree / "guest/init").chmod(0o755)
+
+
+def _add_systemd_unit(tree: Path, python: Path, script: str) -> None:
+    units = tree / "etc/systemd/system"
+    (units / "guest.service").write_text(_UNIT.format(python=python, script=script))
+    wanted = units / "multi-user.target.wants"
+    wanted.mkdir(exist_ok=True)
+    (wanted / "guest.service").symlink_to("../guest.service")
+    for name in _NOT_STARTED:
+        (units / name).unlink(missing_ok=True)
+        (units / name).symlink_to("/dev/null")
+    (tree / "guest/init").symlink_to("/sbin/init")
+    shutil.copy2(images.busybox_path() or "", tree / "bin/busybox")
+
+
+def make_disk(work: Path, script: str, debian: Path | None) -> Path:
     """An ext4 image with Python, the package, busybox and the image to run."""
-    tree = images.busybox_rootfs(work / "tree")
+    if debian is None:
+        tree = images.busybox_rootfs(work / "tree")
+    else:
+        tree = work / "tree"
+        _run("cp", "-a", debian, tree)
     python = _install_python(tree)
     repository = Path(__file__).resolve().parent.parent.parent
     for name in ("pycontainer", "tests"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(repository / name, tree / "guest/repository" / name, ignore=ignored)
+    shutil.copy2(repository / "pyproject.toml", tree / "guest/repository")
     rootfs = images.busybox_rootfs(work / "rootfs")
     images.oci_layout(tree / "guest/layout", [images.tar_of(rootfs)])
-    for name in ("run", "sbin", "var/lib"):
-        (tree / name).mkdir(parents=True, exist_ok=True)
-    (tree / "guest/init").write_text(_DISK_INIT.format(python=python))
-    (tree / "guest/init").chmod(0o755)
+    (_add_busybox_init if debian is None else _add_systemd_unit)(tree, python, script)
     disk = work / "disk.img"
     with disk.open("wb") as stream:
-        stream.truncate(1 << 30)
+        stream.truncate(1536 << 20)
     _run("mkfs.ext4", "-q", "-F", "-d", tree, disk)
+    shutil.rmtree(tree)
     return disk
 
 
-def boot(work: Path, cache: Path) -> tuple[dict[str, Any], str]:
-    """Boot the machine and return its verdict and everything it said.
+def boot(
+    work: Path, cache: Path, script: str = "inside.py", *, is_debian: bool = False, command_line: str = ""
+) -> tuple[dict[str, Any], str]:
+    """Boot the machine, run the script of this directory in it; its verdict and everything it said.
 
+    is_debian: with systemd as its first process. command_line: further words for the kernel.
     Raises: subprocess.TimeoutExpired after BOOT_LIMIT_S, AssertionError if it gave no verdict.
     """
     image, modules = fetch_kernel(cache)
-    initramfs, disk = make_initramfs(work, modules), make_disk(work)
+    initramfs = make_initramfs(work, modules)
+    disk = make_disk(work, script, _debian(cache) if is_debian else None)
+    hierarchy = command_line or "cgroup_no_v1=all"
     command = [
         "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "1536", "-smp", "2",
         "-nographic", "-no-reboot", "-nic", "none", "-kernel", image, "-initrd", initramfs,
-        "-append", "console=ttyS0 quiet panic=-1 cgroup_no_v1=all mitigations=off",
+        "-append", f"console=ttyS0 quiet loglevel=2 panic=-1 mitigations=off {hierarchy}",
         "-drive", f"file={disk},if=virtio,format=raw,cache=unsafe",
     ]  # fmt: skip
-    done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, timeout=BOOT_LIMIT_S, check=False
-    )
-    said = done.stdout.decode(errors="replace") + done.stderr.decode(errors="replace")
+    console = work / "console"
+    try:
+        with console.open("wb") as stream:
+            subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                timeout=BOOT_LIMIT_S,
+                check=False,
+            )
+    except subprocess.TimeoutExpired as late:
+        late.add_note(console.read_text(errors="replace")[-8000:])
+        raise
+    said = console.read_text(errors="replace")
     for line in said.splitlines():
         if line.startswith(VERDICT):
             verdict: dict[str, Any] = json.loads(line.removeprefix(VERDICT))

@@ -512,7 +512,7 @@ def test_unsupported_properties_are_refused_by_name(
     ("options", "flags", "named"),
     [
         (["--rootless", "true"], [], "root's rights"),
-        (["--systemd-cgroup"], [], "--systemd-cgroup"),
+        (["--systemd-cgroup"], [], "systemd"),
         (["--cgroup-manager", "disabled"], [], "--cgroup-manager"),
         ([], ["--no-pivot"], "--no-pivot"),
     ],

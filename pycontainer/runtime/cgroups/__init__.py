@@ -5,6 +5,8 @@ from pycontainer.runtime.cgroups.counters import counters, path_of, processes
 from pycontainer.runtime.cgroups.detect import CgroupLayout, detect
 from pycontainer.runtime.cgroups.plan import CgroupPlan, Freeze, plan
 from pycontainer.runtime.cgroups.sweep import leftovers, sweep
+from pycontainer.runtime.cgroups.systemd import limits as systemd_limits
+from pycontainer.runtime.cgroups.systemd import scope_plan
 
 __all__ = [
     "CgroupLayout",
@@ -17,5 +19,7 @@ __all__ = [
     "path_of",
     "plan",
     "processes",
+    "scope_plan",
     "sweep",
+    "systemd_limits",
 ]

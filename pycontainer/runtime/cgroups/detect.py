@@ -37,6 +37,8 @@ class CgroupLayout(NamedTuple):
     all_cpus: str = ""
     all_nodes: str = ""
     """CPUs and memory nodes of the top of a v1 cpuset hierarchy, whose children start with none."""
+    systemd: str = ""
+    """Where systemd's own hierarchy of version 1 is mounted, which has no controller; empty without one."""
 
     @property
     def controllers(self) -> frozenset[str]:
@@ -59,6 +61,7 @@ def detect(mountinfo: str = "/proc/self/mountinfo", *, root: str = "") -> Cgroup
         lines = table.read().splitlines()
     v1: dict[str, str] = {}
     v2: str | None = None
+    systemd = ""
     for line in lines:
         left, _, right = line.partition(" - ")
         fields, kind = left.split(), right.split(" ")
@@ -68,10 +71,12 @@ def detect(mountinfo: str = "/proc/self/mountinfo", *, root: str = "") -> Cgroup
         if kind[0] == "cgroup2":
             v2 = v2 or point
             continue
+        if "name=systemd" in kind[2].split(","):
+            systemd = systemd or point
         for name in kind[2].split(","):
             if name in _V1_CONTROLLERS:
                 v1.setdefault(name, point)
-    return _layout(v1, v2)
+    return _layout(v1, v2)._replace(systemd=systemd)
 
 
 _V1_CONTROLLERS = frozenset(

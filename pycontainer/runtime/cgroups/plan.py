@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from pycontainer.errors import InvalidOption, Unsupported
 from pycontainer.runtime.cgroups import devices, knobs
@@ -46,6 +46,7 @@ class CgroupPlan(TypedDict):
     alone, to remove after it. writes: [file, text, is_required] in order. procs: files that take the pid,
     unless the process is cloned into clone_into. device_bpf_b64: program to attach to clone_into.
     reads: name -> [file, key or None, factor]. view: [name under /sys/fs/cgroup, directory] for v1.
+    scope: what systemd is to make first, see launcher.scopes.
     """
 
     version: int
@@ -59,6 +60,7 @@ class CgroupPlan(TypedDict):
     freeze: Freeze | None
     device_bpf_b64: str | None
     view: list[list[str]]
+    scope: NotRequired[dict[str, Any]]
 
 
 def plan(
