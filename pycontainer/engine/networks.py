@@ -563,6 +563,9 @@ def _described(driver: str, options: dict[str, str], *, internal: bool) -> dict[
             raise Unsupported(f"parent={parent}: links of VLANs are not made here", f"make {parent} yourself")
         if not os.path.exists(f"/sys/class/net/{parent}") or not parent:
             raise NotFound(f"options: parent={parent!r} is no link of this host")
+        from pycontainer.network import check_kind
+
+        check_kind(driver)
         found.update(parent=parent, mode=mode)
     if _MTU in options:
         if not options[_MTU].isdigit() or not 68 <= int(options[_MTU]) <= 65535:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pycontainer.network.ipam import mac_of as mac_of
     from pycontainer.network.ipam import overlaps as overlaps
     from pycontainer.network.links import Route as Route
+    from pycontainer.network.links import check_kind as check_kind
     from pycontainer.network.links import host_subnets as host_subnets
     from pycontainer.network.netlink import nft_finding as nft_finding
     from pycontainer.network.netlink import nft_rules as nft_rules
@@ -30,6 +31,7 @@ _HOME = {
     "Firewall": "firewall",
     "Published": "firewall",
     "Route": "links",
+    "check_kind": "links",
     "check_subnet": "ipam",
     "choose_address": "ipam",
     "choose_subnet": "ipam",
@@ -48,6 +50,7 @@ __all__ = [
     "Firewall",
     "Published",
     "Route",
+    "check_kind",
     "check_subnet",
     "choose_address",
     "choose_subnet",

@@ -7,7 +7,6 @@ more or less is a matter of microseconds. Source: rtnetlink(7), include/uapi/lin
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import struct
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from pycontainer.errors import DeadlineExceeded, KernelError, Unsupported
 
-__all__ = ["Route", "has_link", "host_subnets"]
+__all__ = ["Route", "check_kind", "host_subnets"]
 
 _NEW_LINK, _DELETE_LINK, _NEW_ADDRESS, _NEW_ROUTE, _GET_ROUTE = 16, 17, 20, 24, 26
 _REQUEST, _ACK, _EXCLUSIVE, _CREATE, _REPLACE, _DUMP = 0x1, 0x4, 0x200, 0x400, 0x100, 0x300
@@ -171,7 +170,8 @@ class Route:
             code = -struct.unpack_from("=i", answer, _HEADER.size)[0]
             if code in (errno.EOPNOTSUPP, errno.EPROTONOSUPPORT):
                 raise Unsupported(
-                    f"{what}: the kernel has no links of this kind", "load its module, as modprobe macvlan"
+                    f"{what}: the kernel has no links of this kind",
+                    "load its module with modprobe, or use another driver",
                 )
             if code:
                 raise KernelError(code, what, "")
@@ -196,9 +196,17 @@ def _kind(name: str, data: dict[str, Any]) -> dict[str, Any]:
     return {"attrs": [("IFLA_INFO_KIND", name), ("IFLA_INFO_DATA", data)]}
 
 
-def has_link(name: str) -> bool:
-    """Whether the host has a link of this name."""
-    return os.path.exists(f"/sys/class/net/{name}")
+def check_kind(kind: str) -> None:
+    """Refuse a kind of links that the kernel does not have, as "ipvlan". Raises Unsupported."""
+    with Route() as route:
+        # Without the link it belongs to none is made; whether the kind is known is asked first.
+        attributes = [("IFLA_IFNAME", "pcnone"), ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", kind)]})]
+        route._link(f"make {kind} link", attributes, flags=_CREATE | _EXCLUSIVE)
+        try:
+            route.send()
+        except KernelError as error:
+            if error.errno != errno.EINVAL:
+                raise
 
 
 def host_subnets() -> list[str]:

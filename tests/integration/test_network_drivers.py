@@ -1,0 +1,102 @@
+"""Networks beside a link of the host: macvlan, and what the kernel here does not have."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+import pycontainer as pc
+from pycontainer.errors import InvalidOption, NotFound, Unsupported
+from pycontainer.network import Route
+from tests.support.needs import needs
+
+pytestmark = needs("root", "overlay", "nft")
+
+SUBNET = "10.232.5.0/24"
+
+
+@pytest.fixture
+def parent() -> Iterator[str]:
+    """A link of the host, to which nothing else is attached."""
+    name = f"pctest{secrets.token_hex(4)}"
+    with Route() as route:
+        route.add_bridge(name)
+        route.send()
+    yield name
+    with Route() as route:
+        route.delete_link(name)
+        route.send()
+
+
+def _reaches(engine: pc.Engine, image: pc.Image, parent: str, mode: str) -> tuple[bool, list[str]]:
+    """Whether one of two neighbours reaches the other, and what they have."""
+    with ExitStack() as stack:
+        options = {"parent": parent, "macvlan_mode": mode}
+        network = pc.Network.create("near", driver="macvlan", subnet=SUBNET, options=options, engine=engine)
+        stack.callback(network.remove)
+        boxes = []
+        for name in ("one", "two"):
+            box = pc.Container.create(image, ["sleep", "1000"], name=name, network="near", engine=engine)
+            stack.callback(box.remove, force=True)
+            box.start()
+            boxes.append(box)
+        one, two = boxes
+        shown = one.exec(["sh", "-c", "ip -o link show eth0; ip -4 -o addr; ip route"]).text
+        assert f"{one.ip}/24" in shown
+        assert "default via 10.232.5.1" in shown
+        is_reached = one.exec(["ping", "-c", "1", "-W", "1", str(two.ip)]).exit_code == 0
+        return is_reached, [str(one.ip), str(two.ip)]
+
+
+@pytest.mark.parametrize(("mode", "is_reached"), [("bridge", True), ("private", False)])
+def test_neighbours_beside_a_link_reach_each_other_as_the_mode_says(
+    engine: pc.Engine, busybox: pc.Image, parent: str, mode: str, is_reached: bool
+) -> None:
+    assert _reaches(engine, busybox, parent, mode) == (is_reached, ["10.232.5.2", "10.232.5.3"])
+
+
+def test_nothing_of_it_is_on_the_host(engine: pc.Engine, busybox: pc.Image, parent: str) -> None:
+    before = set(os.listdir("/sys/class/net"))
+    options = {"parent": parent}
+    with pc.Network.create(
+        "near", driver="macvlan", subnet=SUBNET, options=options, engine=engine
+    ) as network:
+        result = pc.run(busybox, ["cat", "/sys/class/net/eth0/address"], network=network, engine=engine)
+        assert result.check().text.strip() == "02:42:0a:e8:05:02"
+        assert {
+            name for name in set(os.listdir("/sys/class/net")) - before if network.id[:10] in name
+        } == set()
+
+
+def test_a_kind_of_links_that_the_kernel_lacks_is_refused_with_the_reason(
+    engine: pc.Engine, parent: str
+) -> None:
+    try:
+        pc.Network.create(
+            "near", driver="ipvlan", subnet=SUBNET, options={"parent": parent}, engine=engine
+        ).remove()
+    except Unsupported as error:
+        assert "ipvlan" in str(error)  # noqa: PT017  # a kernel that has it makes one
+    assert "near" not in [network.name for network in pc.Network.list(engine=engine)]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "told"),
+    [
+        ({}, NotFound, "parent"),
+        ({"parent": "nosuchlink0"}, NotFound, "nosuchlink0"),
+        ({"parent": "lo.7"}, Unsupported, "VLAN"),
+        ({"parent": "lo", "macvlan_mode": "odd"}, InvalidOption, "macvlan_mode='odd'"),
+        ({"parent": "lo", "com.docker.network.bridge.enable_icc": "1"}, InvalidOption, "enable_icc"),
+    ],
+    ids=["no-parent", "unknown-parent", "vlan", "mode", "foreign-option"],
+)
+def test_what_cannot_be_beside_a_link_is_refused(
+    engine: pc.Engine, options: dict[str, str], error: type[Exception], told: str
+) -> None:
+    with pytest.raises(error, match=told):
+        pc.Network.create("near", driver="macvlan", options=options, engine=engine)
