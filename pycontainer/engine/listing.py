@@ -85,8 +85,8 @@ class _Chosen:
             and all(_age(record) < age for age in self._before)
             and all(_age(record) > age for age in self._since)
             and ("ancestor" not in filters or record.image_id in self._descendants)
-            and ("network" not in filters or filters.has_any("network", container._options.network))
-            and ("volume" not in filters or filters.has_any("volume", *container.image.config.config.volumes))
+            and ("network" not in filters or filters.has_any("network", *_networks(container)))
+            and ("volume" not in filters or filters.has_any("volume", *_mounted(container)))
             and (not _asks_labels(filters) or filters.has_labels(container.labels))
         )
 
@@ -128,4 +128,20 @@ def _descendants(engine: Engine, names: Iterable[str]) -> set[str]:
             for image in images.list()
             if layers and [layer.diff_id for layer in image.layers[: len(layers)]] == layers
         )
+    return found
+
+
+def _mounted(container: Container) -> list[str]:
+    """Names of its volumes, and the places of what is mounted."""
+    points = container._options.mounts or ()
+    return [text for point in points for text in (point.source, point.target)]
+
+
+def _networks(container: Container) -> list[str]:
+    """Names and ids of its networks, or the mode that it has instead."""
+    state = container._engine.store.state
+    found = [container._options.network]
+    for endpoint in state.endpoints.of_container(container.id):
+        network = state.networks.get(endpoint.network_id)
+        found += [endpoint.network_id, *([network.name] if network is not None else [])]
     return found

@@ -317,10 +317,10 @@ def fill(engine: Engine, name: str, lower: Sequence[Path], target: str) -> None:
     """
     data = data_of(engine, name)
     mark = data.parent / _MARK
-    if any(os.scandir(data)) and not mark.exists():
+    if os.listdir(data) and not mark.exists():
         return
     with _lock(engine, name):
-        if any(os.scandir(data)) and not mark.exists():
+        if os.listdir(data) and not mark.exists():
             return
         mark.touch(0o600)
         reached("volume.fill.begun")

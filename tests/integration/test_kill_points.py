@@ -108,6 +108,18 @@ for name in ('box', 'peer'):
         "attempt(lambda: pc.Network.get('app', engine=engine).partition('box', 'peer')).heal()",
     ),
     "network": (NETWORKED, "attempt(life)"),
+    "volume": (
+        "from contextlib import suppress",
+        """
+def life():
+    with suppress(pc.errors.NotFound):
+        box().remove(force=True, volumes=True)
+    create(volumes={{'data': '/srv'}}).start()
+    box().remove(force=True)
+    pc.Volume.get('data', engine=engine).remove()
+attempt(life)
+""",
+    ),
     "push": ("", "attempt(lambda: pc.Image.get('busybox', engine=engine).push({reference!r}))"),
 }
 
@@ -144,6 +156,7 @@ STEPS = {
     "update": killpoints.names("update"),
     "partition": killpoints.names("partition"),
     "network": killpoints.names("network"),
+    "volume": killpoints.names("volume"),
     "push": killpoints.names("push"),
 }
 
@@ -305,6 +318,20 @@ def partition(engine: pc.Engine, reference: str) -> None:
     network.remove()
 
 
+def volume(engine: pc.Engine, reference: str) -> None:
+    known = {found.name for found in pc.Volume.list(engine=engine)}
+    kept = engine.store.root / "volumes"
+    assert {place.name for place in kept.iterdir()} <= known if kept.exists() else not known
+    for container in pc.Container.list(all=True, engine=engine):
+        container.remove(force=True, volumes=True)
+    with pc.Container("busybox", ["sleep", "1000"], volumes={"data": "/srv"}, engine=engine) as box:
+        # Whole, however often it was begun.
+        assert box.exec(["cat", "/srv/greeting"]).text == "hello from the second layer\n"
+    for found in pc.Volume.list(engine=engine):
+        found.remove()
+    assert list(kept.iterdir()) == []
+
+
 def network(engine: pc.Engine, reference: str) -> None:
     bridges = {f"pc-{made.id[:10]}" for made in pc.Network.list(engine=engine)}
     notes = {
@@ -351,6 +378,7 @@ REPEAT: dict[str, Callable[[pc.Engine, str], None]] = {
     "detach": detach,
     "partition": partition,
     "network": network,
+    "volume": volume,
     "push": push,
 }
 

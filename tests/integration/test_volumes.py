@@ -1,0 +1,253 @@
+"""Volumes: what they keep, who may use them, what they begin with, and what becomes of them."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import tarfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pycontainer as pc
+from pycontainer import errors
+from tests.support import images
+
+pytestmark = pytest.mark.needs("root", "overlay")
+
+
+@pytest.fixture(autouse=True)
+def none_left(engine: pc.Engine) -> Iterator[None]:
+    """Whatever volumes a test leaves are removed, and nothing stays of them."""
+    yield
+    for container in pc.Container.list(all=True, engine=engine):
+        container.remove(force=True, volumes=True)
+    for volume in pc.Volume.list(engine=engine):
+        volume.remove()
+    top = engine.root / "volumes"
+    assert not top.exists() or list(top.iterdir()) == []
+
+
+def sh(engine: pc.Engine, image: pc.Image, script: str, **options: Any) -> pc.RunResult:
+    return pc.run(image, ["sh", "-c", script], engine=engine, **options)
+
+
+def test_a_volume_outlives_the_containers_that_use_it(engine: pc.Engine, busybox: pc.Image) -> None:
+    made = pc.Volume.create("data", labels={"team": "a"}, engine=engine)
+    sh(engine, busybox, "echo kept > /data/file", volumes={"data": "/data"}).check()
+    assert sh(engine, busybox, "cat /other/file", volumes=["data:/other:ro"]).text == "kept\n"
+    assert (made.mountpoint / "file").read_text() == "kept\n"
+    assert pickle.loads(pickle.dumps(made)).name == "data"
+    assert made.inspect()["Mountpoint"] == str(made.mountpoint)
+    assert (made.labels, made.driver, made.is_anonymous) == ({"team": "a"}, "local", False)
+    made.remove()
+    with pytest.raises(errors.NotFound, match="data"):
+        pc.Volume.get("data", engine=engine)
+    with pytest.raises(errors.NotFound):
+        made.remove()
+    made.remove(force=True)
+
+
+def test_a_volume_that_is_named_by_a_container_is_made(engine: pc.Engine, busybox: pc.Image) -> None:
+    sh(engine, busybox, "touch /data/x", volumes={"new": "/data"}).check()
+    assert [volume.name for volume in pc.Volume.list(engine=engine)] == ["new"]
+
+
+def test_read_only_is_the_kernel_s(engine: pc.Engine, busybox: pc.Image) -> None:
+    done = sh(engine, busybox, "touch /data/x", volumes={"data": ("/data", "ro")})
+    assert b"Read-only file system" in done.stderr
+
+
+def test_one_in_use_is_not_removed_whether_its_container_runs_or_not(
+    engine: pc.Engine, busybox: pc.Image
+) -> None:
+    box = pc.Container.create(busybox, ["true"], name="user", volumes={"data": "/data"}, engine=engine)
+    volume = pc.Volume.get("data", engine=engine)
+    with pytest.raises(errors.InUse, match="used by user"):
+        volume.remove()
+    assert [user.name for user in volume.in_use_by] == ["user"]
+    assert pc.Volume.prune(all=True, engine=engine) == ()
+    box.remove()
+    volume.remove()
+
+
+class TestOfItsOwn:
+    """Volumes without a name, which are a container's own."""
+
+    def test_it_goes_with_a_container_that_removes_itself(self, engine: pc.Engine, busybox: pc.Image) -> None:
+        sh(engine, busybox, "echo x > /cache/x", volumes="/cache").check()
+        with pc.Container(busybox, ["sleep", "100"], volumes="/cache", engine=engine):
+            (volume,) = pc.Volume.list(engine=engine)
+            assert volume.is_anonymous
+        assert pc.Volume.list(engine=engine) == []
+
+    def test_it_stays_when_its_container_is_removed_unless_asked(
+        self, engine: pc.Engine, busybox: pc.Image
+    ) -> None:
+        box = pc.Container.create(
+            busybox, ["sh", "-c", "echo x >> /cache/x"], volumes="/cache", engine=engine
+        )
+        for _ in range(2):
+            box.start()
+            assert box.wait(30) == 0
+        (volume,) = pc.Volume.list(engine=engine)
+        assert (volume.mountpoint / "x").read_text() == "x\nx\n"
+        box.remove()
+        assert pc.Volume.list(filters={"dangling": True}, engine=engine) == [volume]
+        assert pc.Volume.prune(engine=engine) == (volume.name,)
+        pc.Container.create(busybox, ["true"], volumes="/cache", engine=engine).remove(volumes=True)
+        assert pc.Volume.list(engine=engine) == []
+
+    def test_others_get_it_from_the_container(
+        self, engine: pc.Engine, busybox: pc.Image, tmp_path: Path
+    ) -> None:
+        binds = ["/cache", f"{tmp_path}:/host"]
+        (tmp_path / "file").write_text("of the host\n")
+        with pc.Container(busybox, ["sleep", "100"], volumes=binds, engine=engine) as box:
+            box.exec(["sh", "-c", "echo shared > /cache/file"]).check()
+            assert sh(engine, busybox, "cat /cache/file /host/file", volumes_from=box.name).text == (
+                "shared\nof the host\n"
+            )
+            done = sh(engine, busybox, "touch /cache/x", volumes_from=[f"{box.name}:ro"])
+            assert b"Read-only" in done.stderr
+            assert (box.path / "cache/file").read_text() == "shared\n"
+
+
+class TestFilled:
+    """What an empty volume gets of the image."""
+
+    @pytest.fixture
+    def image(self, engine: pc.Engine, tmp_path: Path) -> pc.Image:
+        root = images.busybox_rootfs(tmp_path / "root")
+        place = root / "srv/app"
+        (place / "sub").mkdir(parents=True)
+        (place / "seed").write_text("seed\n")
+        (place / "seed").chmod(0o4750)
+        (place / "link").symlink_to("/etc/passwd")
+        (place / "sub/deep").write_text("deep\n")
+        place.chmod(0o751)
+        layers = [images.tar_of(root), images.tar_with({"srv/app/second": b"second\n"})]
+        return pc.Image.load(images.oci_layout(tmp_path / "layout", layers), engine=engine)[0]
+
+    def test_it_has_owner_mode_links_and_all_layers(self, engine: pc.Engine, image: pc.Image) -> None:
+        script = "cd /srv/app; find . | sort; stat -c %a . seed; readlink link"
+        plain = sh(engine, image, script).text
+        assert sh(engine, image, script, volumes={"data": "/srv/app"}).text == plain
+        assert {"./second", "4750"} <= set(plain.split())
+
+    def test_it_is_filled_once(self, engine: pc.Engine, image: pc.Image) -> None:
+        sh(engine, image, "rm -r /srv/app/sub /srv/app/seed", volumes={"data": "/srv/app"}).check()
+        assert sh(engine, image, "ls /srv/app", volumes={"data": "/srv/app"}).text == "link\nsecond\n"
+
+    def test_it_is_not_filled_if_that_is_not_wanted(self, engine: pc.Engine, image: pc.Image) -> None:
+        assert sh(engine, image, "ls /srv/app", volumes=["data:/srv/app:nocopy"]).text == ""
+        assert sh(engine, image, "ls /srv/app", mounts="source=data,target=/srv/app,volume-nocopy").text == ""
+
+    def test_many_that_start_at_once_fill_it_once(self, engine: pc.Engine, image: pc.Image) -> None:
+        pc.Volume.create("data", engine=engine)
+        with ThreadPoolExecutor(6) as pool:
+            found = list(
+                pool.map(
+                    lambda _: sh(engine, image, "cat /srv/app/sub/deep", volumes={"data": "/srv/app"}).text,
+                    range(12),
+                )
+            )
+        assert found == ["deep\n"] * 12
+
+    @pytest.mark.parametrize("link", ["/etc", "../../../../../../etc"], ids=["absolute", "climbing"])
+    def test_a_link_of_the_image_gives_it_nothing_of_the_host(
+        self, engine: pc.Engine, busybox_rootfs: Path, tmp_path: Path, link: str
+    ) -> None:
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as archive:
+            entry = tarfile.TarInfo("data")
+            entry.type, entry.linkname = tarfile.SYMTYPE, link
+            archive.addfile(entry)
+        layers = [images.tar_of(busybox_rootfs), buffer.getvalue()]
+        image = pc.Image.load(images.oci_layout(tmp_path / "layout", layers), engine=engine)[0]
+        listed = sh(engine, image, "ls /etc").text
+        assert set(sh(engine, image, "ls /data", volumes={"kept": "/data"}).text.split()) <= set(
+            listed.split()
+        )
+
+
+class TestLocalOptions:
+    """Volumes that are mounted by the driver's options."""
+
+    def test_memory_is_as_large_as_asked(self, engine: pc.Engine, busybox: pc.Image) -> None:
+        pc.Volume.create("mem", options={"type": "tmpfs", "o": "size=1m,mode=700"}, engine=engine)
+        shown = sh(engine, busybox, "df -k /m | tail -1; stat -c %a /m", volumes={"mem": "/m"}).text
+        assert (shown.split()[1], shown.split()[-1]) == ("1024", "700")
+
+    def test_a_directory_of_the_host(self, engine: pc.Engine, busybox: pc.Image, tmp_path: Path) -> None:
+        pc.Volume.create("host", options={"o": "bind", "device": str(tmp_path)}, engine=engine)
+        sh(engine, busybox, "echo x > /m/x", volumes={"host": "/m"}).check()
+        assert (tmp_path / "x").read_text() == "x\n"
+
+    def test_the_long_form_makes_one_with_options(self, engine: pc.Engine, busybox: pc.Image) -> None:
+        long = "source=mem,target=/m,volume-opt=type=tmpfs,volume-opt=o=size=2m,volume-label=a=b"
+        assert sh(engine, busybox, "df -k /m | tail -1", mounts=long).text.split()[1] == "2048"
+        made = pc.Volume.get("mem", engine=engine)
+        assert (made.options, made.labels) == ({"type": "tmpfs", "o": "size=2m"}, {"a": "b"})
+
+    @pytest.mark.parametrize(
+        ("options", "complaint"),
+        [
+            ({"colour": "red"}, "'colour'"),
+            ({"o": "size=1m"}, "type="),
+            ({"type": "nfs"}, "device="),
+            ({"type": "nonesuch", "device": "x"}, "mount /m: No such device"),
+            ({"o": "bind", "device": "/nowhere"}, "/nowhere"),
+        ],
+    )
+    def test_what_cannot_be_is_refused_by_name(
+        self, engine: pc.Engine, busybox: pc.Image, options: dict[str, str], complaint: str
+    ) -> None:
+        def use() -> None:
+            pc.Volume.create("bad", options=options, engine=engine)
+            sh(engine, busybox, "true", volumes={"bad": "/m"})
+
+        with pytest.raises(errors.PycontainerError, match=complaint):
+            use()
+        assert pc.Container.list(all=True, engine=engine) == []
+
+
+@pytest.mark.parametrize("name", ["", "-x", "a/b", "../x", "a" * 300, "x y"])
+def test_a_bad_name_is_refused(engine: pc.Engine, name: str) -> None:
+    with pytest.raises(errors.InvalidOption, match="start with a letter"):
+        pc.Volume.create(name, engine=engine)
+
+
+def test_the_same_name_with_other_options_is_refused(engine: pc.Engine) -> None:
+    made = pc.Volume.create("data", engine=engine)
+    assert pc.Volume.create("data", engine=engine) == made
+    with pytest.raises(errors.AlreadyExists, match="other options"):
+        pc.Volume.create("data", options={"type": "tmpfs"}, engine=engine)
+    with pytest.raises(errors.InvalidOption, match="local"):
+        pc.Volume.create("other", driver="nfs", engine=engine)
+
+
+def test_a_volume_that_went_meanwhile_is_named(engine: pc.Engine, busybox: pc.Image) -> None:
+    with pytest.raises(errors.NotFound, match="nobody"):
+        pc.run(busybox, ["true"], volumes_from="nobody", engine=engine)
+    with pytest.raises(errors.InvalidOption, match="/data"):
+        pc.run(busybox, ["true"], volumes={"a": "/data"}, mounts="source=b,target=/data", engine=engine)
+    assert pc.Container.list(all=True, engine=engine) == []
+
+
+def test_what_is_on_a_volume_is_no_change_of_the_container(engine: pc.Engine, busybox: pc.Image) -> None:
+    with pc.Container(busybox, ["sleep", "100"], volumes={"data": "/srv"}, engine=engine) as box:
+        box.exec(["sh", "-c", "echo x > /srv/new; echo y > /elsewhere"]).check()
+        changed = {change.path for change in box.diff()}
+        assert changed & {"/elsewhere", "/srv/new"} == {"/elsewhere"}
+        (mount,) = box.inspect()["Mounts"]
+        assert (mount["Type"], mount["Name"], mount["Destination"], mount["RW"]) == (
+            "volume",
+            "data",
+            "/srv",
+            True,
+        )
+        assert pc.Container.list(filters={"volume": "data"}, engine=engine) == [box]
