@@ -21,7 +21,7 @@ _SETTINGS = {"ipv6/conf/default/accept_dad": "0", "ipv6/conf/default/accept_ra":
 
 
 def make_namespace(engine: pc.Engine) -> tuple[int, Route]:
-    with engine.helper.submit("make_network", {"settings": _SETTINGS}, []) as job:
+    with engine.helper.submit("make_network", {"settings": _SETTINGS, "has_names": False}, []) as job:
         assert job.receive(10) is not None
         namespace, route = job.take_fds()
     return namespace, Route(route)
