@@ -63,7 +63,7 @@ def nft_rules() -> list[str]:
 def _identity(message: Any) -> list[str]:
     """Family and the attributes that say which object a netfilter message describes."""
     names = ("TABLE", "CHAIN", "NAME", "HANDLE")
-    attributes = {name.rsplit("_", 1)[1]: value for name, value, *_rest in message["attrs"]}
+    attributes = {name.rpartition("_")[2]: value for name, value, *_rest in message["attrs"]}
     return [str(message["nfgen_family"])] + [
         f"{name.lower()}={attributes[name]}" for name in names if name in attributes
     ]
