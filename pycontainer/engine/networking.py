@@ -21,7 +21,7 @@ import attrs
 from pycontainer.checkpoints import reached
 from pycontainer.engine import bridging, naming, netahead
 from pycontainer.errors import AlreadyExists, InUse, InvalidOption, KernelError, NotFound
-from pycontainer.options import Place, RunOptions, places
+from pycontainer.options import DEFAULT_NETWORK, Place, RunOptions, places
 from pycontainer.store import EndpointRecord, NetworkRecord
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ KILL_POINTS = (
     "network.ports.published",
 )
 
-DEFAULT = "bridge"
+DEFAULT = DEFAULT_NETWORK
 """The network of those that ask for no other: without names, as with Docker."""
 
 _JOB_S = 30.0

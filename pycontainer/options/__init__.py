@@ -11,7 +11,14 @@ if TYPE_CHECKING:
     from pycontainer.options.logs import LOG_DRIVERS, LogOptions
     from pycontainer.options.mounts import MountPoint
     from pycontainer.options.naming import HOST_GATEWAY, split_link
-    from pycontainer.options.network import Place, is_network, parse_network_name, parse_place, places
+    from pycontainer.options.network import (
+        DEFAULT_NETWORK,
+        Place,
+        is_network,
+        parse_network_name,
+        parse_place,
+        places,
+    )
     from pycontainer.options.policies import HealthOptions, RestartPolicy
     from pycontainer.options.ports import PortMapping, split_port
     from pycontainer.options.run import RunOptions
@@ -19,6 +26,7 @@ if TYPE_CHECKING:
     from pycontainer.options.volumes import parse_volume_name, split_volumes_from
 
 __all__ = [
+    "DEFAULT_NETWORK",
     "HOST_GATEWAY",
     "LOG_DRIVERS",
     "OPTIONS",
@@ -50,6 +58,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "DEFAULT_NETWORK": "network",
     "Place": "network",
     "places": "network",
     "HOST_GATEWAY": "naming",

@@ -15,6 +15,7 @@ import attrs
 
 from pycontainer.errors import InvalidOption
 from pycontainer.options.field import OptionInfo, info_of
+from pycontainer.options.network import DEFAULT_NETWORK, is_network
 from pycontainer.options.run import RunOptions
 
 OPTIONS: Mapping[str, OptionInfo] = {item.name: info_of(item) for item in attrs.fields(RunOptions)}
@@ -23,6 +24,7 @@ OPTIONS: Mapping[str, OptionInfo] = {item.name: info_of(item) for item in attrs.
 _DEFAULTS: Mapping[str, object] = {item.name: item.default for item in attrs.fields(RunOptions)}
 
 _EXPANDED = frozenset({"env_file", "env_host", "label_file"})
+_NETWORKED = frozenset({"ip", "ip6", "links", "mac_address", "network_alias", "ports", "publish_all"})
 
 
 def parse_run_options(**given: Any) -> RunOptions:
@@ -48,7 +50,19 @@ def parse_run_options(**given: Any) -> RunOptions:
         from pycontainer.options.files import expand
 
         expand(parsed)
+    if not parsed.keys().isdisjoint(_NETWORKED):
+        _choose_network(parsed)
     return RunOptions(**parsed)
+
+
+def _choose_network(parsed: dict[str, Any]) -> None:
+    """What is of a network needs one: the default one where none is named. Raises InvalidOption."""
+    asked = sorted(name for name in _NETWORKED & parsed.keys() if parsed[name])
+    if not asked:
+        return
+    mode = parsed.setdefault("network", DEFAULT_NETWORK)
+    if not is_network(mode):
+        raise InvalidOption(f"option {asked[0]} goes not with network={mode!r}; leave one out")
 
 
 def dump_run_options(options: RunOptions) -> dict[str, object]:

@@ -14,6 +14,7 @@ from pycontainer.options.kinds import LINES, Kind, matching
 
 __all__ = [
     "ADDRESS",
+    "DEFAULT_NETWORK",
     "MAC",
     "NETWORK",
     "NETWORK_ALIASES",
@@ -23,6 +24,9 @@ __all__ = [
     "parse_place",
     "places",
 ]
+
+DEFAULT_NETWORK = "bridge"
+"""The network of those that ask for no other by name."""
 
 _MODES = ("none", "host")
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}", re.ASCII)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from pycontainer.errors import InvalidOption
@@ -60,3 +62,15 @@ def test_options_beside_it_are_of_the_first_network() -> None:
 def test_what_names_no_network_is_refused(given: object) -> None:
     with pytest.raises(InvalidOption, match="network"):
         parse_run_options(network=given)
+
+
+@pytest.mark.parametrize(
+    "asked", [{"ports": {80: None}}, {"publish_all": True}, {"ip": "10.1.2.3"}, {"network_alias": "db"}]
+)
+def test_what_is_of_a_network_gets_the_default_one_unless_another_is_named(asked: dict[str, Any]) -> None:
+    assert parse_run_options(**asked).network == "bridge"
+    assert parse_run_options(network="app", **asked).network == "app"
+    for mode in ("none", "host", "container:web"):
+        with pytest.raises(InvalidOption, match=f"goes not with network='{mode}'"):
+            parse_run_options(network=mode, **asked)
+    assert parse_run_options(publish_all=False).network == "none"
