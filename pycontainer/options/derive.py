@@ -24,7 +24,7 @@ OPTIONS: Mapping[str, OptionInfo] = {item.name: info_of(item) for item in attrs.
 _DEFAULTS: Mapping[str, object] = {item.name: item.default for item in attrs.fields(RunOptions)}
 
 _EXPANDED = frozenset({"env_file", "env_host", "label_file"})
-_NETWORKED = frozenset({"ip", "ip6", "links", "mac_address", "network_alias", "ports", "publish_all"})
+_NETWORKED = frozenset({"ip", "ip6", "mac_address", "network_alias", "ports", "publish_all"})
 
 
 def parse_run_options(**given: Any) -> RunOptions:

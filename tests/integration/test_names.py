@@ -111,9 +111,8 @@ def test_several_networks_show_what_is_shared_and_nothing_else(box: Callable[...
 
 
 def test_a_link_is_known_to_one_container_alone(box: Callable[..., pc.Container]) -> None:
-    db = box("db")
-    web = box("web", links=["db:database", "db"])
-    assert look_up(web, "database") == (0, ["10.1.0.2"])
+    web, db = box("web", links=["db:database", "db"]), box("db")
+    assert look_up(web, "database") == (0, ["10.1.0.3"])
     assert look_up(db, "database") == (3, [])
 
 
