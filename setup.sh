@@ -8,7 +8,7 @@ cd "$(dirname "$0")"
 # Peers the package is compared with, and what test images are made of.
 peers=(
     bubblewrap buildah busybox-static containerd crun curl debootstrap docker-cli docker-registry docker.io
-    podman runc skopeo uidmap umoci
+    iproute2 nftables podman runc skopeo uidmap umoci
 )
 # What the virtual machine with cgroup v2 only is made of.
 guest=(e2fsprogs linux-image-cloud-amd64 qemu-system-x86)
