@@ -10,6 +10,7 @@ import os
 import socket
 import struct
 import sys
+from contextlib import suppress
 from typing import NamedTuple
 
 __all__ = ["Listeners", "Waiting", "holders"]
@@ -140,7 +141,9 @@ def holders(protocol: str, port: int) -> list[int]:
 
 
 def _links(directory: str) -> set[str]:
-    try:
-        return {os.readlink(f"{directory}/{name}") for name in os.listdir(directory)}
-    except OSError:
-        return set()
+    found = set()
+    with suppress(OSError):  # it has ended, or is not ours to look at
+        for name in os.listdir(directory):
+            with suppress(FileNotFoundError):  # closed meanwhile
+                found.add(os.readlink(f"{directory}/{name}"))
+    return found

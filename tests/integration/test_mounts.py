@@ -216,3 +216,8 @@ def test_nothing_is_mounted_on_the_host_while_a_container_has_mounts(
         places = [line.split()[4] for line in inside.splitlines()]
         assert {"/a", "/b", "/c", "/d"} <= set(places)
         assert str(engine.root) not in inside
+
+
+def test_a_file_is_not_mounted_on_a_directory(engine: pc.Engine, busybox: pc.Image, source: Path) -> None:
+    with pytest.raises(errors.LaunchError, match="/etc in the image is a directory, and the source is none"):
+        sh(engine, busybox, "true", f"type=bind,source={source}/file,target=/etc")

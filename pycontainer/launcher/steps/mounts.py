@@ -44,6 +44,9 @@ def mount_bind(
     spot = inroot.target(context.root, path, is_directory=is_directory)
     try:
         _refuse_proc(context, spot, path, may_cover_proc)
+        if not is_directory and stat.S_ISDIR(os.fstat(spot).st_mode):
+            text = os.fsdecode(path)
+            raise Refused(f"{text} in the image is a directory, and the source is none; name a file in it")
         set_, clear, tree_set, tree_clear = attributes
         if tree_set or tree_clear:
             mounts.set_attributes(tree, tree_set, tree_clear, recursive=True)

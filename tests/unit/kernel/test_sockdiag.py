@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 
@@ -47,3 +48,14 @@ def test_a_socket_for_datagrams_is_seen(listeners: sockdiag.Listeners) -> None:
         port = bound.getsockname()[1]
         assert sockdiag.Waiting(socket.AF_INET, bytes(4), port) in listeners.waiting("udp")
         assert port not in {waiting.port for waiting in listeners.waiting("tcp")}
+
+
+@pytest.mark.parametrize(("kind", "protocol"), [(socket.SOCK_STREAM, "tcp"), (socket.SOCK_DGRAM, "udp")])
+def test_who_has_a_port_is_told(kind: socket.SocketKind, protocol: str) -> None:
+    with socket.socket(socket.AF_INET, kind) as sock:
+        sock.bind(("127.0.0.1", 0))
+        if kind == socket.SOCK_STREAM:
+            sock.listen()
+        port = sock.getsockname()[1]
+        assert os.getpid() in sockdiag.holders(protocol, port)
+    assert os.getpid() not in sockdiag.holders(protocol, port)
