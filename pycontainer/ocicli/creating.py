@@ -89,6 +89,7 @@ class _Container:
     def create(self, console: int | None) -> held.Held:
         """Make everything and leave the first process waiting. Raises LaunchError and others."""
         spec, request = self.request["spec"], self.request
+        self._refuse_cgroup_in_use()
         self.state.write(
             phase="creating",
             ociVersion=spec["ociVersion"],
@@ -129,6 +130,17 @@ class _Container:
                 listener.close()
         self.state.unlock()
         return made
+
+    def _refuse_cgroup_in_use(self) -> None:
+        """Before it is written down as ours, for whoever undoes or deletes ours ends all that is in it."""
+        plan = self.request["cgroup"]
+        if not cgroup.is_empty(plan):
+            self.state.remove()
+            raise errors.LaunchError(
+                f"cgroup: {plan['own'][0]} has processes already; choose another linux.cgroupsPath",
+                step="cgroup",
+                reason="in use",
+            )
 
     def _params(self) -> dict[str, Any]:
         spec, request = self.request["spec"], self.request

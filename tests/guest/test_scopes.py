@@ -61,6 +61,7 @@ def test_a_unit_that_exists_is_refused_by_name(verdict: dict[str, Any]) -> None:
     again = verdict["life"]["again"]
     assert again["code"] == 1
     assert "pre-one.scope" in again["stderr"]
+    assert again["one"] == "running"
 
 
 def test_nothing_is_left_after_the_delete(verdict: dict[str, Any]) -> None:

@@ -534,3 +534,12 @@ def test_a_session_keyring_of_its_own_is_made_unless_it_is_not_wanted(runtime: R
         name = f"keys-{uuid.uuid4().hex}"
         keys = runtime.ok("run", *flags, "--bundle", bundle, name)
         assert (f"_ses.{name}" in keys) == (not flags)
+
+
+def test_a_cgroup_that_another_container_is_in_is_refused_and_left_alone(runtime: Runtime) -> None:
+    path = {"linux": {"cgroupsPath": f"/pycontainer-test/{uuid.uuid4().hex}"}}
+    runtime.ok("run", "--detach", "--bundle", runtime.bundle("one", ["sleep", "1000"], path), "one")
+    again = runtime("run", "--bundle", runtime.bundle("two", ["true"], path), "two")
+    assert again.code != 0
+    assert "has processes already" in again.stderr
+    assert (runtime.status("one"), runtime.ok("list", "--quiet").split()) == ("running", ["one"])
