@@ -28,6 +28,7 @@ from pycontainer.engine.logfiles import Reader
 from pycontainer.engine.logs import Logs
 from pycontainer.engine.moments import to_nanoseconds
 from pycontainer.engine.state import Observed, await_start, monitor_of, observe
+from pycontainer.engine.supervision import health_of
 from pycontainer.errors import NotFound, NotReady, ReadinessTimeout, WrongState
 from pycontainer.kernel import inotify, pidfd
 from pycontainer.launcher import Channel
@@ -200,6 +201,8 @@ class _Session:
         state = "removed" if is_removed else str(observed.state)
         what = f"container {self._subject.name} was not ready ({self._strategy})"
         how = _how(observed, state)
+        if any(isinstance(leaf, waits.Healthy) for leaf in self._strategy.leaves()):
+            how += _why_not_healthy(self._subject, observed)
         when = f"after {elapsed_s:.1f} s" if limit_s is None else f"within {limit_s:g} s"
         tail = "" if is_removed else _tail(self._subject)
         said = f"its last output:\n{tail}" if tail else "it wrote nothing"
@@ -228,6 +231,20 @@ def _how(observed: Observed, state: str) -> str:
         "removed": "it was removed",
         State.CREATED: "it was never started",
     }.get(state, f"it is {state}")
+
+
+def _why_not_healthy(subject: Subject, observed: Observed) -> str:
+    if observed.pid is None:
+        return ""
+    health = health_of(subject.directory, observed)
+    if health is None:
+        return " and has no health check; give health_cmd, or wait for something else"
+    if not health.log:
+        return ""
+    last = health.log[-1]
+    return (
+        f", {health.status}: the last check ended with code {last.exit_code}, {last.output.strip()[-200:]!r}"
+    )
 
 
 def _tail(subject: Subject) -> str:

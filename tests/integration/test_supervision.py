@@ -328,9 +328,17 @@ def test_a_check_that_cannot_be_executed_is_a_failure_that_says_so(
     await_that(box, lambda: health(box).status == "unhealthy")
     assert health(box).log[-1].exit_code == -1
     assert "/no/such/program" in health(box).log[-1].output
-    with pytest.raises(pc.errors.NotReady):
+    with pytest.raises(pc.errors.NotReady, match=r"running, unhealthy: .* code -1, '.*/no/such/program"):
         box.wait_until(pc.wait.healthy())
     box.remove(force=True)
+
+
+def test_who_waits_for_the_health_of_one_without_a_check_is_told_so(
+    engine: pc.Engine, busybox: pc.Image
+) -> None:
+    with pc.Container(busybox, ["sleep", "100"], engine=engine) as box:
+        with pytest.raises(pc.errors.NotReady, match="running and has no health check; give health_cmd"):
+            box.wait_until(pc.wait.healthy())
 
 
 def test_a_check_dies_with_its_container_and_says_nothing_then(engine: pc.Engine, busybox: pc.Image) -> None:
