@@ -84,10 +84,10 @@ class Route:
         info = _kind("veth", {"attrs": [("VETH_INFO_PEER", other)]})
         attributes = [("IFLA_IFNAME", name), ("IFLA_MASTER", master), ("IFLA_LINKINFO", info), *size]
         self._link(f"make link {name}", attributes, flags=_CREATE | _EXCLUSIVE, is_up=True)
-        if is_isolated:
-            isolated = {"attrs": [("IFLA_BRPORT_ISOLATED", 1)]}
-            port = {"attrs": [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", isolated)]}
-            self._link(f"isolate link {name}", [("IFLA_IFNAME", name), ("IFLA_LINKINFO", port)])
+        # Hairpin: a packet that a container sends to a port of its own comes back by the link it left by.
+        kept = {"attrs": [("IFLA_BRPORT_MODE", 1), ("IFLA_BRPORT_ISOLATED", int(is_isolated))]}
+        port = {"attrs": [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", kept)]}
+        self._link(f"set up link {name}", [("IFLA_IFNAME", name), ("IFLA_LINKINFO", port)])
 
     def add_macvlan(self, parent: int, name: str, namespace: int, *, mode: str, mac: str) -> None:
         """Make a link beside a link of the host, in another network namespace."""

@@ -1,0 +1,189 @@
+"""Published ports: who reaches them, who does not, and what becomes of them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+import pycontainer as pc
+from pycontainer import errors
+from tests.support.needs import needs
+
+pytestmark = needs("root", "overlay", "nft", "ip", "nsenter")
+
+SERVE = ["sh", "-c", "echo of the container > index.html; exec httpd -f -p 80"]
+ECHO = """
+import socket
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+    server.settimeout(20)
+    server.bind(("0.0.0.0", 53))
+    print("ready", flush=True)
+    content, sender = server.recvfrom(100)
+    server.sendto(content, sender)
+"""
+HOST = "198.51.100.1"
+ANSWER = b"of the container\n"
+
+ASKER = """
+import socket, sys
+address, port = sys.argv[1], int(sys.argv[2])
+with socket.create_connection((address, port), timeout=2) as sock:
+    sock.sendall(b"GET /index.html HTTP/1.0\\r\\n\\r\\n")
+    while chunk := sock.recv(4096):
+        sys.stdout.buffer.write(chunk)
+"""
+
+
+@pytest.fixture
+def stack(engine: pc.Engine) -> Iterator[ExitStack]:
+    with ExitStack() as made:
+        yield made
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[list[str]]:
+    """Another host, beside this one: a command that runs a program there."""
+    name = f"pct{os.getpid()}"
+    try:
+        for command in (
+            f"netns add {name}",
+            f"link add {name}a type veth peer name {name}b netns {name}",
+            f"addr add {HOST}/24 dev {name}a",
+            f"link set {name}a up",
+            f"-n {name} addr add 198.51.100.2/24 dev {name}b",
+            f"-n {name} link set {name}b up",
+            f"-n {name} link set lo up",
+            f"-n {name} route add default via {HOST}",
+        ):
+            subprocess.run(["ip", *command.split()], check=True)
+        yield ["ip", "netns", "exec", name]
+    finally:
+        subprocess.run(["ip", "link", "del", f"{name}a"], check=False, capture_output=True)
+        subprocess.run(["ip", "netns", "del", name], check=False)
+
+
+def ask(address: str, port: int, prefix: list[str] | None = None) -> bytes:
+    """What a page of the container says, asked for here or elsewhere; empty when it cannot be reached."""
+    command = [*(prefix or []), sys.executable, "-c", ASKER, address, str(port)]
+    done = subprocess.run(command, capture_output=True, timeout=30)
+    return done.stdout.partition(b"\r\n\r\n")[2]
+
+
+def serving(engine: pc.Engine, image: pc.Image, stack: ExitStack, **options: Any) -> pc.Container:
+    options = {"wait": pc.wait.port(80), **options}
+    return stack.enter_context(pc.Container(image, SERVE, engine=engine, **options))
+
+
+def test_a_port_is_of_this_host_alone_unless_asked_otherwise(
+    engine: pc.Engine, busybox: pc.Image, stack: ExitStack, elsewhere: list[str]
+) -> None:
+    box = serving(engine, busybox, stack, ports={80: [None, ("0.0.0.0", None)]})
+    own, wide = (each["host_port"] for each in box._observed.ports)
+    assert box.ports[80].host_port == own
+    assert ask("127.0.0.1", own) == ask("127.0.0.1", wide) == ANSWER
+    assert ask(HOST, wide, elsewhere) == ANSWER
+    assert ask(HOST, own, elsewhere) == b""
+    # Not even by the way to its own address, which only its neighbours have.
+    assert ask(box.ip or "", 80) == ANSWER
+    assert ask(box.ip or "", 80, elsewhere) == b""
+
+
+def test_a_container_reaches_published_ports_as_others_do(
+    engine: pc.Engine, busybox: pc.Image, stack: ExitStack, elsewhere: list[str]
+) -> None:
+    box = serving(engine, busybox, stack, ports={80: ("0.0.0.0", None)})
+    request = "printf 'GET /index.html HTTP/1.0\\r\\n\\r\\n'"
+    fetch = ["sh", "-c", f"{request} | nc -w 2 {HOST} {box.ports[80].host_port}"]
+    assert box.exec(fetch).stdout.endswith(ANSWER)  # itself, by the host's address
+    assert pc.run(busybox, fetch, network="bridge", engine=engine).stdout.endswith(ANSWER)
+
+
+def test_what_is_of_the_hosts_loopback_is_not_a_containers(engine: pc.Engine, busybox: pc.Image) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        script = f"nc -w 2 $(ip route | awk '/default/ {{print $3}}') {server.getsockname()[1]} && echo there"
+        done = pc.run(busybox, ["sh", "-c", script], network="bridge", engine=engine)
+        assert b"there" not in done.stdout
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_datagrams_are_published_as_well(
+    engine: pc.Engine, busybox: pc.Image, stack: ExitStack, address: str
+) -> None:
+    box = stack.enter_context(
+        pc.Container(busybox, ["sleep", "100"], ports={"53/udp": (address, None)}, engine=engine)
+    )
+    # Busybox has no server for datagrams: one of the host stands in the container's network.
+    inside = ["nsenter", f"--net=/proc/{box.pid}/ns/net", sys.executable, "-c", ECHO]
+    with subprocess.Popen(inside, stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline() == b"ready\n"
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with socket.socket(family, socket.SOCK_DGRAM) as client:
+            client.settimeout(10)
+            client.connect((address, box.ports["53/udp"].host_port))
+            client.send(b"ping")
+            assert client.recv(100) == b"ping"
+        assert server.wait(10) == 0
+
+
+def test_its_monitor_serves_what_no_rule_leads_to_it(
+    engine: pc.Engine, busybox: pc.Image, stack: ExitStack
+) -> None:
+    box = serving(engine, busybox, stack, ports={80: [None, ("::1", None)]})
+    four, six = (each["host_port"] for each in box._observed.ports)
+    assert ask("::1", six) == ANSWER
+    subprocess.run(["nft", "delete", "table", "inet", f"pycontainer_{engine.store_tag}"], check=True)
+    assert [ask("127.0.0.1", four) for _ in range(5)] == [ANSWER] * 5
+    # The next start makes the rules again.
+    with pc.Container(busybox, ["sleep", "100"], network="bridge", engine=engine):
+        assert ask("127.0.0.1", four) == ANSWER
+
+
+def test_a_port_is_kept_over_restarts_and_free_afterwards(
+    engine: pc.Engine, busybox: pc.Image, stack: ExitStack
+) -> None:
+    box = pc.Container.create(
+        busybox, SERVE, ports={80: None}, restart="always", name="kept", engine=engine, owned=True
+    )
+    stack.callback(box.remove, force=True)
+    box.start()
+    port = box.ports[80].host_port
+    box.wait_until(pc.wait.port(80))
+    box.exec(["sh", "-c", "kill 1"])
+    box.wait_until(pc.wait.port(80))
+    assert box.ports[80].host_port == port
+    with pytest.raises(errors.InUse, match="container kept"):
+        pc.run(busybox, ["true"], ports={80: port}, engine=engine)
+    box.stop(timeout=0)
+    assert box.ports == {}
+    with socket.create_server(("127.0.0.1", port)):
+        pass
+
+
+def test_a_conflict_leaves_nothing_of_the_others(engine: pc.Engine, busybox: pc.Image) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = server.getsockname()[1]
+        with pytest.raises(errors.InUse, match=rf"process {os.getpid()} \("):
+            pc.run(busybox, ["true"], ports={80: None, 81: taken}, engine=engine)
+    assert pc.Container.list(all=True, engine=engine) == []
+
+
+@pytest.mark.parametrize(
+    ("ports", "error", "complaint"),
+    [
+        ({80: ("203.0.113.7", None)}, errors.InvalidOption, "no address of this host"),
+        ({"80/sctp": None}, errors.Unsupported, "no such protocol"),
+    ],
+)
+def test_what_cannot_be_published_is_refused_by_name(
+    engine: pc.Engine, busybox: pc.Image, ports: dict[Any, Any], error: type[Exception], complaint: str
+) -> None:
+    with pytest.raises(error, match=complaint):
+        pc.run(busybox, ["true"], ports=ports, engine=engine)
