@@ -502,7 +502,7 @@ class TestStore:
         tmp_path: Path,
     ) -> None:
         layer = layers(source, top)[0]
-        registry.inject(Fault(Drop(after_bytes=2_000_000), method="GET", path="/blobs/", count=None))
+        registry.inject(Fault(Drop(after_bytes=500_000), method="GET", path="/blobs/", count=None))
         with pytest.raises(TransferFailed):
             client.fetch(pushed, layer, store(tmp_path))
         registry.clear_faults()
