@@ -27,7 +27,7 @@ from typing import Any, NoReturn
 
 from pycontainer import errors
 from pycontainer.kernel import namespaces, pidfd, syscalls
-from pycontainer.launcher import cgroup, plan
+from pycontainer.launcher import cgroup, plan, stages
 from pycontainer.launcher.protocol import Channel
 
 __all__ = ["Ahead"]
@@ -142,11 +142,11 @@ class Ahead:
         own = list((params.get("cgroup") or {}).get("own") or ())
         return (
             outline.clone_flags == self._kinds | _BORN_IN
-            and not outline.joined
+            and _joins_later(outline)
             and not outline.new & namespaces.NEWTIME  # made for those that are born after it
             and not params["spec"].get("hooks")  # they look at the host, which it sees no more
             and own == self._cgroup["own"]
-            and plan.shape(params["spec"]) == self._shape
+            and stages.shape(params["spec"]) == self._shape
         )
 
     def _is_ready(self) -> bool:
@@ -161,8 +161,8 @@ class Ahead:
         """Remember for the next one what the container is like, unless it was like the last."""
         if self._like is not None:
             return
-        shape = plan.shape(params["spec"])
-        is_plain = not outline.joined and not outline.new & (namespaces.NEWUSER | namespaces.NEWTIME)
+        shape = stages.shape(params["spec"])
+        is_plain = _joins_later(outline) and not outline.new & (namespaces.NEWUSER | namespaces.NEWTIME)
         can_be_born = outline.clone_flags & _BORN_IN == _BORN_IN
         likeness = _cgroup_likeness(params["id"], params.get("cgroup") or {})
         if is_plain and can_be_born and shape is not None and likeness is not None:
@@ -223,6 +223,11 @@ class Ahead:
             except OSError:
                 pass  # the helper has ended, or another launch has followed
         helper.close()
+
+
+def _joins_later(outline: plan.Outline) -> bool:
+    """Whether a process that exists already can join what it is to join: a network namespace, if any."""
+    return all(kind == namespaces.NEWNET for _, kind, _ in outline.joined)
 
 
 def _cgroup_likeness(own_id: str, made: Mapping[str, Any]) -> dict[str, Any] | None:

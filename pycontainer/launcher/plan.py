@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from pycontainer import errors
 from pycontainer.kernel import caps, mounts, namespaces
-from pycontainer.launcher import hooks, mountoptions, pty
+from pycontainer.launcher import hooks, mountoptions, pty, stages
 from pycontainer.launcher.steps import devices, entering, held, identity, process, rootfs, security, settings
 from pycontainer.launcher.steps import mounts as mount_steps
 
@@ -30,7 +30,6 @@ __all__ = [
     "plan",
     "plan_join",
     "root_on_host",
-    "shape",
     "staged",
 ]
 
@@ -118,7 +117,7 @@ def outline(spec: Json) -> Outline:
     linux = spec.get("linux") or {}
     new, joined = _namespaces(linux.get("namespaces") or ())
     has_users = bool(new & namespaces.NEWUSER)
-    binds = [entry for entry in spec.get("mounts") or () if _is_bind(entry)]
+    binds = [entry for entry in spec.get("mounts") or () if stages.is_bind(entry)]
     return Outline(
         new=new,
         joined=joined,
@@ -201,34 +200,11 @@ def _kinds_to_join(spec: Json) -> int:
     return new & ~namespaces.NEWPID
 
 
-_KERNEL_TREES = ("/proc", "/dev", "/sys")
-
-
-def shape(spec: Json) -> Json | None:
-    """What the container's kernel file systems look like, as JSON; None if that is all its own.
-
-    It tells whether two containers can have the same `staged` steps, and names nothing of the host.
-    """
-    linux = spec.get("linux") or {}
-    entries = [entry for entry in spec.get("mounts") or () if _tree_of(entry["destination"])]
-    entries = [entry for entry in entries if entry.get("type") not in ("cgroup", "cgroup2")]
-    tops = {entry["destination"] for entry in entries}
-    inner = ["/dev", *(entry["destination"] for entry in entries)]
-    inner += [*(linux.get("maskedPaths") or ()), *(linux.get("readonlyPaths") or ())]
-    inner += [entry["path"] for entry in linux.get("devices") or ()]
-    if any(map(_is_bind, entries)) or not all(_tree_of(path) in tops for path in inner):
-        return None
-    kept = ("sysctl", "maskedPaths", "readonlyPaths", "devices")
-    return {"mounts": entries, "linux": {name: linux[name] for name in kept if linux.get(name)}}
-
-
-def _tree_of(path: str) -> str | None:
-    top = "/" + path.split("/", 2)[1] if path.startswith("/") else ""
-    return top if top in _KERNEL_TREES and posixpath.normpath(path) == path else None
-
-
 def staged(kinds: int, shape: Json) -> tuple[Step, ...]:
-    """The steps that a first process in new namespaces of these kinds can carry out on a stage."""
+    """The steps that a first process in new namespaces of these kinds can carry out on a stage.
+
+    shape: that of the container (stages.shape).
+    """
     described = {**shape, "process": {}}
     steps = [
         Step("process", process.settle),
@@ -351,18 +327,19 @@ def _hidden(spec: Json) -> list[Step]:
     linux = spec.get("linux") or {}
     masked = tuple(_bytes(_absolute(path, "masked path")) for path in linux.get("maskedPaths") or ())
     frozen = tuple(_bytes(_absolute(path, "read-only path")) for path in linux.get("readonlyPaths") or ())
-    if frozen:
-        steps.append(Step("read-only paths", mount_steps.freeze, (frozen,)))
-    if masked:
-        steps.append(Step("masked paths", mount_steps.mask, (masked,)))
+    steps += [Step("read-only paths", mount_steps.freeze, (paths,)) for paths in _in_parts(frozen)]
+    steps += [Step("masked paths", mount_steps.mask, (paths,)) for paths in _in_parts(masked)]
     if (spec.get("root") or {}).get("readonly"):
         steps.append(Step("rootfs", rootfs.make_readonly))
     return steps
 
 
-def _is_bind(entry: Json) -> bool:
-    options = entry.get("options") or ()
-    return entry.get("type") == "bind" or "bind" in options or "rbind" in options
+def _in_parts(paths: tuple[bytes, ...]) -> list[tuple[bytes, ...]]:
+    """/proc/sys and what is in /sys for themselves: they may be closed later than the rest."""
+    settings_tree = tuple(path for path in paths if path == b"/proc/sys")
+    of_sys = tuple(path for path in paths if path.startswith(b"/sys/"))
+    others = tuple(path for path in paths if path not in (*settings_tree, *of_sys))
+    return [part for part in (others, settings_tree, of_sys) if part]
 
 
 def _mounts(spec: Json, params: Json, new: int) -> list[Step]:
@@ -376,7 +353,7 @@ def _mounts(spec: Json, params: Json, new: int) -> list[Step]:
             steps.append(Step("cgroup namespace", settings.enter_cgroup_namespace))
             in_cgroups = True
         steps.append(_mount(entry, destination, params, count))
-        count += _is_bind(entry)
+        count += stages.is_bind(entry)
         if destination == "/dev" and nodes:
             steps += nodes
             nodes = []
@@ -408,7 +385,7 @@ def _mount(entry: Json, destination: str, params: Json, index: int) -> Step:
                 f"cannot mount on {destination}: /proc is the kernel's; mount elsewhere"
             )
     path = _bytes(destination)
-    if _is_bind(entry):
+    if stages.is_bind(entry):
         attributes = (options.attributes, options.cleared, options.tree_attributes, options.tree_cleared)
         propagation = (
             options.propagation or mounts.MS_PRIVATE,
@@ -481,8 +458,10 @@ def _settings(spec: Json, new: int) -> list[Step]:
     if new & namespaces.NEWNET:
         steps.append(Step("loopback", settings.raise_loopback))
     sysctls = (spec.get("linux") or {}).get("sysctl") or {}
-    if sysctls:
-        steps.append(Step("sysctl", security.set_sysctls, (tuple(map(_sysctl, sysctls.items())),)))
+    for is_of_network in (False, True):
+        chosen = [each for each in sysctls.items() if stages.is_of_network(each[0]) is is_of_network]
+        if chosen:
+            steps.append(Step("sysctl", security.set_sysctls, (tuple(map(_sysctl, chosen)),)))
     score = spec["process"].get("oomScoreAdj")
     if score is not None:
         steps.append(Step("oom score", security.set_oom_score, (score,)))

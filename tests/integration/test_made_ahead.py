@@ -64,6 +64,7 @@ _SHAPES: dict[str, dict[str, Any]] = {
     "host pids": {"pid": "host"},
     "own time": {"time": "private"},
     "host cgroups": {"cgroupns": "host"},
+    "bridge": {"network": "bridge"},
 }
 
 
