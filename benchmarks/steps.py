@@ -1,6 +1,6 @@
 """Where the time of a start goes, step by step.
 
-    python -m benchmarks.steps [--runs 200] [--gap-ms 20]
+    python -m benchmarks.steps [--runs 200] [--gap-ms 20] [--network none]
 
 Each run executes `true` in a new container and removes it. The named steps of all processes that take
 part (the caller, and the monitor and what it clones) are written down with their times; a line shows how
@@ -24,12 +24,12 @@ from tests.support import images
 _BESIDE = "/dev/shm"  # what is written down must not be what is measured
 
 
-def _traced(image: pc.Image, engine: pc.Engine, trace: Path) -> tuple[dict[str, float], float]:
+def _traced(image: pc.Image, engine: pc.Engine, network: str, trace: Path) -> tuple[dict[str, float], float]:
     """Milliseconds from the call to each step, and to its return."""
     trace.write_text("")
     checkpoints.arm(f"trace:{trace}")
     begun = time.monotonic_ns()
-    assert pc.run(image, ["true"], network="none", engine=engine).exit_code == 0
+    assert pc.run(image, ["true"], network=network, engine=engine).exit_code == 0
     ended = time.monotonic_ns()
     checkpoints.arm(None)
     steps: dict[str, float] = {}
@@ -40,7 +40,7 @@ def _traced(image: pc.Image, engine: pc.Engine, trace: Path) -> tuple[dict[str, 
 
 
 def main() -> None:
-    options = harness.arguments(__doc__, runs=200, gap_ms=20)
+    options = harness.arguments(__doc__, runs=200, gap_ms=20, network="none")
     with harness.scratch() as work, pc.Engine(work / "store") as engine:
         rootfs = images.busybox_rootfs(work / "rootfs")
         image = pc.Image.load(images.oci_layout(work / "layout", [images.tar_of(rootfs)]), engine=engine)[0]
@@ -48,11 +48,11 @@ def main() -> None:
             trace = Path(beside, "steps")
             trace.touch()
             for _ in range(5):
-                _traced(image, engine, trace)
+                _traced(image, engine, options.network, trace)
             runs = []
             for _ in range(options.runs):
                 time.sleep(options.gap_ms / 1000)
-                runs.append(_traced(image, engine, trace))
+                runs.append(_traced(image, engine, options.network, trace))
     seen = {name for steps, _ in runs for name in steps}
     usual = [name for name in seen if sum(name in steps for steps, _ in runs) * 2 > len(runs)]
     medians = {name: statistics.median(steps[name] for steps, _ in runs if name in steps) for name in usual}

@@ -10,6 +10,9 @@ monitor sets the limits and makes the root file system.
 The ids of containers are a sequence that helper and caller both know, and nobody else can guess: so the
 next container's cgroups can bear its name. Their lock tells others that somebody is at work in them.
 
+What belongs to a network namespace that the container is to join is not staged: the process joins when it
+has the request, and mounts /sys, which shows the namespace, and writes net.* settings after that.
+
 A container that is not like the last gets none of it: the process is killed, and all is made as asked.
 Nothing here is ever used by two. What it knows of the last container is the shape of its kernel file
 systems and where its cgroups were, which name no program, variable or path of the image; and it ends with

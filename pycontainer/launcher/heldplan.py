@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pycontainer.kernel import mounts
-from pycontainer.launcher import hooks, plan
+from pycontainer.launcher import hooks, mountoptions, plan
 from pycontainer.launcher.plan import Step
 from pycontainer.launcher.steps import copyup, devices, held, identity, process, rootfs, security
 from pycontainer.launcher.steps import mounts as mount_steps
@@ -69,12 +69,9 @@ def _changed(step: Step, spec: Json, params: Json) -> list[Step]:
 
 def _has_own_dev(spec: Json) -> bool:
     """Whether /dev is a directory of the host, whose nodes are not ours to make."""
-    for entry in spec.get("mounts") or ():
-        words = entry.get("options") or ()
-        is_bind = entry.get("type") == "bind" or "bind" in words or "rbind" in words
-        if entry["destination"] == "/dev" and is_bind:
-            return True
-    return False
+    return any(
+        entry["destination"] == "/dev" and mountoptions.is_bind(entry) for entry in spec.get("mounts") or ()
+    )
 
 
 def _hooks_before_pivot(spec: Json, params: Json) -> list[Step]:

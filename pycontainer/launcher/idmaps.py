@@ -13,6 +13,7 @@ from typing import Any
 
 from pycontainer import errors
 from pycontainer.kernel import namespaces, syscalls
+from pycontainer.launcher import mountoptions
 
 __all__ = ["apply"]
 
@@ -28,7 +29,7 @@ def apply(spec: Json, trees: Sequence[int]) -> None:
     Raises: LaunchError naming the mount; Unsupported naming a file system that cannot do it.
     """
     linux = spec.get("linux") or {}
-    binds = [entry for entry in spec.get("mounts") or () if _is_bind(entry)]
+    binds = [entry for entry in spec.get("mounts") or () if mountoptions.is_bind(entry)]
     for entry, tree in zip(binds, trees, strict=True):
         words = entry.get("options") or ()
         if not (entry.get("uidMappings") or "idmap" in words or "ridmap" in words):
@@ -63,11 +64,6 @@ def _filesystem(fd: int) -> str:
             if line.split()[2] == wanted:
                 return line.split(" - ")[1].split()[0]
     return "unknown"
-
-
-def _is_bind(entry: Json) -> bool:
-    words = entry.get("options") or ()
-    return entry.get("type") == "bind" or "bind" in words or "rbind" in words
 
 
 def _namespace(uids: Sequence[Json], gids: Sequence[Json]) -> int:

@@ -5,8 +5,8 @@ Source: opencontainers/runtime-spec config.md, "Linux mount options"; mount(8).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from pycontainer.kernel import mounts
 
@@ -105,3 +105,9 @@ def _apply(flags: list[int], change: tuple[int, int]) -> None:
 
 def _encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
+
+
+def is_bind(entry: Mapping[str, Any]) -> bool:
+    """Whether a mount of a specification shows a tree of the host."""
+    words = entry.get("options") or ()
+    return entry.get("type") == "bind" or "bind" in words or "rbind" in words

@@ -117,7 +117,7 @@ def outline(spec: Json) -> Outline:
     linux = spec.get("linux") or {}
     new, joined = _namespaces(linux.get("namespaces") or ())
     has_users = bool(new & namespaces.NEWUSER)
-    binds = [entry for entry in spec.get("mounts") or () if stages.is_bind(entry)]
+    binds = [entry for entry in spec.get("mounts") or () if mountoptions.is_bind(entry)]
     return Outline(
         new=new,
         joined=joined,
@@ -325,21 +325,22 @@ def _hidden(spec: Json) -> list[Step]:
     """Masks and read-only paths: after every mount, and after /proc/sys was written."""
     steps = []
     linux = spec.get("linux") or {}
-    masked = tuple(_bytes(_absolute(path, "masked path")) for path in linux.get("maskedPaths") or ())
-    frozen = tuple(_bytes(_absolute(path, "read-only path")) for path in linux.get("readonlyPaths") or ())
-    steps += [Step("read-only paths", mount_steps.freeze, (paths,)) for paths in _in_parts(frozen)]
-    steps += [Step("masked paths", mount_steps.mask, (paths,)) for paths in _in_parts(masked)]
+    for paths in _in_parts(linux.get("readonlyPaths") or (), "read-only path"):
+        steps.append(Step("read-only paths", mount_steps.freeze, (paths,)))
+    for paths in _in_parts(linux.get("maskedPaths") or (), "masked path"):
+        steps.append(Step("masked paths", mount_steps.mask, (paths,)))
     if (spec.get("root") or {}).get("readonly"):
         steps.append(Step("rootfs", rootfs.make_readonly))
     return steps
 
 
-def _in_parts(paths: tuple[bytes, ...]) -> list[tuple[bytes, ...]]:
-    """/proc/sys and what is in /sys for themselves: they may be closed later than the rest."""
-    settings_tree = tuple(path for path in paths if path == b"/proc/sys")
-    of_sys = tuple(path for path in paths if path.startswith(b"/sys/"))
-    others = tuple(path for path in paths if path not in (*settings_tree, *of_sys))
-    return [part for part in (others, settings_tree, of_sys) if part]
+def _in_parts(paths: Sequence[str], what: str) -> list[tuple[bytes, ...]]:
+    """A step for each part of the kernel's trees: what was staged ahead has whole ones."""
+    parts: dict[str, list[bytes]] = {}
+    for path in paths:
+        clean = _absolute(path, what)
+        parts.setdefault(stages.part(clean), []).append(_bytes(clean))
+    return list(map(tuple, parts.values()))
 
 
 def _mounts(spec: Json, params: Json, new: int) -> list[Step]:
@@ -353,7 +354,7 @@ def _mounts(spec: Json, params: Json, new: int) -> list[Step]:
             steps.append(Step("cgroup namespace", settings.enter_cgroup_namespace))
             in_cgroups = True
         steps.append(_mount(entry, destination, params, count))
-        count += stages.is_bind(entry)
+        count += mountoptions.is_bind(entry)
         if destination == "/dev" and nodes:
             steps += nodes
             nodes = []
@@ -385,7 +386,7 @@ def _mount(entry: Json, destination: str, params: Json, index: int) -> Step:
                 f"cannot mount on {destination}: /proc is the kernel's; mount elsewhere"
             )
     path = _bytes(destination)
-    if stages.is_bind(entry):
+    if mountoptions.is_bind(entry):
         attributes = (options.attributes, options.cleared, options.tree_attributes, options.tree_cleared)
         propagation = (
             options.propagation or mounts.MS_PRIVATE,

@@ -14,6 +14,7 @@ from typing import Any
 
 from pycontainer.errors import InvalidOption, Unsupported
 from pycontainer.kernel import caps, syscalls
+from pycontainer.launcher import mountoptions
 from pycontainer.ocicli import schema
 
 __all__ = ["Warn", "check_process", "drop_nulls", "load", "read_json"]
@@ -162,8 +163,7 @@ def _check_mounts(spec: Spec) -> None:
             raise Unsupported(f"{where}.options has remount, which this runtime cannot", "leave it out")
         if "tmpcopyup" in words and mount.get("type") != "tmpfs":
             raise InvalidOption(f"{where}.options has tmpcopyup, which only a tmpfs can")
-        is_bind = mount.get("type") == "bind" or "bind" in words or "rbind" in words
-        if is_bind and not mount.get("source"):
+        if mountoptions.is_bind(mount) and not mount.get("source"):
             raise InvalidOption(f"{where}.source is missing; a bind mount of {destination} needs one")
         if (mount.get("uidMappings") is None) != (mount.get("gidMappings") is None):
             raise InvalidOption(f"{where} has one of uidMappings and gidMappings; give both")

@@ -39,6 +39,14 @@ def _stopped(image: pc.Image) -> dict[str, Any]:
     return seen
 
 
+def _joined(image: pc.Image) -> list[dict[str, Any]]:
+    """Containers in the network of another: the first is made when asked for, further ones ahead."""
+    look = "ls /sys/class/net; ls -A /sys/firmware | wc -l; ls -A /proc/acpi 2>/dev/null | wc -l"
+    look += "; : 2>/dev/null >/proc/sys/kernel/shm_rmid_forced && echo writable"
+    with pc.Container(image, ["sleep", "1000"], name="first", network="none"):
+        return [_result(pc.run(image, ["sh", "-c", look], network="container:first")) for _ in range(3)]
+
+
 def _checks(image: pc.Image) -> dict[str, Callable[[], Any]]:
     def run(*command: str, **options: Any) -> dict[str, Any]:
         return _result(pc.run(image, list(command), **options))
@@ -54,6 +62,7 @@ def _checks(image: pc.Image) -> dict[str, Callable[[], Any]]:
         "pids": lambda: run("sh", "-c", _FORK, pids_limit=6),
         "usage": lambda: run("sh", "-c", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done", memory="64m"),
         "stopped": lambda: _stopped(image),
+        "joined": lambda: _joined(image),
     }
 
 

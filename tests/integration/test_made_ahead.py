@@ -141,6 +141,23 @@ class TestLikeOneMadeWhenAsked:
             assert seen.splitlines() == made_when_asked.splitlines()
 
 
+@pytest.mark.parametrize("sysctls", [{}, {"net.ipv4.ip_default_ttl": "77"}], ids=["plain", "with settings"])
+def test_one_that_joins_a_network_gets_what_was_made_for_the_last(
+    sysctls: dict[str, str], engine: pc.Engine, busybox: pc.Image
+) -> None:
+    with pc.Engine(engine.root) as fresh:
+        options: dict[str, Any] = {"network": "bridge", "sysctls": sysctls, "engine": fresh}
+        pc.run(busybox, ["true"], **options)
+        _, child = _await_next(fresh)
+        expected = os.readlink(f"/proc/{child}/ns/pid")
+        look = "readlink /proc/1/ns/pid; cat /proc/sys/net/ipv4/ip_default_ttl; ls /sys/class/net"
+        seen = pc.run(busybox, ["sh", "-c", look], **options).text.splitlines()
+        beside = pc.run(busybox, ["sh", "-c", look], engine=fresh, network="none").text.splitlines()
+    assert seen == [expected, sysctls.get("net.ipv4.ip_default_ttl", "64"), "eth0", "lo"]
+    assert beside[0] != expected
+    assert beside[1:] == ["64", "lo"]
+
+
 _ODD: dict[str, tuple[list[str], dict[str, Any]]] = {
     "missing program": (["/nothing"], {}),
     "missing name": (["nothing"], {}),
