@@ -60,9 +60,12 @@ def check_no_leftovers(store: Store) -> None:
 
 
 def check_running(engine: pc.Engine) -> None:
-    """Cgroups and monitors are those of the running containers, and no others."""
+    """The cgroups are those of the running containers, and no others.
+
+    Monitors tidy up after they have told of the end, so it may take them a moment.
+    """
     running = {container.id for container in pc.Container.list(engine=engine)}
-    assert cgroup_ids(engine.root) == running
+    await_condition(lambda: cgroup_ids(engine.root) == running)
 
 
 def empty(engine: pc.Engine) -> None:
