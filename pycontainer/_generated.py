@@ -88,6 +88,8 @@ class RunKwargs(TypedDict, total=False):
     dns_option: Sequence[str] | str | None
     extra_hosts: Mapping[str, str] | Sequence[str] | str | None
     links: Sequence[str] | str | None
+    egress: Literal["allow", "deny"] | None
+    egress_allow: Sequence[str] | str | None
     ipc: str | None
     pid: str | None
     uts: str | None
@@ -137,3 +139,5 @@ class UpdateKwargs(TypedDict, total=False):
     device_write_bps: Mapping[str, int | str] | Sequence[str] | str | None
     device_write_iops: Mapping[str, int] | Sequence[str] | str | None
     cgroup_conf: Mapping[str, str | int | float] | Sequence[str] | None
+    egress: Literal["allow", "deny"] | None
+    egress_allow: Sequence[str] | str | None

@@ -15,7 +15,7 @@ import os
 import socket
 import weakref
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ from pycontainer.engine import naming
 from pycontainer.engine.state import observe
 from pycontainer.errors import AlreadyExists, KernelError, Unsupported
 from pycontainer.kernel import nfnetlink
-from pycontainer.store import FileLock, NetworkRecord
+from pycontainer.store import EndpointRecord, FileLock, NetworkRecord
 
 if TYPE_CHECKING:
     from pycontainer.engine.engine import Engine
@@ -38,10 +38,12 @@ __all__ = [
     "firewall_of",
     "forget",
     "host_lock",
+    "link_name",
     "make_bridge",
     "make_link",
     "remove_link",
     "rules_are_ours",
+    "rules_lock",
     "sweep",
     "sweep_abandoned",
 ]
@@ -56,7 +58,7 @@ _HOST_LOCK = Path("/run/pycontainer/network.lock")
 _STORES = Path("/run/pycontainer/stores")
 _LOCK_S = 30.0
 _FILES = "networks"
-_END = "pcv"  # the host's ends of containers' links, as networking names them
+_END = "pcv"  # the host's ends of containers' links
 _ALIAS = "pycontainer:"
 _generations: weakref.WeakKeyDictionary[Engine, int] = weakref.WeakKeyDictionary()
 
@@ -177,15 +179,21 @@ def bridge_of(network: NetworkRecord) -> Bridge | None:
     )
 
 
+def rules_lock(engine: Engine) -> AbstractContextManager[None]:
+    """Let one process at a time change what follows from the database as a whole. Raises DeadlineExceeded."""
+    return engine.store.container_lock("firewall", _LOCK_S)
+
+
 def ensure_rules(engine: Engine, *, is_forced: bool = False) -> None:
     """Make the store's rules if another program has deleted them; asked once per change of any rule."""
     generation = nfnetlink.generation()
     if _generations.get(engine) == generation and not is_forced:
         return
+    from pycontainer.engine import egress
     from pycontainer.engine.publishing import published
+    from pycontainer.network import guard
 
-    firewall = firewall_of(engine)
-    with engine.store.container_lock("firewall", _LOCK_S):
+    with rules_lock(engine):
         store = engine.store
         bridges = [bridge for each in store.state.networks.list() if (bridge := bridge_of(each)) is not None]
         ports = [
@@ -193,9 +201,10 @@ def ensure_rules(engine: Engine, *, is_forced: bool = False) -> None:
             for endpoint in {each.container_id for each in store.state.endpoints.list()}
             for port in published(observe(store.container_dir(endpoint)))
         ]
-        if is_forced:
-            firewall.remove()
-        firewall.ensure(bridges, ports)
+        policies = egress.policies(engine)
+        # The guard first: what the rules know a container by must hold when they do.
+        guard(engine.store_tag, policies, is_forced=is_forced)
+        firewall_of(engine).ensure(bridges, ports, policies, is_forced=is_forced)
     _generations[engine] = nfnetlink.generation()
 
 
@@ -248,9 +257,10 @@ def _claimed() -> Iterator[tuple[str, str]]:
 
 
 def _remove_rules(tag: str) -> None:
-    from pycontainer.network import Firewall
+    from pycontainer.network import Firewall, guard
 
     with suppress(Unsupported):
+        guard(tag, [])
         Firewall(tag).remove()
 
 
@@ -306,3 +316,9 @@ def remove_link(engine: Engine, network: NetworkRecord) -> None:
 def rules_are_ours(engine: Engine) -> None:
     """Note that the last change of any rule was this process's: none of the store's has gone by it."""
     _generations[engine] = nfnetlink.generation()
+
+
+def link_name(endpoint: EndpointRecord) -> str:
+    """The name of the host's end of a place."""
+    named = f"{endpoint.container_id}{endpoint.network_id}".encode()
+    return f"{_END}{hashlib.sha256(named).hexdigest()[:12]}"

@@ -114,7 +114,8 @@ class Engine:
                 if os.path.isdir(self._store.root / "networks"):
                     from pycontainer.engine import bridging, partitioning  # only with networks
 
-                    bridging.sweep(self, is_forced=bool(self._store.repaired.exited))
+                    repaired = self._store.repaired
+                    bridging.sweep(self, is_forced=bool(repaired.exited or repaired.forgotten))
                     partitioning.sweep(self)
             return self._store
 
@@ -188,6 +189,11 @@ class Engine:
                 path = f"/pycontainer/{self.store_tag}"
                 cgroups.sweep(path, [container_id], self.host.cgroups, lambda _: nullcontext(True))
             record = self.store.state.containers.get(container_id)
+            if record is not None and record.options.get("egress") == "deny":
+                from pycontainer.engine import egress  # containers without a policy do without
+
+                # While the place is its own still: whoever has the address next is not limited by it.
+                egress.release(self, self.store.state.endpoints.of_container(container_id))
             has_volumes = bool(self.store.state.volumes.of_container(container_id))
             # A container without an owner that removed itself was told of by its monitor.
             is_told = not directory.is_dir() and record is not None and record.owner is None

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pycontainer.errors import InvalidOption, NotFound, PycontainerError, WrongState
 from pycontainer.kernel import pidfd
 from pycontainer.launcher import ask, dns
-from pycontainer.options import HOST_GATEWAY, split_link
+from pycontainer.options import HOST_GATEWAY, split_allowed, split_link
 
 if TYPE_CHECKING:
     from pycontainer.engine.containers import Container
@@ -253,15 +253,8 @@ def described(
     record: ContainerRecord,
     options: RunOptions,
     memberships: Sequence[Membership],
-    *,
-    forwards: bool | Sequence[str] = True,
-    permits_in: str | None = None,
 ) -> dict[str, Any] | None:
-    """What a container's name server is to know, as JSON; None for a container without names.
-
-    forwards: whether other names may be asked for elsewhere, or which. permits_in: the firewall's table, for
-    a container that may reach other addresses only when one of these names was answered with them.
-    """
+    """What a container's name server is to know, as JSON; None for a container without names."""
     named = [membership for membership in memberships if not membership.is_default]
     if not named:
         return None
@@ -272,9 +265,19 @@ def described(
         "networks": [_network(engine, record, options, membership) for membership in named],
         "servers": None if options.dns is None else list(options.dns),
         "links": {alias: name for name, alias in map(split_link, options.links or ())},
-        "forwards": forwards if isinstance(forwards, bool) else list(forwards),
-        "permits": None if permits_in is None else {"table": permits_in, "addresses": addresses},
+        **_limits(engine, options, addresses),
     }
+
+
+def _limits(engine: Engine, options: RunOptions, addresses: Sequence[str]) -> dict[str, Any]:
+    """Which names may be asked for elsewhere, and where their addresses are let to."""
+    if options.egress != "deny":
+        return {"forwards": True, "permits": None}
+    from pycontainer.network import table_name
+
+    names = split_allowed(options.egress_allow or ())[1]
+    permits = {"table": table_name(engine.store_tag), "addresses": list(addresses)}
+    return {"forwards": list(names), "permits": permits if names else None}
 
 
 def _network(

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pycontainer.checkpoints import reached
-from pycontainer.engine import bridging, naming, netahead
+from pycontainer.engine import bridging, egress, naming, netahead
 from pycontainer.errors import AlreadyExists, InUse, InvalidOption, KernelError, NotFound
 from pycontainer.options import DEFAULT_NETWORK, Place, RunOptions, places
 from pycontainer.store import EndpointRecord, NetworkRecord
@@ -27,6 +27,7 @@ from pycontainer.store import EndpointRecord, NetworkRecord
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pycontainer.engine.containers import Container
     from pycontainer.engine.engine import Engine
     from pycontainer.oci import ImageConfig
     from pycontainer.store import ContainerRecord
@@ -43,6 +44,7 @@ __all__ = [
     "memberships",
     "prepare",
     "reserve_place",
+    "tell_names",
 ]
 
 KILL_POINTS = (
@@ -103,6 +105,7 @@ def choose_places(engine: Engine, container_id: str, options: RunOptions) -> lis
     found = [(place, _find(engine, place.network)) for place in asked]
     if len({network.id for _, network in found}) < len(found):
         raise InvalidOption(f"option network={options.network!r} names one network twice; give it once")
+    egress.check(options, [network for _, network in found])
     taken = {place.ifname for place, _ in found if place.ifname}
     free = (name for number in itertools.count() if (name := f"eth{number}") not in taken)
     return [
@@ -250,6 +253,10 @@ def prepare(
     found = _places_of(engine, record.id)
     for _, network in found:
         bridging.make_link(engine, network)
+    if egress.is_limited(options):
+        egress.check(options, [network for _, network in found])
+        egress.apply(engine, record.id, options)
+        bridging.rules_are_ours(engine)
     placed = memberships(engine, record.id)
     names = naming.described(engine, record, options, placed)
     settings = _settings(network for _, network in found)
@@ -330,11 +337,11 @@ def _connect_all(found: Sequence[tuple[EndpointRecord, NetworkRecord]], namespac
 def _add_link(host: Any, endpoint: EndpointRecord, network: NetworkRecord, namespace: int) -> None:
     if network.bridge is not None:
         mtu = network.options.get("mtu")
-        if os.path.exists(f"/sys/class/net/{link_name(endpoint)}"):
+        if os.path.exists(f"/sys/class/net/{bridging.link_name(endpoint)}"):
             # The last run's: the kernel takes a namespace apart a while after its last process.
-            bridging.delete_link(link_name(endpoint))
+            bridging.delete_link(bridging.link_name(endpoint))
         host.add_veth(
-            link_name(endpoint),
+            bridging.link_name(endpoint),
             socket.if_nametoindex(network.bridge),
             endpoint.ifname,
             namespace,
@@ -353,12 +360,6 @@ def _add_link(host: Any, endpoint: EndpointRecord, network: NetworkRecord, names
         host.add_macvlan(index, endpoint.ifname, namespace, mode=mode, mac=endpoint.mac)
     else:
         host.add_ipvlan(index, endpoint.ifname, namespace, mode={"l2": 0, "l3": 1, "l3s": 2}[mode])
-
-
-def link_name(endpoint: EndpointRecord) -> str:
-    """The name of the host's end of a place."""
-    named = f"{endpoint.container_id}{endpoint.network_id}".encode()
-    return f"pcv{hashlib.sha256(named).hexdigest()[:12]}"
 
 
 def _configure(inner: Any, endpoint: EndpointRecord, network: NetworkRecord) -> None:
@@ -415,6 +416,18 @@ def detach(engine: Engine, container_id: str, process: int, endpoint: EndpointRe
     _reroute(engine, container_id, process)
 
 
+def tell_names(container: Container, options: RunOptions) -> None:
+    """Have a container that runs know names, and be known, as its places and these options have it.
+
+    Raises WrongState when it does not run, DeadlineExceeded, KernelError.
+    """
+    engine, record = container._engine, container._current
+    placed = memberships(engine, record.id)
+    links = naming.linked(engine, options, placed, is_running=True)
+    files = naming.network_files(options.hostname or record.id[:12], options, placed, links)
+    naming.change(container, naming.described(engine, record, options, placed), files)
+
+
 def _reroute(engine: Engine, container_id: str, process: int) -> None:
     from pycontainer.network import Route
 
@@ -446,7 +459,7 @@ def described(engine: Engine, container_id: str) -> dict[str, dict[str, Any]]:
             "Aliases": endpoint.options.get("aliases") or None,
             "MacAddress": endpoint.mac,
             "NetworkID": network.id,
-            "EndpointID": hashlib.sha256(link_name(endpoint).encode()).hexdigest(),
+            "EndpointID": hashlib.sha256(bridging.link_name(endpoint).encode()).hexdigest(),
             "Gateway": own[4][1],
             "IPAddress": own[4][0],
             "IPPrefixLen": own[4][2],

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, final
 import attrs
 
 from pycontainer.checkpoints import reached
-from pycontainer.engine import bridging, naming, networking
+from pycontainer.engine import bridging, egress, networking
 from pycontainer.engine.engine import Engine, current_engine
 from pycontainer.engine.events import emit
 from pycontainer.engine.filters import Filters, FilterValues
@@ -257,12 +257,16 @@ class Network:
             )
         with self._engine.store.container_lock(box.id):
             taken = {each.ifname for each in self._engine.store.state.endpoints.of_container(box.id)}
+            egress.check(box._options, [self._record])
             ifname = next(name for number in range(1000) if (name := f"eth{number}") not in taken)
             endpoint = networking.reserve_place(self._engine, box.id, self._record, place, ifname=ifname)
             reached("network.connect.inserted")
             try:
+                if egress.is_limited(box._options):
+                    egress.apply(self._engine, box.id, box._options, keeps_named=True)
                 self._change(box, lambda process: networking.attach(self._engine, box.id, process, endpoint))
             except BaseException:
+                self._release(box, endpoint)
                 self._engine.store.state.endpoints.delete(self._id, box.id)
                 raise
         self._tell("connect", box.id)
@@ -282,6 +286,7 @@ class Network:
             self._engine.store.state.endpoints.delete(self._id, box.id)
             reached("network.disconnect.deleted")
             self._change(box, lambda process: networking.detach(self._engine, box.id, process, endpoint))
+            self._release(box, endpoint)
         self._tell("disconnect", box.id)
 
     def partition(
@@ -316,6 +321,10 @@ class Network:
         endpoints = self._engine.store.state.endpoints.of_container(container_id)
         return next((each for each in endpoints if each.network_id == self._id), None)
 
+    def _release(self, box: Container, endpoint: EndpointRecord) -> None:
+        if egress.is_limited(box._options):
+            egress.release(self._engine, [endpoint])
+
     def _change(self, box: Container, change: Callable[[int], None]) -> None:
         """Carry out a change in a container that runs, and let it and others know of it."""
         observed = box._observed
@@ -332,12 +341,8 @@ class Network:
             return
         finally:
             os.close(process)
-        options, record = box._options, box._current
-        placed = networking.memberships(self._engine, box.id)
-        links = naming.linked(self._engine, options, placed, is_running=True)
-        files = naming.network_files(options.hostname or box.id[:12], options, placed, links)
         with suppress(WrongState):
-            naming.change(box, naming.described(self._engine, record, options, placed), files)
+            networking.tell_names(box, box._options)
 
     def _tell(self, action: str, container_id: str) -> None:
         record = self._record

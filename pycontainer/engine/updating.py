@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from pycontainer import runtime
@@ -10,10 +11,17 @@ from pycontainer.engine import launching, steering
 from pycontainer.engine.events import emit_container
 from pycontainer.errors import InvalidOption, PycontainerError, WrongState
 from pycontainer.launcher import ask
-from pycontainer.options import OPTIONS, RestartPolicy, RunOptions, dump_run_options, parse_run_options
+from pycontainer.options import (
+    OPTIONS,
+    RestartPolicy,
+    RunOptions,
+    dump_run_options,
+    is_network,
+    parse_run_options,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from pycontainer.engine.containers import Container
     from pycontainer.oci import runtime as model
@@ -41,14 +49,48 @@ def update(container: Container, given: Mapping[str, Any]) -> None:
         new = launching.spec_of(engine, container.id, after, config)
         policy = _policy(after) if before.restart != after.restart else None
         is_told = steering.is_live(container._observed) and _tell(container, old, new, policy)
-        reached("update.limits.changed")
         try:
-            engine.store.state.containers.set_options(container.id, dump_run_options(after))
+            with _limited(container, before, after):
+                reached("update.limits.changed")
+                engine.store.state.containers.set_options(container.id, dump_run_options(after))
         except BaseException as error:
             if is_told:
                 _take_back(container, new, old, None if policy is None else _policy(before), error)
             raise
     emit_container(engine, "update", container._current)
+
+
+@contextmanager
+def _limited(container: Container, before: RunOptions, after: RunOptions) -> Iterator[None]:
+    """Have the container reach what the new options say, or what the old ones do after an error."""
+    old, new = ((each.egress, each.egress_allow) for each in (before, after))
+    if old == new or not is_network(after.network):
+        yield
+        return
+    from pycontainer.engine import bridging, egress, networking  # containers without networks do without
+    from pycontainer.network import guard
+
+    engine = container._engine
+    state = engine.store.state
+    networks = (state.networks.get(each.network_id) for each in state.endpoints.of_container(container.id))
+    egress.check(after, [network for network in networks if network is not None])
+    keeps = set(egress.names_of(before)) <= set(egress.names_of(after))
+
+    def hold(options: RunOptions, *, keeps_named: bool) -> None:
+        # What may be asked for first: what is answered meanwhile is forgotten with the rest.
+        if steering.is_live(container._observed):
+            with suppress(WrongState):
+                networking.tell_names(container, options)
+        egress.apply_locked(engine, container.id, options, keeps_named=keeps_named)
+
+    with bridging.rules_lock(engine):
+        try:
+            hold(after, keeps_named=keeps)
+            yield
+            guard(engine.store_tag, egress.policies(engine))
+        except BaseException:
+            hold(before, keeps_named=False)
+            raise
 
 
 def _check_names(given: Mapping[str, Any]) -> None:
@@ -63,6 +105,8 @@ def _check_names(given: Mapping[str, Any]) -> None:
 
 def _merged(container: Container, before: RunOptions, given: Mapping[str, Any]) -> RunOptions:
     merged: dict[str, Any] = dict(container._current.options)
+    if given.get("egress") == "allow" or ("egress" in given and given["egress"] is None):
+        merged.pop("egress_allow", None)
     for name, value in given.items():
         if value is None and name in OPTIONS:
             merged.pop(name, None)

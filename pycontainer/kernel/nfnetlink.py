@@ -16,8 +16,8 @@ from collections.abc import Iterable, Sequence
 
 from pycontainer import errors
 
-INET, IPV4 = 1, socket.AF_INET
-"""Families of a table: both kinds of addresses, or one."""
+INET, IPV4, BRIDGE = 1, socket.AF_INET, 7
+"""Families of a table: both kinds of addresses, or one; frames within a bridge."""
 INTERVAL, MAP, TIMEOUT, CONCAT = 0x4, 0x8, 0x10, 0x80
 """Flags of a set (NFT_SET_*)."""
 DROP, ACCEPT, JUMP, RETURN = 0, 1, -3, -5
@@ -33,7 +33,8 @@ _ANSWER_BYTES = 1 << 18
 _CHUNK = 1 << 16
 _BATCH_BEGIN, _BATCH_END, _NF_TABLES, _CONNTRACK = 0x10, 0x11, 10 << 8, 1 << 8
 _NEW_TABLE, _DEL_TABLE, _NEW_CHAIN, _NEW_RULE, _GET_RULE = 0, 2, 3, 6, 7
-_NEW_SET, _NEW_ELEMENT, _DEL_ELEMENT, _GET_GENERATION, _DESTROY_ELEMENT = 9, 12, 14, 16, 30
+_NEW_SET, _NEW_ELEMENT, _GET_ELEMENT, _DEL_ELEMENT = 9, 12, 13, 14
+_GET_GENERATION, _DESTROY_ELEMENT = 16, 30
 _CT_GET, _CT_DELETE = 1, 2
 _REQUEST, _ACK, _DUMP, _CREATE, _APPEND = 0x1, 0x4, 0x300, 0x400, 0x800
 _NESTED = 0x8000
@@ -91,15 +92,15 @@ def expression(name: str, data: bytes) -> bytes:
 class Table:
     """The messages that change one table, to be put into a batch.
 
-    family: INET or IPV4; rules see packets of both kinds in the first.
+    family: INET, IPV4 or BRIDGE; rules see packets of both kinds in the first.
     """
 
     def __init__(self, name: str, family: int = INET) -> None:
         self.name = name
-        self._family = family
+        self.family = family
 
     def _message(self, kind: int, attributes: bytes, flags: int = _CREATE) -> bytes:
-        head = struct.pack("!BBH", self._family, 0, 0)
+        head = struct.pack("!BBH", self.family, 0, 0)
         return message(_NF_TABLES | kind, head + text(1, self.name) + attributes, _REQUEST | _ACK | flags)
 
     def add(self) -> bytes:
@@ -309,12 +310,28 @@ def generation() -> int:
 
 def rule_count(table: Table) -> int:
     """How many rules a table has; 0 when there is no such table. Raises as send."""
-    head = struct.pack("!BBH", INET, 0, 0) + text(1, table.name)
+    return len(_listed(table, _GET_RULE, b""))
+
+
+def elements_of(table: Table, set_: str) -> list[Element]:
+    """What is in a set that is no map; nothing when there is no such set. Raises as send."""
+    found: list[Element] = []
+    for payload in _listed(table, _GET_ELEMENT, text(2, set_)):
+        for _, element in _items(_attributes(payload[4:]).get(3, b"")):
+            own = _attributes(element)
+            end = _attributes(own[10])[1] if 10 in own else None
+            found.append((_attributes(own[1])[1], end, 0 if end is None else UP_TO))
+    return found
+
+
+def _listed(table: Table, kind: int, attributes: bytes) -> list[bytes]:
+    """The payloads of what is in a table; none when there is no such table."""
+    head = struct.pack("!BBH", table.family, 0, 0) + text(1, table.name) + attributes
     try:
-        return sum(1 for kind, _ in _asked(_NF_TABLES | _GET_RULE, head, _DUMP) if kind != _DONE)
+        return [payload for _, payload in _asked(_NF_TABLES | kind, head, _DUMP)]
     except errors.KernelError as error:
-        if error.errno == errno.ENOENT:
-            return 0
+        if error.errno in (errno.ENOENT, errno.EAFNOSUPPORT):
+            return []
         raise
 
 
@@ -374,10 +391,14 @@ def _parts(answer: bytes) -> list[tuple[int, bytes]]:
 
 
 def _attributes(content: bytes) -> dict[int, bytes]:
-    found = {}
+    return dict(_items(content))
+
+
+def _items(content: bytes) -> list[tuple[int, bytes]]:
+    found = []
     offset = 0
     while offset + 4 <= len(content):
         length, kind = struct.unpack_from("=HH", content, offset)
-        found[kind & ~_NESTED] = content[offset + 4 : offset + length]
+        found.append((kind & ~_NESTED, content[offset + 4 : offset + length]))
         offset += max(4, length + 3 & ~3)
     return found

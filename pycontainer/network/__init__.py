@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pycontainer.network.cuts import cut as cut
+    from pycontainer.network.egress import Egress as Egress
+    from pycontainer.network.egress import guard as guard
+    from pycontainer.network.egress import lift as lift
+    from pycontainer.network.egress import restrict as restrict
     from pycontainer.network.firewall import Bridge as Bridge
-    from pycontainer.network.firewall import Egress as Egress
     from pycontainer.network.firewall import Firewall as Firewall
     from pycontainer.network.firewall import Published as Published
+    from pycontainer.network.firewall import table_name as table_name
     from pycontainer.network.ipam import check_subnet as check_subnet
     from pycontainer.network.ipam import choose_address as choose_address
     from pycontainer.network.ipam import choose_subnet as choose_subnet
@@ -27,7 +31,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Bridge": "firewall",
-    "Egress": "firewall",
+    "Egress": "egress",
     "Firewall": "firewall",
     "Published": "firewall",
     "Route": "links",
@@ -36,7 +40,11 @@ _HOME = {
     "choose_address": "ipam",
     "choose_subnet": "ipam",
     "gateway_of": "ipam",
+    "guard": "egress",
     "host_subnets": "links",
+    "lift": "egress",
+    "restrict": "egress",
+    "table_name": "firewall",
     "mac_of": "ipam",
     "overlaps": "ipam",
     "cut": "cuts",
@@ -56,11 +64,15 @@ __all__ = [
     "choose_subnet",
     "cut",
     "gateway_of",
+    "guard",
     "host_subnets",
+    "lift",
     "mac_of",
     "nft_finding",
     "nft_rules",
     "overlaps",
+    "restrict",
+    "table_name",
 ]
 
 

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from pycontainer.errors import KernelError, Unsupported
 from pycontainer.kernel import nfnetlink as nf
 
-__all__ = ["cut", "table_name"]
+__all__ = ["cut", "send_to_bridges", "table_name"]
 
-_BRIDGE = 7  # NFPROTO_BRIDGE
 _FORWARD = 2  # NF_BR_FORWARD
 _FILTER = -200  # NF_BR_PRI_FILTER_BRIDGED
 _PROTOCOL = 1  # NFT_META_PROTOCOL
@@ -41,7 +40,7 @@ def cut(store_tag: str, pairs: Collection[Pair]) -> None:
 
     Raises Unsupported where the kernel filters no packets of bridges; KernelError, DeadlineExceeded.
     """
-    table = nf.Table(table_name(store_tag), _BRIDGE)
+    table = nf.Table(table_name(store_tag), nf.BRIDGE)
     batch = [table.add(), table.delete()]
     if pairs:
         batch += [table.add(), table.chain("forward", "filter", _FORWARD, _FILTER)]
@@ -58,6 +57,11 @@ def cut(store_tag: str, pairs: Collection[Pair]) -> None:
                 )
             )
         batch += _elements(table, pairs)
+    send_to_bridges(batch)
+
+
+def send_to_bridges(batch: Sequence[bytes]) -> None:
+    """Have the kernel take a batch that has messages of the bridge family. Raises as cut."""
     try:
         nf.send(batch)
     except KernelError as error:

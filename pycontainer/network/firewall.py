@@ -28,8 +28,9 @@ from typing import Literal
 from attrs import frozen
 
 from pycontainer.kernel import nfnetlink as nf
+from pycontainer.network.egress import Egress, routed
 
-__all__ = ["Bridge", "Egress", "Firewall", "Published"]
+__all__ = ["Bridge", "Firewall", "Published", "table_name"]
 
 Protocol = Literal["tcp", "udp"]
 
@@ -68,12 +69,9 @@ class Published:
     port: int
 
 
-@frozen(kw_only=True)
-class Egress:
-    """What a container may reach outside of its own networks: these addresses, and answers."""
-
-    addresses: tuple[str, ...]
-    allowed: tuple[str, ...] = ()
+def table_name(store_tag: str) -> str:
+    """The name of a store's table; its family is inet."""
+    return f"pycontainer_{store_tag}"
 
 
 class Firewall:
@@ -83,19 +81,22 @@ class Firewall:
     """
 
     def __init__(self, tag: str) -> None:
-        self._table = nf.Table(f"pycontainer_{tag}")
+        self._table = nf.Table(table_name(tag))
         self._rules = _rules(self._table)
 
-    @property
-    def name(self) -> str:
-        """The table's name; its family is inet."""
-        return self._table.name
-
     def ensure(
-        self, bridges: Iterable[Bridge], published: Iterable[Published], egress: Iterable[Egress] = ()
+        self,
+        bridges: Iterable[Bridge],
+        published: Iterable[Published],
+        egress: Iterable[Egress] = (),
+        *,
+        is_forced: bool = False,
     ) -> bool:
-        """Make the table with all of this, unless it is whole; whether it had to be made."""
-        if nf.rule_count(self._table) == len(self._rules):
+        """Make the table with all of this, unless it is whole; whether it had to be made.
+
+        is_forced: make it anew in any case, in one step.
+        """
+        if nf.rule_count(self._table) == len(self._rules) and not is_forced:
             return False
         table = self._table
         batch = [table.add(), table.delete(), table.add(), *_sets(table), *_chains(table), *self._rules]
@@ -104,7 +105,7 @@ class Firewall:
         for port in published:
             batch += self._changes(_of_port(port))
         for policy in egress:
-            batch += self._changes(_of_egress(policy))
+            batch += self._changes(routed(policy))
         nf.send(batch)
         return True
 
@@ -129,25 +130,10 @@ class Firewall:
         """Undo it; idempotent."""
         self._withdraw([change for port in ports for change in _of_port(port)])
 
-    def withdrawal(self, ports: Sequence[Published], egress: Sequence[Egress] = ()) -> list[bytes]:
+    def withdrawal(self, ports: Sequence[Published]) -> list[bytes]:
         """The messages that undo it, for who has to when this process has ended; each may be refused."""
         changes = [change for port in ports for change in _of_port(port)]
-        changes += [change for policy in egress for change in _of_egress(policy)]
         return [self._table.without(set_, [element]) for set_, element in changes]
-
-    def restrict(self, egress: Egress) -> None:
-        """Let a container reach only this; a policy that it had must be lifted before."""
-        nf.send(self._changes(_of_egress(egress)))
-
-    def lift(self, egress: Egress) -> None:
-        """Let it reach everything again; idempotent."""
-        self._withdraw(_of_egress(egress))
-
-    def permit(self, address: str, destination: str, timeout_s: int) -> bytes:
-        """The message that lets a restricted container reach an address for some time."""
-        set_ = "named4" if ":" not in destination else "named6"
-        key = _packed(address) + _packed(destination)
-        return self._table.elements(set_, [(key, None, 0)], timeout_ms=timeout_s * 1000)
 
     def _changes(self, changes: Iterable[tuple[str, nf.Element]]) -> list[bytes]:
         return [self._table.elements(set_, [element]) for set_, element in changes]
@@ -213,6 +199,8 @@ def _rules(table: nf.Table) -> list[bytes]:
     to_internal = nf.load_meta(_OIFNAME) + nf.look_up("internal")
     rules: list[tuple[str, bytes]] = [
         ("raw", from_bridge + loopback + drop),
+        # Who is the host by IPv6 is asked of itself, by addresses that are no link's.
+        ("input", from_bridge + _is6() + nf.load_meta(_L4PROTO) + nf.compare(b"\x3a") + accept),
         ("input", from_bridge + nf.verdict(nf.JUMP, "egress")),
         ("forward", from_bridge + nf.verdict(nf.JUMP, "from-bridge")),
         ("forward", to_bridge + nf.verdict(nf.JUMP, "to-bridge")),
@@ -317,20 +305,6 @@ def _of_port(port: Published) -> list[tuple[str, nf.Element]]:
     if not any(host):
         return [(f"any{family}", (protocol + _port(port.host_port), data, 0))]
     return [(f"ports{family}", (protocol + host + _port(port.host_port), data, 0))]
-
-
-def _of_egress(egress: Egress) -> list[tuple[str, nf.Element]]:
-    found: list[tuple[str, nf.Element]] = []
-    for address in egress.addresses:
-        family = 6 if ":" in address else 4
-        own = _packed(address)
-        found.append((f"restricted{family}", (own, None, 0)))
-        for allowed in egress.allowed:
-            network = ip_network(allowed)
-            if network.version == family:
-                low, high = network.network_address.packed, network.broadcast_address.packed
-                found.append((f"allowed{family}", (own + low, own + high, nf.UP_TO)))
-    return found
 
 
 def _packed(address: str) -> bytes:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pycontainer.options.derive import OPTIONS, dump_run_options, parse_run_options, reference_table
+    from pycontainer.options.egress import split_allowed
     from pycontainer.options.field import OptionInfo
     from pycontainer.options.kinds import shared_with
     from pycontainer.options.logs import LOG_DRIVERS, LogOptions
@@ -52,6 +53,7 @@ __all__ = [
     "places",
     "reference_table",
     "shared_with",
+    "split_allowed",
     "split_link",
     "split_port",
     "split_volumes_from",
@@ -83,6 +85,7 @@ _HOME = {
     "parse_size": "units",
     "reference_table": "derive",
     "shared_with": "kinds",
+    "split_allowed": "egress",
     "split_link": "naming",
     "split_port": "ports",
     "parse_volume_name": "volumes",

@@ -24,7 +24,8 @@ OPTIONS: Mapping[str, OptionInfo] = {item.name: info_of(item) for item in attrs.
 _DEFAULTS: Mapping[str, object] = {item.name: item.default for item in attrs.fields(RunOptions)}
 
 _EXPANDED = frozenset({"env_file", "env_host", "label_file"})
-_NETWORKED = frozenset({"ip", "ip6", "mac_address", "network_alias", "ports", "publish_all"})
+_LIMITED = frozenset({"egress", "egress_allow"})
+_NETWORKED = frozenset({"ip", "ip6", "mac_address", "network_alias", "ports", "publish_all", "egress_allow"})
 
 
 def parse_run_options(**given: Any) -> RunOptions:
@@ -52,6 +53,8 @@ def parse_run_options(**given: Any) -> RunOptions:
         expand(parsed)
     if not parsed.keys().isdisjoint(_NETWORKED):
         _choose_network(parsed)
+    if not parsed.keys().isdisjoint(_LIMITED):
+        _check_egress(parsed)
     return RunOptions(**parsed)
 
 
@@ -63,6 +66,17 @@ def _choose_network(parsed: dict[str, Any]) -> None:
     mode = parsed.setdefault("network", DEFAULT_NETWORK)
     if not is_network(mode):
         raise InvalidOption(f"option {asked[0]} goes not with network={mode!r}; leave one out")
+
+
+def _check_egress(parsed: dict[str, Any]) -> None:
+    """What may be reached only says something when the rest may not. Raises InvalidOption."""
+    if parsed.get("egress_allow") is not None and parsed.setdefault("egress", "deny") != "deny":
+        raise InvalidOption('option egress_allow goes not with egress="allow"; leave one out')
+    mode = parsed.get("network", "none")
+    if parsed["egress"] == "deny" and mode != "none" and not is_network(mode):
+        raise InvalidOption(
+            f"option egress goes not with network={mode!r}, which is not its own; leave one out"
+        )
 
 
 def dump_run_options(options: RunOptions) -> dict[str, object]:

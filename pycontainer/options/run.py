@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 
+from pycontainer.options import egress as egress_
 from pycontainer.options import kinds, naming
 from pycontainer.options import mounts as mounts_
 from pycontainer.options import network as network_
@@ -368,6 +369,16 @@ class RunOptions:
     links: tuple[str, ...] | None = option(
         "--link", kind=naming.LINKS, spec="engine:names", api="HostConfig.Links",
         doc="Other containers of its networks by names that only it knows, as db or db:database.",
+    )  # fmt: skip
+    egress: str | None = option(
+        "--egress", kind=choice("allow", "deny"), spec="engine:networks", update=True,
+        doc="Whether it may reach what is outside of its own networks, the host too; deny leaves answers and "
+        "what egress_allow names.",
+    )  # fmt: skip
+    egress_allow: tuple[str, ...] | None = option(
+        "--egress-allow", kind=egress_.EGRESS_ALLOW, spec="engine:networks", update=True,
+        doc="What it may reach all the same, and nothing else: addresses, subnets, and domains as "
+        "example.com or *.example.com.",
     )  # fmt: skip
     ipc: str = option(
         "--ipc", kind=namespace_mode("private", "shareable", "host", "none"), spec="specgen:namespaces",

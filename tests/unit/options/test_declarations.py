@@ -75,10 +75,13 @@ def test_flags_and_api_names_are_not_given_twice() -> None:
     assert len(set(names)) == len(names)
 
 
-def test_only_resource_limits_say_that_a_running_container_takes_them() -> None:
+_TAKEN_BESIDE = ("cpus", "restart", "egress", "egress_allow")
+
+
+def test_only_limits_say_that_a_running_container_takes_them() -> None:
     for name, info in OPTIONS.items():
         if info.update:
-            assert info.spec.startswith("linux.resources") or name in ("cpus", "restart")
+            assert info.spec.startswith("linux.resources") or name in _TAKEN_BESIDE
 
 
 def test_the_generated_types_are_current() -> None:
