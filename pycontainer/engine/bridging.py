@@ -191,7 +191,7 @@ def ensure_rules(engine: Engine, *, is_forced: bool = False) -> None:
         return
     from pycontainer.engine import egress
     from pycontainer.engine.publishing import published
-    from pycontainer.network import guard
+    from pycontainer.network import guard, is_guarded
 
     with rules_lock(engine):
         store = engine.store
@@ -203,7 +203,8 @@ def ensure_rules(engine: Engine, *, is_forced: bool = False) -> None:
         ]
         policies = egress.policies(engine)
         # The guard first: what the rules know a container by must hold when they do.
-        guard(engine.store_tag, policies, is_forced=is_forced)
+        if is_forced or is_guarded(engine.store_tag) != bool(policies):
+            guard(engine.store_tag, policies)
         firewall_of(engine).ensure(bridges, ports, policies, is_forced=is_forced)
     _generations[engine] = nfnetlink.generation()
 

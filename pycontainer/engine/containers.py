@@ -388,7 +388,7 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
         steering.rename(self, name)
 
     def update(self, **options: Unpack[UpdateKwargs]) -> None:
-        """Change limits and the restart policy, also while it runs: all that is asked, or nothing.
+        """Change limits, the restart policy and what it may reach, also while it runs: all of it, or nothing.
 
         None gives an option its default back. Raises InvalidOption; KernelError naming the file when the
         kernel refuses a limit; TypeError for an unknown option; WrongState.

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from pycontainer.engine.engine import Engine
     from pycontainer.network import Egress
     from pycontainer.options import RunOptions
-    from pycontainer.store import EndpointRecord, NetworkRecord
+    from pycontainer.store import ContainerRecord, EndpointRecord, NetworkRecord
 
-__all__ = ["apply", "apply_locked", "check", "is_limited", "names_of", "policies", "release"]
+__all__ = ["apply", "apply_locked", "check", "forget", "is_limited", "names_of", "policies", "release"]
 
 
 def is_limited(options: RunOptions | Mapping[str, Any]) -> bool:
@@ -34,11 +34,10 @@ def names_of(options: RunOptions) -> tuple[str, ...]:
     return split_allowed(options.egress_allow or ())[1]
 
 
-def check(options: RunOptions, networks: Iterable[NetworkRecord]) -> None:
-    """Refuse what cannot be held on these networks. Raises InvalidOption, Unsupported."""
+def check(options: RunOptions, networks: Sequence[NetworkRecord]) -> None:
+    """Refuse what cannot be held by a container on these networks. Raises InvalidOption, Unsupported."""
     if not is_limited(options):
         return
-    networks = list(networks)
     for network in networks:
         if network.bridge is None:
             raise Unsupported(
@@ -64,33 +63,38 @@ def apply(engine: Engine, container_id: str, options: RunOptions, *, keeps_named
 
 def apply_locked(engine: Engine, container_id: str, options: RunOptions, *, keeps_named: bool) -> None:
     """The same for one who holds the lock of the store's rules."""
-    from pycontainer.network import guard, lift, restrict
+    from pycontainer.network import guard, is_guarded, lift, restrict
 
     own = _policy(engine.store.state.endpoints.of_container(container_id), options.egress_allow or ())
-    if is_limited(options):
-        guard(engine.store_tag, [*policies(engine), own])
-        restrict(engine.store_tag, own, keeps_named=keeps_named)
-    else:
+    if not is_limited(options):
         lift(engine.store_tag, own.places)
+        return
+    if not is_guarded(engine.store_tag):
+        guard(engine.store_tag, [*policies(engine), own])
+    restrict(engine.store_tag, own, keeps_named=keeps_named)
 
 
 def release(engine: Engine, endpoints: Sequence[EndpointRecord]) -> None:
     """Forget what was allowed to, and denied, those places; idempotent. Raises as apply."""
-    from pycontainer.network import guard, lift
+    from pycontainer.network import lift
 
     with bridging.rules_lock(engine):
         lift(engine.store_tag, _policy(endpoints, ()).places)
-        gone = {(each.container_id, each.network_id) for each in endpoints}
-        guard(engine.store_tag, policies(engine, without=gone))
 
 
-def policies(engine: Engine, *, without: Iterable[tuple[str, str]] = ()) -> list[Egress]:
-    """Those of every container of the store, but for some places as (container, network)."""
-    excepted = set(without)
+def forget(engine: Engine, record: ContainerRecord) -> None:
+    """Release the places of a container that is removed, while they are its own still: whoever has one of
+    the addresses next is not limited by it. Raises as apply.
+    """
+    if is_limited(record.options):
+        release(engine, engine.store.state.endpoints.of_container(record.id))
+
+
+def policies(engine: Engine) -> list[Egress]:
+    """Those of every container of the store."""
     places: dict[str, list[EndpointRecord]] = {}
     for endpoint in engine.store.state.endpoints.list():
-        if (endpoint.container_id, endpoint.network_id) not in excepted:
-            places.setdefault(endpoint.container_id, []).append(endpoint)
+        places.setdefault(endpoint.container_id, []).append(endpoint)
     found = []
     for container_id, own in places.items():
         record = engine.store.state.containers.get(container_id)

@@ -178,7 +178,7 @@ class Engine:
 
     def forget_container(self, container_id: str) -> None:
         """Remove a container that does not run from the store, and what a killed monitor left of it."""
-        from pycontainer.engine.events import emit_container
+        from pycontainer.engine import events
         from pycontainer.engine.state import await_start, monitor_locked_out
         from pycontainer.runtime import cgroups
 
@@ -189,16 +189,19 @@ class Engine:
                 path = f"/pycontainer/{self.store_tag}"
                 cgroups.sweep(path, [container_id], self.host.cgroups, lambda _: nullcontext(True))
             record = self.store.state.containers.get(container_id)
-            if record is not None and record.options.get("egress") == "deny":
+            if record is not None and record.options.get("egress"):
                 from pycontainer.engine import egress  # containers without a policy do without
 
-                # While the place is its own still: whoever has the address next is not limited by it.
-                egress.release(self, self.store.state.endpoints.of_container(container_id))
+                egress.forget(self, record)
             has_volumes = bool(self.store.state.volumes.of_container(container_id))
-            # A container without an owner that removed itself was told of by its monitor.
-            is_told = not directory.is_dir() and record is not None and record.owner is None
+            is_told = record is not None and record.owner is None
+            if record is not None and is_told and directory.is_dir():
+                # One that removes itself was told of by its monitor already, if that is at it.
+                is_told = record.auto_remove and (
+                    not has_no_monitor or events.is_told(self, container_id, "destroy")
+                )
             if self.store.remove_container(container_id) and record is not None and not is_told:
-                emit_container(self, "destroy", record)
+                events.emit_container(self, "destroy", record)
             if has_volumes:
                 from pycontainer.engine.volumes import sweep  # containers without volumes do without
 

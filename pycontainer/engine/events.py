@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -86,15 +86,7 @@ def tell_repaired(engine: Engine, repaired: Repaired) -> None:
     ids = {*repaired.exited, *repaired.forgotten}
     if not ids:
         return
-    told: dict[str, list[Mapping[str, Any]]] = {container_id: [] for container_id in ids}
-    reader = eventlog.Reader(str(engine.store.events_dir))
-    try:
-        for event in reader.available():
-            if event.get("type") == "container" and event.get("id") in told:
-                told[event["id"]].append(event)
-    finally:
-        reader.close()
-    for container_id, known in told.items():
+    for container_id, known in _told(engine, ids).items():
         actions = [event["action"] for event in known]
         about: Mapping[str, str] = next(
             (event["attributes"] for event in known if event["action"] in ("create", "start")), {}
@@ -103,6 +95,24 @@ def tell_repaired(engine: Engine, repaired: Repaired) -> None:
             emit(engine, "container", "die", container_id, {**about, "exitCode": str(_LOST_EXIT_CODE)})
         if container_id in repaired.forgotten and "destroy" not in actions:
             emit(engine, "container", "destroy", container_id, about)
+
+
+def is_told(engine: Engine, container_id: str, action: str) -> bool:
+    """Whether this has been told of a container."""
+    return any(event["action"] == action for event in _told(engine, {container_id})[container_id])
+
+
+def _told(engine: Engine, ids: Iterable[str]) -> dict[str, list[Mapping[str, Any]]]:
+    """All that the log has of these containers."""
+    told: dict[str, list[Mapping[str, Any]]] = {container_id: [] for container_id in ids}
+    reader = eventlog.Reader(str(engine.store.events_dir))
+    try:
+        for event in reader.available():
+            if event.get("type") == "container" and event.get("id") in told:
+                told[event["id"]].append(event)
+    finally:
+        reader.close()
+    return told
 
 
 def _last(actions: list[str], action: str) -> int:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pycontainer.errors import InvalidOption, NotFound, PycontainerError, WrongState
 from pycontainer.kernel import pidfd
 from pycontainer.launcher import ask, dns
-from pycontainer.options import HOST_GATEWAY, split_allowed, split_link
+from pycontainer.options import HOST_GATEWAY, split_link
 
 if TYPE_CHECKING:
     from pycontainer.engine.containers import Container
@@ -271,11 +271,13 @@ def described(
 
 def _limits(engine: Engine, options: RunOptions, addresses: Sequence[str]) -> dict[str, Any]:
     """Which names may be asked for elsewhere, and where their addresses are let to."""
-    if options.egress != "deny":
+    from pycontainer.engine import egress  # whose rules need networks, which need names
+
+    if not egress.is_limited(options):
         return {"forwards": True, "permits": None}
     from pycontainer.network import table_name
 
-    names = split_allowed(options.egress_allow or ())[1]
+    names = egress.names_of(options)
     permits = {"table": table_name(engine.store_tag), "addresses": list(addresses)}
     return {"forwards": list(names), "permits": permits if names else None}
 

@@ -42,6 +42,7 @@ __all__ = [
     "described",
     "detach",
     "memberships",
+    "networks_of",
     "prepare",
     "reserve_place",
     "tell_names",
@@ -208,6 +209,11 @@ def _places_of(engine: Engine, container_id: str) -> list[tuple[EndpointRecord, 
     return sorted(found, key=_rank)
 
 
+def networks_of(engine: Engine, container_id: str) -> list[NetworkRecord]:
+    """The networks a container has a place in."""
+    return [network for _, network in _places_of(engine, container_id)]
+
+
 def _rank(found: tuple[EndpointRecord, NetworkRecord]) -> tuple[bool, int, str]:
     endpoint, network = found
     priority = endpoint.options.get("gw_priority", 0)
@@ -254,7 +260,6 @@ def prepare(
     for _, network in found:
         bridging.make_link(engine, network)
     if egress.is_limited(options):
-        egress.check(options, [network for _, network in found])
         egress.apply(engine, record.id, options)
         bridging.rules_are_ours(engine)
     placed = memberships(engine, record.id)

@@ -257,7 +257,7 @@ class Network:
             )
         with self._engine.store.container_lock(box.id):
             taken = {each.ifname for each in self._engine.store.state.endpoints.of_container(box.id)}
-            egress.check(box._options, [self._record])
+            egress.check(box._options, [*networking.networks_of(self._engine, box.id), self._record])
             ifname = next(name for number in range(1000) if (name := f"eth{number}") not in taken)
             endpoint = networking.reserve_place(self._engine, box.id, self._record, place, ifname=ifname)
             reached("network.connect.inserted")

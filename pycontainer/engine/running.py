@@ -81,6 +81,10 @@ def run(
         raise
     # Its files are the monitor's to remove, off the caller's path.
     try:
+        if asked.egress is not None:
+            from pycontainer.engine import egress  # containers without a policy do without
+
+            egress.forget(engine, record)
         if engine.store.state.containers.delete(record.id):
             told = container_attributes(record, asked, chosen.config)
             emit(engine, "container", "destroy", record.id, told)

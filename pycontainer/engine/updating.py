@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from pycontainer import runtime
@@ -68,12 +68,9 @@ def _limited(container: Container, before: RunOptions, after: RunOptions) -> Ite
         yield
         return
     from pycontainer.engine import bridging, egress, networking  # containers without networks do without
-    from pycontainer.network import guard
 
     engine = container._engine
-    state = engine.store.state
-    networks = (state.networks.get(each.network_id) for each in state.endpoints.of_container(container.id))
-    egress.check(after, [network for network in networks if network is not None])
+    egress.check(after, networking.networks_of(engine, container.id))
     keeps = set(egress.names_of(before)) <= set(egress.names_of(after))
 
     def hold(options: RunOptions, *, keeps_named: bool) -> None:
@@ -83,14 +80,11 @@ def _limited(container: Container, before: RunOptions, after: RunOptions) -> Ite
                 networking.tell_names(container, options)
         egress.apply_locked(engine, container.id, options, keeps_named=keeps_named)
 
-    with bridging.rules_lock(engine):
-        try:
-            hold(after, keeps_named=keeps)
-            yield
-            guard(engine.store_tag, egress.policies(engine))
-        except BaseException:
-            hold(before, keeps_named=False)
-            raise
+    with bridging.rules_lock(engine), ExitStack() as undo:
+        undo.callback(hold, before, keeps_named=False)
+        hold(after, keeps_named=keeps)
+        yield
+        undo.pop_all()
 
 
 def _check_names(given: Mapping[str, Any]) -> None:
@@ -105,7 +99,7 @@ def _check_names(given: Mapping[str, Any]) -> None:
 
 def _merged(container: Container, before: RunOptions, given: Mapping[str, Any]) -> RunOptions:
     merged: dict[str, Any] = dict(container._current.options)
-    if given.get("egress") == "allow" or ("egress" in given and given["egress"] is None):
+    if "egress" in given and given["egress"] != "deny":
         merged.pop("egress_allow", None)
     for name, value in given.items():
         if value is None and name in OPTIONS:

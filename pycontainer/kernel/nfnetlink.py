@@ -24,6 +24,8 @@ DROP, ACCEPT, JUMP, RETURN = 0, 1, -3, -5
 """Verdicts (NF_*, NFT_*)."""
 INTERVAL_END = 1
 """Flag of an element: the first key after a range, that begins with the element before it."""
+IP4, IP6, IFNAME = (7, 4), (8, 16), (41, 16)
+"""Fields of a key: type, as nft(8) numbers them, and length in bytes."""
 UP_TO = -1
 """In place of an element's flags: what follows the key is the last key of a range, and not its data."""
 
@@ -38,7 +40,6 @@ _GET_GENERATION, _DESTROY_ELEMENT = 16, 30
 _CT_GET, _CT_DELETE = 1, 2
 _REQUEST, _ACK, _DUMP, _CREATE, _APPEND = 0x1, 0x4, 0x300, 0x400, 0x800
 _NESTED = 0x8000
-_IFNAME = 41  # the type of names of links
 _DONE, _ERROR = 3, 2
 _HEADER = struct.Struct("=IHHII")
 
@@ -87,6 +88,16 @@ def _verdict_data(code: int, chain: str = "") -> bytes:
 def expression(name: str, data: bytes) -> bytes:
     """One of a rule: NFTA_LIST_ELEM with NFTA_EXPR_NAME, _DATA."""
     return nest(1, text(1, name) + nest(2, data))
+
+
+def address(written: str) -> bytes:
+    """An address as it is in a key."""
+    return socket.inet_pton(socket.AF_INET6 if ":" in written else socket.AF_INET, written)
+
+
+def link(name: str) -> bytes:
+    """The name of a link as it is in a key."""
+    return name.encode("ascii").ljust(IFNAME[1], b"\0")
 
 
 class Table:
@@ -139,7 +150,7 @@ class Table:
         attributes += number(4, _type(key)) + number(5, _length(key))
         if data:
             attributes += number(6, _type(data)) + number(7, _length(data))
-        if key[0][0] == _IFNAME:
+        if key[0] == IFNAME:
             # So that nft shows names: they are in the host's order of bytes (NFTNL_UDATA_SET_KEYBYTEORDER).
             attributes += attribute(13, b"\0\4" + struct.pack("=I", 1))
         if flags & CONCAT:

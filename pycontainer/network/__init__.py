@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pycontainer.network.cuts import cut as cut
+    from pycontainer.network.cuts import table_name as table_name
     from pycontainer.network.egress import Egress as Egress
     from pycontainer.network.egress import guard as guard
+    from pycontainer.network.egress import is_guarded as is_guarded
     from pycontainer.network.egress import lift as lift
     from pycontainer.network.egress import restrict as restrict
     from pycontainer.network.firewall import Bridge as Bridge
     from pycontainer.network.firewall import Firewall as Firewall
     from pycontainer.network.firewall import Published as Published
-    from pycontainer.network.firewall import table_name as table_name
     from pycontainer.network.ipam import check_subnet as check_subnet
     from pycontainer.network.ipam import choose_address as choose_address
     from pycontainer.network.ipam import choose_subnet as choose_subnet
@@ -42,9 +43,10 @@ _HOME = {
     "gateway_of": "ipam",
     "guard": "egress",
     "host_subnets": "links",
+    "is_guarded": "egress",
     "lift": "egress",
     "restrict": "egress",
-    "table_name": "firewall",
+    "table_name": "cuts",
     "mac_of": "ipam",
     "overlaps": "ipam",
     "cut": "cuts",
@@ -66,6 +68,7 @@ __all__ = [
     "gateway_of",
     "guard",
     "host_subnets",
+    "is_guarded",
     "lift",
     "mac_of",
     "nft_finding",

@@ -11,7 +11,6 @@ further on, packets get lost, and nobody is told.
 from __future__ import annotations
 
 import errno
-import socket
 from collections.abc import Collection, Iterator, Sequence
 
 from pycontainer.errors import KernelError, Unsupported
@@ -24,14 +23,14 @@ _FILTER = -200  # NF_BR_PRI_FILTER_BRIDGED
 _PROTOCOL = 1  # NFT_META_PROTOCOL
 _NETWORK_HEADER = 1
 # EtherType, set, type and length of an address, offset of the source; the destination lies beside it.
-_KINDS = ((b"\x08\x00", "pairs4", (7, 4), 12), (b"\x86\xdd", "pairs6", (8, 16), 8))
+_KINDS = ((b"\x08\x00", "pairs4", nf.IP4, 12), (b"\x86\xdd", "pairs6", nf.IP6, 8))
 _IN_ONE_MESSAGE = 500  # elements: an attribute has 64 KiB at most
 
 Pair = tuple[str, str]
 
 
 def table_name(store_tag: str) -> str:
-    """The name of a store's table in the bridge family."""
+    """The name of a store's tables, of whatever family."""
     return f"pycontainer_{store_tag}"
 
 
@@ -73,10 +72,9 @@ def send_to_bridges(batch: Sequence[bytes]) -> None:
 
 
 def _elements(table: nf.Table, pairs: Collection[Pair]) -> Iterator[bytes]:
-    for family, (_, set_, _, _) in zip((socket.AF_INET, socket.AF_INET6), _KINDS, strict=True):
-        is_six = family == socket.AF_INET6
+    for is_six, (_, set_, _, _) in enumerate(_KINDS):
         keys = {
-            socket.inet_pton(family, source) + socket.inet_pton(family, target)
+            nf.address(source) + nf.address(target)
             for source, target in pairs
             if (":" in source) == is_six and (":" in target) == is_six
         }

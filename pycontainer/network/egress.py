@@ -11,25 +11,20 @@ Every change is the difference between what there is and what there is to be, so
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from ipaddress import collapse_addresses, ip_address, ip_network
+from collections.abc import Mapping, Sequence
+from ipaddress import collapse_addresses, ip_network
 
 from attrs import frozen
 
 from pycontainer.kernel import nfnetlink as nf
-from pycontainer.network.cuts import send_to_bridges
+from pycontainer.network.cuts import send_to_bridges, table_name
 
-__all__ = ["Egress", "guard", "lift", "restrict", "routed"]
+__all__ = ["Egress", "guard", "is_guarded", "lift", "restrict", "routed"]
 
-_IP4, _IP6, _IFNAME = (7, 4), (8, 16), (41, 16)
 _PREROUTING, _FILTER = 0, -200  # NF_BR_PRE_ROUTING, NF_BR_PRI_FILTER_BRIDGED
 _PROTOCOL, _IIFNAME, _L4PROTO = 1, 6, 16
 _ETHER_4, _ETHER_6, _ETHER_ARP = b"\x08\0", b"\x86\xdd", b"\x08\x06"
 _ICMP6 = b"\x3a"
-_ROUTED = ("restricted4", "restricted6", "allowed4", "allowed6")
-_NAMED = ("named4", "named6")
-_BRIDGED = ("guarded", "own4", "own6")
-
 Change = tuple[str, nf.Element]
 
 
@@ -44,7 +39,7 @@ class Egress:
     allowed: tuple[str, ...] = ()
 
 
-def restrict(store_tag: str, policy: Egress, *, keeps_named: bool = True) -> None:
+def restrict(store_tag: str, policy: Egress, *, keeps_named: bool) -> None:
     """Let a container reach only this, whatever it was let to before. The guard must be there.
 
     keeps_named: what it has been let to by name stays for its time. Raises Unsupported, KernelError,
@@ -53,59 +48,70 @@ def restrict(store_tag: str, policy: Egress, *, keeps_named: bool = True) -> Non
     _change(store_tag, policy.places, routed(policy), _bridged(policy), keeps_named=keeps_named)
 
 
-def lift(store_tag: str, places: Iterable[tuple[str, str]]) -> None:
-    """Let whoever has these places reach everything; idempotent. Raises as restrict."""
+def lift(store_tag: str, places: Sequence[tuple[str, str]]) -> None:
+    """Let whoever has these places reach everything; idempotent. After the last of them the guard goes.
+
+    Raises as restrict.
+    """
     _change(store_tag, places, [], [], keeps_named=False)
+    if is_guarded(store_tag) and not nf.elements_of(_guard_of(store_tag), "guarded"):
+        guard(store_tag, [])
 
 
-def guard(store_tag: str, policies: Iterable[Egress], *, is_forced: bool = False) -> None:
-    """Guard the links of these, unless that is so; without any there is no guard. Raises as restrict."""
+def is_guarded(store_tag: str) -> bool:
+    """Whether the guard is there, and whole. Raises as restrict."""
     table = _guard_of(store_tag)
-    rules, policies = _rules(table), list(policies)
-    count = nf.rule_count(table)
-    if count == (len(rules) if policies else 0) and not is_forced:
-        return
+    return nf.rule_count(table) == len(_rules(table))
+
+
+def guard(store_tag: str, policies: Sequence[Egress]) -> None:
+    """Guard the links of these and no others; without any there is no guard. Raises as restrict."""
+    table = _guard_of(store_tag)
+    if not policies and not nf.rule_count(table):
+        return  # there are kernels that have nothing of the kind
     batch = [table.add(), table.delete()]
     if policies:
         chain = table.chain("prerouting", "filter", _PREROUTING, _FILTER)
-        batch += [table.add(), *_sets(table), chain, *rules]
+        batch += [table.add(), *_sets(table), chain, *_rules(table)]
         batch += [table.elements(set_, [each]) for policy in policies for set_, each in _bridged(policy)]
-    elif not count:
-        return
     send_to_bridges(batch)
 
 
 def _guard_of(store_tag: str) -> nf.Table:
-    return nf.Table(f"pycontainer_{store_tag}_egress", nf.BRIDGE)
+    return nf.Table(f"{table_name(store_tag)}_egress", nf.BRIDGE)
 
 
 def _change(
     store_tag: str,
-    places: Iterable[tuple[str, str]],
+    places: Sequence[tuple[str, str]],
     routes: Sequence[Change],
     frames: Sequence[Change],
     *,
     keeps_named: bool,
 ) -> None:
-    places = list(places)
-    addresses = tuple(_packed(address) for _, address in places)
-    links = tuple(_name(link) for link, _ in places)
-    table, guards = nf.Table(f"pycontainer_{store_tag}"), _guard_of(store_tag)
-    own = _ROUTED if keeps_named else (*_ROUTED, *_NAMED)
-    batch = _difference(table, own, addresses, routes) + _difference(guards, _BRIDGED, links, frames)
+    links = tuple(nf.link(link) for link, _ in places)
+    own: dict[str, tuple[bytes, ...]] = {}
+    for name in ("restricted", "allowed") if keeps_named else ("restricted", "allowed", "named"):
+        for version in (4, 6):
+            own[f"{name}{version}"] = tuple(
+                nf.address(address) for _, address in places if _version(address) == version
+            )
+    batch = _difference(nf.Table(table_name(store_tag)), own, routes)
+    batch += _difference(_guard_of(store_tag), dict.fromkeys(("guarded", "own4", "own6"), links), frames)
     if batch:
         send_to_bridges(batch)
 
 
 def _difference(
-    table: nf.Table, sets: Iterable[str], own: tuple[bytes, ...], wanted: Sequence[Change]
+    table: nf.Table, own: Mapping[str, tuple[bytes, ...]], wanted: Sequence[Change]
 ) -> list[bytes]:
-    """Take away what of one's own is not wanted; the messages that add what is not there."""
+    """Take away what is not wanted; the messages that add what is not there.
+
+    own: of each set, what the keys begin with that are at stake.
+    """
     known, stale = set(), []
-    for set_ in sets:
-        width = {"4": 4, "6": 16}.get(set_[-1], 16) if set_ not in _BRIDGED else 16
-        prefixes = tuple(each for each in own if len(each) == width)
-        for element in nf.elements_of(table, set_):
+    for set_, prefixes in own.items():
+        for element in nf.elements_of(table, set_) if prefixes else ():
             if element[0].startswith(prefixes):
                 known.add((set_, element))
                 if (set_, element) not in wanted:
@@ -120,41 +126,34 @@ def _difference(
 def routed(policy: Egress) -> list[Change]:
     """What of a policy is in the sets of the store's table."""
     found: list[Change] = []
-    for version in (4, 6):
+    for address in dict.fromkeys(address for _, address in policy.places):
+        own, version = nf.address(address), _version(address)
         of_version = (each for each in map(ip_network, policy.allowed) if each.version == version)
-        networks = list(collapse_addresses(of_version))  # type: ignore[type-var]
-        for address in dict.fromkeys(address for _, address in policy.places):
-            own = ip_address(address)
-            if own.version != version:
-                continue
-            for network in networks:
-                low, high = network.network_address.packed, network.broadcast_address.packed
-                found.append((f"allowed{version}", (own.packed + low, own.packed + high, nf.UP_TO)))
-            found.append((f"restricted{version}", (own.packed, None, 0)))
+        for network in collapse_addresses(of_version):  # type: ignore[type-var]
+            low, high = network.network_address.packed, network.broadcast_address.packed
+            found.append((f"allowed{version}", (own + low, own + high, nf.UP_TO)))
+        found.append((f"restricted{version}", (own, None, 0)))
     return found
 
 
 def _bridged(policy: Egress) -> list[Change]:
-    found: list[Change] = []
-    for link, address in policy.places:
-        found.append((f"own{6 if ':' in address else 4}", (_name(link) + _packed(address), None, 0)))
+    found: list[Change] = [
+        (f"own{_version(address)}", (nf.link(link) + nf.address(address), None, 0))
+        for link, address in policy.places
+    ]
     links = dict.fromkeys(link for link, _ in policy.places)
-    return found + [("guarded", (_name(link), None, 0)) for link in links]
+    return found + [("guarded", (nf.link(link), None, 0)) for link in links]
 
 
-def _name(link: str) -> bytes:
-    return link.encode("ascii").ljust(16, b"\0")
-
-
-def _packed(address: str) -> bytes:
-    return ip_address(address).packed
+def _version(address: str) -> int:
+    return 6 if ":" in address else 4
 
 
 # -- the guard -------------------------------------------------------------------------------------
 
 
 def _sets(table: nf.Table) -> list[bytes]:
-    described = (("guarded", (_IFNAME,)), ("own4", (_IFNAME, _IP4)), ("own6", (_IFNAME, _IP6)))
+    described = (("guarded", (nf.IFNAME,)), ("own4", (nf.IFNAME, nf.IP4)), ("own6", (nf.IFNAME, nf.IP6)))
     return [table.set(number, name, key) for number, (name, key) in enumerate(described, 1)]
 
 

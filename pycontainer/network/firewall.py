@@ -22,20 +22,21 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable, Sequence
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from typing import Literal
 
 from attrs import frozen
 
 from pycontainer.kernel import nfnetlink as nf
+from pycontainer.network.cuts import table_name
 from pycontainer.network.egress import Egress, routed
 
-__all__ = ["Bridge", "Firewall", "Published", "table_name"]
+__all__ = ["Bridge", "Firewall", "Published"]
 
 Protocol = Literal["tcp", "udp"]
 
 _PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
-_IP4, _IP6, _PROTO, _SERVICE, _IFNAME = (7, 4), (8, 16), (12, 1), (13, 2), (41, 16)
+_PROTO, _SERVICE = (12, 1), (13, 2)
 _PREROUTING, _INPUT, _FORWARD, _OUTPUT, _POSTROUTING = range(5)
 _RAW, _DSTNAT, _FILTER, _SRCNAT = -300, -100, 0, 100
 _IIFNAME, _OIFNAME, _NFPROTO, _L4PROTO = 6, 7, 15, 16
@@ -67,11 +68,6 @@ class Published:
     host_port: int
     address: str
     port: int
-
-
-def table_name(store_tag: str) -> str:
-    """The name of a store's table; its family is inet."""
-    return f"pycontainer_{store_tag}"
 
 
 class Firewall:
@@ -147,23 +143,23 @@ class Firewall:
 
 def _sets(table: nf.Table) -> list[bytes]:
     described = (
-        ("bridges", (_IFNAME,), 0, ()),
-        ("internal", (_IFNAME,), 0, ()),
-        ("same", (_IFNAME, _IFNAME), 0, ()),
-        ("masqueraded4", (_IP4,), nf.INTERVAL, ()),
-        ("masqueraded6", (_IP6,), nf.INTERVAL, ()),
-        ("subnets4", (_IP4,), nf.INTERVAL, ()),
-        ("subnets6", (_IP6,), nf.INTERVAL, ()),
-        ("ports4", (_PROTO, _IP4, _SERVICE), 0, (_IP4, _SERVICE)),
-        ("ports6", (_PROTO, _IP6, _SERVICE), 0, (_IP6, _SERVICE)),
-        ("any4", (_PROTO, _SERVICE), 0, (_IP4, _SERVICE)),
-        ("any6", (_PROTO, _SERVICE), 0, (_IP6, _SERVICE)),
-        ("restricted4", (_IP4,), 0, ()),
-        ("restricted6", (_IP6,), 0, ()),
-        ("allowed4", (_IP4, _IP4), nf.INTERVAL | nf.CONCAT, ()),
-        ("allowed6", (_IP6, _IP6), nf.INTERVAL | nf.CONCAT, ()),
-        ("named4", (_IP4, _IP4), nf.TIMEOUT, ()),
-        ("named6", (_IP6, _IP6), nf.TIMEOUT, ()),
+        ("bridges", (nf.IFNAME,), 0, ()),
+        ("internal", (nf.IFNAME,), 0, ()),
+        ("same", (nf.IFNAME, nf.IFNAME), 0, ()),
+        ("masqueraded4", (nf.IP4,), nf.INTERVAL, ()),
+        ("masqueraded6", (nf.IP6,), nf.INTERVAL, ()),
+        ("subnets4", (nf.IP4,), nf.INTERVAL, ()),
+        ("subnets6", (nf.IP6,), nf.INTERVAL, ()),
+        ("ports4", (_PROTO, nf.IP4, _SERVICE), 0, (nf.IP4, _SERVICE)),
+        ("ports6", (_PROTO, nf.IP6, _SERVICE), 0, (nf.IP6, _SERVICE)),
+        ("any4", (_PROTO, _SERVICE), 0, (nf.IP4, _SERVICE)),
+        ("any6", (_PROTO, _SERVICE), 0, (nf.IP6, _SERVICE)),
+        ("restricted4", (nf.IP4,), 0, ()),
+        ("restricted6", (nf.IP6,), 0, ()),
+        ("allowed4", (nf.IP4, nf.IP4), nf.INTERVAL | nf.CONCAT, ()),
+        ("allowed6", (nf.IP6, nf.IP6), nf.INTERVAL | nf.CONCAT, ()),
+        ("named4", (nf.IP4, nf.IP4), nf.TIMEOUT, ()),
+        ("named6", (nf.IP6, nf.IP6), nf.TIMEOUT, ()),
     )
     return [
         table.set(number, name, key, flags, data)
@@ -276,7 +272,7 @@ def _has_bits(key: int, bits: bytes) -> bytes:
 
 
 def _of_bridge(bridge: Bridge) -> list[tuple[str, nf.Element]]:
-    name = bridge.name.encode("ascii").ljust(16, b"\0")
+    name = nf.link(bridge.name)
     found: list[tuple[str, nf.Element]] = [("bridges", (name, None, 0)), ("same", (name * 2, None, 0))]
     if bridge.is_internal:
         found.append(("internal", (name, None, 0)))
@@ -299,16 +295,12 @@ def _of_port(port: Published) -> list[tuple[str, nf.Element]]:
     family = 6 if ":" in port.host_address else 4
     if family != (6 if ":" in port.address else 4):
         return []  # nobody can translate one into the other: the container's monitor takes those
-    host = _packed(port.host_address)
+    host = nf.address(port.host_address)
     protocol = bytes((_PROTOCOLS[port.protocol], 0, 0, 0))
-    data = _packed(port.address) + _port(port.port)
+    data = nf.address(port.address) + _port(port.port)
     if not any(host):
         return [(f"any{family}", (protocol + _port(port.host_port), data, 0))]
     return [(f"ports{family}", (protocol + host + _port(port.host_port), data, 0))]
-
-
-def _packed(address: str) -> bytes:
-    return ip_address(address).packed
 
 
 def _port(number: int) -> bytes:

@@ -39,7 +39,7 @@ with socket.socket(getattr(socket, sys.argv[1])) as server:
 
 _OWN = f"198.18.{os.getpid() % 256}"  # so that tests in several processes do not meet
 OUTSIDE, BESIDE, HOST = f"{_OWN}.2", f"{_OWN}.3", f"{_OWN}.1"
-SERVE = ["sh", "-c", "while true; do echo there | nc -l -p 8080; done"]
+SERVE = ["nc", "-ll", "-p", "8080", "-e", "echo", "there"]
 
 Box = Callable[..., pc.Container]
 
@@ -185,7 +185,6 @@ def test_networks_that_it_is_connected_to_are_its_own_and_no_way_out(
 
 
 def test_no_other_address_gets_it_out(app: pc.Network, box: Box) -> None:
-    """Of its network, of the host's, of another container's, of the link."""
     other = app.subnets[0].rpartition(".")[0] + ".77"
     change = (
         f"gateway=$(ip route | awk '/default/ {{print $3}}'); own=$(hostname -i); "
@@ -223,25 +222,48 @@ def test_addresses_of_ipv6_are_held_too(engine: pc.Engine, box: Box) -> None:
             container.remove(force=True)
 
 
-@pytest.mark.parametrize("is_killed", [False, True], ids=["stopped", "killed"])
-def test_who_gets_its_address_next_is_not_limited_by_it(is_killed: bool, engine: pc.Engine, box: Box) -> None:
+@pytest.mark.parametrize("how", ["removed", "killed", "allowed", "run"])
+def test_who_gets_its_address_next_is_not_limited_by_it(
+    how: str, engine: pc.Engine, busybox: pc.Image, app: pc.Network, box: Box
+) -> None:
     first = box(egress="deny")
     address = first.ip
-    if is_killed:
+    if how == "killed":
         monitor = state.monitor_of(first._directory)
         assert monitor is not None
         signal.pidfd_send_signal(monitor, signal.SIGKILL)
         assert select.select([monitor], [], [], 20)[0]
         os.close(monitor)
+    if how == "allowed":
+        first.update(egress="allow")
     first.remove(force=True)
+    if how == "run":
+        pc.run(busybox, ["true"], network=app.name, ip=address, egress="deny", engine=engine).check()
+    assert nfnetlink.rule_count(guard_of(engine)) == 0
     assert reached_by(box(ip=address)) == ALL
 
 
-def test_it_holds_when_another_program_has_deleted_the_rules(engine: pc.Engine, box: Box) -> None:
+def guard_of(engine: pc.Engine) -> nfnetlink.Table:
+    return nfnetlink.Table(f"{table_name(engine.store_tag)}_egress", nfnetlink.BRIDGE)
+
+
+@pytest.mark.parametrize("table", ["rules", "guard"])
+def test_it_holds_when_another_program_has_deleted_the_rules(table: str, engine: pc.Engine, box: Box) -> None:
     denied = box(egress_allow=[OUTSIDE])
-    Firewall(engine.store_tag).remove()
+    before = nfnetlink.elements_of(guard_of(engine), "own4")
+    if table == "rules":
+        Firewall(engine.store_tag).remove()
+    else:
+        nfnetlink.send([guard_of(engine).delete()])
     box()  # whoever starts next finds them gone
     assert reached_by(denied) == [OUTSIDE]
+    assert nfnetlink.elements_of(guard_of(engine), "own4") == before != []
+
+
+def test_one_with_names_is_connected_to_the_network_without(engine: pc.Engine, box: Box) -> None:
+    named = box(egress_allow=["example.com"])
+    pc.Network.get("bridge", engine=engine).connect(named)
+    assert reached_by(named) == []
 
 
 REFUSED: dict[str, tuple[dict[str, Any], type[errors.PycontainerError], str]] = {

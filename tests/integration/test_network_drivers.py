@@ -59,6 +59,18 @@ def test_neighbours_beside_a_link_reach_each_other_as_the_mode_says(
     assert _reaches(engine, busybox, parent, mode) == (is_reached, ["10.232.5.2", "10.232.5.3"])
 
 
+def test_egress_is_not_denied_where_no_filter_sees_the_packets(
+    engine: pc.Engine, busybox: pc.Image, parent: str
+) -> None:
+    options = {"parent": parent}
+    with (
+        pc.Network.create("near", driver="macvlan", subnet=SUBNET, options=options, engine=engine) as near,
+        pytest.raises(Unsupported, match="driver macvlan"),
+    ):
+        pc.run(busybox, ["true"], network=near, egress="deny", engine=engine)
+    assert pc.Container.list(all=True, engine=engine) == []
+
+
 def test_nothing_of_it_is_on_the_host(engine: pc.Engine, busybox: pc.Image, parent: str) -> None:
     before = set(os.listdir("/sys/class/net"))
     options = {"parent": parent}

@@ -8,7 +8,6 @@ owner answers: else who has a permitted name could open the host's loopback or i
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -36,10 +35,7 @@ class Permits:
 
     def __init__(self, described: Mapping[str, Any]) -> None:
         self._table = nfnetlink.Table(described["table"])
-        self._own = [
-            socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
-            for address in described["addresses"]
-        ]
+        self._own = list(map(nfnetlink.address, described["addresses"]))
 
     def allow(self, name: bytes, answer: wire.Answer) -> None:
         """Let the container reach what the name was answered with. Raises Unsupported, KernelError."""
