@@ -194,9 +194,11 @@ class TestMadeAhead:
 
     def test_ids_that_were_drawn_and_never_launched_are_passed_over(self, launcher: Launcher) -> None:
         launcher.run(["true"])
+        passed_over = spare_of(launcher.helper)
         for _ in range(100):
             launcher.helper.next_id()
         launcher.run(["true"])
+        _ended(passed_over)
         waiting = spare_of(launcher.helper)
         with launcher.start(launcher.params(["sleep", "60"]))[0]:
             assert Path(f"/proc/{waiting}/comm").read_text().strip() == "pycontainer-mon"
