@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from pycontainer.engine import Stats as Stats
     from pycontainer.engine import Usage as Usage
     from pycontainer.engine import Volume as Volume
+    from pycontainer.engine import VolumePath as VolumePath
     from pycontainer.engine import disk_usage as disk_usage
     from pycontainer.engine import info as info
     from pycontainer.engine import prune as prune
@@ -92,6 +93,7 @@ _HOMES = {
     "RunResult": "pycontainer.engine",
     "Stats": "pycontainer.engine",
     "Usage": "pycontainer.engine",
+    "VolumePath": "pycontainer.engine",
     "Volume": "pycontainer.engine",
     "disk_usage": "pycontainer.engine",
     "errors": "pycontainer",
@@ -140,6 +142,7 @@ __all__ = [
     "Stats",
     "Usage",
     "Volume",
+    "VolumePath",
     "disk_usage",
     "errors",
     "events",

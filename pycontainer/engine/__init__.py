@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pycontainer.engine.logs import LogLine, Logs
     from pycontainer.engine.networks import Network
     from pycontainer.engine.partitioning import Partition
-    from pycontainer.engine.paths import ContainerPath
+    from pycontainer.engine.paths import ContainerPath, VolumePath
     from pycontainer.engine.process import ExecResult, OutputLine, Process
     from pycontainer.engine.processes import ProcessInfo, Top
     from pycontainer.engine.pruning import Pruned, prune
@@ -66,6 +66,7 @@ __all__ = [
     "Top",
     "Usage",
     "Volume",
+    "VolumePath",
     "current_engine",
     "disk_usage",
     "info",
@@ -111,6 +112,7 @@ _HOMES = {
     "StatsStream": "stats",
     "Top": "processes",
     "Usage": "result",
+    "VolumePath": "paths",
     "Volume": "volumes",
     "current_engine": "engine",
     "disk_usage": "diskusage",

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import attrs
 
 from pycontainer.engine.events import emit_container
-from pycontainer.engine.files import await_event, run_job, until
+from pycontainer.engine.files import Rooted, await_event, until
 from pycontainer.engine.paths import ContainerPath
 from pycontainer.errors import Conflict, InvalidInput, KernelError, NotFound
 from pycontainer.options import parse_seconds
@@ -28,7 +28,7 @@ from pycontainer.options import parse_seconds
 if TYPE_CHECKING:
     from pycontainer.engine.containers import Container
 
-__all__ = ["Copied", "copy_from", "copy_to", "export"]
+__all__ = ["Copied", "copy_from", "copy_to", "export", "unpack"]
 
 HostPath = str | os.PathLike[str]
 Duration = float | str | timedelta
@@ -75,7 +75,7 @@ def copy_to(
             os.close(fd)
             raise Conflict(f"{raw} is not a directory")
         try:
-            told = run_job(container, "copy_in", params, [fd], deadline=deadline)
+            told = container._run_job("copy_in", params, [fd], deadline=deadline)
         finally:
             os.close(fd)
     else:
@@ -107,31 +107,40 @@ def copy_from(
         own = (os.geteuid(), os.getegid())
         params |= {"is_tar": False, "owner": None if archive else own, "is_plain": not archive, **about}
         try:
-            told = run_job(container, "copy_out", params, [target], deadline=deadline)
+            told = container._run_job("copy_out", params, [target], deadline=deadline)
         finally:
             os.close(target)
     emit_container(container._engine, "copy", container._current)
     return _copied(told)
 
 
-def export(container: Container, target: HostPath | BinaryIO, *, timeout: Duration | None) -> Copied:
-    """See Container.export."""
+def export(owner: Rooted, target: HostPath | BinaryIO, *, timeout: Duration | None) -> Copied:
+    """Write all of a container or volume as a tar. See Container.export, Volume.export."""
     deadline = until(None if timeout is None else parse_seconds(timeout))
     if not isinstance(target, (str, os.PathLike)):
-        told = _streamed(container, "export", {}, target, deadline)
-    else:
-        path = os.fspath(target)
-        partial = f"{path}.{os.urandom(4).hex()}.part"
-        try:
-            with open(partial, "xb", buffering=0) as file:
-                told = _streamed(container, "export", {}, file, deadline)
-            os.rename(partial, path)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(partial)
-            raise
-    emit_container(container._engine, "export", container._current)
+        return _copied(_streamed(owner, "export", {}, target, deadline))
+    path = os.fspath(target)
+    partial = f"{path}.{os.urandom(4).hex()}.part"
+    try:
+        with open(partial, "xb", buffering=0) as file:
+            told = _streamed(owner, "export", {}, file, deadline)
+        os.rename(partial, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(partial)
+        raise
     return _copied(told)
+
+
+def unpack(owner: Rooted, source: HostPath | bytes | BinaryIO, *, timeout: Duration | None) -> Copied:
+    """Unpack a tar over all of a volume. See Volume.load."""
+    deadline = until(None if timeout is None else parse_seconds(timeout))
+    params = {"dst": "/", "name": "", "is_content": False, "is_tar": True, "owner": None}
+    if isinstance(source, (str, os.PathLike)):
+        with open(source, "rb") as file:
+            return _copied(_fed(owner, params, file, deadline))
+    stream = BytesIO(source) if isinstance(source, bytes) else source
+    return _copied(_fed(owner, params, stream, deadline))
 
 
 def _copied(told: dict[str, Any]) -> Copied:
@@ -197,9 +206,7 @@ def _host_target(dst: HostPath) -> tuple[int, dict[str, Any]]:
     return fd, {**about, "found": found, "base": base}
 
 
-def _fed(
-    container: Container, params: dict[str, Any], stream: BinaryIO, deadline: float | None
-) -> dict[str, Any]:
+def _fed(owner: Rooted, params: dict[str, Any], stream: BinaryIO, deadline: float | None) -> dict[str, Any]:
     """Have a job read the stream, decompressed."""
     reader, writer = _pipe()
     ends = _Ends(reader, writer)
@@ -211,7 +218,7 @@ def _fed(
         ends.close(writer)
 
     try:
-        return run_job(container, "copy_in", params, [reader], deadline=deadline, attend=feed)
+        return owner._run_job("copy_in", params, [reader], deadline=deadline, attend=feed)
     finally:
         ends.close()
 
@@ -227,12 +234,12 @@ def _decoded(stream: BinaryIO) -> Callable[[], bytes]:
 
 
 def _streamed(
-    container: Container, job: str, params: dict[str, Any], stream: BinaryIO, deadline: float | None
+    owner: Rooted, job: str, params: dict[str, Any], stream: BinaryIO, deadline: float | None
 ) -> dict[str, Any]:
     """Have a job write to the stream; to its descriptor, where it has one of its own."""
     if type(stream) in (io.FileIO, io.BufferedWriter):
         stream.flush()
-        return run_job(container, job, params, [stream.fileno()], deadline=deadline)
+        return owner._run_job(job, params, [stream.fileno()], deadline=deadline)
     reader, writer = _pipe()
     ends = _Ends(reader, writer)
 
@@ -241,7 +248,7 @@ def _streamed(
         _pump(lambda: _read(reader, deadline), stream.write)
 
     try:
-        return run_job(container, job, params, [writer], deadline=deadline, attend=drain)
+        return owner._run_job(job, params, [writer], deadline=deadline, attend=drain)
     finally:
         ends.close()
 

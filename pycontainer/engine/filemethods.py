@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 if TYPE_CHECKING:
     from pycontainer.engine.changed import Change
     from pycontainer.engine.containers import Container
     from pycontainer.engine.copying import Copied
+    from pycontainer.engine.files import Attend, OnMessage
     from pycontainer.engine.images import Image
     from pycontainer.engine.paths import ContainerPath
 
@@ -32,6 +33,20 @@ class FileMethods:
         from pycontainer.engine.paths import ContainerPath
 
         return ContainerPath(self._whole)
+
+    def _run_job(
+        self,
+        job: str,
+        params: Mapping[str, Any],
+        fds: Sequence[int] = (),
+        *,
+        deadline: float | None,
+        on_message: OnMessage | None = None,
+        attend: Attend | None = None,
+    ) -> dict[str, Any]:
+        from pycontainer.engine.files import run_job
+
+        return run_job(self._whole, job, params, fds, deadline=deadline, on_message=on_message, attend=attend)
 
     def copy_to(
         self,
@@ -85,8 +100,11 @@ class FileMethods:
     ) -> Copied:
         """Write its whole root as a tar to a file or stream, without what is mounted in it."""
         from pycontainer.engine import copying
+        from pycontainer.engine.events import emit_container
 
-        return copying.export(self._whole, target, timeout=timeout)
+        done = copying.export(self, target, timeout=timeout)
+        emit_container(self._whole._engine, "export", self._whole._current)
+        return done
 
     def diff(
         self, mount: str | None = None, *, timeout: float | str | timedelta | None = 60.0

@@ -1,4 +1,4 @@
-"""Jobs on a container's files, whether it runs or not.
+"""Jobs on the files of containers, whether they run or not, and of volumes.
 
 A running container's files are reached through its first process, a stopped one's through a mount that lives
 as long as the job. During the latter the container's lock is held, and its monitor's: two mounts of one
@@ -12,7 +12,7 @@ import select
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pycontainer.engine.state import await_end, monitor_locked_out, observe
 from pycontainer.errors import DeadlineExceeded, HelperDied, NotFound, WrongState
@@ -20,9 +20,20 @@ from pycontainer.kernel import pidfd
 
 if TYPE_CHECKING:
     from pycontainer.engine.containers import Container
+    from pycontainer.engine.engine import Engine
     from pycontainer.launcher import Job
 
-__all__ = ["await_event", "layers_of", "left", "run_job", "until"]
+__all__ = [
+    "Attend",
+    "OnMessage",
+    "Rooted",
+    "await_event",
+    "layers_of",
+    "left",
+    "run_job",
+    "run_volume_job",
+    "until",
+]
 
 _SETTLING_S = 0.5
 _MAX_TURNS = 40
@@ -30,6 +41,21 @@ _MAX_RESTARTING_TURNS = 3  # the first waits of its monitor are shorter, later o
 
 OnMessage = Callable[[dict[str, Any], list[int]], None]
 Attend = Callable[[], None]
+
+
+class Rooted(Protocol):
+    """Whose files they are, in a root of their own."""
+
+    def _run_job(
+        self,
+        job: str,
+        params: Mapping[str, Any],
+        fds: Sequence[int] = (),
+        *,
+        deadline: float | None,
+        on_message: OnMessage | None = None,
+        attend: Attend | None = None,
+    ) -> dict[str, Any]: ...
 
 
 def until(timeout_s: float | None) -> float | None:
@@ -84,6 +110,23 @@ def run_job(
         verb="use",
         state=container.state,
     )
+
+
+def run_volume_job(
+    engine: Engine,
+    directory: int,
+    job: str,
+    params: Mapping[str, Any],
+    fds: Sequence[int] = (),
+    *,
+    deadline: float | None,
+    on_message: OnMessage | None = None,
+    attend: Attend | None = None,
+) -> dict[str, Any]:
+    """The same in a volume's directory, that the descriptor stands for. Raises: DeadlineExceeded."""
+    sent = {**params, "root": {"is_directory": True}}
+    with engine.helper.submit(job, sent, [directory, *fds]) as running:
+        return _followed(running, deadline, on_message, attend)
 
 
 def _followed(

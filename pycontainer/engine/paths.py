@@ -1,4 +1,4 @@
-"""Paths inside a container that look and work like pathlib's."""
+"""Paths inside a container or a volume that look and work like pathlib's."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import IO, TYPE_CHECKING, Any, final
+from typing import IO, TYPE_CHECKING, Any, Self, cast, final
 
-from pycontainer.engine.files import run_job, until
+from pycontainer.engine.files import Rooted, until
 from pycontainer.errors import InvalidInput
 
 if TYPE_CHECKING:
     from pycontainer.engine.containers import Container
+    from pycontainer.engine.volumes import Volume
 
-__all__ = ["ContainerPath"]
+__all__ = ["ContainerPath", "VolumePath"]
 
 _TIMEOUT_S = 60.0  # of one look or change; a directory of a million names takes a few seconds
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EBADF)
@@ -27,40 +28,34 @@ _FLAGS = {
 }
 
 
-@final
-class ContainerPath:
-    """A path in a container: `c.path / "etc" / "hosts"`.
+class InnerPath:
+    """A path in a root of its own.
 
-    Arithmetic is that of PurePosixPath and touches nothing. Everything else happens in the container as it
-    is then, running or stopped, as its root user; links lead where they lead inside, never out. Names that
+    Arithmetic is that of PurePosixPath and touches nothing. Everything else happens there as it is then, as
+    its root user; links lead where they lead inside, never out. Names that
     are no UTF-8 pass as surrogates, as with os.fsdecode.
 
     Errors are those of pathlib: FileNotFoundError, IsADirectoryError, and so on, besides NotFound when the
-    container itself is gone and DeadlineExceeded when it does not answer within a minute. Devices, FIFOs and
-    sockets are never opened: OSError (ENXIO).
+    container or volume is gone and DeadlineExceeded when there is no answer within a minute. Devices, FIFOs
+    and sockets are never opened: OSError (ENXIO).
 
     It is no os.PathLike: the host's open() would look for it on the host.
     """
 
-    __slots__ = ("_container", "_pure")
+    __slots__ = ("_owner", "_pure")
 
-    def __init__(self, container: Container, path: str | PurePosixPath = "/") -> None:
-        self._container = container
+    def __init__(self, owner: Rooted, path: str | PurePosixPath = "/") -> None:
+        self._owner = owner
         self._pure = PurePosixPath("/", path)
 
     # -- arithmetic ------------------------------------------------------------------------------
 
-    def __truediv__(self, other: str | PurePosixPath) -> ContainerPath:
-        return ContainerPath(self._container, self._pure / other)
+    def __truediv__(self, other: str | PurePosixPath) -> Self:
+        return type(self)(self._owner, self._pure / other)
 
-    def joinpath(self, *others: str | PurePosixPath) -> ContainerPath:
+    def joinpath(self, *others: str | PurePosixPath) -> Self:
         """The path with these appended; an absolute one begins anew."""
-        return ContainerPath(self._container, self._pure.joinpath(*others))
-
-    @property
-    def container(self) -> Container:
-        """Whose path it is."""
-        return self._container
+        return type(self)(self._owner, self._pure.joinpath(*others))
 
     @property
     def name(self) -> str:
@@ -88,28 +83,28 @@ class ContainerPath:
         return self._pure.parts
 
     @property
-    def parent(self) -> ContainerPath:
+    def parent(self) -> Self:
         """The path without its last component."""
-        return ContainerPath(self._container, self._pure.parent)
+        return type(self)(self._owner, self._pure.parent)
 
     @property
-    def parents(self) -> tuple[ContainerPath, ...]:
+    def parents(self) -> tuple[Self, ...]:
         """The directories above, the nearest first."""
-        return tuple(ContainerPath(self._container, above) for above in self._pure.parents)
+        return tuple(type(self)(self._owner, above) for above in self._pure.parents)
 
-    def with_name(self, name: str) -> ContainerPath:
+    def with_name(self, name: str) -> Self:
         """The path with another last component."""
-        return ContainerPath(self._container, self._pure.with_name(name))
+        return type(self)(self._owner, self._pure.with_name(name))
 
-    def with_suffix(self, suffix: str) -> ContainerPath:
+    def with_suffix(self, suffix: str) -> Self:
         """The path with another extension."""
-        return ContainerPath(self._container, self._pure.with_suffix(suffix))
+        return type(self)(self._owner, self._pure.with_suffix(suffix))
 
-    def relative_to(self, other: str | ContainerPath) -> PurePosixPath:
+    def relative_to(self, other: str | InnerPath) -> PurePosixPath:
         """What leads here from another path. Raises ValueError when that is not above."""
         return self._pure.relative_to(str(other))
 
-    def is_relative_to(self, other: str | ContainerPath) -> bool:
+    def is_relative_to(self, other: str | InnerPath) -> bool:
         """Whether the other path is above this one, by name."""
         return self._pure.is_relative_to(str(other))
 
@@ -125,21 +120,21 @@ class ContainerPath:
         return str(self._pure)
 
     def __repr__(self) -> str:
-        return f"ContainerPath({self._container!r}, {str(self._pure)!r})"
+        return f"{type(self).__name__}({self._owner!r}, {str(self._pure)!r})"
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, ContainerPath):
+        if not isinstance(other, InnerPath):
             return NotImplemented
-        return self._container == other._container and self._pure == other._pure
+        return type(self) is type(other) and (self._owner, self._pure) == (other._owner, other._pure)
 
-    def __lt__(self, other: ContainerPath) -> bool:
+    def __lt__(self, other: InnerPath) -> bool:
         return self._pure < other._pure
 
     def __hash__(self) -> int:
-        return hash((self._container.id, self._pure))
+        return hash((self._owner, self._pure))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ContainerPath, (self._container, str(self._pure))
+        return type(self), (self._owner, str(self._pure))
 
     # -- what is there ---------------------------------------------------------------------------
 
@@ -176,12 +171,12 @@ class ContainerPath:
                 raise
             return 0
 
-    def iterdir(self) -> Iterator[ContainerPath]:
+    def iterdir(self) -> Iterator[Self]:
         """What is in the directory, sorted by name."""
         names = self._names("list")
         return (self / name for name in names)
 
-    def glob(self, pattern: str) -> Iterator[ContainerPath]:
+    def glob(self, pattern: str) -> Iterator[Self]:
         """What matches a pattern below it, as with pathlib; "**" passes over /proc, /sys and their like.
 
         Raises: ValueError for an empty or absolute pattern.
@@ -193,9 +188,9 @@ class ContainerPath:
             raise ValueError(f"pattern {pattern!r} leads up; begin at the path above")
         # As in pathlib before 3.13, "**" in the end means directories only.
         names = self._names("glob", parts=list(parts))
-        return (ContainerPath(self._container, name) for name in names)
+        return (type(self)(self._owner, name) for name in names)
 
-    def rglob(self, pattern: str) -> Iterator[ContainerPath]:
+    def rglob(self, pattern: str) -> Iterator[Self]:
         """As glob, of "**/" and the pattern."""
         return self.glob(f"**/{pattern}")
 
@@ -304,7 +299,7 @@ class ContainerPath:
         """Remove the empty directory."""
         self._ask("rmdir")
 
-    def rename(self, target: str | ContainerPath) -> ContainerPath:
+    def rename(self, target: str | InnerPath) -> Self:
         """Give it another path in the same container, replacing what is there; gives that path."""
         other = self._own(target)
         self._ask("rename", target=str(other))
@@ -312,11 +307,11 @@ class ContainerPath:
 
     replace = rename
 
-    def symlink_to(self, target: str | PurePosixPath | ContainerPath) -> None:
+    def symlink_to(self, target: str | PurePosixPath | InnerPath) -> None:
         """Make it a symbolic link with this text."""
         self._ask("symlink", target=str(target))
 
-    def hardlink_to(self, target: str | ContainerPath) -> None:
+    def hardlink_to(self, target: str | InnerPath) -> None:
         """Make it another name of a file."""
         self._ask("hardlink", target=str(self._own(target)))
 
@@ -334,11 +329,12 @@ class ContainerPath:
 
     # -- how it is asked -------------------------------------------------------------------------
 
-    def _own(self, other: str | ContainerPath) -> ContainerPath:
-        if not isinstance(other, ContainerPath):
-            return ContainerPath(self._container, other)
-        if other._container != self._container:
-            raise InvalidInput(f"{other} is a path of another container; copy it to the host in between")
+    def _own(self, other: str | InnerPath) -> Self:
+        if not isinstance(other, InnerPath):
+            return type(self)(self._owner, other)
+        if other._owner != self._owner or not isinstance(other, type(self)):
+            kind = type(other).__name__.removesuffix("Path").lower()
+            raise InvalidInput(f"{other} is a path of another {kind}; copy it to the host in between")
         return other
 
     def _names(self, verb: str, **params: Any) -> list[str]:
@@ -365,8 +361,7 @@ class ContainerPath:
             if taken is not None:
                 taken.extend(received)
 
-        told = run_job(
-            self._container,
+        told = self._owner._run_job(
             "files",
             {"verb": verb, "path": path, **params},
             fds or (),
@@ -376,3 +371,27 @@ class ContainerPath:
         if "errno" in told:
             raise OSError(told["errno"], told["why"] or os.strerror(told["errno"]), path)
         return told
+
+
+@final
+class ContainerPath(InnerPath):
+    """A path in a container, running or stopped: `c.path / "etc" / "hosts"`."""
+
+    __slots__ = ()
+
+    @property
+    def container(self) -> Container:
+        """Whose path it is."""
+        return cast("Container", self._owner)
+
+
+@final
+class VolumePath(InnerPath):
+    """A path in a volume, whoever uses it meanwhile: `v.path / "data.db"`."""
+
+    __slots__ = ()
+
+    @property
+    def volume(self) -> Volume:
+        """Whose path it is."""
+        return cast("Volume", self._owner)

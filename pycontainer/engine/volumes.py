@@ -10,29 +10,36 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, BinaryIO, final
 
 from pycontainer.checkpoints import reached
+from pycontainer.engine import copying
 from pycontainer.engine.engine import Engine, current_engine
 from pycontainer.engine.events import emit
+from pycontainer.engine.files import Attend, OnMessage, run_volume_job, until
 from pycontainer.engine.filters import Filters, FilterValues
-from pycontainer.errors import AlreadyExists, InUse, InvalidOption, NotFound
+from pycontainer.errors import AlreadyExists, DeadlineExceeded, InUse, InvalidOption, NotFound, Unsupported
 from pycontainer.options import parse_volume_name
 from pycontainer.store import VolumeRecord
 
 if TYPE_CHECKING:
     from pycontainer.engine.containers import Container
+    from pycontainer.engine.copying import Copied, Duration, HostPath
+    from pycontainer.engine.paths import VolumePath
 
 __all__ = ["KILL_POINTS", "Volume", "data_of", "fill", "make_volume", "sweep"]
 
 KILL_POINTS = (
     "volume.create.inserted",
     "volume.create.directory",
+    "volume.clone.begun",
+    "volume.clone.copied",
     "volume.fill.begun",
     "volume.fill.copied",
     "volume.remove.deleted",
@@ -45,6 +52,8 @@ _PRUNE_FILTERS = ("all", "label", "label!")
 _FILL_S = 3600.0
 _LOCK_S = 3600.0
 _MARK = ".filling"
+_CLONING = ".cloning-"
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @final
@@ -153,6 +162,66 @@ class Volume:
             with suppress(NotFound):
                 found.append(Container.get(container_id, engine=self._engine))
         return found
+
+    # -- files -----------------------------------------------------------------------------------
+
+    @property
+    def path(self) -> VolumePath:
+        """Its files, as with pathlib: `v.path / "data.db"`. Unsupported for one with options."""
+        from pycontainer.engine.paths import VolumePath
+
+        return VolumePath(self)
+
+    def export(self, target: HostPath | BinaryIO, *, timeout: Duration | None = None) -> Copied:
+        """Write its files as a tar, to a file of that name once all is in it, or to a stream.
+
+        Raises: DeadlineExceeded, KernelError, NotFound, Unsupported for one with options.
+        """
+        return copying.export(self, target, timeout=timeout)
+
+    def load(self, source: HostPath | bytes | BinaryIO, *, timeout: Duration | None = None) -> Copied:
+        """Unpack a tar, compressed or not, over what is in it; with owners, modes and attributes.
+
+        Nothing in the tar leads out of the volume. What fails half-way leaves what was unpacked.
+        Raises: Conflict, DeadlineExceeded, InvalidImage, KernelError, NotFound, Unsupported.
+        """
+        return copying.unpack(self, source, timeout=timeout)
+
+    def clone(self, name: str | None = None, *, labels: Mapping[str, str] | None = None) -> Volume:
+        """Make another volume with the same files; blocks are shared where the file system can.
+
+        It is there whole or not at all. What is written to this one meanwhile may be in it or not.
+        Raises: AlreadyExists, DeadlineExceeded, KernelError, NotFound, Unsupported for one with options.
+        """
+        return Volume(_clone(self._engine, self, name, labels).name, self._engine)
+
+    def _opened(self) -> int:
+        """A descriptor of its directory. Raises NotFound, Unsupported."""
+        if self._record.options:
+            raise Unsupported(
+                f"volume {self._name} has options, so its files are only where a container has it mounted",
+                "use the path of such a container",
+            )
+        return os.open(data_of(self._engine, self._name), _DIRECTORY)
+
+    def _run_job(
+        self,
+        job: str,
+        params: Mapping[str, Any],
+        fds: Sequence[int] = (),
+        *,
+        deadline: float | None,
+        on_message: OnMessage | None = None,
+        attend: Attend | None = None,
+    ) -> dict[str, Any]:
+        directory = self._opened()
+        try:
+            return run_volume_job(
+                self._engine, directory, job, params, fds,
+                deadline=deadline, on_message=on_message, attend=attend,
+            )  # fmt: skip
+        finally:
+            os.close(directory)
 
     def inspect(self) -> dict[str, Any]:
         """Everything, as Docker's `volume inspect` has it."""
@@ -286,15 +355,76 @@ def _remove(engine: Engine, name: str) -> bool:
     return True
 
 
+def _clone(
+    engine: Engine, source: Volume, name: str | None, labels: Mapping[str, str] | None
+) -> VolumeRecord:
+    os.close(source._opened())
+    record = VolumeRecord(
+        name=parse_volume_name(name) if name is not None else secrets.token_hex(32),
+        driver=_DRIVER,
+        created_at=time.time(),
+        labels=dict(labels or {}),
+        is_anonymous=name is None,
+    )
+    mark = engine.store.root / "volumes" / f"{_CLONING}{record.name}"
+    with _lock(engine, record.name):
+        mark.write_text(repr(record.created_at))
+        try:
+            engine.store.state.volumes.insert(record)
+            reached("volume.clone.begun")
+            _copy(engine, source, record.name)
+            reached("volume.clone.copied")
+            mark.unlink()
+        except BaseException:
+            _discard_clone(engine, mark)
+            raise
+    emit(engine, "volume", "create", record.name, {"driver": record.driver})
+    return record
+
+
+def _copy(engine: Engine, source: Volume, name: str) -> None:
+    """Copy all of a volume into an empty one, links between its files and holes in them too."""
+    params = {"dst": "/", "name": "", "is_content": True, "is_tar": False, "owner": None}
+    with ExitStack() as opened:
+        whole, into = source._opened(), os.open(data_of(engine, name), _DIRECTORY)
+        opened.callback(os.close, whole)
+        opened.callback(os.close, into)
+        run_volume_job(engine, into, "copy_in", params, [whole], deadline=until(_FILL_S))
+        found = os.fstat(whole)
+        os.fchown(into, found.st_uid, found.st_gid)
+        os.fchmod(into, stat.S_IMODE(found.st_mode))
+        for attribute in os.listxattr(whole):
+            os.setxattr(into, attribute, os.getxattr(whole, attribute))
+
+
+def _discard_clone(engine: Engine, mark: Path) -> None:
+    """Remove a clone that is not whole; with its lock held."""
+    name = mark.name.removeprefix(_CLONING)
+    known = engine.store.state.volumes.get(name)
+    # Another one of this name may be older, or have come since.
+    if known is not None and repr(known.created_at) == mark.read_text():
+        engine.store.state.volumes.delete(name)
+        engine.store.remove_tree(_top(engine, name))
+    mark.unlink()
+
+
 def sweep(engine: Engine) -> None:
-    """Remove anonymous volumes whose container has gone with them, and directories that have no row."""
+    """Remove anonymous volumes whose container has gone with them, directories that have no row, and
+    clones that are not whole.
+    """
     for name in engine.store.state.volumes.orphans():
         with suppress(InUse):
             _remove(engine, name)
     top = engine.store.root / "volumes"
     if top.is_dir():
         known = {record.name for record in engine.store.state.volumes.list()}
-        for directory in top.iterdir():
+        for mark in top.glob(f"{_CLONING}*"):
+            name = mark.name.removeprefix(_CLONING)
+            # Whose lock is held is being made.
+            with suppress(DeadlineExceeded, InUse, FileNotFoundError):
+                with engine.store.container_lock(f"volume-{name}", 0):
+                    _discard_clone(engine, mark)
+        for directory in (found for found in top.iterdir() if not found.name.startswith(_CLONING)):
             # A row comes first: what has none now was removed, by one who did not finish.
             if directory.name not in known and engine.store.state.volumes.get(directory.name) is None:
                 engine.store.remove_tree(directory)
@@ -324,7 +454,7 @@ def fill(engine: Engine, name: str, lower: Sequence[Path], target: str) -> None:
             return
         mark.touch(0o600)
         reached("volume.fill.begun")
-        into = os.open(data, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        into = os.open(data, _DIRECTORY)
         try:
             params = {"lower": list(map(str, lower)), "target": target}
             engine.helper.run("fill_volume", params, [into], timeout_s=_FILL_S)

@@ -116,6 +116,9 @@ def life():
         box().remove(force=True, volumes=True)
     create(volumes={{'data': '/srv'}}).start()
     box().remove(force=True)
+    with suppress(pc.errors.NotFound):
+        pc.Volume.get('twin', engine=engine).remove()
+    pc.Volume.get('data', engine=engine).clone('twin').remove()
     pc.Volume.get('data', engine=engine).remove()
 attempt(life)
 """,
@@ -320,6 +323,8 @@ def partition(engine: pc.Engine, reference: str) -> None:
 
 def volume(engine: pc.Engine, reference: str) -> None:
     known = {found.name for found in pc.Volume.list(engine=engine)}
+    if "twin" in known:
+        assert (pc.Volume.get("twin", engine=engine).path / "greeting").exists(), "a clone is not whole"
     kept = engine.store.root / "volumes"
     assert {place.name for place in kept.iterdir()} <= known if kept.exists() else not known
     for container in pc.Container.list(all=True, engine=engine):

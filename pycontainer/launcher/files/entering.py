@@ -31,13 +31,15 @@ class Cell:
         """A descriptor (O_PATH) of the container's root directory.
 
         params["root"]: None for a running container, of whose first process fds[0] is a pidfd, else the
-        "lower" directories, top first, "upper" and "work" of a stopped one. with_mounts: whether what is
+        "lower" directories, top first, "upper" and "work" of a stopped one; {"is_directory": true} for a
+        volume, whose directory fds[0] is. with_mounts: whether what is
         mounted below the root shows, too.
         Raises: WrongState when the container has ended meanwhile; OSError.
         """
         stopped = params["root"]
         if stopped is not None:
-            return _mounted(stopped)
+            is_volume = stopped.get("is_directory")
+            return os.open(".", DIRECTORY, dir_fd=fds[0]) if is_volume else _mounted(stopped)
         try:
             namespaces.enter(fds[0], namespaces.NEWNS)
         except ProcessLookupError:
