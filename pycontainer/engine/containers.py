@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Unpack, final
 
 from pycontainer import runtime
-from pycontainer.engine import booting, execs, launching, steering, updating, views
+from pycontainer.engine import booting, execs, launching, recipes, steering, updating, views
 from pycontainer.engine.connecting import Connectable
 from pycontainer.engine.engine import Engine, current_engine, engine_on
 from pycontainer.engine.filemethods import FileMethods
@@ -242,7 +242,7 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
     @property
     def spec(self) -> model.Spec:
         """The runtime-spec it is started with."""
-        return launching.spec_of(self._engine, self.id, self._options, self.image.config)
+        return recipes.spec_of(self._engine, self.id, self._options, self.image.config)
 
     @property
     def created_at(self) -> datetime:
@@ -492,12 +492,12 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
         image, options = self._wanted
         chosen = resolve_image(self._engine, image, options)
         reference = image if isinstance(image, str) else ""
-        record, spec = launching.create(
+        record, made = launching.create(
             self._engine, chosen, options, owner=this_process(), reference=reference
         )
         try:
             launching.launch(
-                self._engine, record, options, chosen.config, is_owned=True, lets_go=True, spec=spec
+                self._engine, record, options, chosen.config, is_owned=True, lets_go=True, made=made
             ).close()
         except BaseException:
             self._engine.forget_container(record.id)

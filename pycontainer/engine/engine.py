@@ -9,6 +9,7 @@ import select
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from contextlib import nullcontext
 from contextvars import ContextVar, Token
 from pathlib import Path
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pycontainer.engine.containers import Container
     from pycontainer.engine.events import EventWriter
     from pycontainer.engine.netahead import Ahead
+    from pycontainer.engine.recipes import Recipe
     from pycontainer.image import ImageView
     from pycontainer.registry import RegistryClient
     from pycontainer.runtime import HostFacts
@@ -74,6 +76,7 @@ class Engine:
         self._owned: dict[str, Container] = {}
         self._lifeline: tuple[int, int] | None = None
         self._ahead: Ahead | None = None
+        self._recipes: LRUCache[str, Recipe] = LRUCache(256)
         self._views: LRUCache[str, ImageView] = LRUCache(256)
         self._closed = False
         self._tokens: list[Token[Engine | None]] = []
@@ -131,6 +134,14 @@ class Engine:
                     self.config.registry or RegistryConfig.from_environment(os.environ)
                 )
             return self._client
+
+    def recipe(self, key: str, make: Callable[[], Recipe]) -> Recipe:
+        """The recipe kept under a key, made if there is none; see engine.recipes."""
+        with self._lock:
+            found = self._recipes.get(key)
+            if found is None:
+                found = self._recipes[key] = make()
+            return found
 
     @property
     def event_writer(self) -> EventWriter:

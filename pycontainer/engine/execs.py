@@ -22,7 +22,7 @@ import attrs
 from cachetools import LRUCache
 
 from pycontainer import runtime
-from pycontainer.engine import launching
+from pycontainer.engine import launching, recipes
 from pycontainer.engine.events import container_attributes
 from pycontainer.engine.moments import from_nanoseconds
 from pycontainer.engine.names import new_id
@@ -365,7 +365,7 @@ def _make_template(engine: Engine, record: ContainerRecord) -> _Template:
 
     options = parse_run_options(**record.options)
     config: ImageConfig = Image.get(record.image_id, engine=engine).config
-    spec = launching.spec_of(engine, record.id, options, config)
+    spec = recipes.spec_of(engine, record.id, options, config)
     program = runtime.seccomp_program(options, spec, engine.host)
     user, groups = runtime.identity(options, config)
     described = spec.to_dict()
@@ -377,7 +377,7 @@ def _make_template(engine: Engine, record: ContainerRecord) -> _Template:
         record=record,
         params={
             "id": record.id,
-            "groups": launching.groups_of(groups, spec),
+            "groups": recipes.groups_of(groups, spec),
             "cgroup": {name: cgroup[name] for name in ("clone_into", "procs", "freeze")},
             "container_dir": str(engine.store.container_dir(record.id)),
             "seccomp_b64": base64.b64encode(program or b"").decode(),

@@ -21,8 +21,8 @@ from pycontainer.engine.logdrivers import SPOOL_BYTES, log_settings, needs_spool
 from pycontainer.engine.names import random_name
 from pycontainer.engine.naming import linked, network_files
 from pycontainer.engine.ownership import forget_if_abandoned, open_owner
+from pycontainer.engine.recipes import Recipe, groups_of, recipe, spec_of
 from pycontainer.engine.state import await_end
-from pycontainer.engine.supervision import requested
 from pycontainer.errors import AlreadyExists, InUse, LaunchError, NotFound
 from pycontainer.oci import Platform
 from pycontainer.options import RunOptions, dump_run_options, is_network
@@ -51,24 +51,22 @@ _NAME_ATTEMPTS = 8
 
 def create(
     engine: Engine, image: Image, options: RunOptions, *, owner: Owner | None = None, reference: str = ""
-) -> tuple[ContainerRecord, model.Spec]:
+) -> tuple[ContainerRecord, Recipe]:
     """Record a container and make its directory. Raises AlreadyExists, InvalidOption, NotFound."""
     container_id = engine.helper.next_id()
     options = mounting.resolved(engine, options, image.config)
+    given = dump_run_options(options)
     # Before anything is made: a container whose spec cannot be built is no container.
-    spec = spec_of(engine, container_id, options, image.config)
+    made = recipe(engine, container_id, image.id, options, image.config, given)
     if sharing.is_asked(options):
         sharing.check(engine, options)
-    runtime.identity(options, image.config)
-    runtime.stop_signal(options, image.config)
-    requested(options, image.config)
     record = ContainerRecord(
         id=container_id,
         name=options.name or random_name(),
         image_id=image.id,
         image_ref=reference or image.name,
         created_at=time.time(),
-        options=dump_run_options(options),
+        options=given,
         snapshots=image.snapshots,
         auto_remove=options.auto_remove,
         owner=owner,
@@ -80,14 +78,7 @@ def create(
         engine.forget_container(record.id)
         raise
     emit(engine, "container", "create", record.id, container_attributes(record, options, image.config))
-    return record, spec
-
-
-def spec_of(engine: Engine, container_id: str, options: RunOptions, config: ImageConfig) -> model.Spec:
-    """The runtime-spec of a container. Raises InvalidOption, InvalidImage, Unsupported."""
-    return runtime.build_spec(
-        options, config, engine.host, container_id=container_id, store_tag=engine.store_tag
-    )
+    return record, made
 
 
 def _insert(engine: Engine, record: ContainerRecord, options: RunOptions) -> ContainerRecord:
@@ -109,12 +100,6 @@ def _insert(engine: Engine, record: ContainerRecord, options: RunOptions) -> Con
                 raise
             record = evolve(record, name=random_name(with_number=True))
     raise AssertionError("unreachable")
-
-
-def groups_of(named: Sequence[str], spec: model.Spec) -> list[str]:
-    """Further groups by name or number; those that a device brings are in the spec alone."""
-    numbers = spec.process.user.additional_gids if spec.process is not None else ()
-    return list(dict.fromkeys((*named, *map(str, numbers)))) if numbers else list(named)
 
 
 def hook_state(record: ContainerRecord, spec: model.Spec, directory: Path) -> str:
@@ -177,7 +162,7 @@ def launch(
     config: ImageConfig,
     *,
     is_owned: bool,
-    spec: model.Spec | None = None,
+    made: Recipe | None = None,
     stdin: int | None = None,
     inline_output: int = 0,
     lets_go: bool = False,
@@ -189,14 +174,11 @@ def launch(
     attach: a socket to serve from the first byte on, and how (see engine.attaching).
     The program is running when this returns. Raises LaunchError, Unsupported, KernelError.
     """
-    host, store = engine.host, engine.store
-    if spec is None:
-        spec = spec_of(engine, record.id, options, config)
+    store = engine.store
+    if made is None:
+        made = recipe(engine, record.id, record.image_id, options, config, record.options)
     directory = str(store.container_dir(record.id))
-    user, groups = runtime.identity(options, config)
     params: dict[str, Any] = {
-        "id": record.id,
-        "spec": spec.to_dict(),
         "rootfs": {
             "overlay": {
                 "lower": [str(path) for path in (store.init_layer, *store.lower_dirs(record.snapshots))],
@@ -207,22 +189,16 @@ def launch(
             }
         },
         "container_dir": directory,
-        "user": user,
-        "groups": groups_of(groups, spec),
-        "cgroup": dict(runtime.plan_cgroups(spec, host)),
         "owned": is_owned,
         "lets_go": lets_go,
         "auto_remove": record.auto_remove,
         "log": log_settings(record, options, config),
         "inline_output": inline_output,
-        "stdin_open": options.stdin_open,
-        "init": options.init,
         "events_dir": str(store.events_dir),
         "event_attributes": container_attributes(record, options, config),
-        **requested(options, config),
     }
-    if spec.hooks:
-        params["hook_state"] = hook_state(record, spec, Path(directory))
+    if made.spec.hooks:
+        params["hook_state"] = hook_state(record, made.spec, Path(directory))
     with ExitStack() as cleanup:
         fds: dict[str, int] = {}
         if stdin is not None:
@@ -251,12 +227,14 @@ def launch(
             params.update(prepared.params)
             memberships = prepared.memberships
         params["files"] = files_of(engine, options, options.hostname or record.id[:12], memberships)
-        program = runtime.seccomp_program(options, spec, host)
-        if program is not None:
-            fds["seccomp"] = _sealed_memory("pycontainer-seccomp", program)
+        if made.program is not None:
+            fds["seccomp"] = _sealed_memory("pycontainer-seccomp", made.program)
             cleanup.callback(os.close, fds["seccomp"])
         params["fd_names"] = {name: index for index, name in enumerate(fds)}
-        job = engine.helper.submit("launch", params, list(fds.values()))
+        text = f'{{"id":"{record.id}",{made.text_for(record.id)},{json.dumps(params)[1:]}'
+        job = engine.helper.launch(
+            record.id, text, list(fds.values()), has_init=options.init, has_names="dns" in params
+        )
     reached("start.launch.requested")
     try:
         _await_started(job, store.container_dir(record.id))

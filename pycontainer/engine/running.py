@@ -26,9 +26,9 @@ from pycontainer.options import parse_run_options, parse_seconds
 
 if TYPE_CHECKING:
     from pycontainer._generated import RunKwargs
+    from pycontainer.engine.recipes import Recipe
     from pycontainer.launcher import Job
     from pycontainer.oci import ImageConfig
-    from pycontainer.oci import runtime as model
     from pycontainer.options import RunOptions
     from pycontainer.store import ContainerRecord
 
@@ -70,12 +70,12 @@ def run(
     limit_s = None if timeout is None else parse_seconds(timeout)
     chosen = resolve_image(engine, image, asked)
     reference = image if isinstance(image, str) else ""
-    record, spec = create(engine, chosen, asked, owner=this_process(), reference=reference)
+    record, made = create(engine, chosen, asked, owner=this_process(), reference=reference)
     try:
         if interactive:
-            result = _run_joined(engine, record, asked, chosen.config, spec)
+            result = _run_joined(engine, record, asked, chosen.config, made)
         else:
-            result = _run_recorded(engine, record, asked, chosen.config, spec, input, limit_s)
+            result = _run_recorded(engine, record, asked, chosen.config, made, input, limit_s)
     except BaseException:
         engine.forget_container(record.id)
         raise
@@ -106,7 +106,7 @@ def _run_recorded(
     record: ContainerRecord,
     options: RunOptions,
     config: ImageConfig,
-    spec: model.Spec,
+    made: Recipe,
     given: bytes | IO[bytes] | None,
     limit_s: float | None,
 ) -> RunResult:
@@ -119,7 +119,7 @@ def _run_recorded(
             options,
             config,
             is_owned=True,
-            spec=spec,
+            made=made,
             stdin=descriptor,
             inline_output=INLINE_OUTPUT_BYTES,
         )
@@ -145,7 +145,7 @@ def _run_recorded(
 
 
 def _run_joined(
-    engine: Engine, record: ContainerRecord, options: RunOptions, config: ImageConfig, spec: model.Spec
+    engine: Engine, record: ContainerRecord, options: RunOptions, config: ImageConfig, made: Recipe
 ) -> RunResult:
     """Run it with our terminal as its streams."""
     from pycontainer.engine.attaching import Attachment, request, terminal_size
@@ -162,7 +162,7 @@ def _run_joined(
                 options,
                 config,
                 is_owned=True,
-                spec=spec,
+                made=made,
                 attach=(theirs.fileno(), asked),
             )
     except BaseException:

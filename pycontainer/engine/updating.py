@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pycontainer import runtime
 from pycontainer.checkpoints import reached
-from pycontainer.engine import launching, steering
+from pycontainer.engine import recipes, steering
 from pycontainer.engine.events import emit_container
 from pycontainer.errors import InvalidOption, PycontainerError, WrongState
 from pycontainer.launcher import ask
@@ -45,8 +45,8 @@ def update(container: Container, given: Mapping[str, Any]) -> None:
         after = _merged(container, before, given)
         config = container.image.config
         # As at create: what cannot be is refused before anything is changed.
-        old = launching.spec_of(engine, container.id, before, config)
-        new = launching.spec_of(engine, container.id, after, config)
+        old = recipes.spec_of(engine, container.id, before, config)
+        new = recipes.spec_of(engine, container.id, after, config)
         policy = _policy(after) if before.restart != after.restart else None
         is_told = steering.is_live(container._observed) and _tell(container, old, new, policy)
         try:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from pycontainer.engine.launching import spec_of
 from pycontainer.engine.logdrivers import readable_log
+from pycontainer.engine.recipes import spec_of
 from pycontainer.engine.supervision import (
     Health,
     health_document,

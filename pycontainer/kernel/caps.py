@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import functools
 from collections.abc import Iterable
 
 from pycontainer.kernel import syscalls
+from pycontainer.kernel.script import Script
 
-__all__ = ["NAMES", "mask", "names", "raise_ambient", "restrict_bounding", "set_process", "supported"]
+__all__ = ["NAMES", "mask", "names", "raise_ambient", "restrict_bounding", "supported"]
 
 NAMES = (
     *("CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP"),
@@ -69,6 +71,7 @@ def names(mask_: int) -> list[str]:
     return [f"CAP_{name}" for number, name in enumerate(NAMES) if mask_ >> number & 1]
 
 
+@functools.cache
 def supported() -> int:
     """The capabilities this kernel knows, as a mask."""
     result = 0
@@ -83,26 +86,16 @@ def supported() -> int:
     return result
 
 
-def restrict_bounding(keep: int) -> None:
+def restrict_bounding(script: Script, keep: int) -> None:
     """Drop every capability outside keep from the bounding set. Needs CAP_SETPCAP."""
-    for number in range(64):
-        if keep >> number & 1:
-            continue
-        try:
-            syscalls.prctl(_PR_CAPBSET_DROP, number)
-        except OSError as error:
-            if error.errno != errno.EINVAL:
-                raise
-            return  # past the last capability of this kernel
+    dropped = supported() & ~keep
+    for number in range(dropped.bit_length()):
+        if dropped >> number & 1:
+            script.prctl(_PR_CAPBSET_DROP, number)
 
 
-def set_process(effective: int, permitted: int, inheritable: int) -> None:
-    """Set the three sets at once; ambient capabilities outside them are dropped by the kernel."""
-    syscalls.capset(effective, permitted, inheritable)
-
-
-def raise_ambient(capabilities: int) -> None:
+def raise_ambient(script: Script, capabilities: int) -> None:
     """Raise these ambient capabilities; each must be permitted and inheritable."""
     for number in range(capabilities.bit_length()):
         if capabilities >> number & 1:
-            syscalls.prctl(_PR_CAP_AMBIENT, _AMBIENT_RAISE, number)
+            script.prctl(_PR_CAP_AMBIENT, _AMBIENT_RAISE, number)

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from pycontainer.kernel import syscalls
 
 __all__ = [
+    "AT_RECURSIVE",
     "ATTR_ATIME_MASK",
     "ATTR_NOATIME",
     "ATTR_NODEV",
@@ -23,11 +24,14 @@ __all__ = [
     "ATTR_NOSYMFOLLOW",
     "ATTR_RDONLY",
     "ATTR_STRICTATIME",
+    "CREATE",
     "MS_PRIVATE",
     "MS_REC",
     "MS_SHARED",
     "MS_SLAVE",
     "MS_UNBINDABLE",
+    "SET_FLAG",
+    "SET_STRING",
     "attach",
     "clone",
     "create",
@@ -62,9 +66,10 @@ ATTR_NOSYMFOLLOW = 0x200000
 
 MNT_DETACH = 2
 
-_SET_FLAG, _SET_STRING, _SET_FD, _CREATE = 0, 1, 5, 6
+SET_FLAG, SET_STRING, CREATE = 0, 1, 6
+"""Commands of fsconfig(2)."""
+AT_RECURSIVE = 0x8000
 _OPEN_TREE_CLONE = 1
-_AT_RECURSIVE = 0x8000
 _LOW_FLAGS = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC  # the same bits in both APIs
 
 
@@ -77,9 +82,9 @@ def create(fstype: bytes, options: Iterable[tuple[bytes, bytes | None]] = (), at
     key: bytes | None = None
     try:
         for key, value in options:
-            syscalls.fsconfig(fs, _SET_FLAG if value is None else _SET_STRING, key, value)
+            syscalls.fsconfig(fs, SET_FLAG if value is None else SET_STRING, key, value)
         key = None
-        syscalls.fsconfig(fs, _CREATE, None, None)
+        syscalls.fsconfig(fs, CREATE, None, None)
         return syscalls.fsmount(fs, attributes)
     except OSError as error:
         raise _explained(fs, error, key) from None
@@ -104,13 +109,13 @@ def overlay(
     fs = syscalls.fsopen(b"overlay")
     try:
         for fd in lower:
-            syscalls.fsconfig(fs, _SET_STRING, b"lowerdir+", b"/proc/self/fd/%d" % fd)
+            syscalls.fsconfig(fs, SET_STRING, b"lowerdir+", b"/proc/self/fd/%d" % fd)
         for name, fd in ((b"upperdir", upper), (b"workdir", work)):
             if fd >= 0:
-                syscalls.fsconfig(fs, _SET_STRING, name, b"/proc/self/fd/%d" % fd)
+                syscalls.fsconfig(fs, SET_STRING, name, b"/proc/self/fd/%d" % fd)
         for key, value in options:
-            syscalls.fsconfig(fs, _SET_FLAG if value is None else _SET_STRING, key, value)
-        syscalls.fsconfig(fs, _CREATE, None, None)
+            syscalls.fsconfig(fs, SET_FLAG if value is None else SET_STRING, key, value)
+        syscalls.fsconfig(fs, CREATE, None, None)
         return syscalls.fsmount(fs, attributes)
     except OSError as error:
         raise _explained(fs, error, None) from None
@@ -148,7 +153,7 @@ def clone(fd: int, *, recursive: bool = False, path: bytes = b"") -> int:
     flags = _OPEN_TREE_CLONE | syscalls.AT_SYMLINK_NOFOLLOW
     if not path:
         flags |= syscalls.AT_EMPTY_PATH
-    return syscalls.open_tree(fd, path, flags | (_AT_RECURSIVE if recursive else 0))
+    return syscalls.open_tree(fd, path, flags | (AT_RECURSIVE if recursive else 0))
 
 
 def attach(mount_fd: int, target_fd: int) -> None:
@@ -159,7 +164,7 @@ def attach(mount_fd: int, target_fd: int) -> None:
 def set_attributes(fd: int, set_: int, clear: int = 0, *, recursive: bool = False) -> None:
     """Set and clear ATTR_* of the mount fd stands for."""
     try:
-        syscalls.mount_setattr(fd, _AT_RECURSIVE if recursive else 0, set=set_, clear=clear)
+        syscalls.mount_setattr(fd, AT_RECURSIVE if recursive else 0, set=set_, clear=clear)
     except OSError as error:
         # Before Linux 5.12: remount, which knows no recursion and needs the whole set of flags.
         if error.errno != errno.ENOSYS or recursive:
@@ -184,7 +189,7 @@ def _remount(fd: int, set_: int, clear: int) -> None:
 def set_propagation(fd: int, kind: int, *, recursive: bool = False) -> None:
     """Make the mount MS_PRIVATE, MS_SLAVE, MS_SHARED or MS_UNBINDABLE."""
     try:
-        syscalls.mount_setattr(fd, _AT_RECURSIVE if recursive else 0, propagation=kind)
+        syscalls.mount_setattr(fd, AT_RECURSIVE if recursive else 0, propagation=kind)
     except OSError as error:
         if error.errno != errno.ENOSYS:
             raise

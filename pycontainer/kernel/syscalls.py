@@ -113,15 +113,31 @@ def inotify_add_watch(fd: int, path: bytes, events: int) -> int:
     return watch
 
 
-# System calls whose numbers differ: (x86-64, generic). Source: arch/x86/entry/syscalls/syscall_64.tbl;
-# include/uapi/asm-generic/unistd.h.
-def _number(x86_64: int, generic: int) -> int:
+def number(x86_64: int, generic: int) -> int:
+    """A system call whose number differs: arch/x86/entry/syscalls/syscall_64.tbl; asm-generic/unistd.h."""
     return x86_64 if IS_X86_64 else generic
 
 
-SYS_PIVOT_ROOT = _number(155, 41)
-SYS_KEYCTL = _number(250, 219)
-SYS_SECCOMP = _number(317, 277)
+SYS_WRITE = number(1, 64)
+SYS_DUP3 = number(292, 24)
+SYS_PPOLL = number(271, 73)
+SYS_RT_SIGACTION = number(13, 134)
+SYS_RT_SIGPROCMASK = number(14, 135)
+SYS_EXECVE = number(59, 221)
+SYS_CHDIR = number(80, 49)
+SYS_FCHDIR = number(81, 50)
+SYS_UMASK = number(95, 166)
+SYS_SETSID = number(112, 157)
+SYS_SETGROUPS = number(116, 159)
+SYS_SETRESUID = number(117, 147)
+SYS_SETRESGID = number(119, 149)
+SYS_CAPSET = number(126, 91)
+SYS_PRCTL = number(157, 167)
+SYS_UMOUNT2 = number(166, 39)
+SYS_UNSHARE = number(272, 97)
+SYS_PIVOT_ROOT = number(155, 41)
+SYS_KEYCTL = number(250, 219)
+SYS_SECCOMP = number(317, 277)
 SYS_PIDFD_SEND_SIGNAL = 424
 SYS_OPEN_TREE = 428
 SYS_MOVE_MOUNT = 429
@@ -131,6 +147,10 @@ SYS_FSMOUNT = 432
 SYS_CLONE3 = 435
 SYS_CLOSE_RANGE = 436
 SYS_MOUNT_SETATTR = 442
+
+CLONE_PARENT = 0x8000
+CAPABILITY_VERSION = 0x20080522  # _LINUX_CAPABILITY_VERSION_3
+MOVE_MOUNT_EMPTY_PATHS = 0x44  # MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH: no path is resolved
 
 
 class CloneArgs(ctypes.Structure):
@@ -212,7 +232,9 @@ def clone3(flags: int, *, cgroup_fd: int = -1) -> tuple[int, int]:
     Source: clone(2).
     """
     pidfd = ctypes.c_int(-1)
-    args = CloneArgs(flags=flags | 0x100001000, pidfd=ctypes.addressof(pidfd), exit_signal=17)
+    # A sibling's signal is that of the process it is made by (clone(2), CLONE_PARENT).
+    exit_signal = 0 if flags & CLONE_PARENT else 17
+    args = CloneArgs(flags=flags | 0x100001000, pidfd=ctypes.addressof(pidfd), exit_signal=exit_signal)
     if cgroup_fd >= 0:
         args.flags |= 0x200000000
         args.cgroup = cgroup_fd
@@ -265,14 +287,13 @@ def open_tree(dir_fd: int, path: bytes, flags: int) -> int:
 
 def move_mount(from_fd: int, to_fd: int) -> None:
     """Attach the mount from_fd stands for on what to_fd stands for. Source: move_mount(2)."""
-    # MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH: no path is resolved here.
     raw(
         SYS_MOVE_MOUNT,
         ctypes.c_int(from_fd),
         _path(b""),
         ctypes.c_int(to_fd),
         _path(b""),
-        ctypes.c_uint(0x44),
+        ctypes.c_uint(MOVE_MOUNT_EMPTY_PATHS),
     )
 
 
@@ -314,7 +335,7 @@ def setdomainname(name: bytes) -> None:
 
 def capset(effective: int, permitted: int, inheritable: int) -> None:
     """Set this process's capability sets from masks of 64 bits. Source: capset(2)."""
-    header = CapHeader(0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3
+    header = CapHeader(CAPABILITY_VERSION, 0)
     sets = (effective, permitted, inheritable)
     data = (CapData * 2)(
         CapData(*(mask & 0xFFFFFFFF for mask in sets)), CapData(*(mask >> 32 for mask in sets))
@@ -324,7 +345,7 @@ def capset(effective: int, permitted: int, inheritable: int) -> None:
 
 def capget(pid: int = 0) -> tuple[int, int, int]:
     """Effective, permitted and inheritable sets as masks of 64 bits. Source: capget(2)."""
-    header = CapHeader(0x20080522, pid)
+    header = CapHeader(CAPABILITY_VERSION, pid)
     data = (CapData * 2)()
     _checked(_libc.capget(ctypes.byref(header), ctypes.byref(data)))
     effective, permitted, inheritable = (
@@ -342,15 +363,23 @@ def prlimit(pid: int, resource: int, limit: tuple[int, int] | None = None) -> tu
     return old.soft, old.hard
 
 
+def filter_program(program: bytes) -> tuple[SockFprog, object]:
+    """struct sock_fprog of a filter of struct sock_filter instructions, and what must live as long as it.
+
+    Raises OSError for what is no filter.
+    """
+    if not program or len(program) % 8:
+        raise OSError(errno.EINVAL, "a filter is a whole number of eight-byte instructions")
+    code = ctypes.create_string_buffer(program, len(program))
+    return SockFprog(len(program) // 8, ctypes.addressof(code)), code
+
+
 def seccomp_load(program: bytes, flags: int) -> int:
     """Install a filter of struct sock_filter instructions; the listener's descriptor with NEW_LISTENER.
 
     Source: seccomp(2), SECCOMP_SET_MODE_FILTER.
     """
-    if not program or len(program) % 8:
-        raise OSError(errno.EINVAL, "a filter is a whole number of eight-byte instructions")
-    code = ctypes.create_string_buffer(program, len(program))
-    fprog = SockFprog(len(program) // 8, ctypes.addressof(code))
+    fprog, _code = filter_program(program)
     return raw(SYS_SECCOMP, ctypes.c_uint(1), ctypes.c_uint(flags), ctypes.byref(fprog))
 
 
@@ -362,19 +391,6 @@ def close_range(first: int, last: int, flags: int) -> None:
 def pidfd_send_signal(pidfd: int, signum: int) -> None:
     """Signal exactly the process the descriptor refers to. Source: pidfd_send_signal(2)."""
     raw(SYS_PIDFD_SEND_SIGNAL, ctypes.c_int(pidfd), ctypes.c_int(signum), None, ctypes.c_uint(0))
-
-
-def join_session_keyring(name: bytes) -> int:
-    """Leave the inherited session keyring for the one of this name, made if there is none to be found.
-
-    Its serial number is returned. Source: keyctl_join_session_keyring(3).
-    """
-    return raw(SYS_KEYCTL, ctypes.c_int(1), ctypes.c_char_p(name))
-
-
-def set_key_permissions(key: int, permissions: int) -> None:
-    """Set who may do what with a key. Source: keyctl_setperm(3)."""
-    raw(SYS_KEYCTL, ctypes.c_int(5), ctypes.c_int(key), ctypes.c_uint(permissions))
 
 
 # landlock(7); the numbers are shared by all architectures
@@ -447,7 +463,7 @@ def kernel_version() -> tuple[int, int]:
 
 
 # bpf(2)
-SYS_BPF = _number(321, 280)
+SYS_BPF = number(321, 280)
 BPF_PROG_TYPE_CGROUP_DEVICE = 15
 BPF_CGROUP_DEVICE = 6
 
@@ -502,7 +518,7 @@ def filesystem_type(fd: int) -> int:
     return ctypes.c_long.from_buffer(room).value & 0xFFFFFFFF
 
 
-SYS_RENAMEAT2 = _number(316, 276)
+SYS_RENAMEAT2 = number(316, 276)
 RENAME_EXCHANGE = 0x02
 
 

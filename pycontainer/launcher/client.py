@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import itertools
+import json
 import os
 import secrets
 import select
@@ -39,6 +40,8 @@ _MAIN = (
     "from pycontainer.launcher.zygote import main; main({fd}, {pid})"
 )
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
 _helpers: weakref.WeakSet[Helper] = weakref.WeakSet()
 
 
@@ -47,9 +50,9 @@ class Job:
 
     __slots__ = ("_channel", "name")
 
-    def __init__(self, name: str, sock: socket.socket) -> None:
+    def __init__(self, name: str, channel: Channel) -> None:
         self.name = name
-        self._channel = Channel(sock)
+        self._channel = channel
 
     def fileno(self) -> int:
         """The channel's descriptor, for poll(2)."""
@@ -139,16 +142,44 @@ class Helper:
 
         Raises Unsupported when the helper cannot be started, DeadlineExceeded when it does not listen.
         """
+        return self._begin(job, "", _encode(params), fds)
+
+    def launch(
+        self, container_id: str, params: str, fds: Sequence[int], *, has_init: bool, has_names: bool
+    ) -> Job:
+        """Begin the launch of a container, as `submit`; params are JSON in ASCII.
+
+        has_init: its first process is an init of ours. has_names: it has a name server.
+        """
+        about = f'"id":"{container_id}","init":{int(has_init)},"names":{int(has_names)},'
+        return self._begin("launch", about, params, fds)
+
+    def _begin(self, job: str, about: str, params: str, fds: Sequence[int]) -> Job:
+        """Have the helper start the job, and tell that what it is about.
+
+        The helper, of which all others are copies, sees no more than what it has to choose by.
+        """
+        header = f'{{"job":"{job}",{about}"kill_at":{_encode(checkpoints.armed())}}}'
         ours, theirs = socket.socketpair()
-        # The job comes first: the helper passes a launch on without reading further.
-        request = {"job": job, "params": params, "kill_at": checkpoints.armed()}
+        channel = Channel(ours)
         try:
             with self._lock, theirs:
-                self._send(request, (theirs.fileno(), *fds))
+                self._send(header.encode("ascii"), (theirs.fileno(), *fds))
+            ours.settimeout(SEND_TIMEOUT_S)
+            with suppress(
+                BrokenPipeError, ConnectionResetError
+            ):  # it was killed, as the first look will tell
+                channel.send_body(params.encode("ascii"))
+            ours.settimeout(None)
+        except TimeoutError as error:
+            ours.close()
+            raise errors.DeadlineExceeded(
+                f"the process of the {job} job does not take what it is told", timeout_s=SEND_TIMEOUT_S
+            ) from error
         except BaseException:
             ours.close()
             raise
-        return Job(job, ours)
+        return Job(job, channel)
 
     def run(
         self, job: str, params: dict[str, Any], fds: Sequence[int] = (), *, timeout_s: float | None = None
@@ -163,11 +194,11 @@ class Helper:
             self._closed = True
             self._stop(timeout_s)
 
-    def _send(self, request: dict[str, Any], fds: Sequence[int]) -> None:
+    def _send(self, request: bytes, fds: Sequence[int]) -> None:
         self._ensure_started()
         assert self._control is not None
         try:
-            self._control.send(request, fds)
+            self._control.send_body(request, fds)
         except TimeoutError as error:
             self._stop(0.0)
             raise errors.DeadlineExceeded(
@@ -177,7 +208,7 @@ class Helper:
             # It was killed since the last request; nothing was begun, so asking its successor is safe.
             self._stop(0.0)
             self._ensure_started()
-            self._control.send(request, fds)
+            self._control.send_body(request, fds)
 
     def _ensure_started(self) -> None:
         if self._closed:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from pycontainer import errors
 from pycontainer.kernel import caps, mounts, namespaces
-from pycontainer.launcher import hooks, mountoptions, pty, stages
+from pycontainer.launcher import hooks, mountoptions, pty
 from pycontainer.launcher.steps import devices, entering, held, identity, process, rootfs, security, settings
 from pycontainer.launcher.steps import mounts as mount_steps
 
@@ -30,7 +30,6 @@ __all__ = [
     "plan",
     "plan_join",
     "root_on_host",
-    "staged",
 ]
 
 Json = Mapping[str, Any]
@@ -200,23 +199,6 @@ def _kinds_to_join(spec: Json) -> int:
     return new & ~namespaces.NEWPID
 
 
-def staged(kinds: int, shape: Json) -> tuple[Step, ...]:
-    """The steps that a first process in new namespaces of these kinds can carry out on a stage.
-
-    shape: that of the container (stages.shape).
-    """
-    described = {**shape, "process": {}}
-    steps = [
-        Step("process", process.settle),
-        Step("mounts", rootfs.isolate_mounts),
-        Step("stage", rootfs.stage),
-        *_mounts(described, {}, kinds & ~namespaces.NEWCGROUP),
-        *_settings(described, kinds),
-        *_hidden(described),
-    ]
-    return tuple(step for step in steps if step.function is not devices.use_null)
-
-
 def overlay(params: Json) -> Overlay | None:
     """The root's layers, or None when it is a plain directory."""
     described = params["rootfs"].get("overlay")
@@ -335,12 +317,10 @@ def _hidden(spec: Json) -> list[Step]:
 
 
 def _in_parts(paths: Sequence[str], what: str) -> list[tuple[bytes, ...]]:
-    """A step for each part of the kernel's trees: what was staged ahead has whole ones."""
-    parts: dict[str, list[bytes]] = {}
-    for path in paths:
-        clean = _absolute(path, what)
-        parts.setdefault(stages.part(clean), []).append(_bytes(clean))
-    return list(map(tuple, parts.values()))
+    """Those in /proc and the others: two steps, of which another process may take one."""
+    clean = [_bytes(_absolute(path, what)) for path in paths]
+    in_proc = tuple(path for path in clean if (path + b"/").startswith(b"/proc/"))
+    return [part for part in (in_proc, tuple(path for path in clean if path not in in_proc)) if part]
 
 
 def _mounts(spec: Json, params: Json, new: int) -> list[Step]:
@@ -458,11 +438,9 @@ def _settings(spec: Json, new: int) -> list[Step]:
         steps.append(Step("hostname", settings.set_names, (_bytes(hostname), _bytes(domainname))))
     if new & namespaces.NEWNET:
         steps.append(Step("loopback", settings.raise_loopback))
-    sysctls = (spec.get("linux") or {}).get("sysctl") or {}
-    for is_of_network in (False, True):
-        chosen = [each for each in sysctls.items() if stages.is_of_network(each[0]) is is_of_network]
-        if chosen:
-            steps.append(Step("sysctl", security.set_sysctls, (tuple(map(_sysctl, chosen)),)))
+    sysctls = (spec.get("linux") or {}).get("sysctl")
+    if sysctls:
+        steps.append(Step("sysctl", security.set_sysctls, (tuple(map(_sysctl, sysctls.items())),)))
     score = spec["process"].get("oomScoreAdj")
     if score is not None:
         steps.append(Step("oom score", security.set_oom_score, (score,)))

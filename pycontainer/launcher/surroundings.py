@@ -13,7 +13,7 @@ from pycontainer.launcher import binding, plan
 from pycontainer.launcher.steps import inroot, mounts
 from pycontainer.launcher.steps.context import Refused
 
-__all__ = ["map_ids", "make_places", "open_namespaces", "open_trees", "open_views"]
+__all__ = ["map_ids", "make_places", "open_namespaces", "open_trees"]
 
 
 def open_trees(
@@ -111,21 +111,6 @@ def open_namespaces(outline: plan.Outline, given: dict[str, int]) -> None:
     if outline.time_offsets:
         with open("/proc/self/timens_offsets", "wb", buffering=0) as file:
             file.write(b"".join(outline.time_offsets))
-
-
-def open_views(cgroup: Mapping[str, Any]) -> list[tuple[str, int]]:
-    """Copies of the version 1 cgroups that the container will see, ("view:CONTROLLERS", tree) each.
-
-    Raises LaunchError.
-    """
-    views: list[tuple[str, int]] = []
-    for controllers, directory in cgroup.get("view") or ():
-        try:
-            tree = syscalls.open_tree(syscalls.AT_FDCWD, os.fsencode(directory), 1)
-        except OSError as error:
-            raise errors.launch_failed("cgroup", f"the cgroup {directory} cannot be shown")(error) from error
-        views.append((f"view:{controllers}", tree))
-    return views
 
 
 def map_ids(pid: int, outline: plan.Outline) -> None:

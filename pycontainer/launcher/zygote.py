@@ -2,13 +2,14 @@
 
 Theory of operation. The caller may be threaded and huge, so it is never forked; this process is started
 once per engine and each request is one fork(2) of it, whose price is that of its own few megabytes. It
-reads requests from a private socketpair, forks, and hands the child the request's descriptors; the
-first of them is the job's own channel to the caller, so the helper itself answers nothing and cannot
-be a bottleneck. A launch goes to a process forked for it beforehand (launcher.ahead), if there is one;
-the next is forked when the launch tells that its caller has been answered. So it is with execs, whose
-next is forked while the last one's process sets itself up. The helper ends when the
-socket closes or the caller's pidfd fires, which also covers a caller whose forked children still hold a
-copy of the socket.
+reads requests from a private socketpair, forks, and hands the child the request's descriptors; the first of
+them is the job's own channel to the caller, from which the child takes what the job is about. So the helper
+answers nothing, is no bottleneck, and holds nothing of a job that the process of another would inherit.
+
+A launch goes to a process that has waited for it (launcher.ahead), if there is one: a monitor whose container
+is done, or one that was forked when the last launch told that its container goes on. So it is with execs,
+whose next is forked while the last one's process sets itself up. The helper ends when the socket closes or
+the caller's pidfd fires, which also covers a caller whose forked children still hold a copy of the socket.
 
 It runs with an empty environment under `-I -S -B` from a sealed copy of the interpreter, is not
 dumpable, and imports everything it will ever need before it freezes the heap.
@@ -23,24 +24,29 @@ import select
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
 from pycontainer import checkpoints
 from pycontainer.kernel import syscalls
-from pycontainer.launcher import child, jobs
-from pycontainer.launcher.ahead import Ahead
+from pycontainer.launcher import jobs
+from pycontainer.launcher.ahead import NEXT, STAYS, Ahead
 from pycontainer.launcher.heap import fill_holes
 from pycontainer.launcher.ids import container_id, number_of
 from pycontainer.launcher.protocol import Channel, describe_error
 from pycontainer.launcher.steps import process
 
-_LAUNCH = b'{"job":"launch","params":{"id":"'
+_LAUNCH = b'{"job":"launch","id":"'
 _EXEC = b'{"job":"exec",'
-_NAMES = b'"dns":{'
+_INIT = b'"init":1,'
+_NAMES = b'"names":1,'
 _ID_LENGTH = 64
-_LET_GO_MS = 3000
-_MAX_PASSED = 128 << 10  # fits the buffer of the socket: a spare that was stopped must not stop the helper
+_LET_GO_S = 3.0
+_WAITING = b"pycontainer-nxt"
+"""Name of a process that waits for its request."""
+_MOST_IDLE = 4
+"""How many monitors whose containers are done are kept, besides the one that waits for the next."""
 
 
 def main(control_fd: int, caller_pid: int) -> None:
@@ -75,12 +81,15 @@ class _Helper:
         self._control = control
         self._caller = caller
         self._seed = seed
+        self._poller = select.poll()
         self._next = 0
         """Number of the next container, as far as is known: later than all that were launched."""
         self._spare: Channel | None = None
         """To the process that waits for the launch of that one."""
-        self._launching: Channel | None = None
-        """To the last launch, which will tell what it was like."""
+        self._idle: list[Channel] = []
+        """To processes that wait for any launch."""
+        self._launching: dict[int, Channel] = {}
+        """To launches, each of which tells what it is like and may stay for another; by descriptor."""
         self._exec_spare: Channel | None = None
         """To the process that waits for the next exec."""
         self._joining: Channel | None = None
@@ -88,39 +97,38 @@ class _Helper:
 
     def serve(self) -> None:
         """Serve requests until the caller has gone."""
-        poller = select.poll()
+        poller = self._poller
         poller.register(self._control, select.POLLIN)
         poller.register(self._caller, select.POLLIN)
         while True:
-            launching, joining = self._launching, self._joining
-            for channel in (launching, joining):
-                if channel is not None:
-                    poller.register(channel, select.POLLIN)
             ready = {fd for fd, _ in poller.poll()}
-            for channel in (launching, joining):
-                if channel is not None:
-                    poller.unregister(channel)
             if self._caller in ready or (self._control.fileno() in ready and not self._control.fill()):
                 return
+            launching = [self._launching.get(fd) for fd in ready]
+            joining = self._joining if self._joining and self._joining.fileno() in ready else None
             while (body := self._control.take_body()) is not None:
                 fds = self._control.take_fds()
                 self._hand_over(body, fds)
                 for fd in fds:
                     os.close(fd)
-            if launching is not None and launching is self._launching and launching.fileno() in ready:
-                self._follow(launching)
-            if joining is not None and joining is self._joining and joining.fileno() in ready:
+            for channel in launching:
+                if channel is not None:
+                    self._follow(channel)
+            if joining is not None and joining is self._joining:
                 self._follow_exec(joining)
 
     def let_go(self) -> None:
-        """Have the process that waits undo what it made ahead, and wait for its end."""
-        spare, self._spare = self._spare, None
-        if spare is not None:
-            spare.sock.shutdown(socket.SHUT_WR)
+        """Have the processes that wait undo what they made ahead, and wait for their end."""
+        waiting = [channel for channel in (self._spare, *self._idle) if channel is not None]
+        self._spare, self._idle = None, []
+        deadline = time.monotonic() + _LET_GO_S
+        for channel in waiting:
+            channel.sock.shutdown(socket.SHUT_WR)
+        for channel in waiting:
             poller = select.poll()
-            poller.register(spare, select.POLLIN)
-            poller.poll(_LET_GO_MS)
-            spare.close()
+            poller.register(channel, select.POLLIN)
+            poller.poll(max(0.0, deadline - time.monotonic()) * 1000)
+            channel.close()
 
     def _hand_over(self, body: bytes, fds: list[int]) -> None:
         if body.startswith(_EXEC):
@@ -138,60 +146,87 @@ class _Helper:
             import pycontainer.launcher.dns.server  # noqa: F401
 
     def _hand_over_launch(self, body: bytes, fds: list[int]) -> None:
-        if self._launching is not None:
-            self._launching.close()
-            self._launching = None
-        if self._is_for_spare(body):
-            self._launching, self._spare = self._spare, None
-            if _has_passed_on(self._launching, body, fds):
-                return
-        self._launching, theirs = _pair()
-        if os.fork() == 0:
-            self._leave()
-            _run(json.loads(body), fds, Ahead(theirs))
-        theirs.close()
+        channel = self._choose(body)
+        if not _has_passed_on(channel, body, fds):
+            channel, theirs = _pair()
+            if os.fork() == 0:
+                self._leave()
+                _be_monitor(theirs, (json.loads(body), fds))
+            theirs.close()
+        assert channel is not None
+        self._launching[channel.fileno()] = channel
+        self._poller.register(channel, select.POLLIN)
+        if self._spare is None and self._idle:
+            self._await_next(self._idle.pop())
 
-    def _is_for_spare(self, body: bytes) -> bool:
-        """Whether it is the container that the spare waits for; one that was passed over is let go."""
+    def _choose(self, body: bytes) -> Channel | None:
+        """The process for this launch: who waits for that container, else anyone who waits.
+
+        Nobody for a container whose first process goes on as a fork of its monitor: in the memory of one that
+        has been another's there may be what that one was told.
+        """
         wanted = body[len(_LAUNCH) : len(_LAUNCH) + _ID_LENGTH].decode("ascii", "replace")
         number = number_of(self._seed, wanted)
-        if number is None or number < self._next:
-            return False
-        is_next, self._next = number == self._next, number + 1
-        if not is_next and self._spare is not None:
-            self._spare.close()
-            self._spare = None
-        return is_next
+        if number is not None and number >= self._next:
+            self._next = number + 1
+            if _INIT in body:
+                return None
+            spare, self._spare = self._spare, None
+            if spare is not None:
+                return spare  # passed over, it lets go of what was for another container
+        return self._idle.pop() if self._idle and _INIT not in body else None
 
-    def _follow(self, launching: Channel) -> None:
-        """Fork the next one, like the last, whose caller has its answer."""
-        self._launching = None
-        launching.fill()
-        like = launching.take_body()
-        launching.close()
+    def _follow(self, channel: Channel) -> None:
+        """Have somebody wait for the next one, now that this one's caller has its answer."""
+        is_open = channel.fill()
+        like = channel.take_body()
+        stays = like is not None and like.startswith(STAYS)
+        if stays or not is_open:
+            self._poller.unregister(channel)
+            del self._launching[channel.fileno()]
+        if stays and self._spare is None:
+            self._await_next(channel)
+            return
+        if stays and len(self._idle) < _MOST_IDLE:
+            self._idle.append(channel)
+            return
+        if stays or not is_open:
+            channel.close()
         if like is None or self._spare is not None:
             return
         self._spare, theirs = _pair()
         if os.fork() == 0:
             self._leave()
-            _be_spare(theirs, like, container_id(self._seed, self._next))
+            _be_monitor(theirs, like=like, own_id=container_id(self._seed, self._next))
         theirs.close()
+
+    def _await_next(self, channel: Channel) -> None:
+        """Let that process wait for the next container."""
+        try:
+            channel.send_body(NEXT + container_id(self._seed, self._next).encode())
+        except OSError:
+            channel.close()  # it was killed
+        else:
+            self._spare = channel
 
     def _hand_over_exec(self, body: bytes, fds: list[int]) -> None:
         if self._joining is not None:
+            self._poller.unregister(self._joining)
             self._joining.close()
         self._joining, self._exec_spare = self._exec_spare, None
-        if _has_passed_on(self._joining, body, fds):
-            return
-        self._joining, theirs = _pair()
-        if os.fork() == 0:
-            self._leave()
-            _run(json.loads(body), fds, begun=theirs.close)
-        theirs.close()
+        if not _has_passed_on(self._joining, body, fds):
+            self._joining, theirs = _pair()
+            if os.fork() == 0:
+                self._leave()
+                _run(json.loads(body), fds, begun=theirs.close)
+            theirs.close()
+        assert self._joining is not None
+        self._poller.register(self._joining, select.POLLIN)
 
     def _follow_exec(self, joining: Channel) -> None:
         """Fork the process for the next exec, as the last one has let go of its channel."""
         self._joining = None
+        self._poller.unregister(joining)
         joining.close()
         if self._exec_spare is not None:
             return
@@ -204,7 +239,8 @@ class _Helper:
     def _leave(self) -> None:
         """In a child: let go of what is the helper's."""
         os.close(self._caller)
-        for channel in (self._control, self._spare, self._launching, self._exec_spare, self._joining):
+        others = (self._spare, *self._idle, *self._launching.values(), self._exec_spare, self._joining)
+        for channel in (self._control, *others):
             if channel is not None:
                 channel.close()
 
@@ -214,9 +250,9 @@ def _has_passed_on(spare: Channel | None, body: bytes, fds: list[int]) -> bool:
     if spare is None:
         return False
     try:
-        if len(body) <= _MAX_PASSED:
-            spare.send_body(body, fds)
-            return True
+        # It is short, and fits the buffer of the socket: one that was stopped does not stop the helper.
+        spare.send_body(body, fds)
+        return True
     except OSError:
         pass  # it was killed, and nothing has been begun
     spare.close()
@@ -228,16 +264,37 @@ def _pair() -> tuple[Channel, Channel]:
     return Channel(ours), Channel(theirs)
 
 
-def _be_spare(channel: Channel, like: bytes, own_id: str) -> None:
-    """Make ready for the launch of the container with this id and wait for it; never returns."""
+def _be_monitor(
+    channel: Channel,
+    request: tuple[dict[str, Any], list[int]] | None = None,
+    like: bytes = b"",
+    own_id: str = "",
+) -> None:
+    """Be the monitor of one container after the other; never returns.
+
+    request: for the first one, or else like, what the last one was like, and own_id, for whom to make ready.
+    """
     try:
-        syscalls.set_name(b"pycontainer-nxt")
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         ahead = Ahead(channel)
-        ahead.prepare(json.loads(like), own_id, child.wait)
-        request = ahead.await_request()
-        if request is not None:
-            _run(*request, ahead)
+        if request is None:
+            syscalls.set_name(_WAITING)
+            ahead.prepare(json.loads(like), own_id)
+            request = ahead.await_request()
+        while request is not None:
+            header, fds = request
+            checkpoints.arm(*header["kill_at"])
+            job = Channel(socket.socket(fileno=fds[0]))
+            params = job.receive()
+            if params is None:
+                break  # the caller has died
+            jobs.LIVING[header["job"]](params, fds[1:], job, ahead)
+            del request, header, params, fds, job
+            if not ahead.stays:
+                return
+            syscalls.set_name(_WAITING)
+            ahead.forget()
+            request = ahead.await_request()
         ahead.discard()
     finally:
         os._exit(0)
@@ -246,7 +303,7 @@ def _be_spare(channel: Channel, like: bytes, own_id: str) -> None:
 def _be_exec_spare(channel: Channel) -> None:
     """Wait for an exec; never returns."""
     try:
-        syscalls.set_name(b"pycontainer-nxt")
+        syscalls.set_name(_WAITING)
         jobs.warm()
         request = channel.receive()
         if request is not None:
@@ -256,26 +313,25 @@ def _be_exec_spare(channel: Channel) -> None:
 
 
 def _run(
-    request: dict[str, Any],
+    header: dict[str, Any],
     fds: list[int],
-    ahead: Ahead | None = None,
     begun: Callable[[], None] | None = None,
 ) -> None:
     """Be the job; never returns."""
     status = 1
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        checkpoints.arm(*request["kill_at"])
+        checkpoints.arm(*header["kill_at"])
         channel = Channel(socket.socket(fileno=fds[0]))
-        name = request["job"]
-        if ahead is not None:
-            jobs.LIVING[name](request["params"], fds[1:], channel, ahead)
+        name, params = header["job"], channel.receive()
+        if params is None:
+            pass  # the caller has died
         elif begun is not None:
-            jobs.JOINING[name](request["params"], fds[1:], channel, begun)
+            jobs.JOINING[name](params, fds[1:], channel, begun)
         elif name in jobs.PARENTS:
-            jobs.PARENTS[name](request["params"], fds[1:], channel)
+            jobs.PARENTS[name](params, fds[1:], channel)
         else:
-            _run_plain(name, request["params"], fds[1:], channel)
+            _run_plain(name, params, fds[1:], channel)
         status = 0
     finally:
         os._exit(status)

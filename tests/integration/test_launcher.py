@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -180,8 +181,34 @@ def spare_of(helper: Helper) -> int:
     raise AssertionError("no process waits for the next launch")
 
 
+def _open_files(pid: int) -> list[str]:
+    """What the descriptors of a process lead to, but for the names of the cgroup it has made."""
+    found = [os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")]
+    return sorted(re.sub(r"[0-9a-f]{64}", "ID", re.sub(r"\[\d+\]", "", name)) for name in found)
+
+
 class TestMadeAhead:
-    def test_the_waiting_process_becomes_the_next_monitor_and_is_used_once(self, launcher: Launcher) -> None:
+    def test_the_monitor_of_a_container_that_is_done_waits_for_another_and_keeps_nothing_of_it(
+        self, launcher: Launcher
+    ) -> None:
+        seen: dict[int, list[str]] = {}
+        for _ in range(12):
+            launcher.run(["sh", "-c", "echo out; echo err >&2"], auto_remove=True)
+            pid = spare_of(launcher.helper)
+            assert seen.setdefault(pid, _open_files(pid)) == _open_files(pid)
+        assert len(seen) <= 6
+        assert len({tuple(names) for names in seen.values()}) == 1
+
+    def test_a_monitor_is_kept_for_a_limited_number_of_containers(self, launcher: Launcher) -> None:
+        seen = set()
+        for _ in range(420):
+            launcher.run(["true"], auto_remove=True)
+            seen.add(spare_of(launcher.helper))
+        assert 1 < len(seen) < 100
+
+    def test_the_waiting_process_is_the_monitor_of_one_container_that_goes_on(
+        self, launcher: Launcher
+    ) -> None:
         launcher.run(["true"])
         waiting = spare_of(launcher.helper)
         with launcher.start(launcher.params(["sleep", "60"]))[0] as first:
@@ -762,7 +789,7 @@ def test_a_monitor_is_small(launcher: Launcher) -> None:
         # Several, as a page that only one of them shares with the helper seems its own once the helper
         # has written to it.
         for _ in range(5):
-            params = launcher.params(["sleep", "60"])
+            params = launcher.params(["sleep", "60"], inline_output=0)
             job, pid = launcher.start(params)
             running.enter_context(job)
             pids.append(pid)

@@ -23,7 +23,7 @@ from tests.support import images, stores
 pytestmark = pytest.mark.needs("root", "overlay")
 
 _LOOK = r"""
-echo "pid namespace: $(readlink /proc/1/ns/pid)"
+echo "ipc namespace: $(readlink /proc/1/ns/ipc)"
 echo "== mounts"; cat /proc/1/mountinfo
 echo "== status"; cat /proc/1/status
 echo "== descriptors"; ls -l /proc/1/fd
@@ -68,28 +68,25 @@ _SHAPES: dict[str, dict[str, Any]] = {
 }
 
 
-def _children(pid: int | None) -> list[int]:
-    try:
-        pids = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return [int(one) for one in pids if Path(f"/proc/{one}/comm").read_text() == "pycontainer-nxt\n"]
-    except OSError:
-        return []
-
-
-def _await_next(engine: pc.Engine) -> tuple[int, int]:
-    """The monitor and the first process that wait for the next container, once they have all of it."""
+def _await_next(engine: pc.Engine) -> int:
+    """The monitor that waits for the next container, once it has made all of it."""
     deadline = time.monotonic() + 30
+    helper = engine.helper.pid
     while time.monotonic() < deadline:
-        for monitor in _children(engine.helper.pid):
-            for child in _children(monitor):
-                # It reads from its channel when all is on the stage.
-                if "recvmsg" in _place(child) or "unix_stream" in _place(child):
-                    return monitor, child
+        for pid in Path(f"/proc/{helper}/task/{helper}/children").read_text().split():
+            try:
+                is_waiting = Path(f"/proc/{pid}/comm").read_text() == "pycontainer-nxt\n"
+                is_away = os.readlink(f"/proc/{pid}/ns/ipc") != os.readlink("/proc/self/ns/ipc")
+            except OSError:
+                continue
+            # It reads from its channel when all is made.
+            if is_waiting and is_away and ("recvmsg" in _place(pid) or "unix_stream" in _place(pid)):
+                return int(pid)
         time.sleep(0.002)
     raise AssertionError("nothing is made ahead")
 
 
-def _place(pid: int) -> str:
+def _place(pid: str) -> str:
     try:
         return Path(f"/proc/{pid}/stack").read_text()
     except OSError:
@@ -98,7 +95,7 @@ def _place(pid: int) -> str:
 
 def _look(engine: pc.Engine, image: pc.Image, options: dict[str, Any]) -> tuple[str, str]:
     """What a container with these options sees of itself, without what differs in any two; and of which
-    process namespace it is."""
+    ipc namespace it is."""
     # Among the host's processes the first of the container is not number 1.
     script = _LOOK.replace("/proc/1/", "/proc/$$/") if options.get("pid") == "host" else _LOOK
     text = pc.run(image, ["sh", "-c", script], hostname="same", engine=engine, **options).text
@@ -135,8 +132,7 @@ class TestLikeOneMadeWhenAsked:
             _, made_when_asked = _look(fresh, busybox, options)
             assert made_when_asked.count("\n") > 100
             pc.run(busybox, ["true"], engine=fresh)
-            _, child = _await_next(fresh)
-            expected = os.readlink(f"/proc/{child}/ns/pid")
+            expected = os.readlink(f"/proc/{_await_next(fresh)}/ns/ipc")
             namespace, after_plain = _look(fresh, busybox, options)
             if not options:
                 assert namespace == expected, "what was made ahead was not used"
@@ -154,10 +150,10 @@ def test_one_that_joins_a_network_gets_what_was_made_for_the_last(
     with pc.Engine(engine.root) as fresh:
         options: dict[str, Any] = {"network": "bridge", "sysctls": sysctls, "engine": fresh}
         pc.run(busybox, ["true"], **options)
-        _, child = _await_next(fresh)
-        expected = os.readlink(f"/proc/{child}/ns/pid")
-        held = os.open(f"/proc/{child}/ns/pid", os.O_RDONLY)  # or its number may be given to another
-        look = "readlink /proc/1/ns/pid; cat /proc/sys/net/ipv4/ip_default_ttl; ls /sys/class/net"
+        monitor = _await_next(fresh)
+        expected = os.readlink(f"/proc/{monitor}/ns/ipc")
+        held = os.open(f"/proc/{monitor}/ns/ipc", os.O_RDONLY)  # or its number may be given to another
+        look = "readlink /proc/1/ns/ipc; cat /proc/sys/net/ipv4/ip_default_ttl; ls /sys/class/net"
         seen = pc.run(busybox, ["sh", "-c", look], **options).text.splitlines()
         beside = pc.run(busybox, ["sh", "-c", look], engine=fresh, network="none").text.splitlines()
     os.close(held)
@@ -217,10 +213,9 @@ class TestErrors:
 
 
 class TestRobust:
-    @pytest.mark.parametrize("which", [0, 1], ids=["monitor", "first process"])
-    def test_a_killed_one_is_replaced(self, which: int, engine: pc.Engine, busybox: pc.Image) -> None:
+    def test_a_killed_one_is_replaced(self, engine: pc.Engine, busybox: pc.Image) -> None:
         pc.run(busybox, ["true"], engine=engine)
-        pid = _await_next(engine)[which]
+        pid = _await_next(engine)
         ended = os.pidfd_open(pid)
         os.kill(pid, signal.SIGKILL)
         _await_end(ended)
@@ -295,3 +290,22 @@ def test_no_file_is_put_over_one_of_the_kernel_by_a_link_of_the_image(
     with pytest.raises(errors.LaunchError, match="lies in /proc") as caught:
         pc.run(image, ["true"], tz="UTC", engine=engine)
     assert caught.value.step == "files"
+
+
+_SEARCH = r"""
+sed -n 's/^\([0-9a-f]*\)-\([0-9a-f]*\) rw.*/\1 \2/p' /proc/1/maps | while read from to; do
+    dd if=/proc/1/mem bs=4096 skip=$((0x$from / 4096)) count=$(((0x$to - 0x$from) / 4096)) 2>/dev/null
+done | grep -c 'of-the-last-on[e]'
+"""
+
+
+def test_the_init_of_a_container_holds_nothing_of_an_earlier_one(
+    engine: pc.Engine, busybox: pc.Image
+) -> None:
+    for _ in range(3):
+        pc.run(busybox, ["true"], env={"SECRET": "of-the-last-one" * 40}, engine=engine)
+        _await_next(engine)
+    own = {"SECRET": "of-the-last-one"} | {"OWN": "1"}
+    search = ["sh", "-c", _SEARCH]
+    assert pc.run(busybox, search, init=True, privileged=True, env=own, engine=engine).text != "0\n"
+    assert pc.run(busybox, search, init=True, privileged=True, engine=engine).text == "0\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import itertools
+import json
 import os
 import select
 from collections.abc import Mapping, Sequence
@@ -141,7 +142,13 @@ class Launcher:
         """Ask for a launch; fds by name."""
         given = fds or {}
         params["fd_names"] = {name: index for index, name in enumerate(given)}
-        return self.helper.submit("launch", params, list(given.values()))
+        return self.helper.launch(
+            params["id"],
+            json.dumps(params),
+            list(given.values()),
+            has_init=bool(params.get("init")),
+            has_names="dns" in params,
+        )
 
     def start(self, params: dict[str, Any], fds: Mapping[str, int] | None = None) -> tuple[Job, int]:
         """Launch and wait for the program to run; the job and the program's pid."""

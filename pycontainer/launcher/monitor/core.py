@@ -52,6 +52,8 @@ class Monitor:
         self.has_ended = False
         """Whether the pidfd has fired; the process is not reaped yet then."""
         self.mount_namespace = -1
+        self.steps: tuple[str, ...] = ()
+        """Names of the first process's steps, as it counts them; empty if it has planned them itself."""
         self.has_own_pids = True
         self.removes_files = bool(params.get("auto_remove"))
         restart = params.get("restart")
@@ -86,7 +88,7 @@ class Monitor:
 
     def _settle(self) -> None:
         """Its start is over: nothing that is done for the next one, or for later, delays it."""
-        self.ahead.tell()
+        self.ahead.tell(may_stay=self.is_plain)
         self.control.open()
         if self.oom is not None:
             self.oom.open()
@@ -133,7 +135,7 @@ class Monitor:
         if self.pid > 0:
             self._kill_process()
             os.waitpid(self.pid, 0)
-        self.ahead.let_go()  # else what was not taken yet keeps the cgroups busy
+        self.ahead.settle()
         self.streams.drain()
         self.streams.close()
         self.forget_process()
@@ -204,6 +206,17 @@ class Monitor:
             return
         self.write_status()
         status.reserve(self.directory)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing of the container is left to this process when its files are removed."""
+        has_more = self.policy is not None or self.health is not None or self.streams.calls_out
+        return self.is_forgotten and bool(self.steps) and not has_more and not self.streams.has_input
+
+    @property
+    def is_forgotten(self) -> bool:
+        """Whether its end is its owner's alone to know: the files that would tell of it are removed."""
+        return self.is_owned and self.removes_files
 
     @property
     def is_told_often(self) -> bool:

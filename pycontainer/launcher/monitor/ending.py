@@ -49,7 +49,10 @@ def finish(monitor: Monitor) -> bool:
             return True
     is_whole = _send_exited(monitor)
     has_owner = _has_owner(monitor)
-    monitor.ahead.tell()
+    if is_whole and has_owner and monitor.is_plain:
+        monitor.ahead.stay()
+    else:
+        monitor.ahead.tell()
     monitor.control.close()
     _release(monitor)
     if monitor.removes_files:
@@ -131,7 +134,8 @@ def _release(monitor: Monitor) -> None:
         os.close(monitor.mount_namespace)
         monitor.mount_namespace = -1
     if monitor.cgroup:
-        if cgroup.remove(monitor.cgroup) and cgroup.kill_all(monitor.cgroup):
+        kept = cgroup.remove(monitor.cgroup, has_more=monitor.ahead.has_more)
+        if kept and cgroup.kill_all(monitor.cgroup):
             cgroup.remove(monitor.cgroup)
         reached("remove.cgroup.removed")
 

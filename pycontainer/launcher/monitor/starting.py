@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pycontainer import errors
 from pycontainer.checkpoints import reached
 from pycontainer.kernel import namespaces, pidfd, syscalls
-from pycontainer.launcher import binding, cgroup, child, idmaps, plan, status, surroundings
+from pycontainer.launcher import assembly, binding, cgroup, child, idmaps, plan, status, surroundings
+from pycontainer.launcher.protocol import Channel, describe_error, rebuild_error
 from pycontainer.launcher.steps import identity, rootfs
 from pycontainer.launcher.steps.context import Context
 
 if TYPE_CHECKING:
     from pycontainer.launcher.monitor.core import Monitor
-    from pycontainer.launcher.protocol import Channel
 
 __all__ = ["seccomp_of", "start", "take_over"]
 
@@ -57,16 +58,19 @@ def start(monitor: Monitor) -> None:
     monitor.has_own_pids = outline.has_own_pids
     if monitor.streams.calls_out:
         monitor.ahead.discard()  # a log service is the host's, not that of a new network namespace
-    monitor.ahead.discard_foreign(monitor.params)
     if monitor.naming is not None:
         monitor.naming.be_known()
-    lock = cgroup.make_held(monitor.cgroup)
-    reached("start.cgroup.made")
-    report = _clone(monitor, outline)
-    if lock >= 0:
-        os.close(lock)  # a process is in them now
-    _prepare_running(monitor)
-    _await_exec(monitor, outline, report)
+    lock = monitor.ahead.take_cgroups(monitor.cgroup)
+    if lock < 0:
+        lock = cgroup.make_held(monitor.cgroup)
+    try:
+        reached("start.cgroup.made")
+        report = _clone(monitor, outline)
+        _prepare_running(monitor)
+        _await_exec(monitor, outline, report)
+    finally:
+        if lock >= 0:
+            os.close(lock)  # a process is in them now
     reached("start.process.executed")
     monitor.show_status()
     reached("start.status.written")
@@ -82,7 +86,8 @@ def start(monitor: Monitor) -> None:
         monitor.naming.serve()
     if monitor.ports is not None:
         monitor.ports.serve()
-    status.reserve(monitor.directory)
+    if not monitor.is_forgotten:
+        status.reserve(monitor.directory)
     if not monitor.is_owned or monitor.params.get("lets_go"):
         monitor.close_channel()
 
@@ -129,60 +134,126 @@ def _clone(monitor: Monitor, outline: plan.Outline) -> int:
         surroundings.make_places(given["root"], outline, trees)
     surroundings.open_namespaces(outline, given)
     tasks = cgroup.open_tasks(monitor.cgroup)
-    waiting = monitor.ahead.take_child(outline, monitor.params, has_root="root" in given)
-    if waiting is not None:
-        _tell(monitor, waiting, {"error": self_report, **given}, trees, tasks)
-    else:
-        _clone_now(monitor, outline, self_report, given, trees, tasks)
-    for fd in (self_report, *given.values(), *trees, *dict(tasks).values()):
-        os.close(fd)
-    monitor.ahead.settle()
+    context = Context(
+        monitor=os.pidfd_open(os.getpid()), go=-1, error=self_report, fds=given, trees=trees, cgroups=tasks
+    )
+    try:
+        # A monitor that may be that of many has warm memory to do it with; one that will be there for long
+        # shall stay small, and lets another process do it.
+        if "root" not in given:
+            _clone_bare(monitor, outline, context)
+        elif monitor.params.get("inline_output"):
+            cloned = _Cloned.by(monitor, outline, context)
+            _clone_bare(monitor, outline, context) if cloned is None else cloned.keep(monitor)
+        else:
+            _clone_by_another(monitor, outline, context)
+    finally:
+        monitor.ahead.settle()
+        left = {fd for fd in (*given.values(), *context.trees) if fd >= 0}
+        for fd in (context.monitor, self_report, *left, *dict(tasks).values()):
+            os.close(fd)
     monitor.fields.update(pid=monitor.pid, pid_start=pidfd.start_time(monitor.pid))
     return report
 
 
-def _tell(
-    monitor: Monitor,
-    waiting: tuple[int, int, Channel],
-    given: dict[str, int],
-    trees: list[int],
-    tasks: list[tuple[str, int]],
-) -> None:
-    """Give the descriptors to the first process that was cloned ahead, and has the request."""
-    monitor.pid, monitor.pidfd, channel = waiting
-    views = surroundings.open_views(monitor.cgroup)
-    named = [*given.items(), *(("tree", fd) for fd in trees), *views]
-    named += [(f"tasks:{directory}", fd) for directory, fd in tasks]
+class _Cloned(NamedTuple):
+    """The first process, as whoever has cloned it hands it over."""
+
+    pid: int
+    pidfd: int
+    mount_namespace: int
+    steps: tuple[str, ...]
+
+    @classmethod
+    def by(cls, monitor: Monitor, outline: plan.Outline, context: Context, flags: int = 0) -> _Cloned | None:
+        """Put the surroundings together and clone the process; None for a container that cannot be made so.
+
+        flags: further ones of clone3(2). Raises LaunchError, InvalidInput.
+        """
+        spec, params = monitor.params["spec"], monitor.params
+        steps = plan.plan(spec, params, seccomp=seccomp_of(monitor))
+        if not assembly.can_assemble(outline, steps):
+            return None
+        context.env = plan.environment(spec)
+        monitor.ahead.go(outline, context.fds)
+        put = assembly.Assembly(context, steps)
+        try:
+            left = put.put_together()
+        except Exception as error:
+            put.close()
+            raise _failed_step(put.step.name, child.describe(0, error)) from None
+        born_in = _open_birthplace(monitor)
+        mount_namespace = os.open("/proc/self/ns/mnt", os.O_RDONLY)
+        pid, process = syscalls.clone3(assembly.BORN_IN | flags, cgroup_fd=born_in)
+        if pid == 0:
+            child.carry_out(context, left)
+        # Its pivot moves the root of this process, too, which can look nothing up until it is home.
+        monitor.ahead.settle()
+        put.close()
+        if born_in >= 0:
+            os.close(born_in)
+        return cls(pid, process, mount_namespace, tuple(step.name for step in left))
+
+    def keep(self, monitor: Monitor) -> None:
+        """Watch it from now on."""
+        monitor.pid, monitor.pidfd, monitor.mount_namespace, monitor.steps = self
+        reached("start.init.cloned")
+
+
+def _clone_by_another(monitor: Monitor, outline: plan.Outline, context: Context) -> None:
+    """Have a fork of this process put the surroundings together and clone a child of this one."""
+    ours, theirs = map(Channel, socket.socketpair())
+    worker = os.fork()
+    if worker == 0:
+        try:
+            theirs.send(*_cloned_message(monitor, outline, context))
+        finally:
+            os._exit(0)
+    theirs.close()
+    monitor.ahead.settle()
+    message = ours.receive()
+    fds = ours.take_fds()
+    ours.close()
+    os.waitpid(worker, 0)
+    if message is None:
+        raise errors.LaunchError("the process that starts the container was killed", step="process")
+    if "error" in message:
+        raise rebuild_error(message["error"], "launch")
+    if message["cloned"] is None:
+        _clone_bare(monitor, outline, context)
+    else:
+        process, mount_namespace = fds
+        _Cloned(message["cloned"], process, mount_namespace, tuple(message["steps"])).keep(monitor)
+
+
+def _cloned_message(
+    monitor: Monitor, outline: plan.Outline, context: Context
+) -> tuple[dict[str, Any], list[int]]:
     try:
-        channel.send({"fds": [name for name, _ in named]}, [fd for _, fd in named])
-    except OSError:
-        pass  # its end will tell
-    channel.close()
-    for _, fd in views:
-        os.close(fd)
-    reached("start.init.cloned")
-    _hold_mounts(monitor)
+        cloned = _Cloned.by(monitor, outline, context, syscalls.CLONE_PARENT)
+    except BaseException as error:  # the edge of the process: a failed start is the caller's to see
+        return {"error": describe_error(error, "launch")}, []
+    if cloned is None:
+        return {"cloned": None}, []
+    fds = [cloned.pidfd, cloned.mount_namespace]
+    return {"cloned": cloned.pid, "steps": cloned.steps}, fds
 
 
-def _clone_now(
-    monitor: Monitor,
-    outline: plan.Outline,
-    report: int,
-    given: dict[str, int],
-    trees: list[int],
-    tasks: list[tuple[str, int]],
-) -> None:
-    me = os.pidfd_open(os.getpid())
-    go, self_go = os.pipe2(os.O_CLOEXEC)
-    born_in = -1
-    if monitor.cgroup.get("clone_into"):
-        born_in = os.open(monitor.cgroup["clone_into"], os.O_RDONLY | os.O_DIRECTORY)
+def _open_birthplace(monitor: Monitor) -> int:
+    """The version 2 cgroup that the first process is born in, -1 for none."""
+    place = monitor.cgroup.get("clone_into")
+    return os.open(place, os.O_RDONLY | os.O_DIRECTORY) if place else -1
+
+
+def _clone_bare(monitor: Monitor, outline: plan.Outline, context: Context) -> None:
+    """Clone a first process that makes all that it needs."""
+    monitor.ahead.settle()
+    context.go, self_go = os.pipe2(os.O_CLOEXEC)
+    born_in = _open_birthplace(monitor)
     monitor.pid, monitor.pidfd = syscalls.clone3(outline.clone_flags, cgroup_fd=born_in)
     if monitor.pid == 0:
         os.close(self_go)  # else our own copy would keep the monitor's death from being seen
-        context = Context(monitor=me, go=go, error=report, fds=given, trees=trees, cgroups=tasks)
         child.run(monitor.params, monitor.fds, context)
-    os.close(me)
     if born_in >= 0:
         os.close(born_in)
     reached("start.init.cloned")
@@ -196,7 +267,7 @@ def _clone_now(
             raise
         # It failed first; what it reports is the cause.
     finally:
-        os.close(go)
+        os.close(context.go)
         os.close(self_go)
 
 
@@ -286,13 +357,19 @@ def _await_exec(monitor: Monitor, outline: plan.Outline, fd: int) -> None:
 def _failed(monitor: Monitor, failure: child.Failure) -> Exception:
     """What the child reported, as the error that the caller gets."""
     params = monitor.params
-    try:
-        # The same steps that the child counted: with a place for the filter if it had one.
-        has_filter = "seccomp" in params.get("fd_names", ()) or params.get("seccomp_b64")
-        steps = plan.plan(params["spec"], params, seccomp=b"filter" if has_filter else b"")
-    except errors.InvalidInput as error:
-        return error
-    step = steps[failure.step].name if failure.step < len(steps) else "plan"
+    names = monitor.steps
+    if not names:
+        try:
+            # The same steps that the child counted: with a place for the filter if it had one.
+            has_filter = "seccomp" in params.get("fd_names", ()) or params.get("seccomp_b64")
+            steps = plan.plan(params["spec"], params, seccomp=b"filter" if has_filter else b"")
+            names = tuple(step.name for step in steps)
+        except errors.InvalidInput as error:
+            return error
+    return _failed_step(names[failure.step] if failure.step < len(names) else "plan", failure)
+
+
+def _failed_step(step: str, failure: child.Failure) -> errors.LaunchError:
     reason = failure.text or os.strerror(failure.errno)
     message = reason if failure.exit_code != 125 else f"{step}: {reason}"
     return errors.LaunchError(message, step=step, reason=reason, exit_code=failure.exit_code)

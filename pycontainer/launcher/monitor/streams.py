@@ -359,6 +359,11 @@ class Streams:
             pty.resize(self._master, rows, columns)
 
     @property
+    def has_input(self) -> bool:
+        """Whether something can be written to the container."""
+        return self._is_open
+
+    @property
     def has_terminal(self) -> bool:
         """Whether the container has one."""
         return self._has_terminal

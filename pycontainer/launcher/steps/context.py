@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from pycontainer.kernel import mounts
 
@@ -27,7 +27,6 @@ class Context:
     """Descriptors and facts handed from step to step, within one process."""
 
     __slots__ = (
-        "attic",
         "cgroups",
         "dev",
         "env",
@@ -44,7 +43,6 @@ class Context:
         "sys",
         "trees",
         "uid",
-        "views",
     )
 
     def __init__(
@@ -53,7 +51,7 @@ class Context:
         monitor: int,
         go: int,
         error: int,
-        fds: Mapping[str, int],
+        fds: dict[str, int],
         trees: Sequence[int] = (),
         cgroups: Sequence[tuple[str, int]] = (),
     ) -> None:
@@ -65,18 +63,14 @@ class Context:
         """Close-on-exec pipe for the one report of a failure."""
         self.fds = fds
         """stdin, stdout, stderr, root (a detached mount), and namespaces to join."""
-        self.trees = trees
-        """Detached copies of the trees to bind, in plan order."""
+        self.trees = list(trees)
+        """Detached copies of the trees to bind, in plan order; -1 for those that are bound."""
         self.cgroups = cgroups
         """Cgroups to enter: directory, and its "tasks" open."""
-        self.views: dict[bytes, int] = {}
-        """Detached copies of version 1 cgroups to show, by controllers; others are opened by path."""
         self.root = -1
         self.dev = -1
         self.proc = -1
         self.sys = -1
-        self.attic = -1
-        """A directory of this mount namespace that the container will not see, or -1."""
         self.masks = -1
         self.uid = 0
         self.gid = 0

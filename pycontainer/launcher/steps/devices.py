@@ -92,15 +92,22 @@ def make_links(context: Context, links: tuple[tuple[bytes, bytes], ...]) -> None
 
 def use_null(context: Context) -> None:
     """Take stdin from the container's own /dev/null, so that no mount of the host stays open."""
+    fd = open_null(context)
+    if fd >= 0:
+        os.dup2(fd, 0)
+        os.close(fd)
+
+
+def open_null(context: Context) -> int:
+    """The container's own /dev/null, -1 if it has none. Raises Refused for what only bears its name."""
     try:
         fd = syscalls.openat2(
             _dev(context), b"null", os.O_RDONLY, syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS
         )
     except OSError as error:
         if error.errno == errno.ENOENT:
-            return
+            return -1
         raise
     if os.fstat(fd).st_rdev != os.makedev(1, 3):
         raise Refused("/dev/null of the container is not the null device")
-    os.dup2(fd, 0)
-    os.close(fd)
+    return fd

@@ -7,8 +7,10 @@ import os
 import stat
 from collections.abc import Iterable
 
-from pycontainer.kernel import caps, syscalls
+from pycontainer.kernel import caps
+from pycontainer.kernel.script import Script
 from pycontainer.launcher import identity
+from pycontainer.launcher.steps import inroot
 from pycontainer.launcher.steps.context import CONSOLE, Context, Refused
 
 _PR_SET_KEEPCAPS = 8
@@ -18,7 +20,8 @@ _PR_SET_SECUREBITS = 28
 def resolve(context: Context, user: bytes, extra_groups: tuple[bytes, ...]) -> None:
     """Work out Docker's user string from /etc/passwd and /etc/group of the root we are in."""
     try:
-        found = identity.resolve(user, extra_groups, _read(b"/etc/passwd"), _read(b"/etc/group"))
+        files = _read(context, b"/etc/passwd"), _read(context, b"/etc/group")
+        found = identity.resolve(user, extra_groups, *files)
     except identity.UnknownIdentity as error:
         raise Refused(str(error)) from None
     context.uid, context.gid, context.groups, context.home = found
@@ -29,14 +32,14 @@ def use_ids(context: Context, uid: int, gid: int, additional: tuple[int, ...]) -
     context.uid, context.gid = uid, gid
     context.groups = tuple(dict.fromkeys((gid, *additional)))
     if b"HOME" not in context.env:
-        context.home = identity.home_of(uid, _read(b"/etc/passwd"))
+        context.home = identity.home_of(uid, _read(context, b"/etc/passwd"))
 
 
-def _read(path: bytes) -> bytes:
+def _read(context: Context, path: bytes) -> bytes:
     """A regular file of the image, read with bounds; b"" if there is none (CVE-2024-9676)."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
     try:
-        fd = syscalls.openat2(-1, path, flags, syscalls.RESOLVE_NO_MAGICLINKS)
+        fd = inroot.locate(context.root, path, flags)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return b""
@@ -83,7 +86,8 @@ def own_output(context: Context) -> None:
     if context.uid and CONSOLE in context.fds:
         os.fchown(0, context.uid, -1)
     elif context.uid:
-        for fd in (1, 2):
+        for number, name in ((1, "stdout"), (2, "stderr")):
+            fd = context.fds.get(name, number)
             if stat.S_ISFIFO(os.fstat(fd).st_mode):
                 os.fchown(fd, context.uid, -1)
 
@@ -92,14 +96,23 @@ def become(
     context: Context, bounding: int, effective: int, permitted: int, inheritable: int, ambient: int
 ) -> None:
     """Take on groups, gid, uid and exactly these capability sets."""
-    caps.restrict_bounding(bounding)
+    becoming(context, bounding, effective, permitted, inheritable, ambient).perform()
+
+
+def becoming(
+    context: Context, bounding: int, effective: int, permitted: int, inheritable: int, ambient: int
+) -> Script:
+    """The calls of `become`, for the ids that are known by now."""
+    script = Script()
+    caps.restrict_bounding(script, bounding)
     if context.uid:
-        syscalls.prctl(_PR_SET_KEEPCAPS, 1)
-    os.setgroups(context.groups)
-    os.setresgid(context.gid, context.gid, context.gid)
-    os.setresuid(context.uid, context.uid, context.uid)
-    caps.set_process(effective, permitted, inheritable)
+        script.prctl(_PR_SET_KEEPCAPS, 1)
+    script.setgroups(context.groups)
+    script.setresgid(context.gid)
+    script.setresuid(context.uid)
+    script.capset(effective, permitted, inheritable)
     if ambient:
-        caps.raise_ambient(ambient)
+        caps.raise_ambient(script, ambient)
     if context.uid:
-        syscalls.prctl(_PR_SET_KEEPCAPS, 0)
+        script.prctl(_PR_SET_KEEPCAPS, 0)
+    return script

@@ -14,12 +14,13 @@ from pycontainer.kernel import syscalls
 from pycontainer.launcher.steps.context import Refused
 
 _FOLLOW = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
-_STRICT = _FOLLOW | syscalls.RESOLVE_NO_SYMLINKS
+STRICT = _FOLLOW | syscalls.RESOLVE_NO_SYMLINKS
+"""Rules of openat2(2) under which no link leads anywhere."""
 
 
 def locate(root: int, path: bytes, flags: int = os.O_PATH, *, strict: bool = False) -> int:
     """Open path inside root; strict refuses every symbolic link on the way. Raises OSError."""
-    return syscalls.openat2(root, path, flags, _STRICT if strict else _FOLLOW)
+    return syscalls.openat2(root, path, flags, STRICT if strict else _FOLLOW)
 
 
 def target(root: int, path: bytes, *, is_directory: bool, strict: bool = False) -> int:

@@ -7,6 +7,7 @@ import os
 import stat
 
 from pycontainer.kernel import mounts, syscalls
+from pycontainer.kernel.script import Script
 from pycontainer.launcher.steps import inroot
 from pycontainer.launcher.steps.context import Context, Refused
 
@@ -57,6 +58,7 @@ def mount_bind(
     finally:
         os.close(spot)
         os.close(tree)
+        context.trees[index] = -1
 
 
 def mount_filesystem(
@@ -88,12 +90,16 @@ def attach_filesystem(context: Context, made: int, fstype: bytes, path: bytes, p
         os.close(made)
 
 
-def move_staged(context: Context, path: bytes) -> None:
-    """Move /proc, /dev or /sys, with all that is mounted in it, from the stage into the root."""
-    made = {b"/proc": context.proc, b"/dev": context.dev, b"/sys": context.sys}.get(path)
-    if made is None:
-        return  # mounted in one of them
-    _attach(context, made, path, strict=True, is_proc=path == b"/proc")
+def mounting_filesystem(context: Context, fstype: bytes, path: bytes, attributes: int) -> Script:
+    """The calls of `mount_filesystem`, for one of the kernel's own that has no options and stays private."""
+    script = Script()
+    fs = script.fsopen(fstype)
+    script.fsconfig(fs, mounts.SET_STRING, b"source", fstype)
+    script.fsconfig(fs, mounts.CREATE)
+    made = script.fsmount(fs, attributes)
+    spot = script.openat2(context.root, path, os.O_PATH | os.O_DIRECTORY, inroot.STRICT)
+    script.move_mount(made, spot)
+    return script
 
 
 def _attach(context: Context, made: int, path: bytes, *, strict: bool, is_proc: bool) -> None:
@@ -109,9 +115,7 @@ def _attach(context: Context, made: int, path: bytes, *, strict: bool, is_proc: 
 def _refuse_proc(context: Context, spot: int, path: bytes, may_cover: bool) -> None:
     # A mount over /proc lets an image answer for the kernel, and hides where labels are written
     # (CVE-2019-16884); through a link of the image it is no better.
-    # What was staged has its masks already, which are of another file system.
-    closed = [fd for fd in (context.proc, context.masks) if fd >= 0]
-    if not may_cover and closed and os.fstat(spot).st_dev in [os.fstat(fd).st_dev for fd in closed]:
+    if not may_cover and context.proc >= 0 and os.fstat(spot).st_dev == os.fstat(context.proc).st_dev:
         raise Refused(f"{os.fsdecode(path)} lies in /proc, where nothing may be mounted; mount it elsewhere")
 
 
@@ -128,9 +132,7 @@ def mount_cgroups(
     mounts.attach(top, spot)
     os.close(spot)
     for name, source in controllers:
-        tree = context.views.pop(name, -1)
-        if tree < 0:
-            tree = syscalls.open_tree(syscalls.AT_FDCWD, source, 1)
+        tree = syscalls.open_tree(syscalls.AT_FDCWD, source, 1)
         mounts.set_attributes(tree, attributes)
         mounts.set_propagation(tree, mounts.MS_PRIVATE)
         first, *others = name.split(b",")
@@ -151,7 +153,7 @@ def mount_files(context: Context, files: tuple[tuple[bytes, bytes], ...], attrib
     flags = mounts.ATTR_NOSUID | mounts.ATTR_NODEV | mounts.ATTR_NOEXEC
     tree = mounts.create(b"tmpfs", ((b"mode", b"755"), (b"size", b"%d" % _FILES_BYTES)), flags)
     if syscalls.kernel_version() < (6, 15):
-        _hang(context, tree)
+        _hang(tree)
     for index, (path, content) in enumerate(files):
         name = b"%d" % index
         fd = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644, dir_fd=tree)
@@ -175,25 +177,39 @@ def mask(context: Context, paths: tuple[bytes, ...]) -> None:
         spot = _present(context, path)
         if spot is None:
             continue
-        if context.masks < 0:
-            context.masks = empty_tree()
-            if syscalls.kernel_version() < (6, 15):
-                _hang(context, context.masks)
         kind = b"directory" if stat.S_ISDIR(os.fstat(spot).st_mode) else b"file"
-        cover = mounts.clone(context.masks, path=kind)
+        cover = mounts.clone(masks(context), path=kind)
         mounts.attach(cover, spot)
         os.close(cover)
         os.close(spot)
 
 
-def _hang(context: Context, tree: int) -> None:
-    """Attach a tree in this namespace where the pivot lets go of it: the attic, or the host's /sys.
+def masking(context: Context, path: bytes, kind: bytes) -> Script:
+    """The calls of `mask` for a path that is a "file" or a "directory", if it is there."""
+    script = Script()
+    spot = script.openat2(context.root, path, os.O_PATH, inroot.STRICT, skips=2)
+    cover = script.clone_tree(masks(context), kind, syscalls.AT_SYMLINK_NOFOLLOW)
+    script.move_mount(cover, spot)
+    return script
+
+
+def masks(context: Context) -> int:
+    """What hides others: an empty, read-only file and directory, in this mount namespace."""
+    if context.masks < 0:
+        context.masks = empty_tree()
+        if syscalls.kernel_version() < (6, 15):
+            _hang(context.masks)
+    return context.masks
+
+
+def _hang(tree: int) -> None:
+    """Attach a tree in this namespace where the pivot lets go of it: over the host's /sys.
 
     Before Linux 6.15 open_tree(2) copies mounts of the caller's own namespace only.
     """
-    if context.attic < 0:
-        context.attic = os.open(b"/sys", os.O_PATH | os.O_DIRECTORY)
-    mounts.attach(tree, context.attic)
+    spot = os.open(b"/sys", os.O_PATH | os.O_DIRECTORY)
+    mounts.attach(tree, spot)
+    os.close(spot)
 
 
 def empty_tree() -> int:
@@ -217,6 +233,16 @@ def freeze(context: Context, paths: tuple[bytes, ...]) -> None:
         mounts.attach(tree, spot)
         os.close(tree)
         os.close(spot)
+
+
+def freezing(context: Context, path: bytes) -> Script:
+    """The calls of `freeze` for a path, if it is there."""
+    script = Script()
+    spot = script.openat2(context.root, path, os.O_PATH, inroot.STRICT, skips=3)
+    tree = script.clone_tree(spot, b"", mounts.AT_RECURSIVE)
+    script.mount_setattr(tree, mounts.AT_RECURSIVE, set=mounts.ATTR_RDONLY)
+    script.move_mount(tree, spot)
+    return script
 
 
 def _present(context: Context, path: bytes) -> int | None:

@@ -7,7 +7,8 @@ import os
 import signal
 import stat
 
-from pycontainer.kernel import pidfd, syscalls
+from pycontainer.kernel import syscalls
+from pycontainer.kernel.script import Script
 from pycontainer.launcher import initproc
 from pycontainer.launcher.steps import inroot
 from pycontainer.launcher.steps.context import CONSOLE, Context, Refused
@@ -20,14 +21,21 @@ _IGNORED_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGCHL
 
 def settle(context: Context) -> None:
     """Tie this process to the monitor's life, hide it, and give it its streams and a session."""
-    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
-    die_with_monitor(context)
-    os.setsid()
-    os.umask(0)
-    take_streams(context)
-    for number in _IGNORED_SIGNALS:
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    settling(context).perform()
+
+
+def settling(context: Context) -> Script:
+    """The calls of `settle`."""
+    script = dying_with_monitor(context)
+    script.setsid()
+    script.umask(0)
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if name in context.fds:
+            script.dup3(context.fds[name], number)
+    for ignored in _IGNORED_SIGNALS:
+        script.default_signal(ignored)
+    script.unblock_signals()
+    return script
 
 
 def reset_signals() -> None:
@@ -38,22 +46,21 @@ def reset_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def take_streams(context: Context) -> None:
-    """Make the given descriptors stdin, stdout and stderr."""
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        if name in context.fds:
-            os.dup2(context.fds[name], number)
-
-
 def die_with_monitor(context: Context) -> None:
     """Have the kernel kill this process when the monitor dies, and hide it; again after ids change (prctl).
 
     A change of ids makes it what fs.suid_dumpable says, which may be visible (proc_sys_fs(5)).
     """
-    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
-    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-    if pidfd.has_ended(context.monitor):
-        os._exit(1)
+    dying_with_monitor(context).perform()
+
+
+def dying_with_monitor(context: Context) -> Script:
+    """The calls of `die_with_monitor`; they fail if it is dead already."""
+    script = Script()
+    script.prctl(syscalls.PR_SET_DUMPABLE, 0)
+    script.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+    script.must_live(context.monitor)
+    return script
 
 
 def become_root(context: Context) -> None:
@@ -96,29 +103,51 @@ def check_directory(context: Context) -> None:
 
 def prepare_exec(context: Context, umask: int) -> None:
     """Set what execve keeps: umask, environment, and nothing open but the three streams."""
-    os.umask(umask)
+    preparing_exec(context, umask).perform()
+
+
+def preparing_exec(context: Context, umask: int) -> Script:
+    """The calls of `prepare_exec`."""
     if b"HOME" not in context.env:
         context.env[b"HOME"] = context.home
-    syscalls.close_range(3, 0xFFFFFFFF, _CLOSE_RANGE_CLOEXEC)
+    script = Script()
+    script.umask(umask)
+    script.close_range(3, 0xFFFFFFFF, _CLOSE_RANGE_CLOEXEC)
+    return script
 
 
 def execute(context: Context, args: tuple[bytes, ...]) -> None:
     """Become the program. Raises Refused with Docker's words and exit code."""
     program = args[0]
-    if b"/" in program:
-        _exec(program, args, context.env)
     problem: Refused | None = None
-    for place in context.env.get(b"PATH", DEFAULT_PATH).split(b":"):
-        if not place.startswith(b"/"):
-            continue  # a program of the working directory is run by path only
+    for path in _candidates(context, program):
         try:
-            _exec(place + b"/" + program, args, context.env)
+            _exec(path, args, context.env)
         except Refused as refused:
+            if b"/" in program:
+                raise
             if refused.exit_code == 126 and problem is None:
                 problem = refused
             elif _is_missing_interpreter(refused):
                 raise
     raise problem or Refused(f'exec: "{os.fsdecode(program)}": executable file not found in $PATH', 127)
+
+
+def executing(context: Context, args: tuple[bytes, ...]) -> Script:
+    """Calls of which one becomes the program, if any of them can; `execute` behind them tells why not."""
+    env = tuple(name + b"=" + value for name, value in context.env.items())
+    script = Script()
+    for path in _candidates(context, args[0]):
+        script.execve(path, args, env)
+    return script
+
+
+def _candidates(context: Context, program: bytes) -> list[bytes]:
+    if b"/" in program:
+        return [program]
+    # A program of the working directory is run by path only.
+    places = context.env.get(b"PATH", DEFAULT_PATH).split(b":")
+    return [place + b"/" + program for place in places if place.startswith(b"/")]
 
 
 def supervise(context: Context, args: tuple[bytes, ...]) -> None:

@@ -6,6 +6,7 @@ import errno
 import os
 
 from pycontainer.kernel import mounts, syscalls
+from pycontainer.kernel.script import Script
 from pycontainer.launcher.steps import inroot
 from pycontainer.launcher.steps.context import Context, Refused
 
@@ -19,16 +20,6 @@ _NO_SUCH_API = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
 def isolate_mounts(context: Context) -> None:
     """Cut this mount namespace off from the host's: nothing mounted here shows there, nor the reverse."""
     syscalls.mount(None, b"/", None, mounts.MS_PRIVATE | mounts.MS_REC, None)
-
-
-def stage(context: Context) -> None:
-    """Hang an empty root into this namespace, to hold what is mounted before the container's own is there."""
-    context.root = mounts.create(b"tmpfs", ((b"mode", b"755"), (b"size", b"65536")))
-    os.mkdir(b"attic", 0o700, dir_fd=context.root)
-    spot = os.open(b"/", _DIRECTORY)
-    mounts.attach(context.root, spot)
-    os.close(spot)
-    context.attic = os.open(b"attic", _DIRECTORY, dir_fd=context.root)
 
 
 def assemble(layers: tuple[bytes, ...], upper: bytes, work: bytes, options: Options) -> int | None:
@@ -88,10 +79,15 @@ def attach_root(
 
 def pivot(context: Context) -> None:
     """Make it the root, and let go of the host's (pivot_root(2), "pivot_root(".", ".")")."""
-    os.fchdir(context.root)
-    syscalls.pivot_root(b".", b".")
-    syscalls.umount2(b".", mounts.MNT_DETACH)
-    os.chdir(b"/")
+    pivoting(context).perform()
+
+
+def pivoting(context: Context) -> Script:
+    """The calls of `pivot`."""
+    script = Script()
+    script.fchdir(context.root)
+    script.pivot_root()
+    return script
 
 
 def make_directory(context: Context, path: bytes) -> None:

@@ -6,6 +6,7 @@ import errno
 import os
 
 from pycontainer.kernel import syscalls
+from pycontainer.kernel.script import Script
 from pycontainer.launcher.steps.context import Context, Refused
 
 _KEYRING_PERMISSIONS = 0x3F1B0000  # possessor all; user view, read, search, link (keyctl_setperm(3))
@@ -68,23 +69,40 @@ def set_label(context: Context, attribute: bytes, label: bytes) -> None:
 
 
 def join_keyring(context: Context, name: bytes) -> None:
-    """Leave the caller's session keyring; kernels without keys have none to leave.
+    """Leave the caller's session keyring; kernels without keys have none to leave."""
+    joining_keyring(context, name).perform()
+
+
+def joining_keyring(context: Context, name: bytes) -> Script:
+    """The calls of `join_keyring`.
 
     The first process of the container makes it, and lets its owner search it: so those that join the
     container later get this one, too, and none of their own (as runc does).
     """
-    try:
-        syscalls.set_key_permissions(syscalls.join_session_keyring(name), _KEYRING_PERMISSIONS)
-    except OSError as error:
-        if error.errno != errno.ENOSYS:
-            raise
+    script = Script()
+    script.join_session_keyring(name, _KEYRING_PERMISSIONS)
+    return script
 
 
 def forbid_new_privileges(context: Context) -> None:
     """Make execve grant nothing: no set-user-ID, no file capabilities."""
-    syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
+    forbidding_new_privileges(context).perform()
+
+
+def forbidding_new_privileges(context: Context) -> Script:
+    """The call of `forbid_new_privileges`."""
+    script = Script()
+    script.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
+    return script
 
 
 def load_filter(context: Context, program: bytes, flags: int) -> None:
     """Install the seccomp filter; what follows must live with it."""
-    syscalls.seccomp_load(program, flags)
+    loading_filter(context, program, flags).perform()
+
+
+def loading_filter(context: Context, program: bytes, flags: int) -> Script:
+    """The call of `load_filter`."""
+    script = Script()
+    script.seccomp_load(program, flags)
+    return script

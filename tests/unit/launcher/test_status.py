@@ -28,7 +28,7 @@ def test_reports_are_read_back() -> None:
     assert child.parse(b"") == (False, None)
     assert child.parse(child.READY) == (True, None)
     reader, writer = os.pipe()
-    child._report(writer, 7, 13, 126, "no \udcff way" + "x" * 9000)
+    child.report(writer, child.Failure(7, 13, 126, "no \udcff way" + "x" * 9000))
     os.close(writer)
     is_ready, failure = child.parse(os.read(reader, 65536))
     os.close(reader)

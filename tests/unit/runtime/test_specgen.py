@@ -12,7 +12,6 @@ from pycontainer.oci import ContainerConfig, ImageConfig
 from pycontainer.oci import runtime as model
 from pycontainer.options import parse_run_options
 from pycontainer.runtime import (
-    HostFacts,
     build_spec,
     check_spec,
     identity,
@@ -20,36 +19,10 @@ from pycontainer.runtime import (
     seccomp_program,
     stop_signal,
 )
-from pycontainer.runtime.cgroups import CgroupLayout
 from pycontainer.runtime.defaults import CAPABILITIES, MASKED_PATHS, READONLY_PATHS
+from tests.support.hosts import HOST
 
 ID = "0123456789abcdef" * 4
-V2 = CgroupLayout(
-    mode="v2",
-    v2="/sys/fs/cgroup",
-    v2_controllers=frozenset({"memory", "cpu", "cpuset", "io", "pids", "hugetlb"}),
-)
-
-
-def _device(path: str) -> model.Device:
-    known = {"/dev/sda": ("b", 8, 0), "/dev/fuse": ("c", 10, 229), "/dev/kmsg": ("c", 1, 11)}
-    if path not in known:
-        raise InvalidOption(f"device {path}: no such file")
-    kind, major, minor = known[path]
-    return model.Device(type=kind, path=path, major=major, minor=minor, file_mode=0o660, uid=0, gid=6)
-
-
-HOST = HostFacts(
-    kernel=(6, 1),
-    architecture="x86_64",
-    capabilities=(*CAPABILITIES, "CAP_SYS_ADMIN", "CAP_NET_ADMIN"),
-    cgroups=V2,
-    cpus=frozenset({0, 1}),
-    seccomp=True,
-    extra_masked_paths=("/sys/devices/system/cpu/cpu0/thermal_throttle",),
-    device=_device,
-    all_devices=lambda: (_device("/dev/fuse"), _device("/dev/kmsg")),
-)
 
 
 def image(**config: Any) -> ImageConfig:

@@ -1,0 +1,221 @@
+"""System calls that are written down first and made later, with hardly anything done in between.
+
+A process that was just cloned has its memory in common with the one it came from: whatever it touches, and
+to the interpreter calling a function is touching dozens of objects, is a page that the kernel copies for it.
+A script is made by who has time, and making its calls touches little but the script.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import struct
+from typing import Any, NamedTuple
+
+from pycontainer.kernel import syscalls
+
+__all__ = ["Result", "Script"]
+
+_VALUE = ctypes.c_void_p  # as wide as a register; takes a number, or bytes for their address
+_call = ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_long, *(_VALUE,) * 6, use_errno=True)(
+    ("syscall", ctypes.CDLL(None, use_errno=True))
+)
+
+_SIGNAL_SET_BYTES = 8
+_OPEN_TREE_CLONE = 1
+_EMPTY = b""
+
+
+class Result:
+    """What a call will have returned, as an argument of later ones."""
+
+    __slots__ = ("_as_parameter_",)  # where ctypes looks for it
+
+    def __init__(self) -> None:
+        self._as_parameter_ = -1
+
+
+class _Entry(NamedTuple):
+    args: tuple[Any, ...]
+    result: Result
+    wanted: int | None
+    """The only result that is none of a failure; None: any but -1."""
+    passes: tuple[int, ...] | None
+    """Errors that are no failure; None: all of them."""
+    skips: int
+    """How many calls to leave out after such an error."""
+
+
+class Script:
+    """Calls in their order. The methods write one down each, named like it; `perform` makes them.
+
+    Descriptors may be numbers or results. A method returns the call's result where others may need it.
+    """
+
+    def __init__(self) -> None:
+        self._entries: list[_Entry] = []
+        self._kept: list[object] = []
+
+    def perform(self) -> None:
+        """Make the calls. Raises OSError at the first that fails."""
+        entries = self._entries
+        index, end = 0, len(entries)
+        while index < end:
+            args, result, wanted, passes, skips = entries[index]
+            value = _call(*args)
+            if value == -1:
+                code = ctypes.get_errno()
+                if code == errno.EINTR:
+                    continue
+                if passes is not None and code not in passes:
+                    raise OSError(code, os.strerror(code))
+                index += skips
+            elif wanted is not None and value != wanted:
+                raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+            result._as_parameter_ = value
+            index += 1
+
+    def add(
+        self,
+        number: int,
+        *args: object,
+        wanted: int | None = None,
+        passes: tuple[int, ...] | None = (),
+        skips: int = 0,
+    ) -> Result:
+        """Any call, by its number; numbers, bytes, ctypes arrays and results are arguments."""
+        result = Result()
+        padded = (number, *args, *(None,) * (6 - len(args)))
+        self._entries.append(_Entry(padded, result, wanted, passes, skips))
+        return result
+
+    # -- the process -----------------------------------------------------------------------------
+
+    def prctl(self, option: int, argument: int = 0, second: int = 0, *, ends: bool = False) -> None:
+        """prctl(2). ends: EINVAL is no failure."""
+        self.add(syscalls.SYS_PRCTL, option, argument, second, passes=(errno.EINVAL,) if ends else ())
+
+    def must_live(self, pidfd: int) -> None:
+        """Fail if the process has ended by then (ppoll(2))."""
+        polled = ctypes.create_string_buffer(struct.pack("=ihh", pidfd, 1, 0), 8)
+        self.add(syscalls.SYS_PPOLL, polled, 1, bytes(16), None, _SIGNAL_SET_BYTES, wanted=0)
+
+    def setsid(self) -> None:
+        """setsid(2)."""
+        self.add(syscalls.SYS_SETSID)
+
+    def umask(self, mask: int) -> None:
+        """umask(2)."""
+        self.add(syscalls.SYS_UMASK, mask)
+
+    def dup3(self, fd: int, number: int) -> None:
+        """dup3(2), to a descriptor that stays open over execve; without effect on itself."""
+        self.add(syscalls.SYS_DUP3, fd, number, 0, passes=(errno.EINVAL,))
+
+    def default_signal(self, signal: int) -> None:
+        """Have the signal do what it does by default (sigaction(2))."""
+        self.add(syscalls.SYS_RT_SIGACTION, signal, bytes(32), None, _SIGNAL_SET_BYTES)
+
+    def unblock_signals(self) -> None:
+        """Block no signal (sigprocmask(2))."""
+        self.add(syscalls.SYS_RT_SIGPROCMASK, 2, bytes(_SIGNAL_SET_BYTES), None, _SIGNAL_SET_BYTES)
+
+    def setgroups(self, groups: tuple[int, ...]) -> None:
+        """setgroups(2)."""
+        self.add(syscalls.SYS_SETGROUPS, len(groups), struct.pack(f"={len(groups)}I", *groups))
+
+    def setresgid(self, gid: int) -> None:
+        """All three group ids (setresgid(2))."""
+        self.add(syscalls.SYS_SETRESGID, gid, gid, gid)
+
+    def setresuid(self, uid: int) -> None:
+        """All three user ids (setresuid(2))."""
+        self.add(syscalls.SYS_SETRESUID, uid, uid, uid)
+
+    def capset(self, effective: int, permitted: int, inheritable: int) -> None:
+        """capset(2), with masks of 64 bits."""
+        sets = (effective, permitted, inheritable)
+        halves = [mask >> shift & 0xFFFFFFFF for shift in (0, 32) for mask in sets]
+        self.add(
+            syscalls.SYS_CAPSET,
+            struct.pack("=Ii", syscalls.CAPABILITY_VERSION, 0),
+            struct.pack("=6I", *halves),
+        )
+
+    def seccomp_load(self, program: bytes, flags: int) -> None:
+        """seccomp(2), SECCOMP_SET_MODE_FILTER."""
+        fprog = syscalls.filter_program(program)
+        self._kept.append(fprog)
+        self.add(syscalls.SYS_SECCOMP, 1, flags, ctypes.addressof(fprog[0]))
+
+    def join_session_keyring(self, name: bytes, permissions: int) -> None:
+        """keyctl_join_session_keyring(3) and keyctl_setperm(3); kernels without keys have none to join."""
+        key = self.add(syscalls.SYS_KEYCTL, 1, name, passes=(errno.ENOSYS,), skips=1)
+        self.add(syscalls.SYS_KEYCTL, 5, key, permissions)
+
+    def close_range(self, first: int, last: int, flags: int) -> None:
+        """close_range(2)."""
+        self.add(syscalls.SYS_CLOSE_RANGE, first, last, flags)
+
+    def unshare(self, kinds: int) -> None:
+        """unshare(2)."""
+        self.add(syscalls.SYS_UNSHARE, kinds)
+
+    def write(self, fd: int | Result, content: bytes) -> None:
+        """write(2), whole or not at all."""
+        self.add(syscalls.SYS_WRITE, fd, content, len(content))
+
+    def execve(self, path: bytes, args: tuple[bytes, ...], env: tuple[bytes, ...]) -> None:
+        """execve(2); it goes on behind it when that fails, whatever the reason."""
+        arrays = [(ctypes.c_char_p * (len(texts) + 1))(*texts, None) for texts in (args, env)]
+        self.add(syscalls.SYS_EXECVE, path, *arrays, passes=None)
+
+    # -- mounts and directories ------------------------------------------------------------------
+
+    def fchdir(self, fd: int) -> None:
+        """fchdir(2)."""
+        self.add(syscalls.SYS_FCHDIR, fd)
+
+    def pivot_root(self) -> None:
+        """Make the working directory the root, and let go of the old one (pivot_root(2), NOTES)."""
+        self.add(syscalls.SYS_PIVOT_ROOT, b".", b".")
+        self.add(syscalls.SYS_UMOUNT2, b".", 2)
+        self.add(syscalls.SYS_CHDIR, b"/")
+
+    def openat2(
+        self, directory: int | Result, path: bytes, flags: int, rules: int, *, skips: int = 0
+    ) -> Result:
+        """openat2(2). skips: how many calls to leave out when there is no such file, else a failure."""
+        how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, rules)
+        passes = (errno.ENOENT, errno.ENOTDIR) if skips else ()
+        return self.add(syscalls.SYS_OPENAT2, directory, path, how, len(how), passes=passes, skips=skips)
+
+    def fsopen(self, fstype: bytes) -> Result:
+        """fsopen(2)."""
+        return self.add(syscalls.SYS_FSOPEN, fstype, 1)
+
+    def fsconfig(
+        self, fs: Result, command: int, key: bytes | None = None, value: bytes | None = None
+    ) -> None:
+        """fsconfig(2)."""
+        self.add(syscalls.SYS_FSCONFIG, fs, command, key, value, 0)
+
+    def fsmount(self, fs: Result, attributes: int) -> Result:
+        """fsmount(2)."""
+        return self.add(syscalls.SYS_FSMOUNT, fs, 1, attributes)
+
+    def clone_tree(self, directory: int | Result, path: bytes, flags: int) -> Result:
+        """A detached copy of a mount, or of a tree of mounts (open_tree(2))."""
+        flags |= _OPEN_TREE_CLONE | os.O_CLOEXEC | (0 if path else syscalls.AT_EMPTY_PATH)
+        return self.add(syscalls.SYS_OPEN_TREE, directory, path, flags)
+
+    def mount_setattr(self, fd: Result, flags: int, *, set: int = 0, propagation: int = 0) -> None:
+        """mount_setattr(2)."""
+        attributes = struct.pack("=QQQQ", set, 0, propagation, 0)
+        flags |= syscalls.AT_EMPTY_PATH
+        self.add(syscalls.SYS_MOUNT_SETATTR, fd, _EMPTY, flags, attributes, len(attributes))
+
+    def move_mount(self, tree: int | Result, spot: int | Result) -> None:
+        """Attach a detached mount on what a descriptor stands for (move_mount(2))."""
+        self.add(syscalls.SYS_MOVE_MOUNT, tree, _EMPTY, spot, _EMPTY, syscalls.MOVE_MOUNT_EMPTY_PATHS)

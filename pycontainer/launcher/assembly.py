@@ -1,0 +1,260 @@
+"""A container's surroundings put together by its monitor, so that its first process has little left to do.
+
+Theory of operation. A process that was just cloned pays for each page it touches, and an interpreter touches
+hundreds on the way to execve. So whatever any process in the container's namespaces can do, the monitor does:
+it goes there for that moment, with the steps of the plan, and comes back (`away`). What only the first
+process can do for itself (its own /proc, cgroups, ids, capabilities, filter) is written down as scripts of
+system calls, which it has nothing to do but to make.
+
+Most containers can be made so. One whose plan has a step that is in neither list below, or that joins what
+the monitor cannot come back from, is made by its first process alone, in the plan's order.
+
+Nobody of the container lives while the monitor is in its namespaces, and nothing of the image is executed.
+Its procfs is the host's there, and is gone before any file of the image is read.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Sequence
+
+from pycontainer.kernel import mounts, namespaces, syscalls
+from pycontainer.kernel.script import Script
+from pycontainer.launcher import plan
+from pycontainer.launcher.plan import Step
+from pycontainer.launcher.steps import devices, identity, inroot, process, rootfs, security, settings
+from pycontainer.launcher.steps import mounts as mount_steps
+from pycontainer.launcher.steps.context import Context, Refused
+
+__all__ = ["BORN_IN", "Assembly", "can_assemble"]
+
+BORN_IN = namespaces.NEWPID
+"""The kinds of namespaces that the first process is still cloned into."""
+
+_VISITED = namespaces.NEWNS | namespaces.NEWNET | namespaces.NEWIPC | namespaces.NEWUTS
+_POSSIBLE = _VISITED | BORN_IN | namespaces.NEWCGROUP
+_PROC = b"/proc"
+_UMASK = 0o022
+
+_BEFORE = (
+    *(rootfs.isolate_mounts, rootfs.attach_root, rootfs.make_directory, rootfs.make_readonly),
+    *(mount_steps.mount_filesystem, mount_steps.mount_bind, mount_steps.mount_cgroups),
+    *(mount_steps.mount_files, mount_steps.freeze, mount_steps.mask),
+    *(devices.make_nodes, devices.make_links, devices.use_null),
+    *(settings.set_names, settings.raise_loopback, security.set_sysctls),
+    *(identity.resolve, identity.use_ids, identity.own_output),
+)
+"""What the monitor can do, with the exceptions of `_is_own`."""
+
+_WRITTEN: dict[Callable[..., None], Callable[..., Script]] = {
+    process.settle: process.settling,
+    rootfs.pivot: rootfs.pivoting,
+    security.join_keyring: security.joining_keyring,
+    security.forbid_new_privileges: security.forbidding_new_privileges,
+    security.load_filter: security.loading_filter,
+    identity.become: identity.becoming,
+    process.die_with_monitor: process.dying_with_monitor,
+    process.prepare_exec: process.preparing_exec,
+}
+"""Steps of the first process, with what writes them down."""
+
+_AS_IT_IS = (
+    *(settings.enter_cgroups, settings.enter_cgroup_namespace, security.set_oom_score, security.set_limits),
+    *(settings.join, security.set_label, process.enter_directory, process.execute, process.supervise),
+)
+"""Steps of the first process that it carries out itself."""
+
+_kinds: dict[bytes, bytes] = {}
+"""What in the kernel's part of /proc is a file and what a directory, as far as it was looked at."""
+
+
+def can_assemble(outline: plan.Outline, steps: Sequence[Step]) -> bool:
+    """Whether the monitor can make the container's surroundings; its root must be a detached mount."""
+    known = (*_BEFORE, *_WRITTEN, *_AS_IT_IS)
+    return (
+        outline.new & (namespaces.NEWNS | BORN_IN) == namespaces.NEWNS | BORN_IN
+        and not outline.new & ~_POSSIBLE
+        and all(kind & _VISITED for _, kind, _ in outline.joined)
+        and all(step.function in known for step in steps)
+        and [step.args[1] for step in steps if _is_proc(step)] == [_PROC]
+        and not any(_covers(steps[:index], step) for index, step in enumerate(steps))
+    )
+
+
+def _is_proc(step: Step) -> bool:
+    """Whether the step mounts what shows the processes of whoever mounts it."""
+    return step.function is mount_steps.mount_filesystem and step.args[0] == b"proc"
+
+
+def _is_cgroup2(step: Step) -> bool:
+    """Whether the step mounts what shows the cgroup namespace of whoever mounts it."""
+    return step.function is mount_steps.mount_filesystem and step.args[0] == b"cgroup2"
+
+
+def _covers(before: Sequence[Step], step: Step) -> bool:
+    """Whether the step mounts over or in what only the first process can mount, which then comes too late."""
+    if step.function not in (mount_steps.mount_filesystem, mount_steps.mount_bind):
+        return False
+    place = bytes(step.args[1]) + b"/"
+    own = [bytes(other.args[1]) + b"/" for other in before if _is_proc(other) or _is_cgroup2(other)]
+    return any(place.startswith(other) or other.startswith(place) for other in own)
+
+
+def _is_own(step: Step) -> bool:
+    """Whether the step, though one of those the monitor can do, is the first process's."""
+    if step.function in (mount_steps.freeze, mount_steps.mask):
+        return any(path == _PROC or path.startswith(b"/proc/") for path in step.args[0])
+    return _is_proc(step) or _is_cgroup2(step)
+
+
+class Assembly:
+    """The surroundings of one container, and what is left for its first process.
+
+    context: of both. steps: the plan's. To be used in the container's namespaces, but for BORN_IN.
+    """
+
+    def __init__(self, context: Context, steps: Sequence[Step]) -> None:
+        self._context = context
+        self._left: list[Step] = []
+        self._spots: list[int] = []
+        self._steps = steps
+        self.step: Step = steps[0]
+        """The one under way, for who has to tell of a failure."""
+
+    def put_together(self) -> tuple[Step, ...]:
+        """Make the surroundings; the steps that are left. Raises Refused, OSError; `step` tells where."""
+        os.umask(0)
+        try:
+            for step in self._steps:
+                self.step = step
+                if step.function in _BEFORE and not _is_own(step):
+                    self._carry_out(step)
+                else:
+                    self._leave(step)
+        finally:
+            os.umask(_UMASK)
+        # Written down last: it hands on what the steps have opened.
+        first = _scripted(self._steps[0], process.settling(self._context))
+        return (first, *self._left)
+
+    def close(self) -> None:
+        """Let go of what was opened; the container has it."""
+        context = self._context
+        for fd in (context.proc, context.dev, context.sys, context.masks, *self._spots):
+            if fd >= 0:
+                os.close(fd)
+        context.proc = context.dev = context.sys = context.masks = -1
+        self._spots = []
+
+    def _carry_out(self, step: Step) -> None:
+        context = self._context
+        if step.function in (identity.resolve, identity.use_ids):
+            self._hide_processes()
+        if step.function is devices.use_null:
+            null = devices.open_null(context)
+            if null >= 0:
+                context.fds["stdin"] = null
+            return
+        step.function(context, *step.args)
+
+    def _show_processes(self, step: Step) -> None:
+        """Mount this process's own procfs where the container's will be, to tell what would lie in it."""
+        made = mounts.create(step.args[0])
+        mount_steps.attach_filesystem(self._context, made, step.args[0], step.args[1], 0)
+
+    def _hide_processes(self) -> None:
+        context = self._context
+        if context.proc >= 0:
+            os.fchdir(context.proc)
+            syscalls.umount2(b".", mounts.MNT_DETACH)
+            os.chdir(b"/")
+            os.close(context.proc)
+            context.proc = -1
+
+    def _leave(self, step: Step) -> None:
+        """Let the first process do it, as a script where that can be."""
+        context, function = self._context, step.function
+        if function is settings.join:
+            return  # this process is there, and whoever it clones will be
+        if function in _WRITTEN:
+            if function is process.settle:
+                return  # see put_together
+            self._left.append(_scripted(step, _WRITTEN[function](context, *step.args)))
+        elif _is_proc(step) or _is_cgroup2(step):
+            if _is_proc(step):
+                self._show_processes(step)
+            self._left.append(self._mounting(step))
+        elif function in (mount_steps.freeze, mount_steps.mask):
+            self._left += self._closing(step)
+        elif function is process.enter_directory:
+            self._left += self._entering(step)
+        elif function is settings.enter_cgroup_namespace:
+            script = Script()
+            script.unshare(namespaces.NEWCGROUP)
+            self._left += [Step(step.name, settings.enter_cgroups), _scripted(step, script)]
+        elif function is process.execute:
+            self._left.append(Step(step.name, _execute, (process.executing(context, *step.args), *step.args)))
+        else:
+            self._left.append(step)
+
+    def _mounting(self, step: Step) -> Step:
+        fstype, path, options, attributes, propagation = step.args
+        if any(key != b"source" for key, _ in options) or propagation not in (0, mounts.MS_PRIVATE):
+            return step
+        return _scripted(step, mount_steps.mounting_filesystem(self._context, fstype, path, attributes))
+
+    def _closing(self, step: Step) -> list[Step]:
+        """Of paths in /proc those are written down that this host has, too; others may be a process's own."""
+        found = []
+        for path in step.args[0]:
+            kind = self._kind(path)
+            if kind is None:
+                found.append(Step(step.name, step.function, ((path,),)))
+            elif step.function is mount_steps.freeze:
+                found.append(_scripted(step, mount_steps.freezing(self._context, path)))
+            elif kind:
+                found.append(_scripted(step, mount_steps.masking(self._context, path, kind)))
+        return found
+
+    def _kind(self, path: bytes) -> bytes | None:
+        """What this is in /proc: a "file" or a "directory", "" for neither; None if that is not known."""
+        inner = path[len(_PROC) :].lstrip(b"/")
+        if not inner or inner.split(b"/")[0] in (b"self", b"thread-self", b"net", b"mounts"):
+            return None
+        if inner[:1].isdigit():
+            return None
+        if inner not in _kinds:
+            try:
+                found = os.stat(inner, dir_fd=self._context.procfs(), follow_symlinks=False)
+            except (FileNotFoundError, NotADirectoryError):
+                return b""  # there may be one later
+            _kinds[inner] = b"directory" if stat.S_ISDIR(found.st_mode) else b"file"
+        return _kinds[inner]
+
+    def _entering(self, step: Step) -> list[Step]:
+        """A directory that is reached through no link, and is not of /proc, is the same one for anybody."""
+        (path,) = step.args
+        if path == _PROC or path.startswith(b"/proc/"):
+            return [step]
+        try:
+            spot = inroot.locate(self._context.root, path, os.O_PATH | os.O_DIRECTORY, strict=True)
+        except (OSError, Refused):
+            return [step]
+        self._spots.append(spot)
+        script = Script()
+        script.fchdir(spot)
+        return [_scripted(step, script), Step(step.name, process.check_directory)]
+
+
+def _scripted(step: Step, script: Script) -> Step:
+    return Step(step.name, _perform, (script,))
+
+
+def _execute(context: Context, script: Script, args: tuple[bytes, ...]) -> None:
+    script.perform()
+    process.execute(context, args)  # it was in vain, and this tells why
+
+
+def _perform(context: Context, script: Script) -> None:
+    script.perform()
