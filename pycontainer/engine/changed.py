@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -40,6 +41,8 @@ def diff(container: Container, mount: str | None, timeout: float | str | timedel
         raise NotFound(f"container {container.name} was removed")
     if mount is not None:
         with written_over(container._engine, container._current, mount) as (upper, source):
+            if not os.path.lexists(upper):
+                return []
             return _compared(container, {"upper": upper, "lower": []}, [source], deadline)
     params = {"upper": str(container._directory / "upper"), "lower": layers_of(container)}
     return _compared(container, params, (), deadline)

@@ -28,7 +28,7 @@ from pycontainer.options import parse_seconds
 if TYPE_CHECKING:
     from pycontainer.engine.containers import Container
 
-__all__ = ["Copied", "copy_from", "copy_to", "export", "unpack"]
+__all__ = ["Copied", "copied", "copy_from", "copy_to", "export", "unpack"]
 
 HostPath = str | os.PathLike[str]
 Duration = float | str | timedelta
@@ -83,7 +83,7 @@ def copy_to(
         stream = BytesIO(src) if isinstance(src, bytes) else src
         told = _fed(container, params, stream, deadline)
     emit_container(container._engine, "copy", container._current)
-    return _copied(told)
+    return copied(told)
 
 
 def copy_from(
@@ -111,14 +111,14 @@ def copy_from(
         finally:
             os.close(target)
     emit_container(container._engine, "copy", container._current)
-    return _copied(told)
+    return copied(told)
 
 
 def export(owner: Rooted, target: HostPath | BinaryIO, *, timeout: Duration | None) -> Copied:
     """Write all of a container or volume as a tar. See Container.export, Volume.export."""
     deadline = until(None if timeout is None else parse_seconds(timeout))
     if not isinstance(target, (str, os.PathLike)):
-        return _copied(_streamed(owner, "export", {}, target, deadline))
+        return copied(_streamed(owner, "export", {}, target, deadline))
     path = os.fspath(target)
     partial = f"{path}.{os.urandom(4).hex()}.part"
     try:
@@ -129,7 +129,7 @@ def export(owner: Rooted, target: HostPath | BinaryIO, *, timeout: Duration | No
         with suppress(OSError):
             os.unlink(partial)
         raise
-    return _copied(told)
+    return copied(told)
 
 
 def unpack(owner: Rooted, source: HostPath | bytes | BinaryIO, *, timeout: Duration | None) -> Copied:
@@ -138,12 +138,13 @@ def unpack(owner: Rooted, source: HostPath | bytes | BinaryIO, *, timeout: Durat
     params = {"dst": "/", "name": "", "is_content": False, "is_tar": True, "owner": None}
     if isinstance(source, (str, os.PathLike)):
         with open(source, "rb") as file:
-            return _copied(_fed(owner, params, file, deadline))
+            return copied(_fed(owner, params, file, deadline))
     stream = BytesIO(source) if isinstance(source, bytes) else source
-    return _copied(_fed(owner, params, stream, deadline))
+    return copied(_fed(owner, params, stream, deadline))
 
 
-def _copied(told: dict[str, Any]) -> Copied:
+def copied(told: dict[str, Any]) -> Copied:
+    """What a job has told of it."""
     return Copied(entries=told["entries"], size_bytes=told["size"], skipped=tuple(told["skipped"]))
 
 

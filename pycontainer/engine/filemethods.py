@@ -118,6 +118,24 @@ class FileMethods:
 
         return changed.diff(self._whole, mount, timeout)
 
+    def apply(
+        self, mount: str, *, archive: bool = False, timeout: float | str | timedelta | None = None
+    ) -> Copied:
+        """Carry what it changed in a mount with mode=cow over to the host's directory: what `diff` tells.
+
+        Files are replaced, each at once, directories changed, and what it deleted is deleted; owners,
+        modes, attributes, times and hard links are the container's. Afterwards its changes are none. Without
+        room for all new files nothing is changed; what is interrupted is completed by doing it again. What
+        the host has changed meanwhile of the same files is lost. It must not run.
+        mount: the target. archive: keep what gives powers, and otherwise stays behind: set-id bits,
+        capabilities, devices (named in `skipped`). timeout: seconds.
+        Raises: WrongState while it runs; InvalidInput without such a mount; Conflict when something is
+        mounted on what is to be replaced; KernelError, DeadlineExceeded.
+        """
+        from pycontainer.engine import applying
+
+        return applying.apply(self._whole, mount, archive=archive, timeout=timeout)
+
     def commit(
         self,
         name: str | None = None,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pycontainer.engine.state import await_end, monitor_locked_out, observe
+from pycontainer.engine.state import await_end, await_tidied, monitor_locked_out, observe
 from pycontainer.errors import DeadlineExceeded, HelperDied, NotFound, WrongState
 from pycontainer.kernel import pidfd
 
@@ -27,10 +27,12 @@ __all__ = [
     "Attend",
     "OnMessage",
     "Rooted",
+    "at_rest",
     "await_event",
     "layers_of",
     "left",
     "run_job",
+    "run_plain_job",
     "run_volume_job",
     "until",
 ]
@@ -129,6 +131,14 @@ def run_volume_job(
         return _followed(running, deadline, on_message, attend)
 
 
+def run_plain_job(
+    engine: Engine, job: str, params: dict[str, Any], fds: Sequence[int], *, deadline: float | None
+) -> dict[str, Any]:
+    """The same for one that finds its directories itself. Raises: DeadlineExceeded."""
+    with engine.helper.submit(job, params, fds) as running:
+        return _followed(running, deadline, None, None)
+
+
 def _followed(
     running: Job, deadline: float | None, on_message: OnMessage | None, attend: Attend | None
 ) -> dict[str, Any]:
@@ -172,6 +182,26 @@ def _root_of(
                 raise NotFound(f"container {container.name} was removed")
             stopped = {name: str(directory / name) for name in ("upper", "work")}
             yield {**stopped, "lower": layers_of(container)}, []
+
+
+@contextmanager
+def at_rest(container: Container, deadline: float | None) -> Iterator[None]:
+    """Keep a container from running. Raises: WrongState when it does, or is about to; NotFound."""
+    with container._engine.store.container_lock(container.id, left(deadline)):
+        if not container._directory.is_dir():
+            raise NotFound(f"container {container.name} was removed")
+        if observe(container._directory).pid is None:
+            with suppress(DeadlineExceeded):
+                await_tidied(container._directory)  # its monitor outlives its last process by a moment
+        with monitor_locked_out(container._directory) as has_no_monitor:
+            if not has_no_monitor:
+                raise WrongState(
+                    f"container {container.name} is {container.state}; stop it first",
+                    verb="use",
+                    state=container.state,
+                    allowed=("created", "exited"),
+                )
+            yield
 
 
 def layers_of(container: Container) -> list[str]:

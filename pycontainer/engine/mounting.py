@@ -172,7 +172,8 @@ def opened(
 
 @contextmanager
 def written_over(engine: Engine, record: ContainerRecord, target: str) -> Iterator[tuple[str, int]]:
-    """The directory of what a container wrote to a copy on write, and one of what is below it.
+    """The directory of what a container wrote to a copy on write, which is not there before its first start,
+    and a descriptor of what is below it.
 
     Raises: InvalidInput when there is no such mount; NotFound; KernelError.
     """
@@ -195,8 +196,10 @@ def written_over(engine: Engine, record: ContainerRecord, target: str) -> Iterat
 
 
 def _written(engine: Engine, record: ContainerRecord, index: int) -> dict[str, str]:
-    """Directories in the container's own for what it writes; they go with it, and stay between its runs."""
+    """Directories in the container's own for what it writes; they go with it, and stay between its runs.
+
+    "upper" is made when it first starts, like the source.
+    """
     place = engine.store.container_dir(record.id) / f"mount-{index}"
-    for name in ("upper", "work"):
-        (place / name).mkdir(mode=0o755, parents=True, exist_ok=True)
+    (place / "work").mkdir(mode=0o755, parents=True, exist_ok=True)
     return {name: str(place / name) for name in ("upper", "work")}

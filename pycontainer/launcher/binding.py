@@ -14,18 +14,23 @@ import errno
 import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pycontainer import errors
 from pycontainer.kernel import mounts, syscalls
+from pycontainer.launcher.steps import copyup
 
 __all__ = ["check_propagation", "open_source"]
 
 _FOUND = os.O_PATH | os.O_CLOEXEC
 _DIRECTORY = _FOUND | os.O_DIRECTORY
+_READABLE = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _BENEATH = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS | syscalls.RESOLVE_NO_MAGICLINKS
 _MAX_TURNS = 16
 _OVERLAY: tuple[tuple[bytes, bytes | None], ...] = ((b"source", b"overlay"),)
+# Whatever the host's defaults, what is written must be whole without what lies below.
+_COPIED = (*_OVERLAY, (b"index", b"off"), (b"metacopy", b"off"), (b"redirect_dir", b"off"))
 
 Json = Mapping[str, Any]
 
@@ -34,7 +39,8 @@ def open_source(place: str, described: Json, given: Mapping[str, int], *, recurs
     """A detached copy of the tree to be mounted on `place`.
 
     described: "fd", the name of the source's descriptor in given, or "layers", directories of an image, top
-    first; "subpath", a path beneath it; "cow", {"upper", "work"}: directories that take what is written.
+    first; "subpath", a path beneath it; "cow", {"upper", "work"}: directories that take what is written, of
+    which the first is made like the source if it is missing.
     Raises: LaunchError naming the mount.
     """
     step = f"mount {place}"
@@ -103,15 +109,35 @@ def _on_write(source: int, place: str, cow: Mapping[str, str]) -> int:
     if not stat.S_ISDIR(os.fstat(source).st_mode):
         reason = "only a directory can be copied on write, and the source is none"
         raise errors.LaunchError(f"mount {place}: {reason}", step=f"mount {place}", reason=reason)
-    upper, work = (os.open(os.fsencode(cow[name]), _DIRECTORY) for name in ("upper", "work"))
+    work = os.open(os.fsencode(cow["work"]), _DIRECTORY)
+    upper = _upper_like(source, os.fsencode(cow["upper"]))
     try:
         if _is_above(source, upper):
             reason = "the source contains the store, which takes what is written; choose a part of it"
             raise errors.LaunchError(f"mount {place}: {reason}", step=f"mount {place}", reason=reason)
-        return mounts.overlay((source,), upper, work, _OVERLAY)
+        return mounts.overlay((source,), upper, work, _COPIED)
     finally:
         os.close(upper)
         os.close(work)
+
+
+def _upper_like(source: int, path: bytes) -> int:
+    """The directory that takes what is written. A new one is like the source: it is what the container sees
+    as the mount's own owner, mode and attributes.
+    """
+    with suppress(FileNotFoundError):
+        return os.open(path, _DIRECTORY)
+    begun = path + b"-begun"
+    with suppress(FileExistsError):  # as an attempt that was cut off left it
+        os.mkdir(begun, 0o700)
+    readers = [os.open(b"/proc/self/fd/%d" % source, _READABLE), os.open(begun, _READABLE)]
+    try:
+        copyup.copy_status(*readers)
+        os.rename(begun, path)
+    finally:
+        for fd in readers:
+            os.close(fd)
+    return os.open(path, _DIRECTORY)
 
 
 def _is_above(directory: int, other: int) -> bool:

@@ -129,7 +129,11 @@ attempt(life)
 TREE = "setsid sh -c 'sleep 0.654 & wait' & (setsid sleep 0.654 &) & wait"
 """A shell command whose processes leave their parent, group and session."""
 
-OF_FILES = {*killpoints.names("commit"), *killpoints.names("copy")}  # test_commit.py, test_copying.py
+OF_FILES = {  # test_applying.py, test_commit.py, test_copying.py
+    *killpoints.names("apply"),
+    *killpoints.names("commit"),
+    *killpoints.names("copy"),
+}
 IN_MONITOR = set(killpoints.names(within="launcher")) - OF_FILES
 IN_JOBS = set(killpoints.names(within="layers"))
 OF_OTHER_VERBS = {

@@ -13,15 +13,14 @@ from typing import Any
 
 from pycontainer.errors import InvalidInput
 from pycontainer.launcher.files import inside
-from pycontainer.launcher.files.entering import DIRECTORY, Cell, named
+from pycontainer.launcher.files.entering import DIRECTORY, Cell
+from pycontainer.launcher.files.marks import is_opaque, is_whiteout
 from pycontainer.launcher.files.protocol import Report
 
 __all__ = ["compare"]
 
 _BATCH = 2000
 _MAX_DEPTH = 300
-_OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
-_WHITEOUT = ("trusted.overlay.whiteout", "user.overlay.whiteout")
 
 
 def compare(params: dict[str, Any], fds: list[int], report: Report) -> dict[str, Any]:
@@ -58,20 +57,24 @@ class _Comparer:
             self._report({"changes": self._batch})
             self._batch = []
 
-    def _directory(self, upper: int, lower: list[int], path: bytes) -> bool:
-        """Compare what is in a directory, and close it; whether anything has changed there or below."""
+    def _directory(self, upper: int, lower: list[int], path: bytes, *, is_pure: bool = False) -> bool:
+        """Compare what is in a directory, and close it; whether anything has changed there or below.
+
+        is_pure: whether a directory above hides the layers below, and so all they have in this one.
+        """
         has_changed = False
         try:
+            is_pure = is_pure or is_opaque(upper)
             for base in inside.listing(upper):
                 try:
                     fd = inside.pinned(upper, base)
                 except FileNotFoundError:
                     continue
                 try:
-                    has_changed |= self._entry(fd, base, lower, path + b"/" + base)
+                    has_changed |= self._entry(fd, base, lower, path + b"/" + base, is_pure=is_pure)
                 finally:
                     os.close(fd)
-            if lower and _marked(upper, _OPAQUE):
+            if lower and is_pure:
                 has_changed |= self._removed_at_once(upper, lower, path)
         finally:
             for opened in (upper, *lower):
@@ -91,14 +94,14 @@ class _Comparer:
                 has_removed = True
         return has_removed
 
-    def _entry(self, fd: int, base: bytes, lower: list[int], path: bytes) -> bool:
+    def _entry(self, fd: int, base: bytes, lower: list[int], path: bytes, *, is_pure: bool) -> bool:
         """Report one entry, and all below it; whether there was anything to report.
 
         As with Docker, a directory has changed when something in it has.
         """
         found = os.fstat(fd)
         before = _beneath(lower, base)
-        if _is_whiteout(fd, found):
+        if is_whiteout(fd, found):
             if before is None:
                 return False
             _close(before[1])
@@ -112,7 +115,7 @@ class _Comparer:
         below = [] if before is None else before[1]
         if path.count(b"/") > _MAX_DEPTH:
             raise InvalidInput(f"{os.fsdecode(path[:128])}…: more than {_MAX_DEPTH} directories deep")
-        has_changed = self._directory(os.dup(fd), below, path)
+        has_changed = self._directory(os.dup(fd), below, path, is_pure=is_pure)
         if before is None:
             self._tell("A", path)
         elif has_changed or _differ(found, before[0]):
@@ -143,7 +146,7 @@ def _beneath(lower: list[int], base: bytes) -> tuple[os.stat_result, list[int]] 
             continue
         found = os.fstat(fd)
         is_directory = stat.S_ISDIR(found.st_mode)
-        if _is_whiteout(fd, found) or (first is not None and not is_directory):
+        if is_whiteout(fd, found) or (first is not None and not is_directory):
             os.close(fd)
             break
         first = first or found
@@ -151,22 +154,6 @@ def _beneath(lower: list[int], base: bytes) -> tuple[os.stat_result, list[int]] 
             os.close(fd)
             break
         merged.append(fd)
-        if _marked(fd, _OPAQUE):
+        if is_opaque(fd):
             break
     return None if first is None else (first, merged)
-
-
-def _is_whiteout(fd: int, found: os.stat_result) -> bool:
-    if stat.S_ISCHR(found.st_mode):
-        return found.st_rdev == 0
-    return stat.S_ISREG(found.st_mode) and not found.st_size and _marked(fd, _WHITEOUT, value=None)
-
-
-def _marked(fd: int, names: tuple[str, ...], value: bytes | None = b"y") -> bool:
-    for name in names:
-        try:
-            found = os.getxattr(named(fd), name)
-        except OSError:
-            continue
-        return value is None or found == value
-    return False
