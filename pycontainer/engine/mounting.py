@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import posixpath
 import secrets
-from collections.abc import Iterator
+import socket
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pycontainer.errors import InvalidInput, InvalidOption, KernelError, NotFound
+from pycontainer.errors import InvalidInput, InvalidOption, KernelError, LaunchError, NotFound
 from pycontainer.kernel import syscalls
 from pycontainer.options import MountPoint, parse_run_options, split_volumes_from
 from pycontainer.runtime import volumes
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from pycontainer.options import RunOptions
     from pycontainer.store import ContainerRecord
 
-__all__ = ["claim", "opened", "resolved", "written_over"]
+__all__ = ["addressed", "claim", "opened", "resolved", "written_over"]
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _BENEATH = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS | syscalls.RESOLVE_NO_MAGICLINKS
@@ -149,10 +150,13 @@ def opened(
     fds: dict[str, int] = {}
     sources: dict[str, dict[str, Any]] = {}
     for index, point in enumerate(parse_run_options(**record.options).mounts or ()):
-        if point.kind == "tmpfs" or point.fstype:
+        if point.is_inner:
             continue
         described: dict[str, Any] = {"subpath": point.subpath}
-        if point.kind == "image":
+        if point.fstype:
+            words = addressed(point.source, point.fstype, point.device, point.words)
+            described["filesystem"] = {"type": point.fstype, "device": point.device, "words": words}
+        elif point.kind == "image":
             described["layers"] = [
                 str(path) for path in engine.store.lower_dirs([SnapshotKey(key) for key in point.snapshots])
             ]
@@ -168,6 +172,30 @@ def opened(
             described["cow"] = _written(engine, record, index)
         sources[posixpath.normpath(point.target)] = described
     return fds, sources
+
+
+def addressed(volume: str, fstype: str, device: str, words: Sequence[str]) -> list[str]:
+    """The options of a volume with the server's address where its name is: the kernel knows no names.
+
+    Raises: LaunchError when nobody knows the name. Source: moby, volume/local/local_linux.go.
+    """
+    found = list(words)
+    if fstype not in ("nfs", "nfs4", "cifs"):
+        return found
+    given = next((word for word in words if word.startswith("addr=")), "")
+    name = given.removeprefix("addr=")
+    if not name and fstype == "cifs":
+        name = device.replace("\\", "/").removeprefix("//").partition("/")[0]
+    if not name:
+        return found
+    try:
+        address = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)[0][4][0]
+    except OSError as error:
+        reason = f"volume {volume}: the server {name!r} cannot be found: {error.strerror}; check addr="
+        raise LaunchError(reason, step=f"volume {volume}", reason=reason) from error
+    if given in found:
+        found.remove(given)
+    return [*found, f"addr={address}"]
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from typing import Any
 
 from pycontainer import errors
 from pycontainer.kernel import mounts, syscalls
+from pycontainer.launcher import mountoptions
 from pycontainer.launcher.steps import copyup
 
 __all__ = ["check_propagation", "open_source"]
@@ -38,16 +39,19 @@ Json = Mapping[str, Any]
 def open_source(place: str, described: Json, given: Mapping[str, int], *, recursive: bool) -> int:
     """A detached copy of the tree to be mounted on `place`.
 
-    described: "fd", the name of the source's descriptor in given, or "layers", directories of an image, top
-    first; "subpath", a path beneath it; "cow", {"upper", "work"}: directories that take what is written, of
-    which the first is made like the source if it is missing.
+    described: "fd", the name of the source's descriptor in given; or "layers", directories of an image, top
+    first; or "filesystem", what is to be mounted: "type", "device", "words" as mount(8) has them. "subpath",
+    a path beneath it; "cow", {"upper", "work"}: directories that take what is written, of which the first is
+    made like the source if it is missing.
     Raises: LaunchError naming the mount.
     """
     step = f"mount {place}"
     subpath = described.get("subpath") or ""
     with errors.mapped(OSError, to=errors.launch_failed(step, f"{step}: it cannot be opened")):
-        if "layers" in described:
-            base = _layers(described["layers"])
+        if "layers" in described or "filesystem" in described:
+            # What is reached over the network is reached over the host's.
+            is_image = "layers" in described
+            base = _layers(described["layers"]) if is_image else _filesystem(place, described["filesystem"])
             if not subpath:
                 return base
         else:
@@ -77,6 +81,23 @@ def _layers(paths: Sequence[str]) -> int:
     finally:
         for fd in fds:
             os.close(fd)
+
+
+def _filesystem(place: str, wanted: Json) -> int:
+    """A file system as a detached mount, by the words of mount(8)."""
+    options = mountoptions.parse(wanted["words"])
+    data = [(b"source", os.fsencode(wanted["device"])), *options.data]
+    if options.attributes & mounts.ATTR_RDONLY:
+        data.append((b"ro", None))  # or a device that is not to be written to is refused
+    try:
+        return mounts.create(os.fsencode(wanted["type"]), data, options.attributes)
+    except OSError as error:
+        kind, device = wanted["type"], wanted["device"]
+        why = error.strerror
+        if error.errno == errno.ENODEV:
+            why = f"the kernel has no file system {kind}; load its module (modprobe {kind})"
+        reason = f"{kind} {device}: {why}"
+        raise errors.LaunchError(f"mount {place}: {reason}", step=f"mount {place}", reason=reason) from error
 
 
 def _beneath(base: int, place: str, subpath: str) -> int:

@@ -34,6 +34,8 @@ _KEYS = {
 _REPEATED = ("volume-opt", "volume-label")
 _VOLUME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}", re.ASCII)
 _SWITCHES = {"readonly", "bind-create-src", "idmap", "volume-nocopy"} | _FLAGS
+# What these show depends on the namespaces of who mounts them; other file systems are the host's.
+_INNER = ("cgroup", "cgroup2", "devpts", "mqueue", "proc", "ramfs", "sysfs", "tmpfs")
 _OCTAL = re.compile(r"0?[0-7]{3,4}")
 
 
@@ -69,11 +71,18 @@ class MountPoint:
     fstype: str = ""
     device: str = ""
 
+    @property
+    def is_inner(self) -> bool:
+        """Whether the container mounts it itself, as a file system of its own namespaces."""
+        return self.kind == "tmpfs" or self.fstype in _INNER
+
     def options(self, *, is_recursive_possible: bool = True) -> tuple[str, ...]:
         """The words of the runtime-spec. is_recursive_possible: whether the kernel has mount_setattr(2)."""
-        if self.kind == "tmpfs" or self.fstype:
+        if self.is_inner:
             return ("ro", *self.words) if self.is_readonly else self.words
-        found = ["bind" if self.recursion == "disabled" else "rbind", self.propagation, *self.words]
+        # What else a file system is told, it is told when it is mounted, on the host's side.
+        words = [word for word in self.words if word in _FLAGS] if self.fstype else self.words
+        found = ["bind" if self.recursion == "disabled" else "rbind", self.propagation, *words]
         if self.is_readonly:
             found.append("ro")
             if self.recursion == "readonly" or (self.recursion == "enabled" and is_recursive_possible):

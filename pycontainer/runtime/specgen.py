@@ -311,7 +311,7 @@ def _mount(path: str, point: MountPoint, kernel: tuple[int, int]) -> model.Mount
     words = point.options(is_recursive_possible=kernel >= _RECURSIVE_SINCE)
     if point.kind == "tmpfs":
         return model.Mount(destination=path, type="tmpfs", source="tmpfs", options=words)
-    if point.fstype:
+    if point.is_inner:
         return model.Mount(destination=path, type=point.fstype, source=point.device, options=words)
     return model.Mount(destination=path, type="bind", source=point.source, options=words)
 

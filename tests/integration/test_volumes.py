@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
+import re
+import subprocess
 import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +17,7 @@ import pytest
 
 import pycontainer as pc
 from pycontainer import errors
+from pycontainer.engine import mounting
 from tests.support import images
 
 pytestmark = pytest.mark.needs("root", "overlay")
@@ -187,6 +191,65 @@ class TestLocalOptions:
         sh(engine, busybox, "echo x > /m/x", volumes={"host": "/m"}).check()
         assert (tmp_path / "x").read_text() == "x\n"
 
+    def test_a_device_is_mounted_for_each_container_and_is_the_same(
+        self, engine: pc.Engine, busybox: pc.Image, tmp_path: Path
+    ) -> None:
+        disk = tmp_path / "disk"
+        disk.write_bytes(b"")
+        os.truncate(disk, 16 << 20)
+        subprocess.run(["mkfs.ext4", "-q", str(disk)], check=True)
+        loop = subprocess.run(
+            ["losetup", "--find", "--show", str(disk)], check=True, capture_output=True, text=True
+        )
+        device = loop.stdout.strip()
+        try:
+            options = {"type": "ext4", "device": device, "o": "noexec,commit=30"}
+            pc.Volume.create("disk", options=options, engine=engine)
+            reader = pc.Container.create(
+                busybox, ["sleep", "1000"], volumes=["disk:/m:ro"], userns="private", engine=engine
+            )
+            reader.start()
+            sh(engine, busybox, "echo x > /m/x", volumes={"disk": "/m"}).check()
+            shown = reader.exec(["sh", "-c", "cat /m/x; grep ' /m ' /proc/self/mountinfo; touch /m/y"])
+            assert shown.text.startswith("x\n")
+            assert {"ro", "noexec"} <= set(shown.text.splitlines()[1].split()[5].split(","))
+            assert "commit=30" in shown.text
+            assert b"Read-only" in shown.stderr
+            reader.remove(force=True)
+            part = "source=disk,target=/m,volume-subpath=lost+found"
+            assert sh(engine, busybox, "ls -a /m", mounts=part).text.split() == [".", ".."]
+        finally:
+            subprocess.run(["losetup", "--detach", device], check=True)
+
+    def test_a_server_is_named_by_its_address_and_missing_support_by_its_name(
+        self, engine: pc.Engine, busybox: pc.Image
+    ) -> None:
+        options = {"type": "nfs", "o": "addr=localhost,soft,timeo=1,retrans=1", "device": ":/nowhere"}
+        pc.Volume.create("share", options=options, engine=engine)
+        with pytest.raises(errors.LaunchError, match="mount /m: nfs :/nowhere: "):
+            sh(engine, busybox, "true", volumes={"share": "/m"})
+        with open("/proc/filesystems") as file:
+            has_nfs = any(line.split()[-1] == "nfs" for line in file)
+        if not has_nfs:
+            with pytest.raises(errors.LaunchError, match="load its module"):
+                sh(engine, busybox, "true", volumes={"share": "/m"})
+
+    @pytest.mark.parametrize(
+        ("fstype", "device", "words", "expected"),
+        [
+            ("nfs", ":/x", ["addr=localhost", "rw"], ["rw", "addr=ADDRESS"]),
+            ("nfs", ":/x", ["addr=10.0.0.1", "rw"], ["rw", "addr=10.0.0.1"]),
+            ("nfs4", ":/x", ["addr=fd00::1"], ["addr=fd00::1"]),
+            ("cifs", "//localhost/x", ["guest"], ["guest", "addr=ADDRESS"]),
+            ("ext4", "/dev/x", ["addr=localhost"], ["addr=localhost"]),
+        ],
+    )
+    def test_the_kernel_is_told_addresses(
+        self, fstype: str, device: str, words: list[str], expected: list[str]
+    ) -> None:
+        found = mounting.addressed("share", fstype, device, words)
+        assert [re.sub(r"^addr=(127\.0\.0\.1|::1)$", "addr=ADDRESS", word) for word in found] == expected
+
     def test_the_long_form_makes_one_with_options(self, engine: pc.Engine, busybox: pc.Image) -> None:
         long = "source=mem,target=/m,volume-opt=type=tmpfs,volume-opt=o=size=2m,volume-label=a=b"
         assert sh(engine, busybox, "df -k /m | tail -1", mounts=long).text.split()[1] == "2048"
@@ -199,7 +262,13 @@ class TestLocalOptions:
             ({"colour": "red"}, "'colour'"),
             ({"o": "size=1m"}, "type="),
             ({"type": "nfs"}, "device="),
-            ({"type": "nonesuch", "device": "x"}, "mount /m: No such device"),
+            (
+                {"type": "nonesuch", "device": "x"},
+                "mount /m: nonesuch x: the kernel has no file system nonesuch",
+            ),
+            ({"type": "ext4", "device": "/nowhere"}, "mount /m: ext4 /nowhere"),
+            ({"type": "nfs", "device": ":/x", "o": "addr=nowhere.invalid"}, "the server 'nowhere.invalid'"),
+            ({"type": "cifs", "device": "//nowhere.invalid/x"}, "the server 'nowhere.invalid'"),
             ({"o": "bind", "device": "/nowhere"}, "/nowhere"),
         ],
     )
