@@ -10,6 +10,8 @@ peers=(
     bubblewrap buildah busybox-static containerd crun curl debootstrap docker-cli docker-registry docker.io
     iproute2 nftables podman runc skopeo uidmap umoci
 )
+# File systems that share blocks, which copies of volumes are tested on; what throughput is measured with.
+disks=(btrfs-progs iperf3 xfsprogs)
 # What the virtual machine with cgroup v2 only is made of.
 guest=(e2fsprogs linux-image-cloud-amd64 qemu-system-x86)
 
@@ -46,7 +48,7 @@ find_python() {
 
 python=$(find_python)
 if [ "${1-}" = test ]; then
-    install_debian_packages "${peers[@]}" "${guest[@]}"
+    install_debian_packages "${peers[@]}" "${disks[@]}" "${guest[@]}"
 fi
 if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
     install_debian_packages python3-venv

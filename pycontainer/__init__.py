@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from pycontainer.engine import Usage as Usage
     from pycontainer.engine import Volume as Volume
     from pycontainer.engine import VolumePath as VolumePath
+    from pycontainer.engine import VolumeSnapshot as VolumeSnapshot
     from pycontainer.engine import disk_usage as disk_usage
     from pycontainer.engine import info as info
     from pycontainer.engine import prune as prune
@@ -94,6 +95,7 @@ _HOMES = {
     "Stats": "pycontainer.engine",
     "Usage": "pycontainer.engine",
     "VolumePath": "pycontainer.engine",
+    "VolumeSnapshot": "pycontainer.engine",
     "Volume": "pycontainer.engine",
     "disk_usage": "pycontainer.engine",
     "errors": "pycontainer",
@@ -143,6 +145,7 @@ __all__ = [
     "Usage",
     "Volume",
     "VolumePath",
+    "VolumeSnapshot",
     "disk_usage",
     "errors",
     "events",

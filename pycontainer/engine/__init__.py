@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pycontainer.engine.publishing import PortBinding
     from pycontainer.engine.result import RunResult, Usage
     from pycontainer.engine.running import run
+    from pycontainer.engine.snapshots import VolumeSnapshot
     from pycontainer.engine.stats import NetworkStats, Stats, StatsStream
     from pycontainer.engine.supervision import Health, HealthResult
     from pycontainer.engine.volumes import Volume
@@ -67,6 +68,7 @@ __all__ = [
     "Usage",
     "Volume",
     "VolumePath",
+    "VolumeSnapshot",
     "current_engine",
     "disk_usage",
     "info",
@@ -113,6 +115,7 @@ _HOMES = {
     "Top": "processes",
     "Usage": "result",
     "VolumePath": "paths",
+    "VolumeSnapshot": "snapshots",
     "Volume": "volumes",
     "current_engine": "engine",
     "disk_usage": "diskusage",

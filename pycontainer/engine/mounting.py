@@ -5,6 +5,7 @@ What is opened here goes to the launch as a descriptor, and its name is not look
 
 from __future__ import annotations
 
+import fcntl
 import os
 import posixpath
 import secrets
@@ -114,6 +115,15 @@ def _volume(engine: Engine, point: MountPoint) -> MountPoint:
     return attrs.evolve(point, fstype=fstype, device=device, words=(*words, *point.words), is_filled=False)
 
 
+def _held(engine: Engine, volume: str) -> int:
+    """A descriptor with a shared lock that keeps others from restoring a volume."""
+    from pycontainer.engine.volumes import data_of
+
+    fd = os.open(data_of(engine, volume).parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fcntl.flock(fd, fcntl.LOCK_SH)
+    return fd
+
+
 def _volume_source(engine: Engine, record: ContainerRecord, point: MountPoint) -> int:
     """A descriptor of a volume's files, which are filled from the image before if there are none."""
     from pycontainer.engine import volumes as kept  # containers without volumes do without
@@ -164,6 +174,10 @@ def opened(
                 raise InvalidOption(f"option mounts: image {point.source} has no files to mount")
         else:
             described["fd"] = f"mount:{index}"
+            if point.kind == "volume" and not point.device:
+                # The launch has it, too, and so it is not restored before the container is known to run.
+                fds[f"volume:{index}"] = _held(engine, point.source)
+                cleanup.callback(os.close, fds[f"volume:{index}"])
             fds[described["fd"]] = (
                 _volume_source(engine, record, point) if point.kind == "volume" else _open(point)
             )

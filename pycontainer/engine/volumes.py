@@ -8,21 +8,21 @@ own, with a file beside it that tells the next one of a copy that was cut off.
 
 from __future__ import annotations
 
+import builtins
 import os
 import secrets
-import stat
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, final
 
 from pycontainer.checkpoints import reached
-from pycontainer.engine import copying
+from pycontainer.engine import copying, snapshots
 from pycontainer.engine.engine import Engine, current_engine
 from pycontainer.engine.events import emit
-from pycontainer.engine.files import Attend, OnMessage, run_volume_job, until
+from pycontainer.engine.files import Attend, OnMessage, run_volume_job
 from pycontainer.engine.filters import Filters, FilterValues
 from pycontainer.errors import AlreadyExists, DeadlineExceeded, InUse, InvalidOption, NotFound, Unsupported
 from pycontainer.options import parse_volume_name
@@ -32,27 +32,25 @@ if TYPE_CHECKING:
     from pycontainer.engine.containers import Container
     from pycontainer.engine.copying import Copied, Duration, HostPath
     from pycontainer.engine.paths import VolumePath
+    from pycontainer.engine.snapshots import VolumeSnapshot
 
-__all__ = ["KILL_POINTS", "Volume", "data_of", "fill", "make_volume", "sweep"]
+__all__ = ["DRIVER", "KILL_POINTS", "Volume", "data_of", "fill", "make_volume", "sweep"]
 
 KILL_POINTS = (
     "volume.create.inserted",
     "volume.create.directory",
-    "volume.clone.begun",
-    "volume.clone.copied",
     "volume.fill.begun",
     "volume.fill.copied",
     "volume.remove.deleted",
 )
 
-_DRIVER = "local"
+DRIVER = "local"
+"""The one there is."""
 _OPTIONS = ("device", "o", "type")
 _FILTERS = ("dangling", "driver", "label", "label!", "name")
 _PRUNE_FILTERS = ("all", "label", "label!")
 _FILL_S = 3600.0
-_LOCK_S = 3600.0
 _MARK = ".filling"
-_CLONING = ".cloning-"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -69,7 +67,7 @@ class Volume:
         cls,
         name: str | None = None,
         *,
-        driver: str = _DRIVER,
+        driver: str = DRIVER,
         options: Mapping[str, str] | None = None,
         labels: Mapping[str, str] | None = None,
         engine: Engine | None = None,
@@ -193,7 +191,26 @@ class Volume:
         It is there whole or not at all. What is written to this one meanwhile may be in it or not.
         Raises: AlreadyExists, DeadlineExceeded, KernelError, NotFound, Unsupported for one with options.
         """
-        return Volume(_clone(self._engine, self, name, labels).name, self._engine)
+        os.close(self._opened())
+        return snapshots.clone(self._engine, self._opened, name, labels)
+
+    def snapshot(self, name: str | None = None) -> VolumeSnapshot:
+        """Keep what it has now, to be restored or cloned later; blocks are shared where the file system can.
+
+        It is kept beside the files and goes with the volume. What is written meanwhile may be in it or not:
+        stop or pause the writers first for files of one moment. name: of this volume's; the time by default.
+        Raises: AlreadyExists, DeadlineExceeded, InvalidOption, KernelError, NotFound, Unsupported (options).
+        """
+        return snapshots.take(self, name)
+
+    @property
+    def snapshots(self) -> builtins.list[VolumeSnapshot]:
+        """What was kept of it, the oldest first."""
+        return snapshots.list_snapshots(self)
+
+    def restore(self, name: str) -> None:
+        """Let it have the files of the snapshot of this name again; see `VolumeSnapshot.restore`."""
+        snapshots.find(self, name).restore()
 
     def _opened(self) -> int:
         """A descriptor of its directory. Raises NotFound, Unsupported."""
@@ -281,13 +298,13 @@ def make_volume(
     engine: Engine,
     name: str | None,
     *,
-    driver: str = _DRIVER,
+    driver: str = DRIVER,
     options: Mapping[str, str] | None = None,
     labels: Mapping[str, str] | None = None,
     goes_with: str | None = None,
 ) -> VolumeRecord:
     """Record a volume and make its directory. goes_with: see VolumeRecord. Raises as Volume.create."""
-    if driver != _DRIVER:
+    if driver != DRIVER:
         raise InvalidOption(f'volume driver={driver!r}: there is only "local"')
     given = _checked(options or {})
     record = VolumeRecord(
@@ -299,20 +316,27 @@ def make_volume(
         is_anonymous=name is None or goes_with is not None,
         goes_with=goes_with,
     )
-    try:
-        engine.store.state.volumes.insert(record)
-    except AlreadyExists:
-        known = engine.store.state.volumes.get(record.name)
-        if known is None or (options and dict(known.options) != given):
-            raise AlreadyExists(
-                f"a volume named {record.name!r} exists with other options; remove it, or choose another name"
-            ) from None
+    if (known := _known(engine, record.name, given)) is not None:
         return known
-    reached("volume.create.inserted")
-    data_of(engine, record.name)
-    reached("volume.create.directory")
+    with snapshots.lock(engine, record.name):
+        if (known := _known(engine, record.name, given)) is not None:
+            return known
+        engine.store.state.volumes.insert(record)
+        reached("volume.create.inserted")
+        data_of(engine, record.name)
+        reached("volume.create.directory")
     emit(engine, "volume", "create", record.name, {"driver": driver})
     return record
+
+
+def _known(engine: Engine, name: str, options: Mapping[str, str]) -> VolumeRecord | None:
+    """The volume of this name if there is one, with these options if some are given. Raises AlreadyExists."""
+    known = engine.store.state.volumes.get(name)
+    if known is not None and options and dict(known.options) != options:
+        raise AlreadyExists(
+            f"a volume named {name!r} exists with other options; remove it, or choose another name"
+        )
+    return known
 
 
 def _checked(options: Mapping[str, str]) -> dict[str, str]:
@@ -346,98 +370,38 @@ def data_of(engine: Engine, name: str) -> Path:
 
 
 def _remove(engine: Engine, name: str) -> bool:
-    with _lock(engine, name):
+    with snapshots.changing(engine, name), snapshots.lock(engine, name):
         if not engine.store.state.volumes.delete(name):
             return False
         reached("volume.remove.deleted")
         engine.store.remove_tree(_top(engine, name))
-    emit(engine, "volume", "destroy", name, {"driver": _DRIVER})
+    emit(engine, "volume", "destroy", name, {"driver": DRIVER})
     return True
 
 
-def _clone(
-    engine: Engine, source: Volume, name: str | None, labels: Mapping[str, str] | None
-) -> VolumeRecord:
-    os.close(source._opened())
-    record = VolumeRecord(
-        name=parse_volume_name(name) if name is not None else secrets.token_hex(32),
-        driver=_DRIVER,
-        created_at=time.time(),
-        labels=dict(labels or {}),
-        is_anonymous=name is None,
-    )
-    mark = engine.store.root / "volumes" / f"{_CLONING}{record.name}"
-    with _lock(engine, record.name):
-        mark.write_text(repr(record.created_at))
-        try:
-            engine.store.state.volumes.insert(record)
-            reached("volume.clone.begun")
-            _copy(engine, source, record.name)
-            reached("volume.clone.copied")
-            mark.unlink()
-        except BaseException:
-            _discard_clone(engine, mark)
-            raise
-    emit(engine, "volume", "create", record.name, {"driver": record.driver})
-    return record
-
-
-def _copy(engine: Engine, source: Volume, name: str) -> None:
-    """Copy all of a volume into an empty one, links between its files and holes in them too."""
-    params = {"dst": "/", "name": "", "is_content": True, "is_tar": False, "owner": None}
-    with ExitStack() as opened:
-        whole, into = source._opened(), os.open(data_of(engine, name), _DIRECTORY)
-        opened.callback(os.close, whole)
-        opened.callback(os.close, into)
-        run_volume_job(engine, into, "copy_in", params, [whole], deadline=until(_FILL_S))
-        found = os.fstat(whole)
-        os.fchown(into, found.st_uid, found.st_gid)
-        os.fchmod(into, stat.S_IMODE(found.st_mode))
-        for attribute in os.listxattr(whole):
-            os.setxattr(into, attribute, os.getxattr(whole, attribute))
-
-
-def _discard_clone(engine: Engine, mark: Path) -> None:
-    """Remove a clone that is not whole; with its lock held."""
-    name = mark.name.removeprefix(_CLONING)
-    known = engine.store.state.volumes.get(name)
-    # Another one of this name may be older, or have come since.
-    if known is not None and repr(known.created_at) == mark.read_text():
-        engine.store.state.volumes.delete(name)
-        engine.store.remove_tree(_top(engine, name))
-    mark.unlink()
-
-
 def sweep(engine: Engine) -> None:
-    """Remove anonymous volumes whose container has gone with them, directories that have no row, and
-    clones that are not whole.
+    """Remove anonymous volumes whose container has gone with them, directories that have no row, and copies
+    that are not whole.
     """
     for name in engine.store.state.volumes.orphans():
         with suppress(InUse):
             _remove(engine, name)
     top = engine.store.root / "volumes"
-    if top.is_dir():
-        known = {record.name for record in engine.store.state.volumes.list()}
-        for mark in top.glob(f"{_CLONING}*"):
-            name = mark.name.removeprefix(_CLONING)
-            # Whose lock is held is being made.
-            with suppress(DeadlineExceeded, InUse, FileNotFoundError):
-                with engine.store.container_lock(f"volume-{name}", 0):
-                    _discard_clone(engine, mark)
-        for directory in (found for found in top.iterdir() if not found.name.startswith(_CLONING)):
-            # A row comes first: what has none now was removed, by one who did not finish.
-            if directory.name not in known and engine.store.state.volumes.get(directory.name) is None:
+    if not top.is_dir():
+        return
+    snapshots.sweep_begun(engine, top)
+    known = {record.name for record in engine.store.state.volumes.list()}
+    for directory in (found for found in top.iterdir() if not found.name.startswith(".")):
+        if directory.name in known:
+            snapshots.sweep_begun(engine, directory)
+            continue
+        # Nobody makes or removes it now; what has no row then was left by one who did not finish.
+        with suppress(DeadlineExceeded), snapshots.lock(engine, directory.name, 0):
+            if engine.store.state.volumes.get(directory.name) is None:
                 engine.store.remove_tree(directory)
 
 
 # -- filling -------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _lock(engine: Engine, name: str) -> Iterator[None]:
-    """Let one process at a time fill or remove a volume. Raises DeadlineExceeded."""
-    with engine.store.container_lock(f"volume-{name}", _LOCK_S):
-        yield
 
 
 def fill(engine: Engine, name: str, lower: Sequence[Path], target: str) -> None:
@@ -449,7 +413,7 @@ def fill(engine: Engine, name: str, lower: Sequence[Path], target: str) -> None:
     mark = data.parent / _MARK
     if os.listdir(data) and not mark.exists():
         return
-    with _lock(engine, name):
+    with snapshots.lock(engine, name):
         if os.listdir(data) and not mark.exists():
             return
         mark.touch(0o600)

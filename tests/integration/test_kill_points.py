@@ -118,7 +118,11 @@ def life():
     box().remove(force=True)
     with suppress(pc.errors.NotFound):
         pc.Volume.get('twin', engine=engine).remove()
-    pc.Volume.get('data', engine=engine).clone('twin').remove()
+    data = pc.Volume.get('data', engine=engine)
+    data.clone('twin').remove()
+    for old in data.snapshots:
+        old.remove()
+    data.snapshot('before').restore()
     pc.Volume.get('data', engine=engine).remove()
 attempt(life)
 """,
@@ -329,6 +333,12 @@ def volume(engine: pc.Engine, reference: str) -> None:
     known = {found.name for found in pc.Volume.list(engine=engine)}
     if "twin" in known:
         assert (pc.Volume.get("twin", engine=engine).path / "greeting").exists(), "a clone is not whole"
+    if "data" in known:
+        for kept_files in (data := pc.Volume.get("data", engine=engine)).snapshots:
+            copy = kept_files.clone("copy")
+            assert (copy.path / "greeting").exists(), "a snapshot is not whole"
+            copy.remove()
+            assert (data.path / "greeting").exists(), "neither the old files nor the new"
     kept = engine.store.root / "volumes"
     assert {place.name for place in kept.iterdir()} <= known if kept.exists() else not known
     for container in pc.Container.list(all=True, engine=engine):
