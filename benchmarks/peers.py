@@ -73,8 +73,14 @@ def docker_registry(directory: Path) -> Iterator[str]:
 
 
 @contextmanager
-def docker_daemon(directory: Path, *, insecure: str = "127.0.0.0/8") -> Iterator[tuple[list[str], int]]:
-    """dockerd with its own containerd, data and socket; gives the command that speaks to it, and its pid."""
+def docker_daemon(
+    directory: Path, *, insecure: str = "127.0.0.0/8", has_network: bool = False
+) -> Iterator[tuple[list[str], int]]:
+    """dockerd with its own containerd, data and socket; gives the command that speaks to it, and its pid.
+
+    has_network: with its bridge and firewall rules, for a network namespace of one's own.
+    """
+    network = [] if has_network else ["--bridge=none", "--iptables=false"]
     directory.mkdir(parents=True, exist_ok=True)
     # A path of a socket holds 108 bytes.
     short = Path("/run") / f"bench-docker-{os.getpid()}"
@@ -85,7 +91,7 @@ def docker_daemon(directory: Path, *, insecure: str = "127.0.0.0/8") -> Iterator
             [
                 "dockerd", "--host", f"unix://{short}/docker.sock", "--data-root", directory / "data",
                 "--exec-root", short / "exec", "--pidfile", short / "pid",
-                "--bridge=none", "--iptables=false", "--insecure-registry", insecure,
+                *network, "--insecure-registry", insecure,
             ],
             stdin=subprocess.DEVNULL, stdout=output, stderr=output,
         )  # fmt: skip

@@ -184,6 +184,8 @@ def _host_target(dst: HostPath) -> tuple[int, dict[str, Any]]:
     container's sake, to lead this one elsewhere.
     """
     raw = os.fspath(dst)
+    if not raw:
+        raise InvalidInput('"" is no path of this host')
     needs_directory = raw.endswith(("/", "/."))
     about = {"dst": raw, "base": "", "needs_directory": needs_directory}
     try:
@@ -238,7 +240,7 @@ def _streamed(
     owner: Rooted, job: str, params: dict[str, Any], stream: BinaryIO, deadline: float | None
 ) -> dict[str, Any]:
     """Have a job write to the stream; to its descriptor, where it has one of its own."""
-    if type(stream) in (io.FileIO, io.BufferedWriter):
+    if type(stream) in (io.FileIO, io.BufferedWriter) and os.get_blocking(stream.fileno()):
         stream.flush()
         return owner._run_job(job, params, [stream.fileno()], deadline=deadline)
     reader, writer = _pipe()

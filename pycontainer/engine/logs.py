@@ -125,6 +125,8 @@ class Logs:
         try:
             if self.tail is not None:
                 yield from _last_lines(self._selected(reader.available(), since, until, True), self.tail)
+                if not self.follow:
+                    return  # what has come meanwhile is not of the last lines there were
             more = self._follow(reader, until) if self.follow else reader.available()
             yield from self._selected(more, since, until, splits)
         finally:
@@ -160,17 +162,24 @@ class Logs:
                     # Looked at before reading: what was written before the end is then read for sure.
                     ended = monitor is None or pidfd.has_ended(monitor)
                     ended = ended or (until is not None and time.time_ns() > until)
-                    yield from reader.available()
+                    for piece in reader.available():
+                        yield piece
+                        # One that writes all the time is read all the time.
+                        self._check_time(deadline, monitor)
                     if ended:
                         return
-                    if not poller.poll(_wait_ms(deadline, until)) and _is_over(deadline):
-                        raise DeadlineExceeded(
-                            f"the container still runs after {self.timeout_s} s", timeout_s=self.timeout_s
-                        )
+                    poller.poll(_wait_ms(deadline, until))
+                    self._check_time(deadline, monitor)
                     watch.drain()
             finally:
                 if monitor is not None:
                     os.close(monitor)
+
+    def _check_time(self, deadline: float | None, monitor: int | None) -> None:
+        if _is_over(deadline) and monitor is not None and not pidfd.has_ended(monitor):
+            raise DeadlineExceeded(
+                f"the container still runs after {self.timeout_s} s", timeout_s=self.timeout_s
+            )
 
 
 def _wait_ms(deadline: float | None, until: int | None) -> float | None:

@@ -11,7 +11,7 @@ import posixpath
 import secrets
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["addressed", "claim", "opened", "resolved", "written_over"]
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_MAX_RACES = 8
 _BENEATH = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS | syscalls.RESOLVE_NO_MAGICLINKS
 
 
@@ -76,6 +77,15 @@ def claim(engine: Engine, container_id: str, options: RunOptions) -> None:
     points = [point for point in options.mounts or () if point.kind == "volume"]
     if not points:
         return
+    for _ in range(_MAX_RACES):
+        _make_missing(engine, container_id, points)
+        with suppress(NotFound):  # another process has pruned one that nobody used yet
+            engine.store.state.volumes.use(container_id, [point.source for point in points])
+            return
+    engine.store.state.volumes.use(container_id, [point.source for point in points])
+
+
+def _make_missing(engine: Engine, container_id: str, points: Sequence[MountPoint]) -> None:
     from pycontainer.engine.volumes import make_volume  # containers without volumes do without
 
     for point in points:
@@ -84,7 +94,6 @@ def claim(engine: Engine, container_id: str, options: RunOptions) -> None:
                 engine, point.source, options=point.driver_options, labels=point.labels,
                 goes_with=container_id if point.is_own else None,
             )  # fmt: skip
-    engine.store.state.volumes.use(container_id, [point.source for point in points])
 
 
 def _resolved(engine: Engine, point: MountPoint) -> MountPoint:

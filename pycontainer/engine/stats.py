@@ -225,7 +225,8 @@ class StatsStream:
         self._last = read_stats(self._directory, self._host, self._name)
         self._next_at = time.monotonic()
         if observed.pid is not None:
-            self._process = pidfd.open_checked(observed.pid, observed.pid_start) or -1
+            process = pidfd.open_checked(observed.pid, observed.pid_start)
+            self._process = -1 if process is None else process
 
     def __iter__(self) -> Iterator[Stats]:
         return self

@@ -147,7 +147,8 @@ class Volume:
 
     @property
     def mountpoint(self) -> Path:
-        """Its directory on the host, for one without options."""
+        """Its directory on the host, for one without options. Raises NotFound."""
+        _ = self._record
         return data_of(self._engine, self._name)
 
     @property

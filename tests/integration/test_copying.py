@@ -206,11 +206,24 @@ class TestWhat:
         assert os.listxattr(tmp_path / "back/program") == ["user.note"]
         assert stat.S_ISFIFO((tmp_path / "back/fifo").stat().st_mode)
 
-    def test_sockets_are_left_out_and_named(self, box: pc.Container, tmp_path: Path) -> None:
+    def test_sockets_and_devices_are_left_out_and_named_by_all_their_names(
+        self, box: pc.Container, tmp_path: Path
+    ) -> None:
         (tmp_path / "d").mkdir()
+        os.mknod(tmp_path / "d/null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+        os.link(tmp_path / "d/null", tmp_path / "d/other")
         with socket.socket(socket.AF_UNIX) as made:
             made.bind(str(tmp_path / "d/socket"))
-            assert box.copy_to(tmp_path / "d", "/tmp").skipped == ("d/socket",)
+            os.link(tmp_path / "d/socket", tmp_path / "d/twin")
+            assert box.copy_to(tmp_path / "d", "/tmp", archive=True).skipped == ("d/socket", "d/twin")
+        assert box.copy_from("/tmp/d", tmp_path / "back").skipped == ("back/null", "back/other")
+        assert os.listdir(tmp_path / "back") == []
+
+    def test_no_name_is_no_place(self, box: pc.Container, tmp_path: Path) -> None:
+        for use in (lambda: box.copy_from("/srv", ""), lambda: box.copy_to("", "/srv")):
+            with pytest.raises((InvalidInput, NotFound)):
+                use()
+        assert os.listdir(tmp_path) == []
 
     def test_what_is_mounted_in_a_running_container(
         self, running: pc.Container, tree: Path, tmp_path: Path

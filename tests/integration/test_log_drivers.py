@@ -476,3 +476,31 @@ def test_a_flood_of_output_costs_neither_memory_nor_more_disk_than_was_allowed(
         files = [path.stat().st_size for path in box._directory.iterdir() if "log" in path.name]
         assert len(files) == 3
         assert sum(files) < 3 * (5 << 20) + 65536
+
+
+# -- what a reader is given ------------------------------------------------------------------------
+
+
+def test_the_last_lines_are_those_there_were_when_they_were_asked_for(
+    engine: pc.Engine, busybox: pc.Image
+) -> None:
+    script = "echo a; echo b; echo c; until [ -e /go ]; do :; done; echo d"
+    with created(engine, busybox, script) as box:
+        box.start()
+        for line in box.logs(follow=True):
+            if line.text == "c":
+                break
+        lines = iter(box.logs(tail=2))
+        assert next(lines).text == "b"
+        (box.path / "go").touch()
+        box.wait(SECONDS)
+        assert [line.text for line in lines] == ["c"]
+        assert [line.text for line in box.logs(tail=2)] == ["c", "d"]
+
+
+def test_following_ends_in_time_however_much_is_written(engine: pc.Engine, busybox: pc.Image) -> None:
+    with created(engine, busybox, "while :; do echo x; done") as box:
+        box.start()
+        with pytest.raises(errors.DeadlineExceeded):
+            for _ in box.logs(follow=True, timeout_s=0.5):
+                pass

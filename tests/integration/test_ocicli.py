@@ -473,6 +473,16 @@ def test_a_tmpfs_begins_with_what_it_covers_if_asked(runtime: Runtime, tmp_path:
     assert not (runtime.rootfs / "etc/new").exists()
 
 
+def test_a_copy_that_has_no_room_is_an_error_and_not_cut_short(runtime: Runtime) -> None:
+    (runtime.rootfs / "big").mkdir()
+    (runtime.rootfs / "big/file").write_bytes(os.urandom(700 << 10))
+    mount = {"destination": "/big", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup", "size=512k"]}
+    mounts = [*json.loads((runtime.bundle("x", ["true"]) / "config.json").read_text())["mounts"], mount]
+    done = runtime.run("a", ["wc", "-c", "/big/file"], {"mounts": mounts})
+    assert done.code != 0
+    assert "No space left" in done.stderr
+
+
 def test_personality_groups_and_io_priority_are_as_the_specification_says(runtime: Runtime) -> None:
     changes = {
         "process": {

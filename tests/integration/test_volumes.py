@@ -8,6 +8,7 @@ import pickle
 import re
 import subprocess
 import tarfile
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -52,6 +53,8 @@ def test_a_volume_outlives_the_containers_that_use_it(engine: pc.Engine, busybox
         pc.Volume.get("data", engine=engine)
     with pytest.raises(errors.NotFound):
         made.remove()
+    with pytest.raises(errors.NotFound):
+        _ = made.mountpoint
     made.remove(force=True)
 
 
@@ -282,6 +285,27 @@ class TestLocalOptions:
         with pytest.raises(errors.PycontainerError, match=complaint):
             use()
         assert pc.Container.list(all=True, engine=engine) == []
+
+
+def test_volumes_that_are_pruned_while_a_container_is_made_are_made_again(
+    engine: pc.Engine, busybox: pc.Image
+) -> None:
+    may_end = threading.Event()
+
+    def prune() -> None:
+        while not may_end.is_set():
+            pc.Volume.prune(all=True, engine=engine)
+
+    pruner = threading.Thread(target=prune)
+    pruner.start()
+    try:
+        for _ in range(15):
+            box = pc.Container.create(busybox, ["true"], volumes=["a:/a", "/own"], engine=engine)
+            assert len(pc.Volume.list(filters={"dangling": False}, engine=engine)) == 2
+            box.remove(volumes=True)
+    finally:
+        may_end.set()
+        pruner.join()
 
 
 @pytest.mark.parametrize("name", ["", "-x", "a/b", "../x", "a" * 300, "x y"])

@@ -65,6 +65,7 @@ class Walker:
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
         self._links: dict[tuple[int, int], bytes] = {}
+        self._left_out: set[bytes] = set()
         self._device = -1
         self.path = b""
         self.entries = 0
@@ -144,21 +145,30 @@ class Walker:
         if kind != stat.S_IFDIR and found.st_nlink > 1:
             first = self._links.setdefault((found.st_dev, found.st_ino), path)
             if first != path:
-                self._give_other(Entry(path, "hardlink", linkname=first))
+                if first in self._left_out:
+                    self.skipped.append(path)
+                else:
+                    self._give_other(Entry(path, "hardlink", linkname=first))
                 return None
         if kind == stat.S_IFREG:
             self._give_file(fd, path, found)
             return None
         entry = describe(path, found, attributes(named(fd)))
         if entry is None:
-            self.skipped.append(path)
+            self._leave_out(path, found)
         elif kind == stat.S_IFDIR:
             return self._give_directory(fd, entry, is_elsewhere=self._device not in (-1, found.st_dev))
         else:
             if kind == stat.S_IFLNK:
                 entry.linkname = os.readlink(b"", dir_fd=fd)
-            self._give_other(entry)
+            if not self._give_other(entry):
+                self._leave_out(path, found)
         return None
+
+    def _leave_out(self, path: bytes, found: os.stat_result) -> None:
+        self.skipped.append(path)
+        if found.st_nlink > 1:
+            self._left_out.add(path)  # so are its other names
 
     def _give_directory(self, fd: int, entry: Entry, *, is_elsewhere: bool) -> list[bytes] | None:
         is_left_out = is_elsewhere and inside.is_kernels_own(fd)
@@ -171,11 +181,10 @@ class Walker:
             return None
         return names
 
-    def _give_other(self, entry: Entry) -> None:
-        if self._sink.other(entry):
-            self.entries += 1
-        else:
-            self.skipped.append(entry.name)
+    def _give_other(self, entry: Entry) -> bool:
+        is_taken = self._sink.other(entry)
+        self.entries += is_taken
+        return is_taken
 
     def _give_file(self, pinned: int, path: bytes, found: os.stat_result) -> None:
         fd = open_pinned(pinned)

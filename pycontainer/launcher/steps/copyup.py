@@ -7,12 +7,12 @@ import os
 import stat
 
 from pycontainer.kernel import mounts
+from pycontainer.launcher.files import content
 from pycontainer.launcher.steps import inroot
 from pycontainer.launcher.steps import mounts as mount_steps
 from pycontainer.launcher.steps.context import Context
 
 OPTION = (b"tmpcopyup", None)
-_CHUNK = 1 << 20
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
@@ -94,8 +94,8 @@ def copy_status(source: int, target: int) -> None:
 def _copy_file(name: str, source: int, target: int) -> None:
     reader = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=source)
     writer = os.open(name, _NEW, 0o600, dir_fd=target)
-    while chunk := os.read(reader, _CHUNK):
-        os.write(writer, chunk)
+    found = os.fstat(reader)
+    content.move_all(reader, writer, found.st_size, content.data_extents(reader, found))
     copy_status(reader, writer)
     os.close(reader)
     os.close(writer)
