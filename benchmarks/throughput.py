@@ -1,6 +1,6 @@
 """What goes through a published port and between containers, beside docker's, in Gbit/s.
 
-    python -m benchmarks.throughput [--rounds 5] [--seconds 2]
+    python -m benchmarks.throughput [--rounds 5] [--seconds 2] [--path "::1"]
 
 The same server (iperf3, from Debian) in a container each, asked in turns: from the host by 127.0.0.1, ::1
 and an address of the host's, and from another container of its network; both ways. Everything happens in a
@@ -40,7 +40,7 @@ Measure = Callable[[int, bool], float]
 
 def main() -> None:
     """Run the benchmark."""
-    options = harness.arguments(__doc__, rounds=5, seconds=2)
+    options = harness.arguments(__doc__, rounds=5, seconds=2, path="")
     if not peers.installed("iperf3", "ip"):
         raise SystemExit("iperf3 or ip is not installed: apt-get install iperf3 iproute2")
     _alone()
@@ -49,7 +49,7 @@ def main() -> None:
         rivals = {"pycontainer": _ours(stack, work, layout)}
         if shutil.which("dockerd"):
             rivals["docker"] = _docker(stack, work, layout)
-        for path in rivals["pycontainer"]:
+        for path in (each for each in rivals["pycontainer"] if options.path in each):
             for is_back in (False, True):
                 found: dict[str, list[float]] = {rival: [] for rival in rivals}
                 for _ in range(options.rounds):

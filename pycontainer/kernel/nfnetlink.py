@@ -284,9 +284,10 @@ def withdraw(messages: Sequence[bytes]) -> None:
     try:
         send(messages)
     except (errors.Unsupported, errors.KernelError) as error:
-        if isinstance(error, errors.KernelError) and error.errno != errno.EINVAL:
+        if isinstance(error, errors.KernelError) and error.errno not in (errno.EINVAL, errno.ENOENT):
             raise
-        # Linux before 6.3 fails for what is not there, and with it the whole batch.
+        # Linux before 6.3 fails for what is not there, and later ones do without the table, and with it
+        # the whole batch.
         for each in messages:
             length, kind, *rest = _HEADER.unpack_from(each)
             assert kind == _NF_TABLES | _DESTROY_ELEMENT

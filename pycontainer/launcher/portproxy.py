@@ -8,10 +8,12 @@ container's monitor, so nothing may block, and nothing may grow without bound.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 from pycontainer.launcher.monitor.loop import READ, WRITE, Loop, Timer
@@ -25,6 +27,7 @@ MAX_PEERS = 256
 
 _IDLE_S = 90.0
 _AT_ONCE = 1 << 18
+_TURNS = 32  # of one connection, before others get theirs
 _FLAGS = 1 | 2  # SPLICE_F_MOVE, SPLICE_F_NONBLOCK
 _DATAGRAM = 65536
 _BURST = 64
@@ -144,6 +147,8 @@ class _Flow:
     def __init__(self, source: socket.socket, sink: socket.socket) -> None:
         self._source, self._sink = source, sink
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        with suppress(OSError):  # beyond what a user may have, the usual size does, too
+            fcntl.fcntl(self._writer, fcntl.F_SETPIPE_SZ, _AT_ONCE)
         self._held = 0
         self._has_ended = False
         self.is_over = False
@@ -159,8 +164,10 @@ class _Flow:
         return self._held > 0
 
     def move(self) -> None:
-        """Pass on what there is. Raises OSError when one side has gone."""
-        while not self.is_over:
+        """Pass on what there is, for a while. Raises OSError when one side has gone."""
+        for _ in range(_TURNS):
+            if self.is_over:
+                return
             if not self._held and not self._has_ended:
                 try:
                     self._held = os.splice(self._source.fileno(), self._writer, _AT_ONCE, flags=_FLAGS)

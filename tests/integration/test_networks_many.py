@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from ipaddress import ip_network
 from itertools import combinations
@@ -219,6 +220,49 @@ def test_connecting_again_and_again_costs_nothing_that_stays(
     finally:
         box.remove(force=True)
         other.remove()
+
+
+def test_many_run_on_one_network_and_leave_nothing(
+    network: pc.Network, engine: pc.Engine, busybox: pc.Image
+) -> None:
+    """A small version of benchmarks/load_networks.py, which runs 500."""
+    table = nfnetlink.Table(f"pycontainer_{engine.store_tag}")
+    other = pc.Network.create("other", engine=engine)
+    pc.run(busybox, ["true"], network="net", engine=engine)
+    rules, ends = nfnetlink.rule_count(table), _ends(network, other)
+    boxes = [
+        pc.Container.create(busybox, ["sleep", "1000"], name=f"box-{number}", network="net", engine=engine)
+        for number in range(24)
+    ]
+    try:
+        for box in boxes:
+            box.start()
+        assert len({box.ip for box in boxes}) == len(boxes)
+        assert nfnetlink.rule_count(table) == rules
+        for box in (boxes[0], boxes[-1]):
+            for peer in ("box-0", "box-12", "box-23"):
+                assert box.exec(["ping", "-c", "1", "-W", "10", peer]).exit_code == 0
+        own = len(os.listdir("/proc/self/fd"))
+        with ThreadPoolExecutor(4) as pool:
+            for _ in range(2):
+                list(pool.map(other.connect, boxes))
+                assert len({box.ips["other"] for box in boxes}) == len(boxes)
+                list(pool.map(other.disconnect, boxes))
+        assert len(os.listdir("/proc/self/fd")) <= own
+    finally:
+        for box in boxes:
+            box.remove(force=True)
+    assert _ends(network, other) <= ends  # one may be made ahead
+    assert nfnetlink.rule_count(table) == rules
+    assert other.containers == []
+    other.remove()
+
+
+def test_a_network_goes_when_its_rules_are_gone_already(engine: pc.Engine) -> None:
+    made = pc.Network.create("app", engine=engine)
+    subprocess.run(["nft", "delete", "table", "inet", f"pycontainer_{engine.store_tag}"], check=True)
+    made.remove()
+    assert not os.path.exists(f"/sys/class/net/pc-{made.id[:10]}")
 
 
 def test_the_oracle_sees_a_bridge_that_is_left(engine: pc.Engine) -> None:
