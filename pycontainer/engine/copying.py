@@ -120,6 +120,10 @@ def export(owner: Rooted, target: HostPath | BinaryIO, *, timeout: Duration | No
     if not isinstance(target, (str, os.PathLike)):
         return copied(_streamed(owner, "export", {}, target, deadline))
     path = os.fspath(target)
+    if os.path.isdir(path):
+        raise Conflict(f"{path} is a directory; give the name of a file")
+    if not os.path.isdir(os.path.dirname(os.path.abspath(path))):
+        raise NotFound(f"the directory that {path} is to be in is not there; make it first")
     partial = f"{path}.{os.urandom(4).hex()}.part"
     try:
         with open(partial, "xb", buffering=0) as file:
@@ -137,7 +141,11 @@ def unpack(owner: Rooted, source: HostPath | bytes | BinaryIO, *, timeout: Durat
     deadline = until(None if timeout is None else parse_seconds(timeout))
     params = {"dst": "/", "name": "", "is_content": False, "is_tar": True, "owner": None}
     if isinstance(source, (str, os.PathLike)):
-        with open(source, "rb") as file:
+        try:
+            file = open(source, "rb")  # noqa: SIM115  (closed below)
+        except (FileNotFoundError, NotADirectoryError):
+            raise NotFound(f"no {os.fspath(source)} on this host") from None
+        with file:
             return copied(_fed(owner, params, file, deadline))
     stream = BytesIO(source) if isinstance(source, bytes) else source
     return copied(_fed(owner, params, stream, deadline))

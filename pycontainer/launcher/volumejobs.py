@@ -6,6 +6,7 @@ inside, and what is copied is never followed.
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import Any
 
@@ -15,6 +16,8 @@ from pycontainer.launcher.steps import copyup
 __all__ = ["fill_volume"]
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+# Nothing, or no directory, or a link that leads nowhere or into the kernel's own.
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.ENAMETOOLONG)
 _INSIDE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
 
 
@@ -31,8 +34,10 @@ def fill_volume(params: dict[str, Any], fds: list[int], _report: object) -> dict
     target = os.fsencode(params["target"])
     try:
         source = syscalls.openat2(root, target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, _INSIDE)
-    except OSError:
-        return {"is_filled": False}  # nothing is there, or no directory: the volume stays empty
+    except OSError as error:
+        if error.errno not in _NOT_THERE:
+            raise
+        return {"is_filled": False}  # the volume stays empty
     copyup.copy_directory(source, fds[0])
     copyup.copy_status(source, fds[0])
     return {"is_filled": True}

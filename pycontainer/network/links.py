@@ -29,6 +29,10 @@ _UNIVERSE, _LINK = 0, 253  # scopes of a route
 _BOOT, _MAIN, _UNICAST = 3, 254, 1
 _PERMANENT, _NO_DAD = 0x80, 0x02
 _HEADER = struct.Struct("=IHHII")
+_HINTS = {
+    # net/bridge/br_private.h, BR_MAX_PORTS: 1 << 10 with 0 for none.
+    errno.EXFULL: "a bridge has room for 1023 containers; make another network",
+}
 _ANSWER_S = 10.0
 _ANSWER_BYTES = 1 << 18
 
@@ -174,7 +178,7 @@ class Route:
                     "load its module with modprobe, or use another driver",
                 )
             if code:
-                raise KernelError(code, what, "")
+                raise KernelError(code, what, hint=_HINTS.get(code, ""))
 
     def index(self, name: str) -> int:
         """The number of a link of this namespace. Raises KernelError."""

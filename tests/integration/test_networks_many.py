@@ -258,6 +258,42 @@ def test_many_run_on_one_network_and_leave_nothing(
     other.remove()
 
 
+_FILL = """
+import subprocess, sys
+import pycontainer as pc
+with pc.Engine(sys.argv[1]) as engine:
+    network = pc.Network.create("full", engine=engine)
+    bridge = f"pc-{network.id[:10]}"
+    words = "link add v{0} type veth peer name w{0}\\nlink set v{0} master " + bridge + "\\n"
+    batch = "".join(words.format(number) for number in range(1024))
+    subprocess.run(["ip", "-force", "-batch", "-"], input=batch, text=True, capture_output=True)
+    box = pc.Container.create("busybox", ["sleep", "1000"], network="full", engine=engine)
+    try:
+        box.start()
+    except pc.errors.KernelError as error:
+        print(error, box.state)
+    box.remove(force=True)
+    network.remove()
+"""
+
+_APART = """
+mkdir "$1/groups" && mount --rbind /sys/fs/cgroup "$1/groups" && mount -t sysfs sysfs /sys &&
+mount --rbind "$1/groups" /sys/fs/cgroup && umount --lazy "$1/groups" && ip link set lo up &&
+exec "$2" -c "$3" "$1/store"
+"""
+
+
+def test_a_bridge_that_is_full_is_an_error_that_says_so(tmp_path: Path, busybox_layout: Path) -> None:
+    """In a network namespace of its own, which takes a thousand links away at once."""
+    with pc.Engine(tmp_path / "store") as engine:
+        pc.Image.load(busybox_layout, engine=engine)[0].tag("busybox:latest")
+    done = subprocess.run(
+        ["unshare", "--net", "--mount", "sh", "-ec", _APART, "sh", tmp_path, sys.executable, _FILL],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert "room for 1023 containers; make another network created" in done.stdout, done.stderr
+
+
 def test_a_network_goes_when_its_rules_are_gone_already(engine: pc.Engine) -> None:
     made = pc.Network.create("app", engine=engine)
     subprocess.run(["nft", "delete", "table", "inet", f"pycontainer_{engine.store_tag}"], check=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import socket
 import tarfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -97,6 +99,36 @@ def test_a_tar_goes_in_and_comes_out_with_owners_modes_and_links(data: pc.Volume
     data.export(stream)
     with tarfile.open(fileobj=io.BytesIO(stream.getvalue())) as archive:
         assert "a/file" in archive.getnames()
+
+
+def test_places_of_the_host_that_are_none_are_named(data: pc.Volume, tmp_path: Path) -> None:
+    with pytest.raises(errors.Conflict, match="is a directory"):
+        data.export(tmp_path)
+    with pytest.raises(errors.NotFound, match=r"nowhere/data\.tar is to be in"):
+        data.export(tmp_path / "nowhere/data.tar")
+    with pytest.raises(errors.NotFound, match="nowhere"):
+        data.load(tmp_path / "nowhere")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stream_that_does_not_block_is_written_all_the_same(data: pc.Volume) -> None:
+    (data.path / "big").write_bytes(os.urandom(1 << 20))
+    reader, writer = socket.socketpair()
+    writer.settimeout(30)
+    received: list[int] = []
+
+    def drain() -> None:
+        while part := reader.recv(1 << 16):
+            received.append(len(part))
+
+    drainer = threading.Thread(target=drain)
+    drainer.start()
+    with reader, writer:
+        with writer.makefile("wb") as stream:
+            data.export(stream)
+        writer.shutdown(socket.SHUT_WR)
+        drainer.join()
+    assert sum(received) > 1 << 20
 
 
 def test_what_is_no_tar_is_refused(data: pc.Volume) -> None:

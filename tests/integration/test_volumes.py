@@ -134,16 +134,18 @@ class TestFilled:
         (place / "seed").write_text("seed\n")
         (place / "seed").chmod(0o4750)
         (place / "link").symlink_to("/etc/passwd")
+        os.mkfifo(place / "sub/fifo")
+        (place / "sub/fifo").chmod(0o622)
         (place / "sub/deep").write_text("deep\n")
         place.chmod(0o751)
         layers = [images.tar_of(root), images.tar_with({"srv/app/second": b"second\n"})]
         return pc.Image.load(images.oci_layout(tmp_path / "layout", layers), engine=engine)[0]
 
     def test_it_has_owner_mode_links_and_all_layers(self, engine: pc.Engine, image: pc.Image) -> None:
-        script = "cd /srv/app; find . | sort; stat -c %a . seed; readlink link"
+        script = "cd /srv/app; find . | sort; stat -c '%a %F' . seed sub/fifo; readlink link"
         plain = sh(engine, image, script).text
         assert sh(engine, image, script, volumes={"data": "/srv/app"}).text == plain
-        assert {"./second", "4750"} <= set(plain.split())
+        assert {"./second", "4750", "622"} <= set(plain.split())
 
     def test_it_is_filled_once(self, engine: pc.Engine, image: pc.Image) -> None:
         sh(engine, image, "rm -r /srv/app/sub /srv/app/seed", volumes={"data": "/srv/app"}).check()

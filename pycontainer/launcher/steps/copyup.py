@@ -68,10 +68,8 @@ def copy_directory(source: int, target: int) -> None:
         if stat.S_ISLNK(found.st_mode):
             os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
         else:
-            os.mknod(name, found.st_mode, found.st_rdev, dir_fd=target)
+            _make_node(name, found, target)
         os.chown(name, found.st_uid, found.st_gid, dir_fd=target, follow_symlinks=False)
-        if not stat.S_ISLNK(found.st_mode):
-            os.chmod(name, stat.S_IMODE(found.st_mode), dir_fd=target)  # a name that only we see
         os.utime(name, ns=(found.st_atime_ns, found.st_mtime_ns), dir_fd=target, follow_symlinks=False)
 
 
@@ -89,6 +87,18 @@ def copy_status(source: int, target: int) -> None:
                 if error.errno not in (errno.EOPNOTSUPP, errno.EPERM, errno.ENODATA):
                     raise
     os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def _make_node(name: str, found: os.stat_result, target: int) -> None:
+    """A FIFO, socket or device with its mode from the start.
+
+    chmod(2) would follow a link that another container with the same volume may have put in its place.
+    """
+    mask = os.umask(0)
+    try:
+        os.mknod(name, found.st_mode, found.st_rdev, dir_fd=target)
+    finally:
+        os.umask(mask)
 
 
 def _copy_file(name: str, source: int, target: int) -> None:
