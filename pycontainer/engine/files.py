@@ -190,7 +190,7 @@ def at_rest(container: Container, deadline: float | None) -> Iterator[None]:
     with container._engine.store.container_lock(container.id, left(deadline)):
         if not container._directory.is_dir():
             raise NotFound(f"container {container.name} was removed")
-        if observe(container._directory).pid is None:
+        if container.state not in ("running", "paused", "restarting"):
             with suppress(DeadlineExceeded):
                 await_tidied(container._directory)  # its monitor outlives its last process by a moment
         with monitor_locked_out(container._directory) as has_no_monitor:

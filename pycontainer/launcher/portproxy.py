@@ -26,7 +26,7 @@ MAX_PEERS = 256
 """Senders of datagrams of one port that are remembered; the one silent for longest is forgotten."""
 
 _IDLE_S = 90.0
-_AT_ONCE = 1 << 18
+_AT_ONCE = 1 << 20
 _TURNS = 32  # of one connection, before others get theirs
 _FLAGS = 1 | 2  # SPLICE_F_MOVE, SPLICE_F_NONBLOCK
 _DATAGRAM = 65536
@@ -151,12 +151,13 @@ class _Flow:
             fcntl.fcntl(self._writer, fcntl.F_SETPIPE_SZ, _AT_ONCE)
         self._held = 0
         self._has_ended = False
+        self._is_full = False
         self.is_over = False
 
     @property
     def reads(self) -> bool:
         """Whether it waits for its source."""
-        return not self._held and not self._has_ended
+        return not self._has_ended and not self._is_full
 
     @property
     def writes(self) -> bool:
@@ -168,20 +169,37 @@ class _Flow:
         for _ in range(_TURNS):
             if self.is_over:
                 return
-            if not self._held and not self._has_ended:
-                try:
-                    self._held = os.splice(self._source.fileno(), self._writer, _AT_ONCE, flags=_FLAGS)
-                except BlockingIOError:
-                    return
-                self._has_ended = self._held == 0
-            if self._held:
-                try:
-                    self._held -= os.splice(self._reader, self._sink.fileno(), self._held, flags=_FLAGS)
-                except BlockingIOError:
-                    return
-            elif self._has_ended:
+            has_more = self.reads and self._fill()
+            if self._held and not self._drain():
+                return
+            if self._has_ended:
                 self._sink.shutdown(socket.SHUT_WR)
                 self.is_over = True
+            elif not has_more:
+                return
+
+    def _fill(self) -> bool:
+        """Take from the source; whether there was anything."""
+        try:
+            count = os.splice(self._source.fileno(), self._writer, _AT_ONCE, flags=_FLAGS)
+        except BlockingIOError:
+            # Either there is nothing, or no room: a pipe counts pieces, not bytes, so nobody knows which.
+            # Once it is empty there is room.
+            self._is_full = self._held > 0
+            return False
+        self._held += count
+        self._has_ended = not count
+        return count > 0
+
+    def _drain(self) -> bool:
+        """Give to the sink; whether it took all."""
+        try:
+            while self._held:
+                self._held -= os.splice(self._reader, self._sink.fileno(), self._held, flags=_FLAGS)
+        except BlockingIOError:
+            return False
+        self._is_full = False
+        return True
 
     def close(self) -> None:
         """Close the pipe."""

@@ -115,6 +115,20 @@ def test_a_container_goes_on_with_what_was_applied(
         assert (source / "count").read_text() == "x\nx\n"
 
 
+def test_a_part_of_a_directory_and_an_owned_container(
+    engine: pc.Engine, busybox: pc.Image, tmp_path: Path
+) -> None:
+    source = fill(tmp_path / "source")
+    part = f"{mount(source)},subpath=inner"
+    with pc.Container(busybox, ["sleep", "1000"], mounts=[part], engine=engine) as box:
+        box.exec(["sh", "-c", "rm /data/b; echo x > /data/deep/a"]).check()
+        box.stop(timeout=0)
+        assert box.apply("/data").entries == 3
+    assert (source / "inner/deep/a").read_text() == "x\n"
+    assert sorted(os.listdir(source / "inner")) == ["deep"]
+    assert (source / "file").read_text() == "of the host\n"
+
+
 def test_the_copy_belongs_to_whom_the_directory_belongs(
     engine: pc.Engine, busybox: pc.Image, tmp_path: Path
 ) -> None:

@@ -137,19 +137,21 @@ class TestFilled:
         os.mkfifo(place / "sub/fifo")
         (place / "sub/fifo").chmod(0o622)
         (place / "sub/deep").write_text("deep\n")
+        os.link(place / "sub/deep", place / "same")
         place.chmod(0o751)
         layers = [images.tar_of(root), images.tar_with({"srv/app/second": b"second\n"})]
         return pc.Image.load(images.oci_layout(tmp_path / "layout", layers), engine=engine)[0]
 
     def test_it_has_owner_mode_links_and_all_layers(self, engine: pc.Engine, image: pc.Image) -> None:
-        script = "cd /srv/app; find . | sort; stat -c '%a %F' . seed sub/fifo; readlink link"
+        script = "cd /srv/app; find . | sort; stat -c '%a %F' . seed sub/fifo; readlink link; stat -c %h same"
         plain = sh(engine, image, script).text
         assert sh(engine, image, script, volumes={"data": "/srv/app"}).text == plain
         assert {"./second", "4750", "622"} <= set(plain.split())
+        assert plain.split()[-1] == "2"
 
     def test_it_is_filled_once(self, engine: pc.Engine, image: pc.Image) -> None:
         sh(engine, image, "rm -r /srv/app/sub /srv/app/seed", volumes={"data": "/srv/app"}).check()
-        assert sh(engine, image, "ls /srv/app", volumes={"data": "/srv/app"}).text == "link\nsecond\n"
+        assert sh(engine, image, "ls /srv/app", volumes={"data": "/srv/app"}).text == "link\nsame\nsecond\n"
 
     def test_it_is_not_filled_if_that_is_not_wanted(self, engine: pc.Engine, image: pc.Image) -> None:
         assert sh(engine, image, "ls /srv/app", volumes=["data:/srv/app:nocopy"]).text == ""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 
-from pycontainer.kernel import mounts
+from pycontainer.kernel import mounts, syscalls
 from pycontainer.launcher.files import content
 from pycontainer.launcher.steps import inroot
 from pycontainer.launcher.steps import mounts as mount_steps
@@ -14,6 +15,7 @@ from pycontainer.launcher.steps.context import Context
 
 OPTION = (b"tmpcopyup", None)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+_BENEATH = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS | syscalls.RESOLVE_NO_MAGICLINKS
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 
@@ -45,32 +47,58 @@ def copy_directory(source: int, target: int) -> None:
 
     What target has already of the same name, as a copy that was cut off left it, is replaced.
     """
-    for name in os.listdir(source):
-        found = os.stat(name, dir_fd=source, follow_symlinks=False)
-        if stat.S_ISDIR(found.st_mode):
-            try:
-                os.mkdir(name, 0o700, dir_fd=target)
-            except FileExistsError:
-                pass
-            below, made = (os.open(name, _DIRECTORY, dir_fd=parent) for parent in (source, target))
-            copy_directory(below, made)
-            copy_status(below, made)
-            os.close(below)
-            os.close(made)
-            continue
+    _Copier(target).directory(source, target, b"")
+
+
+class _Copier:
+    """Copies one tree; others may change it meanwhile, which leads nothing out of it."""
+
+    def __init__(self, top: int) -> None:
+        self._top = top
+        self._links: dict[tuple[int, int], bytes] = {}
+
+    def directory(self, source: int, target: int, path: bytes) -> None:
+        """Copy what is in a directory at this path from the top."""
+        for name in map(os.fsencode, os.listdir(source)):
+            found = os.stat(name, dir_fd=source, follow_symlinks=False)
+            if stat.S_ISDIR(found.st_mode):
+                with suppress(FileExistsError):
+                    os.mkdir(name, 0o700, dir_fd=target)
+                below, made = (os.open(name, _DIRECTORY, dir_fd=parent) for parent in (source, target))
+                self.directory(below, made, path + name + b"/")
+                copy_status(below, made)
+                os.close(below)
+                os.close(made)
+                continue
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=target)
+            if not self._is_linked(name, found, target, path + name):
+                _copy_one(name, found, source, target)
+
+    def _is_linked(self, name: bytes, found: os.stat_result, target: int, path: bytes) -> bool:
+        """Make another name of a file that was copied under one; whether there was such."""
+        first = self._links.setdefault((found.st_dev, found.st_ino), path) if found.st_nlink > 1 else path
+        if first == path:
+            return False
+        above, _, base = first.rpartition(b"/")
+        directory = syscalls.openat2(self._top, above or b".", os.O_PATH | os.O_DIRECTORY, _BENEATH)
         try:
-            os.unlink(name, dir_fd=target)
-        except FileNotFoundError:
-            pass
-        if stat.S_ISREG(found.st_mode):
-            _copy_file(name, source, target)
-            continue
-        if stat.S_ISLNK(found.st_mode):
-            os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
-        else:
-            _make_node(name, found, target)
-        os.chown(name, found.st_uid, found.st_gid, dir_fd=target, follow_symlinks=False)
-        os.utime(name, ns=(found.st_atime_ns, found.st_mtime_ns), dir_fd=target, follow_symlinks=False)
+            os.link(base, name, src_dir_fd=directory, dst_dir_fd=target, follow_symlinks=False)
+        finally:
+            os.close(directory)
+        return True
+
+
+def _copy_one(name: bytes, found: os.stat_result, source: int, target: int) -> None:
+    if stat.S_ISREG(found.st_mode):
+        _copy_file(name, source, target)
+        return
+    if stat.S_ISLNK(found.st_mode):
+        os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
+    else:
+        _make_node(name, found, target)
+    os.chown(name, found.st_uid, found.st_gid, dir_fd=target, follow_symlinks=False)
+    os.utime(name, ns=(found.st_atime_ns, found.st_mtime_ns), dir_fd=target, follow_symlinks=False)
 
 
 def copy_status(source: int, target: int) -> None:
@@ -89,7 +117,7 @@ def copy_status(source: int, target: int) -> None:
     os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))
 
 
-def _make_node(name: str, found: os.stat_result, target: int) -> None:
+def _make_node(name: bytes, found: os.stat_result, target: int) -> None:
     """A FIFO, socket or device with its mode from the start.
 
     chmod(2) would follow a link that another container with the same volume may have put in its place.
@@ -101,7 +129,7 @@ def _make_node(name: str, found: os.stat_result, target: int) -> None:
         os.umask(mask)
 
 
-def _copy_file(name: str, source: int, target: int) -> None:
+def _copy_file(name: bytes, source: int, target: int) -> None:
     reader = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=source)
     writer = os.open(name, _NEW, 0o600, dir_fd=target)
     found = os.fstat(reader)
