@@ -33,11 +33,10 @@ _NETLINK_NETFILTER = 12
 _ANSWER_S = 5.0
 _ANSWER_BYTES = 1 << 18
 _CHUNK = 1 << 16
-_BATCH_BEGIN, _BATCH_END, _NF_TABLES, _CONNTRACK = 0x10, 0x11, 10 << 8, 1 << 8
+_BATCH_BEGIN, _BATCH_END, _NF_TABLES = 0x10, 0x11, 10 << 8
 _NEW_TABLE, _DEL_TABLE, _NEW_CHAIN, _NEW_RULE, _GET_RULE = 0, 2, 3, 6, 7
 _NEW_SET, _NEW_ELEMENT, _GET_ELEMENT, _DEL_ELEMENT = 9, 12, 13, 14
 _GET_GENERATION, _DESTROY_ELEMENT = 16, 30
-_CT_GET, _CT_DELETE = 1, 2
 _REQUEST, _ACK, _DUMP, _CREATE, _APPEND = 0x1, 0x4, 0x300, 0x400, 0x800
 _NESTED = 0x8000
 _DONE, _ERROR = 3, 2
@@ -314,9 +313,9 @@ def _explained(error: OSError) -> errors.PycontainerError:
 
 def generation() -> int:
     """A number that changes with every change of any rule of this network namespace. Raises as send."""
-    for kind, payload in _asked(_NF_TABLES | _GET_GENERATION, struct.pack("!BBH", 0, 0, 0), 0):
+    for kind, payload in asked(_NF_TABLES | _GET_GENERATION, struct.pack("!BBH", 0, 0, 0)):
         if kind != _ERROR:
-            return int(struct.unpack("!I", _attributes(payload[4:])[1])[0])
+            return int(struct.unpack("!I", attributes_of(payload[4:])[1])[0])
     return 0
 
 
@@ -329,10 +328,10 @@ def elements_of(table: Table, set_: str) -> list[Element]:
     """What is in a set that is no map; nothing when there is no such set. Raises as send."""
     found: list[Element] = []
     for payload in _listed(table, _GET_ELEMENT, text(2, set_)):
-        for _, element in _items(_attributes(payload[4:]).get(3, b"")):
-            own = _attributes(element)
-            end = _attributes(own[10])[1] if 10 in own else None
-            found.append((_attributes(own[1])[1], end, 0 if end is None else UP_TO))
+        for _, element in _items(attributes_of(payload[4:]).get(3, b"")):
+            own = attributes_of(element)
+            end = attributes_of(own[10])[1] if 10 in own else None
+            found.append((attributes_of(own[1])[1], end, 0 if end is None else UP_TO))
     return found
 
 
@@ -340,34 +339,18 @@ def _listed(table: Table, kind: int, attributes: bytes) -> list[bytes]:
     """The payloads of what is in a table; none when there is no such table."""
     head = struct.pack("!BBH", table.family, 0, 0) + text(1, table.name) + attributes
     try:
-        return [payload for _, payload in _asked(_NF_TABLES | kind, head, _DUMP)]
+        return [payload for _, payload in asked(_NF_TABLES | kind, head, is_dump=True)]
     except errors.KernelError as error:
         if error.errno in (errno.ENOENT, errno.EAFNOSUPPORT):
             return []
         raise
 
 
-def conntrack_of(family: int) -> list[dict[int, bytes]]:
-    """Every tracked connection of a family: attributes by kind (CTA_*). Raises as send."""
-    head = struct.pack("!BBH", family, 0, 0)
-    return [
-        _attributes(payload[4:]) for kind, payload in _asked(_CONNTRACK | _CT_GET, head, _DUMP) if payload
-    ]
-
-
-def delete_conntrack(family: int, tuple_: bytes) -> bool:
-    """Forget a tracked connection by its original tuple (CTA_TUPLE_ORIG); False if it has gone."""
-    body = struct.pack("!BBH", family, 0, 0) + nest(1, tuple_)
-    try:
-        list(_asked(_CONNTRACK | _CT_DELETE, body, _ACK))
-    except errors.KernelError as error:
-        if error.errno == errno.ENOENT:
-            return False
-        raise
-    return True
-
-
-def _asked(kind: int, body: bytes, flags: int) -> list[tuple[int, bytes]]:
+def asked(
+    kind: int, body: bytes, *, is_dump: bool = False, is_acknowledged: bool = False
+) -> list[tuple[int, bytes]]:
+    """What the kernel answers to one message: kind and payload each. Raises as send."""
+    flags = (_DUMP if is_dump else 0) | (_ACK if is_acknowledged else 0)
     try:
         with _socket() as netlink:
             netlink.sendto(message(kind, body, _REQUEST | flags), (0, 0))
@@ -402,7 +385,8 @@ def _parts(answer: bytes) -> list[tuple[int, bytes]]:
     return found
 
 
-def _attributes(content: bytes) -> dict[int, bytes]:
+def attributes_of(content: bytes) -> dict[int, bytes]:
+    """The attributes of a message or of a nest, by kind."""
     return dict(_items(content))
 
 

@@ -22,11 +22,14 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from ipaddress import ip_network
 from typing import Literal
 
 from attrs import frozen
 
+from pycontainer.errors import KernelError, Unsupported
+from pycontainer.kernel import conntrack
 from pycontainer.kernel import nfnetlink as nf
 from pycontainer.network.cuts import table_name
 from pycontainer.network.egress import Egress, routed
@@ -121,10 +124,12 @@ class Firewall:
         """Let these ports of the host be those of containers: all of them or none."""
         if ports:
             nf.send([each for port in ports for each in self._changes(_of_port(port))])
+            _forget_datagrams(ports, is_over=False)
 
     def withdraw(self, ports: Sequence[Published]) -> None:
         """Undo it; idempotent."""
         self._withdraw([change for port in ports for change in _of_port(port)])
+        _forget_datagrams(ports, is_over=True)
 
     def withdrawal(self, ports: Sequence[Published]) -> list[bytes]:
         """The messages that undo it, for who has to when this process has ended; each may be refused."""
@@ -301,6 +306,17 @@ def _of_port(port: Published) -> list[tuple[str, nf.Element]]:
     if not any(host):
         return [(f"any{family}", (protocol + _port(port.host_port), data, 0))]
     return [(f"ports{family}", (protocol + host + _port(port.host_port), data, 0))]
+
+
+def _forget_datagrams(ports: Sequence[Published], *, is_over: bool) -> None:
+    """Have those who send datagrams to these ports find the way that the rules say now."""
+    for port in ports:
+        if port.protocol == "udp" and _of_port(port):
+            # A kernel that does not tell of connections forgets this one after some seconds of silence.
+            with suppress(Unsupported, KernelError):
+                conntrack.forget_datagrams(
+                    port.host_address, port.host_port, port.address, port.port, is_over=is_over
+                )
 
 
 def _port(number: int) -> bytes:

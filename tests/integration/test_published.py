@@ -6,8 +6,8 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -27,6 +27,32 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
     print("ready", flush=True)
     content, sender = server.recvfrom(100)
     server.sendto(content, sender)
+"""
+TELL = """
+import socket, sys
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+    server.bind(("0.0.0.0", 53))
+    print("ready", flush=True)
+    while True:
+        _, sender = server.recvfrom(100)
+        server.sendto(f"{sys.argv[1]} {sender[0]}".encode(), sender)
+"""
+ASK_AGAIN = """
+import socket, sys
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+    client.bind(("0.0.0.0", 5300))
+    client.connect((sys.argv[1], int(sys.argv[2])))
+    client.settimeout(0.2)
+    for line in sys.stdin:
+        answer = b"nothing"
+        for _ in range(int(line)):
+            try:
+                client.send(b"?")
+                answer = client.recv(100)
+                break
+            except OSError:
+                continue
+        print(answer.decode(), flush=True)
 """
 HOST = "198.51.100.1"
 ANSWER = b"of the container\n"
@@ -131,6 +157,56 @@ def test_datagrams_are_published_as_well(
             client.send(b"ping")
             assert client.recv(100) == b"ping"
         assert server.wait(10) == 0
+
+
+@contextmanager
+def answering(
+    engine: pc.Engine, image: pc.Image, name: str, port: int | None, address: str = "0.0.0.0"
+) -> Iterator[int]:
+    """A container whose published port answers datagrams with a name and who asked; the port of the host."""
+    sleep = ["sleep", "100"]
+    with pc.Container(image, sleep, ports={"53/udp": (address, port)}, engine=engine) as box:
+        inside = ["nsenter", f"--net=/proc/{box.pid}/ns/net", sys.executable, "-c", TELL, name]
+        with subprocess.Popen(inside, stdout=subprocess.PIPE) as server:
+            try:
+                assert server.stdout is not None
+                assert server.stdout.readline() == b"ready\n"
+                yield box.ports["53/udp"].host_port
+            finally:
+                server.kill()
+
+
+def test_who_goes_on_sending_datagrams_reaches_the_next_container(
+    engine: pc.Engine, busybox: pc.Image, elsewhere: list[str]
+) -> None:
+    with ExitStack() as ending:
+
+        def client(address: str, port: int, prefix: Sequence[str] = ()) -> Callable[[int], bytes]:
+            command = [*prefix, sys.executable, "-c", ASK_AGAIN, address, str(port)]
+            asker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            ending.enter_context(asker)
+            ending.callback(asker.kill)
+            assert asker.stdin is not None
+            assert asker.stdout is not None
+            given, told = asker.stdin, asker.stdout
+
+            def ask(attempts: int) -> bytes:
+                given.write(b"%d\n" % attempts)
+                given.flush()
+                return told.readline().strip()
+
+            return ask
+
+        with answering(engine, busybox, "first", None) as port:
+            near, far = client("127.0.0.1", port), client(HOST, port, elsewhere)
+            assert near(50).startswith(b"first")
+            assert far(50) == b"first 198.51.100.2"
+        # Nobody has the port meanwhile; then another container, with another address.
+        assert far(1) == b"nothing"
+        with answering(engine, busybox, "second", port):
+            assert near(50).startswith(b"second")
+            # By the rules, as before: whoever serves it in their place would seem to be the sender.
+            assert far(50) == b"second 198.51.100.2"
 
 
 def test_its_monitor_serves_what_no_rule_leads_to_it(

@@ -52,6 +52,7 @@ class Ports:
         withdrawal = [binascii.a2b_base64(each) for each in self._monitor.params["ports"]["withdrawal"]]
         try:
             nfnetlink.withdraw(withdrawal)
+            self._forget_datagrams()
         except errors.PycontainerError:
             pass  # the next process that opens the store takes them away
         for each in self._served:
@@ -59,3 +60,15 @@ class Ports:
         for _, sock in self._sockets:
             sock.close()
         self._served, self._sockets = [], []
+
+    def _forget_datagrams(self) -> None:
+        """Whoever goes on sending is to reach who has the port, and maybe the address, next."""
+        for bound, _ in self._sockets:
+            if bound["protocol"] == "udp":
+                from pycontainer.kernel import conntrack  # only those load it that have such ports
+
+                place, target = (
+                    (bound["host_address"], bound["host_port"]),
+                    (bound["address"], bound["port"]),
+                )
+                conntrack.forget_datagrams(*place, *target, is_over=True)
