@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pycontainer.engine import Health as Health
     from pycontainer.engine import HealthResult as HealthResult
     from pycontainer.engine import Image as Image
+    from pycontainer.engine import Impairment as Impairment
     from pycontainer.engine import LogLine as LogLine
     from pycontainer.engine import Logs as Logs
     from pycontainer.engine import Network as Network
@@ -78,6 +79,7 @@ _HOMES = {
     "Health": "pycontainer.engine",
     "HealthResult": "pycontainer.engine",
     "Image": "pycontainer.engine",
+    "Impairment": "pycontainer.engine",
     "LogLine": "pycontainer.engine",
     "Logs": "pycontainer.engine",
     "Network": "pycontainer.engine",
@@ -127,6 +129,7 @@ __all__ = [
     "Health",
     "HealthResult",
     "Image",
+    "Impairment",
     "LogLine",
     "Logs",
     "Network",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pycontainer.engine.execs import Exec
     from pycontainer.engine.hostinfo import info
     from pycontainer.engine.images import HistoryEntry, Image
+    from pycontainer.engine.impairing import Impairment
     from pycontainer.engine.logs import LogLine, Logs
     from pycontainer.engine.networks import Network
     from pycontainer.engine.partitioning import Partition
@@ -51,6 +52,7 @@ __all__ = [
     "HistoryEntry",
     "Image",
     "ImageUsage",
+    "Impairment",
     "LogLine",
     "Logs",
     "Network",
@@ -104,6 +106,7 @@ _HOMES = {
     "Network": "networks",
     "NetworkStats": "stats",
     "OutputLine": "process",
+    "Impairment": "impairing",
     "Partition": "partitioning",
     "PortBinding": "publishing",
     "Process": "process",

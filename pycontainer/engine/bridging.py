@@ -2,7 +2,8 @@
 
 Theory of operation. Bridges and rules outlive every process. A bridge has a note of whose it is, which is
 written last: the next process can tell a whole one from one that was being made. Rules
-lie in the store's own table, and are made anew as a whole only when another program has deleted them.
+lie in the store's own table, and are made anew as a whole only when another program has deleted them: here,
+by the next start. Until then the monitors have made those of the containers that run (engine.restoring).
 
 One lock of the host is held while a subnet is chosen and its bridge made: then the route tells every other
 store that it is taken.
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pycontainer.checkpoints import reached
-from pycontainer.engine import naming
+from pycontainer.engine import naming, restoring
 from pycontainer.engine.state import observe
 from pycontainer.errors import AlreadyExists, KernelError, Unsupported
 from pycontainer.kernel import nfnetlink
@@ -55,7 +56,6 @@ KILL_POINTS = (
 )
 
 _HOST_LOCK = Path("/run/pycontainer/network.lock")
-_STORES = Path("/run/pycontainer/stores")
 _LOCK_S = 30.0
 _FILES = "networks"
 _END = "pcv"  # the host's ends of containers' links
@@ -206,6 +206,7 @@ def ensure_rules(engine: Engine, *, is_forced: bool = False) -> None:
         if is_forced or is_guarded(engine.store_tag) != bool(policies):
             guard(engine.store_tag, policies)
         firewall_of(engine).ensure(bridges, ports, policies, is_forced=is_forced)
+        restoring.write_base(engine)
     _generations[engine] = nfnetlink.generation()
 
 
@@ -234,7 +235,7 @@ def sweep_abandoned() -> None:
     The caller holds the host's lock. A bridge that has ports stays.
     """
     for name, tag in _claimed():
-        place = _STORES / tag
+        place = restoring.STORES / tag
         try:
             is_gone = not Path(place.read_text(), "state.db").exists() and not os.listdir(
                 f"/sys/class/net/{name}/brif"
@@ -245,6 +246,7 @@ def sweep_abandoned() -> None:
             delete_link(name)
             _remove_rules(tag)
             place.unlink(missing_ok=True)
+            restoring.base_path(tag).unlink(missing_ok=True)
 
 
 def _claimed() -> Iterator[tuple[str, str]]:
@@ -267,7 +269,7 @@ def _remove_rules(tag: str) -> None:
 
 def _claim(engine: Engine) -> None:
     """Tell every store of this host where this one is."""
-    place = _STORES / engine.store_tag
+    place = restoring.STORES / engine.store_tag
     if not place.exists():
         place.parent.mkdir(0o755, parents=True, exist_ok=True)
         new = place.with_suffix(".new")
@@ -286,7 +288,8 @@ def forget(engine: Engine, network_ids: Iterable[str]) -> None:
     """Delete files, the last trace of a network; after the last network the store's rules go, too."""
     if not engine.store.state.networks.list():
         _remove_rules(engine.store_tag)
-        (_STORES / engine.store_tag).unlink(missing_ok=True)
+        (restoring.STORES / engine.store_tag).unlink(missing_ok=True)
+        restoring.base_path(engine.store_tag).unlink(missing_ok=True)
     for network_id in network_ids:
         naming.forget_network(engine.store.root, network_id)
 

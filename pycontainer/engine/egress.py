@@ -21,7 +21,17 @@ if TYPE_CHECKING:
     from pycontainer.options import RunOptions
     from pycontainer.store import ContainerRecord, EndpointRecord, NetworkRecord
 
-__all__ = ["apply", "apply_locked", "check", "forget", "is_limited", "names_of", "policies", "release"]
+__all__ = [
+    "apply",
+    "apply_locked",
+    "check",
+    "forget",
+    "is_limited",
+    "names_of",
+    "policies",
+    "policy_of",
+    "release",
+]
 
 
 def is_limited(options: RunOptions | Mapping[str, Any]) -> bool:
@@ -65,7 +75,7 @@ def apply_locked(engine: Engine, container_id: str, options: RunOptions, *, keep
     """The same for one who holds the lock of the store's rules."""
     from pycontainer.network import guard, is_guarded, lift, restrict
 
-    own = _policy(engine.store.state.endpoints.of_container(container_id), options.egress_allow or ())
+    own = policy_of(engine, container_id, options)
     if not is_limited(options):
         lift(engine.store_tag, own.places)
         return
@@ -102,6 +112,11 @@ def policies(engine: Engine) -> list[Egress]:
             options = parse_run_options(**record.options)
             found.append(_policy(own, options.egress_allow or ()))
     return found
+
+
+def policy_of(engine: Engine, container_id: str, options: RunOptions) -> Egress:
+    """That of one container, by its places and these options."""
+    return _policy(engine.store.state.endpoints.of_container(container_id), options.egress_allow or ())
 
 
 def _policy(endpoints: Iterable[EndpointRecord], allowed: Sequence[str]) -> Egress:

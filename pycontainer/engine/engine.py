@@ -115,11 +115,12 @@ class Engine:
 
                     sweep_volumes(self)
                 if os.path.isdir(self._store.root / "networks"):
-                    from pycontainer.engine import bridging, partitioning  # only with networks
+                    from pycontainer.engine import bridging, impairing, partitioning  # only with networks
 
                     repaired = self._store.repaired
                     bridging.sweep(self, is_forced=bool(repaired.exited or repaired.forgotten))
                     partitioning.sweep(self)
+                    impairing.sweep(self)
             return self._store
 
     @property

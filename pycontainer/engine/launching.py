@@ -246,8 +246,9 @@ def launch(
         raise
     reached("start.launch.answered")
     if prepared is not None:
-        from pycontainer.engine import netahead  # see above
+        from pycontainer.engine import netahead, networking  # see above
 
+        networking.recheck(engine)
         netahead.begin(engine, prepared.namespace)
     return job
 

@@ -19,8 +19,16 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pycontainer.checkpoints import reached
-from pycontainer.engine import bridging, egress, naming, netahead
-from pycontainer.errors import AlreadyExists, InUse, InvalidOption, KernelError, NotFound
+from pycontainer.engine import bridging, egress, naming, netahead, restoring
+from pycontainer.errors import (
+    AlreadyExists,
+    DeadlineExceeded,
+    InUse,
+    InvalidOption,
+    KernelError,
+    NotFound,
+    Unsupported,
+)
 from pycontainer.options import DEFAULT_NETWORK, Place, RunOptions, places
 from pycontainer.store import EndpointRecord, NetworkRecord
 
@@ -29,6 +37,7 @@ if TYPE_CHECKING:
 
     from pycontainer.engine.containers import Container
     from pycontainer.engine.engine import Engine
+    from pycontainer.network import Published
     from pycontainer.oci import ImageConfig
     from pycontainer.store import ContainerRecord
 
@@ -43,9 +52,12 @@ __all__ = [
     "detach",
     "memberships",
     "networks_of",
+    "open_route",
+    "places_of",
     "prepare",
+    "recheck",
     "reserve_place",
-    "tell_names",
+    "tell",
 ]
 
 KILL_POINTS = (
@@ -86,7 +98,7 @@ class Prepared:
 
 def default_network(engine: Engine) -> NetworkRecord:
     """The network of those that ask for no other, made on its first use."""
-    from pycontainer.engine.networks import make_network
+    from pycontainer.engine.netmaking import make_network
 
     networks = engine.store.state.networks
     with suppress(NotFound):
@@ -198,7 +210,7 @@ def _network_directory(engine: Engine, network: NetworkRecord) -> Path:
     return naming.names_directory(engine.store.root, network.id).parent
 
 
-def _places_of(engine: Engine, container_id: str) -> list[tuple[EndpointRecord, NetworkRecord]]:
+def places_of(engine: Engine, container_id: str) -> list[tuple[EndpointRecord, NetworkRecord]]:
     """A container's places, the one of its default route first."""
     state = engine.store.state
     found = []
@@ -211,7 +223,7 @@ def _places_of(engine: Engine, container_id: str) -> list[tuple[EndpointRecord, 
 
 def networks_of(engine: Engine, container_id: str) -> list[NetworkRecord]:
     """The networks a container has a place in."""
-    return [network for _, network in _places_of(engine, container_id)]
+    return [network for _, network in places_of(engine, container_id)]
 
 
 def _rank(found: tuple[EndpointRecord, NetworkRecord]) -> tuple[bool, int, str]:
@@ -227,7 +239,7 @@ def _rank(found: tuple[EndpointRecord, NetworkRecord]) -> tuple[bool, int, str]:
 def memberships(engine: Engine, container_id: str) -> tuple[naming.Membership, ...]:
     """A container's places as far as names go, the one of its default route first."""
     found = []
-    for endpoint, network in _places_of(engine, container_id):
+    for endpoint, network in places_of(engine, container_id):
         aliases = endpoint.options.get("aliases", ())
         found.append(
             naming.Membership(
@@ -256,7 +268,7 @@ def prepare(
     cleanup: closes what is not the container's any more once the launch has it, and undoes on an exception.
     Raises InUse, InvalidOption, KernelError, NotFound, Unsupported, DeadlineExceeded.
     """
-    found = _places_of(engine, record.id)
+    found = places_of(engine, record.id)
     for _, network in found:
         bridging.make_link(engine, network)
     if egress.is_limited(options):
@@ -270,15 +282,17 @@ def prepare(
     for fd in (namespace, *sockets):
         cleanup.callback(os.close, fd)
     reached("network.namespace.made")
-    _connect_all(found, namespace, route)
+    _connect_all(engine, found, namespace, route)
     reached("network.links.made")
     fds: dict[str, int] = {"ns:network": namespace}
     params: dict[str, Any] = {}
     if names is not None:
         params["dns"] = names
         fds.update(zip(naming.SERVER_SOCKETS, sockets, strict=True))
+    published: Sequence[Published] = ()
     if options.ports or options.publish_all:
-        _publish(engine, options, config, placed, fds, params, cleanup)
+        published = _publish(engine, options, config, placed, fds, params, cleanup)
+    params["rules"] = restoring.described(engine, record.id, options, published)
     return Prepared(fds=fds, params=params, memberships=placed, namespace=wanted)
 
 
@@ -290,7 +304,7 @@ def _publish(
     fds: dict[str, int],
     params: dict[str, Any],
     cleanup: ExitStack,
-) -> None:
+) -> Sequence[Published]:
     from pycontainer.engine.publishing import take, wanted
 
     outer = [each for each in placed if each.gateways and not each.is_internal]
@@ -310,6 +324,7 @@ def _publish(
     fds.update(taken.fds)
     if taken.published:
         params["ports"] = taken.params
+    return taken.published
 
 
 def _settings(networks: Iterable[NetworkRecord]) -> dict[str, str]:
@@ -325,8 +340,11 @@ def _taken(job: Any) -> tuple[int, int]:
     return namespace, route
 
 
-def _connect_all(found: Sequence[tuple[EndpointRecord, NetworkRecord]], namespace: int, route: int) -> None:
+def _connect_all(
+    engine: Engine, found: Sequence[tuple[EndpointRecord, NetworkRecord]], namespace: int, route: int
+) -> None:
     """Make the links of these places in a namespace. route: a netlink socket in it, closed here."""
+    from pycontainer.engine import impairing  # which knows of places, too
     from pycontainer.network import Route
 
     with Route(route) as inner, Route() as host:
@@ -337,6 +355,7 @@ def _connect_all(found: Sequence[tuple[EndpointRecord, NetworkRecord]], namespac
             _configure(inner, endpoint, network)
         _set_routes(inner, found)
         inner.send()
+        impairing.restore(engine, found, host, inner)
 
 
 def _add_link(host: Any, endpoint: EndpointRecord, network: NetworkRecord, namespace: int) -> None:
@@ -388,6 +407,13 @@ def _set_routes(inner: Any, found: Sequence[tuple[EndpointRecord, NetworkRecord]
                 break
 
 
+def recheck(engine: Engine) -> None:
+    """Make the rules again that were deleted while a container started: its monitor looks only since then."""
+    # One that cannot be made is the next start's to complain of: this container runs.
+    with suppress(KernelError, Unsupported, DeadlineExceeded):
+        bridging.ensure_rules(engine)
+
+
 # -- while it runs ---------------------------------------------------------------------------------
 
 
@@ -402,7 +428,7 @@ def attach(engine: Engine, container_id: str, process: int, endpoint: EndpointRe
     bridging.make_link(engine, network)
     namespace, route = _open(engine, process, _settings([network]))
     try:
-        _connect_all([(endpoint, network)], namespace, route)
+        _connect_all(engine, [(endpoint, network)], namespace, route)
     finally:
         os.close(namespace)
     _reroute(engine, container_id, process)
@@ -421,11 +447,13 @@ def detach(engine: Engine, container_id: str, process: int, endpoint: EndpointRe
     _reroute(engine, container_id, process)
 
 
-def tell_names(container: Container, options: RunOptions) -> None:
-    """Have a container that runs know names, and be known, as its places and these options have it.
+def tell(container: Container, options: RunOptions) -> None:
+    """Have a container that runs know names, and be known, as its places and these options have it; and have
+    its monitor know its rules.
 
     Raises WrongState when it does not run, DeadlineExceeded, KernelError.
     """
+    restoring.tell(container, options)
     engine, record = container._engine, container._current
     placed = memberships(engine, record.id)
     links = naming.linked(engine, options, placed, is_running=True)
@@ -439,8 +467,15 @@ def _reroute(engine: Engine, container_id: str, process: int) -> None:
     namespace, route = _open(engine, process)
     os.close(namespace)
     with Route(route) as inner:
-        _set_routes(inner, _places_of(engine, container_id))
+        _set_routes(inner, places_of(engine, container_id))
         inner.send()
+
+
+def open_route(engine: Engine, process: int) -> int:
+    """A netlink socket in the network of a container that runs. Raises NotFound, DeadlineExceeded."""
+    namespace, route = _open(engine, process)
+    os.close(namespace)
+    return route
 
 
 def _open(engine: Engine, process: int, settings: Mapping[str, str] | None = None) -> tuple[int, int]:
@@ -454,7 +489,7 @@ def _open(engine: Engine, process: int, settings: Mapping[str, str] | None = Non
 def described(engine: Engine, container_id: str) -> dict[str, dict[str, Any]]:
     """A container's places as Docker's inspect has them, by network."""
     found = {}
-    for endpoint, network in _places_of(engine, container_id):
+    for endpoint, network in places_of(engine, container_id):
         own: dict[int, tuple[str, str, int]] = {4: ("", "", 0), 6: ("", "", 0)}
         for made in network.subnets:
             version = 6 if ":" in made.subnet else 4

@@ -13,7 +13,7 @@ import itertools
 import json
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pycontainer.engine.engine import Engine
     from pycontainer.store import NetworkRecord
 
-__all__ = ["KILL_POINTS", "Partition", "partition", "sweep"]
+__all__ = ["KILL_POINTS", "Partition", "owner_has_died", "partition", "read", "sweep", "write"]
 
 KILL_POINTS = ("partition.file.written", "partition.packets.dropped")
 
@@ -90,7 +90,7 @@ def partition(
     directory.mkdir(0o700, parents=True, exist_ok=True)
     made = Partition(engine, directory / f"{secrets.token_hex(8)}.json")
     with engine.store.container_lock(_LOCK, _LOCK_S):
-        _write(made._file, sorted(pairs))
+        write(made._file, {"pairs": sorted(pairs)})
         reached("partition.file.written")
         try:
             _apply(engine)
@@ -103,7 +103,7 @@ def partition(
 
 def sweep(engine: Engine) -> None:
     """Heal what processes have cut that are no more. Cheap where nothing was cut."""
-    if any(_owner_has_died(_read(file)) for file in _files(engine)):
+    if any(owner_has_died(read(file)) for file in _files(engine)):
         with engine.store.container_lock(_LOCK, _LOCK_S):
             _apply(engine)
 
@@ -135,15 +135,17 @@ def _files(engine: Engine) -> Iterator[Path]:
     return (engine.store.root / "networks").glob("*/cuts/*.json")
 
 
-def _write(file: Path, pairs: Sequence[tuple[str, str]]) -> None:
+def write(file: Path, content: Mapping[str, Any]) -> None:
+    """Write down a fault that this process wants."""
     owner = this_process()
-    fields = {"pid": owner.pid, "start": owner.start, "boot_id": owner.boot_id, "pairs": pairs}
+    fields = {"pid": owner.pid, "start": owner.start, "boot_id": owner.boot_id, **content}
     new = file.with_suffix(".new")
     new.write_text(json.dumps(fields))
     os.rename(new, file)
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read(file: Path) -> dict[str, Any]:
+    """What was written down; nothing when it has gone."""
     try:
         fields: dict[str, Any] = json.loads(file.read_bytes())
     except (OSError, ValueError):
@@ -151,7 +153,8 @@ def _read(file: Path) -> dict[str, Any]:
     return fields
 
 
-def _owner_has_died(fields: dict[str, Any]) -> bool:
+def owner_has_died(fields: dict[str, Any]) -> bool:
+    """Whether nobody is left who wants the fault."""
     if fields.get("boot_id") != status.BOOT_ID:
         return True
     process = pidfd.open_checked(int(fields["pid"]), int(fields["start"]))
@@ -166,8 +169,8 @@ def _apply(engine: Engine) -> None:
 
     pairs: set[tuple[str, str]] = set()
     for file in _files(engine):
-        fields = _read(file)
-        if _owner_has_died(fields):
+        fields = read(file)
+        if owner_has_died(fields):
             with suppress(FileNotFoundError):
                 file.unlink()
             continue

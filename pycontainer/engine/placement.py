@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from pycontainer.engine.containers import Container
+    from pycontainer.engine.impairing import Impairment
     from pycontainer.engine.networks import Network
     from pycontainer.engine.publishing import PortBinding
 
@@ -40,6 +41,19 @@ class Placed:
 
         box = cast("Container", self)
         return [Network(each.network_id, box._engine) for each in networking.memberships(box._engine, box.id)]
+
+    def disconnect(self, network: Network | str | None = None) -> Impairment:
+        """Pull its cables, or the one to a network, until they are put back by heal(); for tests.
+
+        Its program sees links without carrier; it keeps its places and addresses, which Network.disconnect
+        takes away. Use it as a context manager, or call heal(). It holds over restarts of the container, and
+        ends with this process at the latest.
+        Raises: NotFound if it has no such network; InUse; Unsupported for other drivers than bridge.
+        """
+        from pycontainer.engine.impairing import unplug
+
+        named = network if network is None or isinstance(network, str) else network.id
+        return unplug(cast("Container", self), named)
 
     @property
     def ports(self) -> Mapping[int | str, PortBinding]:

@@ -77,7 +77,7 @@ def _limited(container: Container, before: RunOptions, after: RunOptions) -> Ite
         # What may be asked for first: what is answered meanwhile is forgotten with the rest.
         if steering.is_live(container._observed):
             with suppress(WrongState):
-                networking.tell_names(container, options)
+                networking.tell(container, options)
         egress.apply_locked(engine, container.id, options, keeps_named=keeps_named)
 
     with bridging.rules_lock(engine), ExitStack() as undo:

@@ -13,6 +13,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from pycontainer import errors
 
@@ -34,10 +35,10 @@ _ANSWER_S = 5.0
 _ANSWER_BYTES = 1 << 18
 _CHUNK = 1 << 16
 _BATCH_BEGIN, _BATCH_END, _NF_TABLES = 0x10, 0x11, 10 << 8
-_NEW_TABLE, _DEL_TABLE, _NEW_CHAIN, _NEW_RULE, _GET_RULE = 0, 2, 3, 6, 7
+_NEW_TABLE, _DEL_TABLE, _NEW_CHAIN, _GET_CHAIN, _NEW_RULE, _GET_RULE = 0, 2, 3, 4, 6, 7
 _NEW_SET, _NEW_ELEMENT, _GET_ELEMENT, _DEL_ELEMENT = 9, 12, 13, 14
 _GET_GENERATION, _DESTROY_ELEMENT = 16, 30
-_REQUEST, _ACK, _DUMP, _CREATE, _APPEND = 0x1, 0x4, 0x300, 0x400, 0x800
+_REQUEST, _ACK, _EXCLUSIVE, _DUMP, _CREATE, _APPEND = 0x1, 0x4, 0x200, 0x300, 0x400, 0x800
 _NESTED = 0x8000
 _DONE, _ERROR = 3, 2
 _HEADER = struct.Struct("=IHHII")
@@ -113,9 +114,9 @@ class Table:
         head = struct.pack("!BBH", self.family, 0, 0)
         return message(_NF_TABLES | kind, head + text(1, self.name) + attributes, _REQUEST | _ACK | flags)
 
-    def add(self) -> bytes:
-        """Make it, if it is not there."""
-        return self._message(_NEW_TABLE, b"")
+    def add(self, *, is_new: bool = False) -> bytes:
+        """Make it, if it is not there; is_new: an error if it is."""
+        return self._message(_NEW_TABLE, b"", _CREATE | (_EXCLUSIVE if is_new else 0))
 
     def delete(self) -> bytes:
         """Delete it with all that is in it; an error if there is none."""
@@ -164,6 +165,11 @@ class Table:
     def without(self, set_: str, elements: Iterable[Element]) -> bytes:
         """Take elements away, whether they are there or not; to be sent by withdraw."""
         return self._message(_DESTROY_ELEMENT, text(2, set_) + nest(3, _list(elements, 0)), 0)
+
+
+def is_rule(made: bytes) -> bool:
+    """Whether a message makes a rule."""
+    return int(_HEADER.unpack_from(made)[1]) == _NF_TABLES | _NEW_RULE
 
 
 def _list(elements: Iterable[Element], timeout_ms: int) -> bytes:
@@ -319,6 +325,39 @@ def generation() -> int:
     return 0
 
 
+class Chain(NamedTuple):
+    """A chain of anybody's. hook, policy: where the kernel calls it, and what becomes of a packet at its end;
+    -1 for one that only rules lead to.
+    """
+
+    family: int
+    table: str
+    name: str
+    hook: int = -1
+    policy: int = -1
+
+
+def chains() -> list[Chain]:
+    """All chains of this network namespace. Raises as send."""
+    found = []
+    for _, payload in asked(_NF_TABLES | _GET_CHAIN, struct.pack("!BBH", 0, 0, 0), is_dump=True):
+        own = attributes_of(payload[4:])  # NFTA_CHAIN_TABLE, _NAME, _HOOK with NFTA_HOOK_HOOKNUM, _POLICY
+        table, name = (own[kind].rstrip(b"\0").decode("utf-8", "replace") for kind in (1, 3))
+        hook, policy = attributes_of(own.get(4, b"")).get(1), own.get(5)
+        numbers = (-1 if each is None else int.from_bytes(each, "big") for each in (hook, policy))
+        found.append(Chain(payload[0], table, name, *numbers))
+    return found
+
+
+def rules_of(table: Table) -> list[tuple[str, bytes]]:
+    """The rules of a table: the chain of each, and its expressions (NFTA_RULE_CHAIN, _EXPRESSIONS)."""
+    found = []
+    for payload in _listed(table, _GET_RULE, b""):
+        own = attributes_of(payload[4:])
+        found.append((own.get(2, b"").rstrip(b"\0").decode("utf-8", "replace"), own.get(4, b"")))
+    return found
+
+
 def rule_count(table: Table) -> int:
     """How many rules a table has; 0 when there is no such table. Raises as send."""
     return len(_listed(table, _GET_RULE, b""))
@@ -328,7 +367,7 @@ def elements_of(table: Table, set_: str) -> list[Element]:
     """What is in a set that is no map; nothing when there is no such set. Raises as send."""
     found: list[Element] = []
     for payload in _listed(table, _GET_ELEMENT, text(2, set_)):
-        for _, element in _items(attributes_of(payload[4:]).get(3, b"")):
+        for _, element in items_of(attributes_of(payload[4:]).get(3, b"")):
             own = attributes_of(element)
             end = attributes_of(own[10])[1] if 10 in own else None
             found.append((attributes_of(own[1])[1], end, 0 if end is None else UP_TO))
@@ -387,10 +426,11 @@ def _parts(answer: bytes) -> list[tuple[int, bytes]]:
 
 def attributes_of(content: bytes) -> dict[int, bytes]:
     """The attributes of a message or of a nest, by kind."""
-    return dict(_items(content))
+    return dict(items_of(content))
 
 
-def _items(content: bytes) -> list[tuple[int, bytes]]:
+def items_of(content: bytes) -> list[tuple[int, bytes]]:
+    """The attributes of a list, in which several are of one kind."""
     found = []
     offset = 0
     while offset + 4 <= len(content):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pycontainer.network.firewall import Bridge as Bridge
     from pycontainer.network.firewall import Firewall as Firewall
     from pycontainer.network.firewall import Published as Published
+    from pycontainer.network.foreign import forward_finding as forward_finding
     from pycontainer.network.ipam import check_subnet as check_subnet
     from pycontainer.network.ipam import choose_address as choose_address
     from pycontainer.network.ipam import choose_subnet as choose_subnet
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from pycontainer.network.links import host_subnets as host_subnets
     from pycontainer.network.netlink import nft_finding as nft_finding
     from pycontainer.network.netlink import nft_rules as nft_rules
+    from pycontainer.network.restoring import rules_base as rules_base
+    from pycontainer.network.restoring import rules_part as rules_part
+    from pycontainer.network.shaping import Shape as Shape
 
 _HOME = {
     "Bridge": "firewall",
@@ -40,6 +44,7 @@ _HOME = {
     "check_subnet": "ipam",
     "choose_address": "ipam",
     "choose_subnet": "ipam",
+    "forward_finding": "foreign",
     "gateway_of": "ipam",
     "guard": "egress",
     "host_subnets": "links",
@@ -52,6 +57,9 @@ _HOME = {
     "cut": "cuts",
     "nft_finding": "netlink",
     "nft_rules": "netlink",
+    "rules_base": "restoring",
+    "Shape": "shaping",
+    "rules_part": "restoring",
 }
 
 __all__ = [
@@ -60,11 +68,13 @@ __all__ = [
     "Firewall",
     "Published",
     "Route",
+    "Shape",
     "check_kind",
     "check_subnet",
     "choose_address",
     "choose_subnet",
     "cut",
+    "forward_finding",
     "gateway_of",
     "guard",
     "host_subnets",
@@ -75,6 +85,8 @@ __all__ = [
     "nft_rules",
     "overlaps",
     "restrict",
+    "rules_base",
+    "rules_part",
     "table_name",
 ]
 

@@ -11,7 +11,7 @@ Every change is the difference between what there is and what there is to be, so
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import collapse_addresses, ip_network
 
 from attrs import frozen
@@ -19,7 +19,17 @@ from attrs import frozen
 from pycontainer.kernel import nfnetlink as nf
 from pycontainer.network.cuts import send_to_bridges, table_name
 
-__all__ = ["Egress", "guard", "is_guarded", "lift", "restrict", "routed"]
+__all__ = [
+    "Egress",
+    "guard",
+    "guard_base",
+    "guard_name",
+    "guard_part",
+    "is_guarded",
+    "lift",
+    "restrict",
+    "routed",
+]
 
 _PREROUTING, _FILTER = 0, -200  # NF_BR_PRE_ROUTING, NF_BR_PRI_FILTER_BRIDGED
 _PROTOCOL, _IIFNAME, _L4PROTO = 1, 6, 16
@@ -54,7 +64,8 @@ def lift(store_tag: str, places: Sequence[tuple[str, str]]) -> None:
     Raises as restrict.
     """
     _change(store_tag, places, [], [], keeps_named=False)
-    if is_guarded(store_tag) and not nf.elements_of(_guard_of(store_tag), "guarded"):
+    table = _guard_of(store_tag)
+    if nf.rule_count(table) and not nf.elements_of(table, "guarded"):
         guard(store_tag, [])
 
 
@@ -71,14 +82,30 @@ def guard(store_tag: str, policies: Sequence[Egress]) -> None:
         return  # there are kernels that have nothing of the kind
     batch = [table.add(), table.delete()]
     if policies:
-        chain = table.chain("prerouting", "filter", _PREROUTING, _FILTER)
-        batch += [table.add(), *_sets(table), chain, *_rules(table)]
-        batch += [table.elements(set_, [each]) for policy in policies for set_, each in _bridged(policy)]
+        batch += [table.add(), *guard_base(store_tag), *guard_part(store_tag, policies)]
     send_to_bridges(batch)
 
 
+def guard_base(store_tag: str) -> list[bytes]:
+    """The messages that make what is in the guard's table whatever it guards."""
+    table = _guard_of(store_tag)
+    chain = table.chain("prerouting", "filter", _PREROUTING, _FILTER)
+    return [*_sets(table), chain, *_rules(table)]
+
+
+def guard_part(store_tag: str, policies: Iterable[Egress]) -> list[bytes]:
+    """The messages that have it guard these; idempotent."""
+    table = _guard_of(store_tag)
+    return [table.elements(set_, [each]) for policy in policies for set_, each in _bridged(policy)]
+
+
+def guard_name(store_tag: str) -> str:
+    """The name of the guard's table."""
+    return f"{table_name(store_tag)}_egress"
+
+
 def _guard_of(store_tag: str) -> nf.Table:
-    return nf.Table(f"{table_name(store_tag)}_egress", nf.BRIDGE)
+    return nf.Table(guard_name(store_tag), nf.BRIDGE)
 
 
 def _change(

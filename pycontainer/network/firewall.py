@@ -98,15 +98,22 @@ class Firewall:
         if nf.rule_count(self._table) == len(self._rules) and not is_forced:
             return False
         table = self._table
-        batch = [table.add(), table.delete(), table.add(), *_sets(table), *_chains(table), *self._rules]
-        for bridge in bridges:
-            batch += self._changes(_of_bridge(bridge))
-        for port in published:
-            batch += self._changes(_of_port(port))
-        for policy in egress:
-            batch += self._changes(routed(policy))
-        nf.send(batch)
+        fresh = [table.add(), table.delete(), table.add()]
+        nf.send([*fresh, *self.base(), *self.part(bridges, published, egress)])
         return True
+
+    def base(self) -> list[bytes]:
+        """The messages that make what is in the table whatever networks there are."""
+        return [*_sets(self._table), *_chains(self._table), *self._rules]
+
+    def part(
+        self, bridges: Iterable[Bridge], published: Iterable[Published], egress: Iterable[Egress]
+    ) -> list[bytes]:
+        """The messages that add these; idempotent."""
+        found = [change for bridge in bridges for change in _of_bridge(bridge)]
+        found += [change for port in published for change in _of_port(port)]
+        found += [change for policy in egress for change in routed(policy)]
+        return self._changes(found)
 
     def remove(self) -> None:
         """Delete the table; idempotent."""

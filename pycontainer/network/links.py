@@ -18,6 +18,7 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from pycontainer.errors import DeadlineExceeded, KernelError, Unsupported
+from pycontainer.network.shaping import Shape
 
 __all__ = ["Route", "check_kind", "host_subnets"]
 
@@ -26,6 +27,7 @@ _REQUEST, _ACK, _EXCLUSIVE, _CREATE, _REPLACE, _DUMP = 0x1, 0x4, 0x200, 0x400, 0
 _ERROR, _DONE = 2, 3
 _UP = 1
 _UNIVERSE, _LINK = 0, 253  # scopes of a route
+_OPERSTATE, _OPERATIONAL = 16, b"\6"  # IFLA_OPERSTATE, IF_OPER_UP
 _BOOT, _MAIN, _UNICAST = 3, 254, 1
 _PERMANENT, _NO_DAD = 0x80, 0x02
 _HEADER = struct.Struct("=IHHII")
@@ -33,6 +35,10 @@ _HINTS = {
     # net/bridge/br_private.h, BR_MAX_PORTS: 1 << 10 with 0 for none.
     errno.EXFULL: "a bridge has room for 1023 containers; make another network",
 }
+_NEW_QDISC, _DELETE_QDISC = 36, 37
+_TRAFFIC = struct.Struct("=IiIII")  # tcmsg: family, link, handle, parent, info
+_ROOT, _HANDLE = 0xFFFFFFFF, 1 << 16
+_SHAPE = "have packets leave by"
 _ANSWER_S = 10.0
 _ANSWER_BYTES = 1 << 18
 
@@ -111,6 +117,20 @@ class Route:
         """Let it carry packets."""
         self._link(f"raise link {name}", [("IFLA_IFNAME", name)], is_up=True)
 
+    def lower_link(self, name: str) -> None:
+        """Let it carry none."""
+        self._link(f"lower link {name}", [("IFLA_IFNAME", name)], is_up=False)
+
+    def shape(self, index: int, shape: Shape) -> None:
+        """Have what leaves by a link be delayed, lost or slowed, instead of as so far."""
+        body = _TRAFFIC.pack(0, index, _HANDLE, _ROOT, 0) + shape.attributes()
+        self._put_body(f"{_SHAPE} {shape.kind}", body, _NEW_QDISC, _CREATE | _REPLACE)
+
+    def unshape(self, index: int) -> None:
+        """Have it leave as it comes."""
+        body = _TRAFFIC.pack(0, index, 0, _ROOT, 0)
+        self._put_body("take the queue away", body, _DELETE_QDISC, 0)
+
     def set_alias(self, name: str, alias: str) -> None:
         """Write down whose a link is."""
         self._link(f"name link {name}", [("IFLA_IFNAME", name), ("IFLA_IFALIAS", alias)])
@@ -144,11 +164,11 @@ class Route:
         self._put(f"route by {gateway or 'the link'}", message, _NEW_ROUTE, _CREATE | _REPLACE)
 
     def _link(
-        self, what: str, attributes: Sequence[tuple[str, Any]], *, flags: int = 0, is_up: bool = False
+        self, what: str, attributes: Sequence[tuple[str, Any]], *, flags: int = 0, is_up: bool | None = None
     ) -> None:
         message = ifinfmsg()
         message["attrs"] = list(attributes)
-        message["flags"] = message["change"] = _UP if is_up else 0
+        message["flags"], message["change"] = _UP if is_up else 0, 0 if is_up is None else _UP
         self._put(what, message, _NEW_LINK, flags)
 
     def _put(self, what: str, message: Any, kind: int, flags: int) -> None:
@@ -156,6 +176,10 @@ class Route:
         message["header"]["flags"] = _REQUEST | _ACK | flags
         message.encode()
         self._queue.append((what, bytes(message.data)))
+
+    def _put_body(self, what: str, body: bytes, kind: int, flags: int) -> None:
+        header = _HEADER.pack(_HEADER.size + len(body), kind, _REQUEST | _ACK | flags, 0, 0)
+        self._queue.append((what, header + body))
 
     def send(self) -> None:
         """Carry out what is queued.
@@ -177,11 +201,26 @@ class Route:
                     f"{what}: the kernel has no links of this kind",
                     "load its module with modprobe, or use another driver",
                 )
+            if code == errno.ENOENT and what.startswith(_SHAPE):
+                name = what.removeprefix(_SHAPE).strip()
+                raise Unsupported(
+                    f"the kernel has no queue discipline {name}",
+                    f"modprobe sch_{name}, or a kernel with CONFIG_NET_SCH_{name.upper()}"
+                    + ("; a rate alone takes no netem" if name == "netem" else ""),
+                )
             if code:
                 raise KernelError(code, what, hint=_HINTS.get(code, ""))
 
     def index(self, name: str) -> int:
         """The number of a link of this namespace. Raises KernelError."""
+        # struct ifinfomsg: family, type, index
+        return int(struct.unpack_from("=i", self._look_up(name), _HEADER.size + 4)[0])
+
+    def is_up(self, name: str) -> bool:
+        """Whether a link of this namespace carries packets by now. Raises KernelError."""
+        return _attribute(self._look_up(name)[_HEADER.size + 16 :], _OPERSTATE) == _OPERATIONAL
+
+    def _look_up(self, name: str) -> bytes:
         message = ifinfmsg()
         message["attrs"] = [("IFLA_IFNAME", name)]
         message["header"]["type"] = 18  # RTM_GETLINK
@@ -192,8 +231,7 @@ class Route:
         kind = struct.unpack_from("=H", answer, 4)[0]
         if kind == _ERROR:
             raise KernelError(-struct.unpack_from("=i", answer, _HEADER.size)[0], "find link", name)
-        # struct ifinfomsg: family, type, index
-        return int(struct.unpack_from("=i", answer, _HEADER.size + 4)[0])
+        return answer
 
 
 def _kind(name: str, data: dict[str, Any]) -> dict[str, Any]:

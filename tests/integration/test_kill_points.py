@@ -107,6 +107,14 @@ for name in ('box', 'peer'):
 """,
         "attempt(lambda: pc.Network.get('app', engine=engine).partition('box', 'peer')).heal()",
     ),
+    "impairment": (
+        """
+pc.Network.create('app', engine=engine)
+for name in ('box', 'peer'):
+    pc.Container.create('busybox', ['sleep', '1000'], name=name, network='app', engine=engine).start()
+""",
+        "attempt(lambda: box().disconnect()).heal()",
+    ),
     "network": (NETWORKED, "attempt(life)"),
     "volume": (
         "from contextlib import suppress",
@@ -166,6 +174,7 @@ STEPS = {
     "pause": killpoints.names("pause"),
     "update": killpoints.names("update"),
     "partition": killpoints.names("partition"),
+    "impairment": killpoints.names("impairment"),
     "network": killpoints.names("network"),
     "volume": killpoints.names("volume"),
     "push": killpoints.names("push"),
@@ -329,6 +338,17 @@ def partition(engine: pc.Engine, reference: str) -> None:
     network.remove()
 
 
+def impairment(engine: pc.Engine, reference: str) -> None:
+    box, network = pc.Container.get("box", engine=engine), pc.Network.get("app", engine=engine)
+    is_reached = ["ping", "-c", "1", "-W", "10", "peer"]
+    assert box.exec(is_reached).exit_code == 0  # what the killed process pulled is plugged in again
+    with box.disconnect():
+        assert box.exec(["ping", "-c", "1", "-W", "1", "peer"]).exit_code != 0
+    for container in network.containers:
+        container.remove(force=True)
+    network.remove()
+
+
 def volume(engine: pc.Engine, reference: str) -> None:
     known = {found.name for found in pc.Volume.list(engine=engine)}
     if "twin" in known:
@@ -396,6 +416,7 @@ REPEAT: dict[str, Callable[[pc.Engine, str], None]] = {
     "health": health,
     "detach": detach,
     "partition": partition,
+    "impairment": impairment,
     "network": network,
     "volume": volume,
     "push": push,

@@ -31,6 +31,11 @@ _HIDDEN = "/run /dev/shm /var/lib/containers /var/lib/docker /var/lib/containerd
 _KEEPER = f"""
 ! mountpoint -q /sys/fs/cgroup/unified || umount /sys/fs/cgroup/unified || exit 1
 for place in {_HIDDEN}; do [ ! -d $place ] || mount -t tmpfs peers $place || exit 1; done
+if [ $1 ]; then
+    mkdir $1/cgroup
+    mount --rbind /sys/fs/cgroup $1/cgroup && mount -t sysfs sysfs /sys || exit 1
+    mount --move $1/cgroup /sys/fs/cgroup && ip link set lo up || exit 1
+fi
 echo ready
 exec cat
 """
@@ -60,10 +65,13 @@ class Namespace:
 
     keeper: subprocess.Popen[bytes]
     directory: Path
+    has_own_network: bool = False
 
     def enter(self, *words: str | Path) -> list[str]:
         """The command that runs a program in there."""
-        return ["nsenter", f"--mount=/proc/{self.keeper.pid}/ns/mnt", *map(str, words)]
+        place = f"/proc/{self.keeper.pid}/ns"
+        network = [f"--net={place}/net"] if self.has_own_network else []
+        return ["nsenter", f"--mount={place}/mnt", *network, *map(str, words)]
 
     def run(
         self,
@@ -88,11 +96,18 @@ class Namespace:
 
 
 @contextmanager
-def namespace() -> Iterator[Namespace]:
-    """A mount namespace that ends with its last process, and a directory that ends with this block."""
+def namespace(*, has_own_network: bool = False) -> Iterator[Namespace]:
+    """A mount namespace that ends with its last process, and a directory that ends with this block.
+
+    has_own_network: a network namespace as well, with its loopback link up and nothing else.
+    """
     directory = Path(tempfile.mkdtemp(prefix="pcpeer-", dir="/tmp"))
+    network = ["--net"] if has_own_network else []
     keeper = subprocess.Popen(
-        ["unshare", "--mount", "--propagation", "private", "sh", "-c", _KEEPER],
+        [
+            *("unshare", "--mount", "--propagation", "private", *network),
+            *("sh", "-c", _KEEPER, "sh", str(directory) if has_own_network else ""),
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
@@ -100,7 +115,7 @@ def namespace() -> Iterator[Namespace]:
     assert keeper.stdout is not None
     try:
         assert keeper.stdout.readline() == b"ready\n", "no mount namespace of its own"
-        yield Namespace(keeper, directory)
+        yield Namespace(keeper, directory, has_own_network)
     finally:
         keeper.stdin.close()
         keeper.wait(10)

@@ -16,7 +16,7 @@ __all__ = ["command", "examine"]
 
 def examine(store: Path) -> list[probe.Finding]:
     """Every finding about this host, packet filter included; store is where images would be kept."""
-    return [*probe.examine(str(store)), network.nft_finding()]
+    return [*probe.examine(str(store)), network.nft_finding(), network.forward_finding()]
 
 
 def _print(findings: list[probe.Finding]) -> None:

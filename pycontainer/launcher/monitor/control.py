@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pycontainer import errors
-from pycontainer.launcher.monitor import limits, naming, owning, restarting, streams
+from pycontainer.launcher.monitor import limits, naming, owning, restarting, rules, streams
 from pycontainer.launcher.protocol import Channel, describe_error
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ OPS: Mapping[str, Handler] = {
     **naming.OPS,
     **owning.OPS,
     **restarting.OPS,
+    **rules.OPS,
     **streams.OPS,
 }
 """What can be asked for, by the request's "op"."""

@@ -16,6 +16,7 @@ from pycontainer.launcher.monitor.loop import Loop
 from pycontainer.launcher.monitor.naming import Naming
 from pycontainer.launcher.monitor.oom import OomWatch, has_limit
 from pycontainer.launcher.monitor.restarting import Policy
+from pycontainer.launcher.monitor.rules import Rules
 from pycontainer.launcher.monitor.streams import Streams
 from pycontainer.launcher.protocol import Channel
 
@@ -63,6 +64,7 @@ class Monitor:
         self.oom = OomWatch(self) if has_limit(params) else None
         self.naming = Naming(self) if params.get("dns") else None
         self.ports = _ports_of(self)
+        self.rules = Rules(self)
         self.is_halted = False
         """Whether somebody has stopped the container, so that it is not started again."""
         self.is_between = False
@@ -144,6 +146,7 @@ class Monitor:
         """Be known by no name, and let go of the host's ports. Before the status tells the end: whoever
         starts the container again may take them again at once.
         """
+        self.rules.close()
         if self.naming is not None:
             self.naming.withdraw()
         if self.ports is not None:

@@ -112,6 +112,7 @@ def _prepare_running(monitor: Monitor) -> None:
         status.reserve_exchange(monitor.directory)
     status.prepare(monitor.directory, monitor.fields)
     monitor.events.prepare()
+    monitor.rules.watch()  # whatever happens to them once the start is told is seen
 
 
 def seccomp_of(monitor: Monitor) -> bytes:

@@ -1,0 +1,70 @@
+"""What containers that run need of the packet filter, told to their monitors (launcher.monitor.rules).
+
+The monitors make it again when another program has deleted it: no process of ours but these is sure to run.
+What every container needs is in a file of the store in /run, which is written with the rules themselves.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pycontainer.launcher import ask
+
+if TYPE_CHECKING:
+    from pycontainer.engine.containers import Container
+    from pycontainer.engine.engine import Engine
+    from pycontainer.network import Published
+    from pycontainer.options import RunOptions
+
+__all__ = ["STORES", "base_path", "described", "tell", "write_base"]
+
+STORES = Path("/run/pycontainer/stores")
+"""Where stores that have networks tell of themselves."""
+
+
+def base_path(store_tag: str) -> Path:
+    """The file of what is in a store's tables whatever networks there are."""
+    return STORES / f"{store_tag}.rules"
+
+
+def write_base(engine: Engine) -> None:
+    """Write it, unless it is there as it should be. With the lock of the store's rules held."""
+    from pycontainer.network import rules_base
+
+    place, content = base_path(engine.store_tag), json.dumps(rules_base(engine.store_tag))
+    if place.exists() and place.read_text() == content:
+        return
+    place.parent.mkdir(0o755, parents=True, exist_ok=True)
+    new = place.with_suffix(".rules.new")
+    new.write_text(content)
+    new.rename(place)
+
+
+def described(
+    engine: Engine, container_id: str, options: RunOptions, published: Sequence[Published]
+) -> dict[str, Any] | None:
+    """What the monitor of a container needs to make its rules again; None if it has none."""
+    from pycontainer.engine import bridging, egress, networking
+    from pycontainer.network import rules_part
+
+    networks = networking.networks_of(engine, container_id)
+    bridges = [bridge for each in networks if (bridge := bridging.bridge_of(each)) is not None]
+    if not bridges:
+        return None
+    policies = [egress.policy_of(engine, container_id, options)] if egress.is_limited(options) else []
+    own = rules_part(engine.store_tag, bridges, published, policies)
+    return {"base": str(base_path(engine.store_tag)), "own": own}
+
+
+def tell(container: Container, options: RunOptions) -> None:
+    """Have a container that runs have the rules of its places and these options from now on.
+
+    Raises WrongState when it does not run, DeadlineExceeded, KernelError.
+    """
+    from pycontainer.engine.publishing import published
+
+    rules = described(container._engine, container.id, options, published(container._observed))
+    ask(str(container._directory), {"op": "rules", "rules": rules})

@@ -1,0 +1,189 @@
+"""Rules that another program has deleted: the monitors of the containers that run make them again."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+import pycontainer as pc
+from tests.support.needs import needs
+
+pytestmark = needs("root", "overlay", "nft", "unshare")
+
+SERVE = ["sh", "-c", "echo of the container > index.html; exec httpd -f -p 80"]
+
+
+def until(holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come to hold"
+        time.sleep(0.01)
+
+
+def listed(family: str, table: str) -> list[dict[str, dict[str, object]]]:
+    """What is in a table, as nft has it; nothing when it is not there."""
+    done = subprocess.run(["nft", "-j", "list", "table", family, table], capture_output=True, check=False)
+    found: list[dict[str, dict[str, object]]] = json.loads(done.stdout)["nftables"] if done.stdout else []
+    return found
+
+
+def rules(family: str, table: str) -> int:
+    return sum("rule" in each for each in listed(family, table))
+
+
+def elements(family: str, table: str, name: str) -> list[object]:
+    of_name = (each.get("set") or each.get("map") or {} for each in listed(family, table))
+    found = next((each for each in of_name if each.get("name") == name), {}).get("elem", [])
+    assert isinstance(found, list)
+    return found
+
+
+def fetch(address: str, port: int = 80) -> list[str]:
+    return ["sh", "-c", f"printf 'GET /index.html HTTP/1.0\\r\\n\\r\\n' | nc -w 1 {address} {port}"]
+
+
+def test_networks_are_apart_again_when_their_rules_were_deleted(engine: pc.Engine, busybox: pc.Image) -> None:
+    table = f"pycontainer_{engine.store_tag}"
+    with ExitStack() as stack:
+        for name in ("one", "two", "idle"):
+            stack.enter_context(pc.Network.create(name, engine=engine))
+        boxes = [
+            stack.enter_context(
+                pc.Container(
+                    busybox, SERVE, network=name, ports={80: None}, engine=engine, wait=pc.wait.port(80)
+                )
+            )
+            for name in ("one", "one", "two")
+        ]
+        whole = rules("inet", table)
+        for statement in (f"delete table inet {table}", f"flush table inet {table}"):
+            subprocess.run(["nft", *statement.split()], check=True)
+            until(lambda: rules("inet", table) > whole and len(elements("inet", table, "ports4")) == 3)
+            assert len(elements("inet", table, "bridges")) == 2
+            assert boxes[2].ip
+            assert boxes[0].exec(fetch(boxes[2].ip)).exit_code != 0
+        # The next start makes those of networks, too, in which nothing runs.
+        pc.run(busybox, ["true"], network="two", engine=engine)
+        assert rules("inet", table) == whole
+        assert len(elements("inet", table, "bridges")) >= 3
+        assert len(elements("inet", table, "ports4")) == 3
+
+
+def test_what_a_container_may_not_reach_it_may_not_reach_again(engine: pc.Engine, busybox: pc.Image) -> None:
+    table = f"pycontainer_{engine.store_tag}"
+    with (
+        pc.Network.create("shut", engine=engine),
+        pc.Container(
+            busybox, ["sleep", "100"], network="shut", egress_allow=["192.0.2.0/24"], engine=engine
+        ) as box,
+    ):
+        guarded = rules("bridge", f"{table}_egress")
+        assert guarded
+        statements = f"delete table inet {table}\ndelete table bridge {table}_egress"
+        subprocess.run(["nft", "-f", "-"], check=True, input=statements.encode())
+        until(lambda: elements("bridge", f"{table}_egress", "guarded"))
+        until(lambda: elements("inet", table, "restricted4") == [box.ip])
+        assert len(elements("inet", table, "allowed4")) == 1
+        assert rules("bridge", f"{table}_egress") > guarded
+        # What is allowed now is not forbidden again.
+        box.update(egress="allow")
+        subprocess.run(["nft", "delete", "table", "inet", table], check=True)
+        until(lambda: elements("inet", table, "bridges"))
+        assert elements("inet", table, "restricted4") == []
+        assert listed("bridge", f"{table}_egress") == []
+
+
+def test_a_container_that_has_left_its_network_makes_no_rules(engine: pc.Engine, busybox: pc.Image) -> None:
+    table = f"pycontainer_{engine.store_tag}"
+    with (
+        pc.Network.create("stays", engine=engine),
+        pc.Container(busybox, ["sleep", "100"], network="stays", engine=engine) as other,
+        pc.Network.create("left", engine=engine) as left,
+        pc.Container(busybox, ["sleep", "100"], network="left", engine=engine) as box,
+    ):
+        assert len(elements("inet", table, "bridges")) >= 2
+        left.disconnect(box)
+        subprocess.run(["nft", "delete", "table", "inet", table], check=True)
+        until(lambda: elements("inet", table, "bridges"))
+        assert box.state == other.state == "running"
+        left_bridge = f"pc-{left.id[:10]}"
+        assert left_bridge not in elements("inet", table, "bridges")
+
+
+def listeners() -> set[int]:
+    """Processes that the kernel tells of changes of rules; see proc(5), /proc/net/netlink."""
+    lines = (line.split() for line in Path("/proc/net/netlink").read_text().splitlines()[1:])
+    return {int(line[2]) for line in lines if line[1] == "12" and int(line[3], 16) & 0x40}
+
+
+def monitor_of(box: pc.Container) -> int:
+    return int(json.loads((box._directory / "status.json").read_text())["monitor_pid"])
+
+
+def test_only_monitors_of_containers_with_networks_listen(engine: pc.Engine, busybox: pc.Image) -> None:
+    sleep = ["sleep", "100"]
+    with (
+        pc.Container(busybox, sleep, network="bridge", engine=engine) as one,
+        pc.Container(busybox, sleep, engine=engine) as other,
+    ):
+        until(lambda: monitor_of(one) in listeners())
+        assert monitor_of(other) not in listeners()
+
+
+# In a network of its own: there a program may flush everything, as a firewall that is loaded does.
+FLUSHED = """
+import subprocess, sys, time
+import pycontainer as pc
+with pc.Engine(sys.argv[1]) as engine:
+    image = pc.Image.load(sys.argv[2], engine=engine)[0]
+    table = f"pycontainer_{engine.store_tag}"
+    asked = {"network": "app", "engine": engine}
+    with pc.Network.create("app", engine=engine), \\
+         pc.Container(image, ["sleep", "100"], ports={"53/udp": None}, **asked) as one, \\
+         pc.Container(image, ["sleep", "100"], **asked) as two:
+        for _ in range(3):
+            subprocess.run(["nft", "flush", "ruleset"], check=True)
+            deadline = time.monotonic() + 20
+            while True:
+                done = subprocess.run(["nft", "list", "table", "inet", table], capture_output=True, text=True)
+                if f" : {one.ip} . 53" in done.stdout:
+                    break
+                assert time.monotonic() < deadline, done.stdout
+    print(subprocess.run(["nft", "list", "tables"], capture_output=True, text=True).stdout, end="")
+"""
+
+
+# The links of /sys are those of the network it was mounted in; the cgroups stay.
+APART = """
+set -e
+mkdir "$1/cgroup"
+mount --rbind /sys/fs/cgroup "$1/cgroup"
+mount -t sysfs sysfs /sys
+mount --rbind "$1/cgroup" /sys/fs/cgroup
+ip link set lo up
+shift
+exec "$@"
+"""
+
+
+def test_what_flushes_everything_leaves_the_containers_their_rules(
+    tmp_path: Path, busybox_layout: Path
+) -> None:
+    apart = ["unshare", "--net", "--mount", "--propagation", "private", "sh", "-c", APART, "sh", tmp_path]
+    program = [sys.executable, "-c", FLUSHED, tmp_path / "store", busybox_layout]
+    done = subprocess.run([*apart, *program], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+@pytest.mark.parametrize("told", [b"", b"\0" * 7, b"\xff" * 64])
+def test_whatever_is_told_of_rules_is_read_to_its_end(told: bytes) -> None:
+    from pycontainer.launcher.monitor.rules import _deleted_in
+
+    assert _deleted_in(told) == set()
