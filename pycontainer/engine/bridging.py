@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pycontainer.checkpoints import reached
-from pycontainer.engine import naming, restoring
+from pycontainer.engine import naming, restoring, vlans
 from pycontainer.engine.state import observe
 from pycontainer.errors import AlreadyExists, KernelError, Unsupported
 from pycontainer.kernel import nfnetlink
@@ -39,9 +39,11 @@ __all__ = [
     "firewall_of",
     "forget",
     "host_lock",
+    "is_ours",
     "link_name",
     "make_bridge",
     "make_link",
+    "make_parent",
     "remove_link",
     "rules_are_ours",
     "rules_lock",
@@ -79,8 +81,32 @@ def make_link(engine: Engine, network: NetworkRecord) -> None:
     if network.bridge is not None and not _is_whole(engine, network.bridge):
         with host_lock():
             make_bridge(engine, network)
+    elif vlans.made_for([network]):
+        with host_lock():
+            make_parent(engine, network)
     reached("network.link.made")
     ensure_rules(engine)
+
+
+def make_parent(engine: Engine, network: NetworkRecord) -> None:
+    """Make the VLAN that the network's links are to be beside, if that is not there.
+
+    The caller holds the host's lock. Raises KernelError, NotFound, Unsupported, DeadlineExceeded.
+    """
+    from pycontainer.network import Route
+
+    name = str(network.options["parent"])
+    if not os.path.exists(f"/sys/class/net/{name}"):
+        naming.names_directory(engine.store.root, network.id).mkdir(0o700, parents=True, exist_ok=True)
+        _claim(engine)
+        with Route() as route:
+            vlans.add(route, network, f"{_ALIAS}{engine.store_tag}")
+            route.send()
+
+
+def is_ours(engine: Engine, name: str) -> bool:
+    """Whether a link of the host is this store's."""
+    return _is_whole(engine, name)
 
 
 def _is_whole(engine: Engine, bridge: str) -> bool:
@@ -218,7 +244,8 @@ def sweep(engine: Engine, *, is_forced: bool = False) -> None:
     if _left(engine):
         with host_lock():
             left = _left(engine)
-            bridges = {network.bridge for network in engine.store.state.networks.list()}
+            networks = engine.store.state.networks.list()
+            bridges = {network.bridge for network in networks} | vlans.made_for(networks)
             for name in os.listdir("/sys/class/net"):
                 if name not in bridges and not name.startswith(_END) and _is_whole(engine, name):
                     delete_link(name)
@@ -237,9 +264,7 @@ def sweep_abandoned() -> None:
     for name, tag in _claimed():
         place = restoring.STORES / tag
         try:
-            is_gone = not Path(place.read_text(), "state.db").exists() and not os.listdir(
-                f"/sys/class/net/{name}/brif"
-            )
+            is_gone = not Path(place.read_text(), "state.db").exists() and not _is_used(name)
         except OSError:
             continue  # a store that is not known here
         if is_gone:
@@ -247,6 +272,14 @@ def sweep_abandoned() -> None:
             _remove_rules(tag)
             place.unlink(missing_ok=True)
             restoring.base_path(tag).unlink(missing_ok=True)
+
+
+def _is_used(name: str) -> bool:
+    """Whether a bridge has ports, or a VLAN has links beside it. Raises OSError."""
+    place = f"/sys/class/net/{name}"
+    if os.path.exists(f"{place}/brif"):
+        return bool(os.listdir(f"{place}/brif"))
+    return any(each.startswith("upper_") for each in os.listdir(place))
 
 
 def _claimed() -> Iterator[tuple[str, str]]:
@@ -313,6 +346,9 @@ def remove_link(engine: Engine, network: NetworkRecord) -> None:
         delete_link(bridge.name)
         with suppress(Unsupported):
             firewall_of(engine).remove_bridge(bridge)
+    for parent in vlans.made_for([network]) - vlans.made_for(engine.store.state.networks.list()):
+        if _is_whole(engine, parent):
+            delete_link(parent)
     reached("network.link.deleted")
     forget(engine, [network.id])
 

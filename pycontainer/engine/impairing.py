@@ -196,16 +196,14 @@ def _files(engine: Engine) -> Iterator[Path]:
 def _heal(engine: Engine, file: Path) -> None:
     """Forget a fault and undo it; with the lock held. Idempotent."""
     fields = partitioning.read(file)
-    file.unlink(missing_ok=True)
-    if not fields:
-        return
-    for place in networking.places_of(engine, str(fields["container"])):
+    for place in networking.places_of(engine, str(fields.get("container"))):
         if place[1].id == fields["network"]:
             try:
                 _change(engine, place, fields, is_on=False)
             except KernelError as error:
                 if error.errno not in _GONE:
                     raise
+    file.unlink(missing_ok=True)  # not before: what could not be undone is still to be undone
 
 
 def _change(engine: Engine, place: Place, fault: Mapping[str, Any], *, is_on: bool) -> None:

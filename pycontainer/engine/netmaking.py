@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import attrs
 
 from pycontainer.checkpoints import reached
-from pycontainer.engine import bridging
+from pycontainer.engine import bridging, vlans
 from pycontainer.engine.events import emit
-from pycontainer.errors import AlreadyExists, InvalidOption, NotFound, Unsupported
+from pycontainer.errors import AlreadyExists, InvalidOption, NotFound
 from pycontainer.options import parse_network_name
 from pycontainer.store import NetworkRecord, SubnetRecord
 
@@ -74,7 +74,7 @@ def make_network(
     parse_network_name(name)
     if name in PREDEFINED and not is_default:
         raise InvalidOption(f"network {name!r} is predefined; choose another name")
-    described = _described(driver, dict(options or {}), internal=internal)
+    described = _described(engine, driver, dict(options or {}), internal=internal)
     network_id = secrets.token_hex(32)
     if driver == "bridge":
         bridge = bridge or dict(options or {}).get(_NAME) or f"pc-{network_id[:10]}"
@@ -147,7 +147,7 @@ def _insert(
     return made
 
 
-def _described(driver: str, options: dict[str, str], *, internal: bool) -> dict[str, object]:
+def _described(engine: Engine, driver: str, options: dict[str, str], *, internal: bool) -> dict[str, object]:
     """The options as the rest reads them. Raises InvalidOption, Unsupported."""
     if driver not in _DRIVERS:
         raise InvalidOption(f"driver={driver!r}; give {', '.join(_DRIVERS)}")
@@ -171,14 +171,14 @@ def _described(driver: str, options: dict[str, str], *, internal: bool) -> dict[
         if mode not in _MODES[driver]:
             raise InvalidOption(f"options: {mode_key}={mode!r}; give {', '.join(_MODES[driver])}")
         parent = options.get("parent", "")
-        if "." in parent and not os.path.exists(f"/sys/class/net/{parent}"):
-            raise Unsupported(f"parent={parent}: links of VLANs are not made here", f"make {parent} yourself")
-        if not os.path.exists(f"/sys/class/net/{parent}") or not parent:
+        if not parent or ("." not in parent and not os.path.exists(f"/sys/class/net/{parent}")):
             raise NotFound(f"options: parent={parent!r} is no link of this host")
+        # Also when another network has had it made: the last one takes it away.
+        is_vlan_made = vlans.check(parent) or bridging.is_ours(engine, parent)
         from pycontainer.network import check_kind
 
         check_kind(driver)
-        found.update(parent=parent, mode=mode)
+        found.update(parent=parent, mode=mode, is_vlan_made=is_vlan_made)
     if _MTU in options:
         if not options[_MTU].isdigit() or not 68 <= int(options[_MTU]) <= 65535:
             raise InvalidOption(f"options: {_MTU}={options[_MTU]!r}; give 68 to 65535")

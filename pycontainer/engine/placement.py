@@ -57,7 +57,7 @@ class Placed:
 
     @property
     def ports(self) -> Mapping[int | str, PortBinding]:
-        """Where its published ports are found on the host: by port, as 80, or "53/udp".
+        """Where its published ports are found on the host: by port, as 80, "53/udp" or "3868/sctp".
 
         Whole when start() has returned; empty while it does not run. Of a port that is published several
         times it is the first; inspect() has all.

@@ -82,13 +82,18 @@ def take(
     published: list[Published] = []
     for number, mapping in enumerate(ports):
         address = _target(mapping, ipv4, ipv6)
+        if mapping.protocol == "sctp" and (":" in address) != (":" in mapping.host_address):
+            raise Unsupported(
+                f"option ports={mapping}: SCTP is not passed on from IPv6 to IPv4, nor back",
+                "publish it at an address of the kind that the container has",
+            )
         with _explained(engine, mapping):
             sock = _bound(mapping)
         cleanup.callback(sock.close)
         fds[f"port {number}"] = sock.fileno()
         published.append(
             Published(
-                protocol=cast(Literal["tcp", "udp"], mapping.protocol),
+                protocol=cast(Literal["tcp", "udp", "sctp"], mapping.protocol),
                 host_address=mapping.host_address,
                 host_port=sock.getsockname()[1],
                 address=address,
@@ -126,7 +131,7 @@ def _bound(mapping: PortMapping) -> socket.socket:
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind((mapping.host_address, mapping.host_port))
-        if mapping.protocol != "udp":
+        if mapping.protocol == "tcp":  # of SCTP it only holds the port: nobody serves it but by the rules
             sock.listen(_BACKLOG)
     except BaseException:
         sock.close()
@@ -152,7 +157,8 @@ def _explained(engine: Engine, mapping: PortMapping) -> Iterator[None]:
             remedy = "ports below 1024 need CAP_NET_BIND_SERVICE; choose a higher one"
             raise KernelError(error.errno, "bind", named, remedy) from None
         if error.errno in (errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT, errno.ESOCKTNOSUPPORT):
-            raise Unsupported(f"{named}: the kernel has no such protocol", "modprobe sctp") from None
+            remedy = "modprobe sctp, or a kernel with CONFIG_IP_SCTP" if "sctp" in named else "enable IPv6"
+            raise Unsupported(f"{named}: the kernel has no such protocol", remedy) from None
         raise KernelError(error.errno or 0, "bind", named) from None
 
 
@@ -173,7 +179,8 @@ def bindings(observed: Observed) -> dict[int | str, PortBinding]:
     found: dict[int | str, PortBinding] = {}
     for bound in observed.ports:
         where = PortBinding(host_address=bound["host_address"], host_port=bound["host_port"])
-        found.setdefault(bound["port"] if bound["protocol"] == "tcp" else f"{bound['port']}/udp", where)
+        port, protocol = bound["port"], bound["protocol"]
+        found.setdefault(port if protocol == "tcp" else f"{port}/{protocol}", where)
     return found
 
 

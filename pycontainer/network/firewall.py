@@ -36,9 +36,9 @@ from pycontainer.network.egress import Egress, routed
 
 __all__ = ["Bridge", "Firewall", "Published"]
 
-Protocol = Literal["tcp", "udp"]
+Protocol = Literal["tcp", "udp", "sctp"]
 
-_PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
+_PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": socket.IPPROTO_SCTP}
 _PROTO, _SERVICE = (12, 1), (13, 2)
 _PREROUTING, _INPUT, _FORWARD, _OUTPUT, _POSTROUTING = range(5)
 _RAW, _DSTNAT, _FILTER, _SRCNAT = -300, -100, 0, 100

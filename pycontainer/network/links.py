@@ -113,6 +113,12 @@ class Route:
                       ("IFLA_LINKINFO", info)]  # fmt: skip
         self._link(f"make ipvlan link {name}", attributes, flags=_CREATE | _EXCLUSIVE)
 
+    def add_vlan(self, parent: int, name: str, number: int) -> None:
+        """Make a link of what is tagged with a number on a link of the host, up."""
+        info = _kind("vlan", {"attrs": [("IFLA_VLAN_ID", number)]})
+        attributes = [("IFLA_IFNAME", name), ("IFLA_LINK", parent), ("IFLA_LINKINFO", info)]
+        self._link(f"make VLAN link {name}", attributes, flags=_CREATE | _EXCLUSIVE, is_up=True)
+
     def raise_link(self, name: str) -> None:
         """Let it carry packets."""
         self._link(f"raise link {name}", [("IFLA_IFNAME", name)], is_up=True)

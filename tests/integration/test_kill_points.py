@@ -113,7 +113,7 @@ pc.Network.create('app', engine=engine)
 for name in ('box', 'peer'):
     pc.Container.create('busybox', ['sleep', '1000'], name=name, network='app', engine=engine).start()
 """,
-        "attempt(lambda: box().disconnect()).heal()",
+        "fault = attempt(lambda: box().disconnect())\nattempt(fault.heal)",
     ),
     "network": (NETWORKED, "attempt(life)"),
     "volume": (
@@ -340,7 +340,7 @@ def partition(engine: pc.Engine, reference: str) -> None:
 
 def impairment(engine: pc.Engine, reference: str) -> None:
     box, network = pc.Container.get("box", engine=engine), pc.Network.get("app", engine=engine)
-    is_reached = ["ping", "-c", "1", "-W", "10", "peer"]
+    is_reached = ["ping", "-c", "4", "-W", "1", "peer"]
     assert box.exec(is_reached).exit_code == 0  # what the killed process pulled is plugged in again
     with box.disconnect():
         assert box.exec(["ping", "-c", "1", "-W", "1", "peer"]).exit_code != 0

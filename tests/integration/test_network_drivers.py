@@ -6,6 +6,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ SUBNET = "10.232.5.0/24"
 @pytest.fixture
 def parent() -> Iterator[str]:
     """A link of the host, to which nothing else is attached."""
-    name = f"pctest{secrets.token_hex(4)}"
+    name = f"pct{secrets.token_hex(4)}"
     with Route() as route:
         route.add_bridge(name)
         route.send()
@@ -96,16 +97,38 @@ def test_a_kind_of_links_that_the_kernel_lacks_is_refused_with_the_reason(
     assert "near" not in [network.name for network in pc.Network.list(engine=engine)]
 
 
+def test_a_vlan_is_made_for_its_networks_or_the_kernel_is_named(engine: pc.Engine, parent: str) -> None:
+    name = f"{parent}.7"
+    asked: dict[str, Any] = {"driver": "macvlan", "options": {"parent": name}, "engine": engine}
+    try:
+        first = pc.Network.create("near", subnet=SUBNET, **asked)
+    except Unsupported as error:
+        assert "vlan" in str(error)  # noqa: PT017  # a kernel that has it makes one
+        assert pc.Network.list(engine=engine) == []
+        return
+    second = pc.Network.create("nearer", subnet="10.232.6.0/24", **asked)
+    first.remove()
+    assert os.path.exists(f"/sys/class/net/{name}")
+    second.remove()
+    assert not os.path.exists(f"/sys/class/net/{name}")
+
+
 @pytest.mark.parametrize(
     ("options", "error", "told"),
     [
         ({}, NotFound, "parent"),
         ({"parent": "nosuchlink0"}, NotFound, "nosuchlink0"),
-        ({"parent": "lo.7"}, Unsupported, "VLAN"),
+        ({"parent": "lo.0"}, InvalidOption, "number from 1 to 4094"),
+        ({"parent": "lo.4095"}, InvalidOption, "number from 1 to 4094"),
+        ({"parent": "lo./../x"}, InvalidOption, "nor the VLAN of one"),
+        ({"parent": "nosuchlink.7"}, NotFound, "'nosuchlink'"),
         ({"parent": "lo", "macvlan_mode": "odd"}, InvalidOption, "macvlan_mode='odd'"),
         ({"parent": "lo", "com.docker.network.bridge.enable_icc": "1"}, InvalidOption, "enable_icc"),
     ],
-    ids=["no-parent", "unknown-parent", "vlan", "mode", "foreign-option"],
+    ids=[
+        *("no-parent", "unknown-parent", "vlan-zero", "vlan-beyond", "vlan-path", "vlan-of-none"),
+        *("mode", "foreign-option"),
+    ],
 )
 def test_what_cannot_be_beside_a_link_is_refused(
     engine: pc.Engine, options: dict[str, str], error: type[Exception], told: str

@@ -253,7 +253,6 @@ def test_a_conflict_leaves_nothing_of_the_others(engine: pc.Engine, busybox: pc.
     ("ports", "error", "complaint"),
     [
         ({80: ("203.0.113.7", None)}, errors.InvalidOption, "no address of this host"),
-        ({"80/sctp": None}, errors.Unsupported, "no such protocol"),
     ],
 )
 def test_what_cannot_be_published_is_refused_by_name(
@@ -261,3 +260,15 @@ def test_what_cannot_be_published_is_refused_by_name(
 ) -> None:
     with pytest.raises(error, match=complaint):
         pc.run(busybox, ["true"], ports=ports, engine=engine)
+
+
+def test_a_kernel_without_sctp_is_named_with_the_remedy(engine: pc.Engine, busybox: pc.Image) -> None:
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_SCTP).close()
+    except OSError:
+        with pytest.raises(
+            errors.Unsupported, match=r"3868/sctp of 127.0.0.1.*no such protocol; modprobe sctp"
+        ):
+            pc.run(busybox, ["true"], ports={80: None, "3868/sctp": 3868}, engine=engine)
+    else:
+        pytest.skip("this kernel has SCTP: see tests/guest/test_networks.py")

@@ -43,9 +43,11 @@ class Ports:
         # Not ahead: containers without ports do without.
         from pycontainer.launcher.portproxy import Datagrams, Streams
 
+        kinds: dict[str, type[Streams | Datagrams]] = {"tcp": Streams, "udp": Datagrams}
         for bound, sock in self._sockets:
-            kind = Streams if bound["protocol"] == "tcp" else Datagrams
-            self._served.append(kind(self._monitor.loop, sock, (bound["address"], bound["port"])))
+            kind = kinds.get(bound["protocol"])
+            if kind is not None:  # whole messages on many streams are not passed on by copying bytes
+                self._served.append(kind(self._monitor.loop, sock, (bound["address"], bound["port"])))
 
     def close(self) -> None:
         """Let go of them, after the rules; idempotent."""
