@@ -78,6 +78,7 @@ class RunKwargs(TypedDict, total=False):
     network: str | Sequence[str] | Mapping[str, object] | object | None
     ip: str | None
     ip6: str | None
+    link_local_ip: Sequence[str] | str | None
     mac_address: str | None
     network_alias: Sequence[str] | str | None
     ports: Mapping[int | str, object] | Sequence[int | str] | int | str | None

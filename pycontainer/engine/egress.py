@@ -18,13 +18,14 @@ from pycontainer.options import DEFAULT_NETWORK, parse_run_options, split_allowe
 if TYPE_CHECKING:
     from pycontainer.engine.engine import Engine
     from pycontainer.network import Egress
-    from pycontainer.options import RunOptions
+    from pycontainer.options import Place, RunOptions
     from pycontainer.store import ContainerRecord, EndpointRecord, NetworkRecord
 
 __all__ = [
     "apply",
     "apply_locked",
     "check",
+    "check_places",
     "forget",
     "is_limited",
     "names_of",
@@ -60,6 +61,16 @@ def check(options: RunOptions, networks: Sequence[NetworkRecord]) -> None:
             f"option egress_allow={names_of(options)[0]!r}: network {DEFAULT_NETWORK} has no name server to "
             "tell its addresses; make a network with Network.create, or give addresses"
         )
+
+
+def check_places(options: RunOptions, asked: Sequence[Place]) -> None:
+    """Refuse addresses that a container with a policy could send from unseen. Raises InvalidOption."""
+    for place in asked if is_limited(options) else ():
+        if place.link_local:
+            raise InvalidOption(
+                f"link_local_ip={place.link_local[0]!r}: a container whose egress is denied sends from its "
+                "networks' addresses alone; leave out one of the two"
+            )
 
 
 def apply(engine: Engine, container_id: str, options: RunOptions, *, keeps_named: bool = False) -> None:

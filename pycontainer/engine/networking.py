@@ -114,11 +114,13 @@ def default_network(engine: Engine) -> NetworkRecord:
 
 def choose_places(engine: Engine, container_id: str, options: RunOptions) -> list[EndpointRecord]:
     """The places of a new container, with addresses that are free. Raises NotFound, InvalidOption, InUse."""
-    asked = places(options.network, options.ip, options.ip6, options.mac_address, options.network_alias)
+    first = (options.ip, options.ip6, options.mac_address, options.network_alias, options.link_local_ip)
+    asked = places(options.network, *first)
     found = [(place, _find(engine, place.network)) for place in asked]
     if len({network.id for _, network in found}) < len(found):
         raise InvalidOption(f"option network={options.network!r} names one network twice; give it once")
     egress.check(options, [network for _, network in found])
+    egress.check_places(options, [place for place, _ in found])
     taken = {place.ifname for place, _ in found if place.ifname}
     free = (name for number in itertools.count() if (name := f"eth{number}") not in taken)
     return [
@@ -177,6 +179,8 @@ def _chosen(
     for version, wanted, option in ((4, place.ip, "ip"), (6, place.ip6, "ip6")):
         if wanted and version not in found:
             raise InvalidOption(f"{option}={wanted}: network {network.name} has no IPv{version} subnet")
+    if 6 not in found and any(":" in each for each in place.link_local):
+        raise InvalidOption(f"link_local_ip={place.link_local}: network {network.name} has no IPv6 subnet")
     return EndpointRecord(
         network_id=network.id,
         container_id=container_id,
@@ -184,7 +188,11 @@ def _chosen(
         ifname=ifname,
         ipv4=found.get(4),
         ipv6=found.get(6),
-        options={"aliases": list(place.aliases), "gw_priority": place.priority},
+        options={
+            "aliases": list(place.aliases),
+            "gw_priority": place.priority,
+            **({"link_local_ips": list(place.link_local)} if place.link_local else {}),
+        },
     )
 
 
@@ -305,11 +313,9 @@ def _publish(
     params: dict[str, Any],
     cleanup: ExitStack,
 ) -> Sequence[Published]:
-    from pycontainer.engine.publishing import take, wanted
+    from pycontainer.engine.publishing import outer_addresses, take, wanted
 
-    outer = [each for each in placed if each.gateways and not each.is_internal]
-    ipv4 = next((each.ipv4 for each in outer if each.ipv4), None)
-    ipv6 = next((each.ipv6 for each in outer if each.ipv6), None)
+    ipv4, ipv6 = outer_addresses(placed)
     firewall = bridging.firewall_of(engine)
     taken = take(engine, firewall, wanted(options, config), ipv4, ipv6, cleanup)
     firewall.publish(taken.published)
@@ -392,6 +398,9 @@ def _configure(inner: Any, endpoint: EndpointRecord, network: NetworkRecord) -> 
         address = endpoint.ipv6 if ":" in made.subnet else endpoint.ipv4
         if address:
             inner.add_address(index, address, made.subnet)
+    further = endpoint.options.get("link_local_ips", ())
+    for address in map(str, further if isinstance(further, list) else ()):
+        inner.add_address(index, address, f"{address}/{64 if ':' in address else 16}")
     inner.raise_link(endpoint.ifname)
 
 
@@ -495,7 +504,9 @@ def described(engine: Engine, container_id: str) -> dict[str, dict[str, Any]]:
             version = 6 if ":" in made.subnet else 4
             address = endpoint.ipv6 if version == 6 else endpoint.ipv4
             own[version] = (address or "", made.gateway, int(made.subnet.rpartition("/")[2]))
+        further = endpoint.options.get("link_local_ips")
         found[network.name] = {
+            "IPAMConfig": {"LinkLocalIPs": further} if further else None,
             "Aliases": endpoint.options.get("aliases") or None,
             "MacAddress": endpoint.mac,
             "NetworkID": network.id,

@@ -226,14 +226,16 @@ class Network:
         ip6: str | None = None,
         mac_address: str | None = None,
         gw_priority: int = 0,
+        link_local_ips: Iterable[str] = (),
     ) -> None:
         """Give a container a place in this network, at once if it runs.
 
         aliases: further names for others here to find it by. ip, ip6: instead of the next free ones.
+        link_local_ips: further addresses of the link alone, of 169.254.0.0/16 or fe80::/10.
         Raises: AlreadyExists if it has one; InUse; InvalidOption; NotFound; WrongState if its network is the
         host's, another container's or none at all.
         """
-        place = parse_place(self._record.name, aliases, ip, ip6, mac_address, gw_priority)
+        place = parse_place(self._record.name, aliases, ip, ip6, mac_address, gw_priority, link_local_ips)
         box = self._container(container)
         mode = box._options.network
         if not is_network(mode):
@@ -244,6 +246,7 @@ class Network:
             )
         with self._engine.store.container_lock(box.id):
             taken = {each.ifname for each in self._engine.store.state.endpoints.of_container(box.id)}
+            egress.check_places(box._options, [place])
             egress.check(box._options, [*networking.networks_of(self._engine, box.id), self._record])
             ifname = next(name for number in range(1000) if (name := f"eth{number}") not in taken)
             endpoint = networking.reserve_place(self._engine, box.id, self._record, place, ifname=ifname)

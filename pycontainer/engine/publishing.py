@@ -20,9 +20,20 @@ from pycontainer.options import PortMapping, RunOptions, split_port
 
 if TYPE_CHECKING:
     from pycontainer.engine.engine import Engine
+    from pycontainer.engine.naming import Membership
     from pycontainer.oci import ImageConfig
 
-__all__ = ["PortBinding", "Taken", "bindings", "published", "take", "wanted"]
+__all__ = [
+    "PortBinding",
+    "Taken",
+    "bindings",
+    "described",
+    "moved",
+    "outer_addresses",
+    "published",
+    "take",
+    "wanted",
+]
 
 _BACKLOG = 512
 _BUFFER = 1 << 20
@@ -100,12 +111,35 @@ def take(
                 port=mapping.port,
             )
         )
-    messages = firewall.withdrawal(published)
-    params = {
-        "bound": [attrs.asdict(each) for each in published],
-        "withdrawal": [base64.b64encode(each).decode() for each in messages],
+    return Taken(fds=fds, params=described(firewall, published), published=tuple(published))
+
+
+def described(firewall: Firewall, ports: Sequence[Published]) -> dict[str, Any]:
+    """What a monitor is told of its container's ports."""
+    return {
+        "bound": [attrs.asdict(each) for each in ports],
+        "withdrawal": [base64.b64encode(each).decode() for each in firewall.withdrawal(ports)],
     }
-    return Taken(fds=fds, params=params, published=tuple(published))
+
+
+def outer_addresses(placed: Sequence[Membership]) -> tuple[str | None, str | None]:
+    """The addresses that a container's ports are published of: those of its first networks that lead out."""
+    outer = [each for each in placed if each.gateways and not each.is_internal]
+    ipv4 = next((each.ipv4 for each in outer if each.ipv4), None)
+    return ipv4, next((each.ipv6 for each in outer if each.ipv6), None)
+
+
+def moved(ports: Sequence[Published], placed: Sequence[Membership]) -> list[Published]:
+    """The same ports when the container has other places: what led to one that it has still leads there."""
+    own = {address for each in placed for address in each.addresses}
+    ipv4, ipv6 = outer_addresses(placed)
+    found = []
+    for port in ports:
+        chosen = (ipv6 or ipv4) if ":" in port.host_address else (ipv4 or ipv6)
+        if port.protocol == "sctp" and chosen and (":" in chosen) != (":" in port.host_address):
+            chosen = None
+        found.append(port if port.address in own else attrs.evolve(port, address=chosen or ""))
+    return found
 
 
 def _target(mapping: PortMapping, ipv4: str | None, ipv6: str | None) -> str:

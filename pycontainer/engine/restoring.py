@@ -60,11 +60,22 @@ def described(
 
 
 def tell(container: Container, options: RunOptions) -> None:
-    """Have a container that runs have the rules of its places and these options from now on.
+    """Have a container that runs have the rules of its places and these options, and its published ports lead
+    to where it is.
 
     Raises WrongState when it does not run, DeadlineExceeded, KernelError.
     """
-    from pycontainer.engine.publishing import published
+    from pycontainer.engine import bridging, networking, publishing
 
-    rules = described(container._engine, container.id, options, published(container._observed))
-    ask(str(container._directory), {"op": "rules", "rules": rules})
+    engine = container._engine
+    old = publishing.published(container._observed)
+    new = publishing.moved(old, networking.memberships(engine, container.id))
+    request: dict[str, Any] = {"op": "rules", "rules": described(engine, container.id, options, new)}
+    if new == old:
+        ask(str(container._directory), request)
+        return
+    firewall = bridging.firewall_of(engine)
+    request["ports"] = publishing.described(firewall, new)
+    ask(str(container._directory), request)
+    firewall.withdraw([each for each in old if each not in new])
+    firewall.publish([each for each in new if each not in old])

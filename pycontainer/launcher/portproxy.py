@@ -36,12 +36,15 @@ Address = tuple[str, int]
 
 
 class Streams:
-    """Connections to one listening socket, each joined to one to the container."""
+    """Connections to one listening socket, each joined to one to the container.
 
-    def __init__(self, loop: Loop, listener: socket.socket, target: Address) -> None:
+    target: where new ones lead; None while they lead nowhere, and are closed at once.
+    """
+
+    def __init__(self, loop: Loop, listener: socket.socket, target: Address | None) -> None:
         self._loop = loop
         self._listener = listener
-        self._target = target
+        self.target = target
         self._pairs: set[_Pair] = set()
         listener.setblocking(False)
         loop.add(listener, self._accept)
@@ -60,8 +63,11 @@ class Streams:
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 self._loop.remove(self._listener)  # until one ends
             return
+        if self.target is None:
+            client.close()
+            return
         try:
-            pair = _Pair(self._loop, client, self._target, self._forget)
+            pair = _Pair(self._loop, client, self.target, self._forget)
         except OSError:
             client.close()
             return
@@ -210,7 +216,7 @@ class _Flow:
 class Datagrams:
     """Datagrams to one bound socket; each sender has a socket of its own to the container."""
 
-    def __init__(self, loop: Loop, bound: socket.socket, target: Address) -> None:
+    def __init__(self, loop: Loop, bound: socket.socket, target: Address | None) -> None:
         self._loop = loop
         self._bound = bound
         self._target = target
@@ -218,6 +224,17 @@ class Datagrams:
         self._timer: Timer | None = None
         bound.setblocking(False)
         loop.add(bound, self._take)
+
+    @property
+    def target(self) -> Address | None:
+        """Where they lead; None while they are lost. Whom it is changed for begins anew."""
+        return self._target
+
+    @target.setter
+    def target(self, target: Address | None) -> None:
+        self._target = target
+        for peer in list(self._peers):
+            self._forget(peer)
 
     def close(self) -> None:
         """End all; idempotent."""
@@ -231,20 +248,21 @@ class Datagrams:
         for _turn in range(_BURST):
             try:
                 content, sender = self._bound.recvfrom(_DATAGRAM)
-                self._peer(sender).send(content)
+                if self._target is not None:
+                    self._peer(sender, self._target).send(content)
             except BlockingIOError:
                 return
             except OSError:
                 continue  # refused before, or too many descriptors: datagrams may be lost
 
-    def _peer(self, sender: object) -> socket.socket:
+    def _peer(self, sender: object, target: Address) -> socket.socket:
         known = self._peers.pop(sender, None)
         if known is None:
             if len(self._peers) >= MAX_PEERS:
                 self._forget(next(iter(self._peers)))
-            family = socket.AF_INET6 if ":" in self._target[0] else socket.AF_INET
+            family = socket.AF_INET6 if ":" in target[0] else socket.AF_INET
             sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-            sock.connect(self._target)
+            sock.connect(target)
             self._loop.add(sock, partial(self._answer, sock, sender))
         else:
             sock = known[0]

@@ -64,7 +64,9 @@ class Bridge:
 
 @frozen(kw_only=True)
 class Published:
-    """A port of this host that is one of a container. host_address: "0.0.0.0" or "::" for every one."""
+    """A port of this host that is one of a container. host_address: "0.0.0.0" or "::" for every one.
+    address: the container's; "" while it has none, and the port leads nowhere.
+    """
 
     protocol: Protocol
     host_address: str
@@ -305,7 +307,7 @@ def _range(set_: str, subnet: str) -> list[tuple[str, nf.Element]]:
 
 def _of_port(port: Published) -> list[tuple[str, nf.Element]]:
     family = 6 if ":" in port.host_address else 4
-    if family != (6 if ":" in port.address else 4):
+    if not port.address or family != (6 if ":" in port.address else 4):
         return []  # nobody can translate one into the other: the container's monitor takes those
     host = nf.address(port.host_address)
     protocol = bytes((_PROTOCOLS[port.protocol], 0, 0, 0))

@@ -25,7 +25,9 @@ _DEFAULTS: Mapping[str, object] = {item.name: item.default for item in attrs.fie
 
 _EXPANDED = frozenset({"env_file", "env_host", "label_file"})
 _LIMITED = frozenset({"egress", "egress_allow"})
-_NETWORKED = frozenset({"ip", "ip6", "mac_address", "network_alias", "ports", "publish_all", "egress_allow"})
+_NETWORKED = frozenset(
+    {"ip", "ip6", "mac_address", "network_alias", "link_local_ip", "ports", "publish_all", "egress_allow"}
+)
 
 
 def parse_run_options(**given: Any) -> RunOptions:

@@ -15,6 +15,7 @@ from pycontainer.options.kinds import LINES, Kind, matching
 __all__ = [
     "ADDRESS",
     "DEFAULT_NETWORK",
+    "LINK_LOCAL",
     "MAC",
     "NETWORK",
     "NETWORK_ALIASES",
@@ -33,7 +34,9 @@ _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}", re.ASCII)
 _ALIAS = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?", re.ASCII)
 _MAC = r"[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}"
 _LINK = re.compile(r"[A-Za-z0-9_.-]{1,15}", re.ASCII)
-_FIELDS = ("name", "alias", "ip", "ip6", "mac-address", "gw-priority", "ifname")
+_FIELDS = ("name", "alias", "ip", "ip6", "mac-address", "gw-priority", "ifname", "link-local-ip")
+_SEVERAL = ("alias", "link-local-ip")
+_MAX_LINK_LOCAL = 16
 _MAX = 64
 
 
@@ -49,6 +52,7 @@ class Place(NamedTuple):
     mac: str = ""
     priority: int = 0
     ifname: str = ""
+    link_local: tuple[str, ...] = ()
 
 
 def is_network(mode: str) -> bool:
@@ -57,7 +61,12 @@ def is_network(mode: str) -> bool:
 
 
 def places(
-    network: str, ip: str | None, ip6: str | None, mac: str | None, aliases: Iterable[str] | None
+    network: str,
+    ip: str | None,
+    ip6: str | None,
+    mac: str | None,
+    aliases: Iterable[str] | None,
+    link_local: Iterable[str] | None = None,
 ) -> tuple[Place, ...]:
     """The places that an option's text asks for; the other options are of the first one."""
     if not is_network(network):
@@ -68,6 +77,7 @@ def places(
         ip6=ip6 or first.ip6,
         mac=mac or first.mac,
         aliases=tuple(dict.fromkeys((*first.aliases, *(aliases or ())))),
+        link_local=tuple(dict.fromkeys((*first.link_local, *(link_local or ())))),
     )
     return (first, *others)
 
@@ -105,7 +115,8 @@ def _named(item: object) -> str:
 def _long_form(name: object, fields: Mapping[str, object]) -> str:
     words = [f"name={_named(name)}"]
     for key, content in fields.items():
-        field = {"aliases": "alias", "mac": "mac-address", "gw_priority": "gw-priority"}.get(key, key)
+        field = {"aliases": "alias", "mac": "mac-address", "link_local_ips": "link-local-ip"}.get(key, key)
+        field = field.replace("_", "-")
         many = content if isinstance(content, list | tuple) else [content]
         words += [f"{field}={each}" for each in many]
     return ",".join(words)
@@ -127,7 +138,7 @@ def _place(part: str) -> Place:
             raise ValueError(f"{word!r} is none of {', '.join(f'{field}=...' for field in _FIELDS)}")
         found.setdefault(key, []).append(content)
     for key, contents in found.items():
-        if key != "alias" and len(contents) > 1:
+        if key not in _SEVERAL and len(contents) > 1:
             raise ValueError(f"{key} is given twice in {part!r}")
     one = {key: contents[0] for key, contents in found.items()}
     if "name" not in one or _NAME.fullmatch(one["name"]) is None or one["name"] in _MODES:
@@ -140,6 +151,7 @@ def _place(part: str) -> Place:
         mac=_mac(one.get("mac-address", "")),
         priority=_priority(one.get("gw-priority", "0")),
         ifname=_ifname(one.get("ifname", "")),
+        link_local=_link_local(found.get("link-local-ip", ())),
     )
 
 
@@ -161,6 +173,21 @@ def _address(text: str, version: int = 0) -> str:
     if version and address.version != version:
         raise ValueError(f"{text} is no IPv{version} address")
     return str(address)
+
+
+def _link_local(value: object) -> tuple[str, ...]:
+    import ipaddress  # see _address
+
+    texts = LINES.parse([value] if isinstance(value, str) else value)
+    found = tuple(dict.fromkeys(map(_address, texts)))
+    for text in found:
+        if not text or not ipaddress.ip_address(text).is_link_local:
+            raise ValueError(
+                f"{text!r} is no address of a link alone; give one of 169.254.0.0/16 or fe80::/10"
+            )
+    if len(found) > _MAX_LINK_LOCAL:
+        raise ValueError(f"{len(found)} addresses are too many; give {_MAX_LINK_LOCAL} at most")
+    return found
 
 
 def _mac(text: str) -> str:
@@ -188,6 +215,7 @@ def _aliases(value: object) -> tuple[str, ...]:
 NETWORK = Kind("str | Sequence[str] | Mapping[str, object] | object", "NAME", _parse, lambda value: value)
 ADDRESS = Kind("str", "ADDRESS", lambda value: _address(str(value)), lambda value: value)
 MAC = matching(_MAC, 'give a hardware address as "02:42:ac:11:00:02"', "MAC")
+LINK_LOCAL = Kind("Sequence[str] | str", "ADDRESS", _link_local, list, True)
 NETWORK_ALIASES = Kind("Sequence[str] | str", "NAME", _aliases, list, True)
 
 
@@ -199,7 +227,13 @@ def parse_network_name(name: object) -> str:
 
 
 def parse_place(
-    network: str, aliases: Iterable[str], ip: str | None, ip6: str | None, mac: str | None, priority: int
+    network: str,
+    aliases: Iterable[str],
+    ip: str | None,
+    ip6: str | None,
+    mac: str | None,
+    priority: int,
+    link_local: Iterable[str] = (),
 ) -> Place:
     """A place that is asked for while a container runs. Raises InvalidOption."""
     try:
@@ -210,6 +244,7 @@ def parse_place(
             ip6=_address(ip6 or "", 6),
             mac=_mac(mac or ""),
             priority=_priority(str(priority)),
+            link_local=_link_local(link_local if isinstance(link_local, str) else list(link_local)),
         )
     except ValueError as error:
         raise InvalidOption(f"connect: {error}") from None

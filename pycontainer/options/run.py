@@ -329,6 +329,11 @@ class RunOptions:
         "--ip6", kind=network_.ADDRESS, spec="engine:networks", api="NetworkSettings.GlobalIPv6Address",
         doc="IPv6 address in the first network, instead of the next free one.",
     )  # fmt: skip
+    link_local_ip: tuple[str, ...] | None = option(
+        "--link-local-ip", kind=network_.LINK_LOCAL, spec="engine:networks",
+        api="NetworkSettings.LinkLocalIPs",
+        doc="Further addresses of the link alone in the first network, of 169.254.0.0/16 or fe80::/10.",
+    )  # fmt: skip
     mac_address: str | None = option(
         "--mac-address", kind=network_.MAC, spec="engine:networks", api="MacAddress",
         doc="Hardware address in the first network.",

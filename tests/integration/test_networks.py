@@ -164,6 +164,25 @@ def test_addresses_are_as_asked_for(make: Make, box: Box) -> None:
     assert chosen.ip == "10.214.0.200"
 
 
+def test_addresses_of_the_link_alone_are_added(make: Make, box: Box) -> None:
+    make("app", ipv6=True)
+    other = make("other")
+    addresses = ["169.254.1.2", "fe80::7"]
+    one = box("app", link_local_ip=addresses)
+    shown = one.exec(["ip", "addr", "show", "eth0"]).text
+    assert "inet 169.254.1.2/16" in shown
+    assert "inet6 fe80::7/64" in shown
+    assert one.inspect()["NetworkSettings"]["Networks"]["app"]["IPAMConfig"] == {"LinkLocalIPs": addresses}
+    two = box({"app": {"link_local_ips": ["169.254.1.3"]}})
+    assert two.exec(["ping", "-c", "1", "-W", "5", "169.254.1.2"]).exit_code == 0
+    other.connect(two, link_local_ips=["169.254.9.9"])
+    assert "inet 169.254.9.9/16" in two.exec(["ip", "addr", "show", "eth1"]).text
+    with pytest.raises(InvalidOption, match="has no IPv6 subnet"):
+        box("other", link_local_ip="fe80::7")
+    with pytest.raises(InvalidOption, match="whose egress is denied"):
+        box("app", link_local_ip="169.254.1.4", egress="deny")
+
+
 def test_a_stopped_container_keeps_its_addresses(make: Make, box: Box) -> None:
     app = make(ipv6=True)
     one = box(app.name)

@@ -272,3 +272,48 @@ def test_a_kernel_without_sctp_is_named_with_the_remedy(engine: pc.Engine, busyb
             pc.run(busybox, ["true"], ports={80: None, "3868/sctp": 3868}, engine=engine)
     else:
         pytest.skip("this kernel has SCTP: see tests/guest/test_networks.py")
+
+
+def test_ports_follow_their_container_to_another_network_and_lead_to_nobody_else(
+    engine: pc.Engine, busybox: pc.Image, stack: ExitStack
+) -> None:
+    one, two = (stack.enter_context(pc.Network.create(name, engine=engine)) for name in ("one", "two"))
+    box = serving(engine, busybox, stack, network="one", ports={80: [None, ("::1", None)]}, name="box")
+    four, six = (each["host_port"] for each in box._observed.ports)
+    address = box.ip
+    one.disconnect(box)
+    serve = ["sh", "-c", "echo of another > index.html; exec httpd -f -p 80"]
+    other = pc.Container(busybox, serve, network="one", ip=address, engine=engine, wait=pc.wait.port(80))
+    stack.enter_context(other)
+    assert ask("127.0.0.1", four) == ask("::1", six) == b""
+    two.connect(box)
+    assert ask("127.0.0.1", four) == ask("::1", six) == ANSWER
+    two.disconnect(box)
+    one.connect(box)
+    assert ask("127.0.0.1", four) == ask("::1", six) == ANSWER
+    box.stop(timeout=0)
+    with socket.create_server(("127.0.0.1", four)):
+        pass
+
+
+PRIVILEGED = """
+import sys
+import pycontainer as pc
+with pc.Engine(sys.argv[1]) as engine:
+    try:
+        pc.run(pc.Image.get("busybox", engine=engine), ["true"], ports={80: None, 81: 81}, engine=engine)
+    except pc.errors.KernelError as error:
+        print(error)
+    assert pc.Container.list(all=True, engine=engine) == []
+"""
+
+
+def test_a_privileged_port_without_the_right_to_it_is_refused_with_the_remedy(
+    engine: pc.Engine, busybox: pc.Image
+) -> None:
+    drop = ["setpriv", "--bounding-set", "-net_bind_service", "--inh-caps", "-net_bind_service"]
+    command = [*drop, sys.executable, "-c", PRIVILEGED, str(engine.root)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "port 81/tcp of 127.0.0.1" in done.stdout
+    assert "CAP_NET_BIND_SERVICE" in done.stdout

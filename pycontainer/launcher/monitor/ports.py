@@ -1,6 +1,7 @@
 """The published ports of a container: its monitor holds them, and serves what the kernel does not translate.
 
-params["ports"]: {"bound": [{"protocol", "host_address", "host_port", "address", "port"} each],
+params["ports"]: {"bound": [{"protocol", "host_address", "host_port", "address", "port"} each, with address ""
+for one that leads nowhere],
 "withdrawal": messages that take the container's rules away, in base64}. fds: "port 0" and so on, bound and,
 if of streams, listening. They are held from before the start until the container has ended for good.
 """
@@ -30,7 +31,7 @@ class Ports:
             (bound, socket.socket(fileno=monitor.fds.pop(f"port {number}")))
             for number, bound in enumerate(monitor.params["ports"]["bound"])
         ]
-        self._served: list[Streams | Datagrams] = []
+        self._served: dict[tuple[str, socket.socket], Streams | Datagrams] = {}
 
     def shown(self) -> list[dict[str, Any]]:
         """What the status says of them."""
@@ -47,7 +48,23 @@ class Ports:
         for bound, sock in self._sockets:
             kind = kinds.get(bound["protocol"])
             if kind is not None:  # whole messages on many streams are not passed on by copying bytes
-                self._served.append(kind(self._monitor.loop, sock, (bound["address"], bound["port"])))
+                self._served[bound["protocol"], sock] = kind(self._monitor.loop, sock, _target(bound))
+
+    def configure(self, described: dict[str, Any]) -> None:
+        """Have the same ports lead to other addresses from now on; described as in params["ports"].
+
+        Raises InvalidInput when they are not the same ones.
+        """
+        if len(described["bound"]) != len(self._sockets):
+            raise errors.InvalidInput("these are not the ports of this container")
+        self._monitor.params["ports"] = described
+        sockets = [sock for _, sock in self._sockets]
+        self._sockets = list(zip(described["bound"], sockets, strict=True))
+        for bound, sock in self._sockets:
+            served = self._served.get((bound["protocol"], sock))
+            if served is not None:
+                served.target = _target(bound)
+        self._monitor.note(ports=self.shown())
 
     def close(self) -> None:
         """Let go of them, after the rules; idempotent."""
@@ -57,16 +74,16 @@ class Ports:
             self._forget_datagrams()
         except errors.PycontainerError:
             pass  # the next process that opens the store takes them away
-        for each in self._served:
+        for each in self._served.values():
             each.close()
         for _, sock in self._sockets:
             sock.close()
-        self._served, self._sockets = [], []
+        self._served, self._sockets = {}, []
 
     def _forget_datagrams(self) -> None:
         """Whoever goes on sending is to reach who has the port, and maybe the address, next."""
         for bound, _ in self._sockets:
-            if bound["protocol"] == "udp":
+            if bound["protocol"] == "udp" and bound["address"]:
                 from pycontainer.kernel import conntrack  # only those load it that have such ports
 
                 place, target = (
@@ -74,3 +91,7 @@ class Ports:
                     (bound["address"], bound["port"]),
                 )
                 conntrack.forget_datagrams(*place, *target, is_over=True)
+
+
+def _target(bound: dict[str, Any]) -> tuple[str, int] | None:
+    return (bound["address"], bound["port"]) if bound["address"] else None

@@ -157,7 +157,9 @@ def _deleted_in(told: bytes) -> set[str]:
 
 
 def _rules(monitor: Monitor, client: Client, request: dict[str, Any]) -> dict[str, Any]:
-    """Have request["rules"] from now on, described as at the start."""
+    """Have request["rules"], and request["ports"] if there are any, described as at the start."""
+    if request.get("ports") and monitor.ports is not None:
+        monitor.ports.configure(request["ports"])
     monitor.rules.configure(request["rules"])
     return {}
 
