@@ -18,6 +18,7 @@ class RunKwargs(TypedDict, total=False):
     env: Mapping[str, str | int | float | None] | Sequence[str] | None
     env_file: Sequence[str | PathLike[str]] | str | PathLike[str] | None
     env_host: bool | None
+    http_proxy: bool | None
     unsetenv: Sequence[str] | str | None
     unsetenv_all: bool | None
     workdir: str | None
@@ -31,6 +32,7 @@ class RunKwargs(TypedDict, total=False):
     stop_signal: int | str | None
     stop_timeout: float | str | timedelta | None
     name: str | None
+    replace: bool | None
     hostname: str | None
     domainname: str | None
     labels: Mapping[str, str | int | float] | Sequence[str] | None
@@ -41,6 +43,8 @@ class RunKwargs(TypedDict, total=False):
     auto_remove: bool | None
     log_driver: Literal["local", "json-file", "none", "journald", "syslog"] | None
     log_opts: Mapping[str, str | int | float] | Sequence[str] | None
+    requires: Mapping[str, str] | Sequence[str] | str | None
+    run_timeout: float | str | timedelta | None
     restart: str | None
     health_cmd: Sequence[str] | str | None
     health_interval: float | str | timedelta | None
@@ -48,6 +52,7 @@ class RunKwargs(TypedDict, total=False):
     health_retries: int | None
     health_start_period: float | str | timedelta | None
     health_start_interval: float | str | timedelta | None
+    health_on_failure: Literal["none", "kill", "restart", "stop"] | None
     no_healthcheck: bool | None
     memory: int | str | None
     memory_reservation: int | str | None

@@ -13,23 +13,23 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pycontainer.errors import InvalidOption, NotFound, PycontainerError
+from pycontainer.engine.ordering import in_order
+from pycontainer.errors import InvalidOption, PycontainerError
 from pycontainer.launcher import status
-from pycontainer.options import RestartPolicy, parse_run_options, shared_with
+from pycontainer.options import RestartPolicy, parse_run_options
 
 if TYPE_CHECKING:
     from pycontainer.engine.containers import Container
     from pycontainer.engine.engine import Engine
     from pycontainer.store import ContainerRecord
 
-__all__ = ["in_order", "returning", "start_all", "stop_all", "systemd_unit"]
+__all__ = ["returning", "start_all", "stop_all", "systemd_unit"]
 
-_SHARING = ("network", "ipc", "pid", "uts", "cgroupns")
 _RETURNING = ("always", "unless-stopped")
 
 
 def start_all(engine: Engine, containers: Iterable[Container]) -> list[Container]:
-    """Start those that do not run, each after those whose namespaces it shares; gives the started ones.
+    """Start those that do not run, each after those that it shares with or requires; gives the started ones.
 
     One that fails does not keep the others from starting; its error is raised when all had their turn, with
     a note for each further one.
@@ -62,46 +62,6 @@ def stop_all(engine: Engine, containers: Iterable[Container], timeout_s: float |
     for container in reversed(in_order(engine, containers)):
         if steering.is_live(container._observed):
             steering.stop(container, timeout_s, is_for_good=False)
-
-
-def in_order(engine: Engine, containers: Iterable[Container]) -> list[Container]:
-    """The containers, each once, after those of them whose namespaces it shares; else as given.
-
-    Raises: NotFound naming a container that is shared with and does not exist; InvalidOption for a circle.
-    """
-    wanted = {container.id: container for container in containers}
-    found: dict[str, Container] = {}
-
-    def visit(container: Container, path: tuple[str, ...]) -> None:
-        if container.id in found:
-            return
-        if container.id in path:
-            names = " -> ".join(wanted[key].name for key in (*path[path.index(container.id) :], container.id))
-            raise InvalidOption(f"these containers wait for each other's namespaces: {names}")
-        for donor in _donors(engine, container):
-            if donor in wanted:
-                visit(wanted[donor], (*path, container.id))
-        found[container.id] = container
-
-    for container in wanted.values():
-        visit(container, ())
-    return list(found.values())
-
-
-def _donors(engine: Engine, container: Container) -> list[str]:
-    found = []
-    for option in _SHARING:
-        name = shared_with(getattr(container._options, option))
-        if name is None:
-            continue
-        try:
-            found.append(engine.store.state.containers.find(name).id)
-        except NotFound:
-            raise NotFound(
-                f"container {container.name} has {option}='container:{name}', and there is no container "
-                f"{name!r}; create that one first"
-            ) from None
-    return found
 
 
 def returning(engine: Engine, records: Iterable[ContainerRecord]) -> list[ContainerRecord]:

@@ -163,11 +163,10 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
     def start_all(
         cls, containers: Iterable[Container | str], *, engine: Engine | None = None
     ) -> Sequence[Container]:
-        """Start those of the containers that do not run, each after the ones whose namespaces it shares.
+        """Start those of the containers that do not run, each after the ones that it shares with or requires.
 
         Gives the started ones. When some fail the others are started all the same, and the first error is
-        raised then, with a note for each. Raises also NotFound, InvalidOption for namespaces shared in a
-        circle.
+        raised then, with a note for each. Raises also NotFound, InvalidOption for a circle.
         """
         engine = engine or current_engine()
         return booting.start_all(engine, cls._each(engine, containers))

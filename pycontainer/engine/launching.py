@@ -15,7 +15,7 @@ from attrs import evolve
 
 from pycontainer import runtime
 from pycontainer.checkpoints import reached
-from pycontainer.engine import mounting, sharing
+from pycontainer.engine import mounting, ordering, sharing
 from pycontainer.engine.events import container_attributes, emit
 from pycontainer.engine.logdrivers import SPOOL_BYTES, log_settings, needs_spool
 from pycontainer.engine.names import random_name
@@ -23,7 +23,7 @@ from pycontainer.engine.naming import linked, network_files
 from pycontainer.engine.ownership import forget_if_abandoned, open_owner
 from pycontainer.engine.recipes import Recipe, groups_of, recipe, spec_of
 from pycontainer.engine.state import await_end
-from pycontainer.errors import AlreadyExists, InUse, LaunchError, NotFound
+from pycontainer.errors import AlreadyExists, InUse, InvalidOption, LaunchError, NotFound
 from pycontainer.oci import Platform
 from pycontainer.options import RunOptions, dump_run_options, is_network
 from pycontainer.store import ContainerRecord, Owner
@@ -60,6 +60,7 @@ def create(
     made = recipe(engine, container_id, image.id, options, image.config, given)
     if sharing.is_asked(options):
         sharing.check(engine, options)
+    ordering.check(engine, options)
     record = ContainerRecord(
         id=container_id,
         name=options.name or random_name(),
@@ -71,6 +72,8 @@ def create(
         auto_remove=options.auto_remove,
         owner=owner,
     )
+    if options.replace:
+        _make_room(engine, options)
     record = _insert(engine, record, options)
     try:
         mounting.claim(engine, record.id, options)
@@ -79,6 +82,18 @@ def create(
         raise
     emit(engine, "container", "create", record.id, container_attributes(record, options, image.config))
     return record, made
+
+
+def _make_room(engine: Engine, options: RunOptions) -> None:
+    """Remove the container that has the name. Raises InvalidOption without one."""
+    from pycontainer.engine.containers import Container
+
+    if options.name is None:
+        raise InvalidOption("option replace takes the place of a container by its name; give name too")
+    try:
+        Container.get(options.name, engine=engine).remove(force=True)
+    except NotFound:
+        pass
 
 
 def _insert(engine: Engine, record: ContainerRecord, options: RunOptions) -> ContainerRecord:
@@ -175,6 +190,8 @@ def launch(
     The program is running when this returns. Raises LaunchError, Unsupported, KernelError.
     """
     store = engine.store
+    if options.requires:
+        ordering.start_required(engine, record, options)
     if made is None:
         made = recipe(engine, record.id, record.image_id, options, config, record.options)
     directory = str(store.container_dir(record.id))
@@ -197,6 +214,8 @@ def launch(
         "events_dir": str(store.events_dir),
         "event_attributes": container_attributes(record, options, config),
     }
+    if options.run_timeout is not None:
+        params["run_timeout_s"] = options.run_timeout
     if made.spec.hooks:
         params["hook_state"] = hook_state(record, made.spec, Path(directory))
     with ExitStack() as cleanup:

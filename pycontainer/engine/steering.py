@@ -23,6 +23,7 @@ from pycontainer.engine.events import emit_container
 from pycontainer.engine.moments import left_ms
 from pycontainer.engine.ownership import kill_stopped_monitor
 from pycontainer.engine.state import Observed, await_end, await_start, monitor_of, observe
+from pycontainer.engine.supervision import STOP_TIMEOUT_S
 from pycontainer.errors import DeadlineExceeded, InvalidOption, NotFound, PycontainerError, WrongState
 from pycontainer.kernel import inotify, pidfd
 from pycontainer.launcher import ask, control, freezer, status
@@ -49,7 +50,6 @@ __all__ = [
 
 Condition = Literal["not-running", "next-exit", "removed"]
 
-_STOP_TIMEOUT_S = 10.0
 _KILL_TIMEOUT_S = 30.0
 _RENAME_TIMEOUT_S = 2.0
 _LIVE = (runtime.State.RUNNING, runtime.State.PAUSED, runtime.State.RESTARTING)
@@ -128,7 +128,7 @@ def stop(container: Container, timeout_s: float | None, *, is_for_good: bool = T
     observed = _halted(container, observed, is_for_good=is_for_good)
     options = container._options
     chosen = options.stop_timeout if timeout_s is None else timeout_s
-    limit_s = _STOP_TIMEOUT_S if chosen is None else chosen
+    limit_s = STOP_TIMEOUT_S if chosen is None else chosen
     number = runtime.stop_signal(options, container.image.config)
     _send(container, observed, number)
     freezer.thaw(observed.freeze)

@@ -12,6 +12,7 @@ from pycontainer.engine.moments import from_nanoseconds
 from pycontainer.errors import InvalidOption
 from pycontainer.launcher import healthrecord
 from pycontainer.options import HealthOptions
+from pycontainer.runtime import stop_signal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pycontainer.options import RunOptions
 
 __all__ = [
+    "STOP_TIMEOUT_S",
     "Health",
     "HealthResult",
     "health_document",
@@ -31,6 +33,8 @@ __all__ = [
 ]
 
 _NS = 10**9
+STOP_TIMEOUT_S = 10.0
+"""Docker's, for containers that ask for none of their own."""
 _SHELL = ("/bin/sh", "-c")
 # Docker's: moby, daemon/health.go.
 _INTERVAL_S = 30.0
@@ -78,6 +82,12 @@ def requested(options: RunOptions, config: ImageConfig) -> dict[str, Any]:
     check = _health_check(options, config)
     if check is not None:
         found["health"] = check
+        if options.health_on_failure != "none":
+            check["on_failure"] = options.health_on_failure
+            check["stop_signal"] = stop_signal(options, config)
+            check["stop_timeout_s"] = STOP_TIMEOUT_S if options.stop_timeout is None else options.stop_timeout
+        if options.health_on_failure == "restart":
+            found.setdefault("restart", {"name": "no"})["when_unhealthy"] = True
     return found
 
 
@@ -88,6 +98,8 @@ def _health_check(options: RunOptions, config: ImageConfig) -> dict[str, Any] | 
     if not program:
         given = attrs.asdict(asked, filter=attrs.filters.exclude("test"))
         wanted = next((name for name, value in given.items() if value), None)
+        if options.health_on_failure != "none":
+            wanted = "on_failure"
         if wanted is not None:
             raise InvalidOption(
                 f"option health_{wanted.removesuffix('_s')} has no meaning without a health check, and the "

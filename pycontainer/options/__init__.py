@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         parse_place,
         places,
     )
-    from pycontainer.options.policies import HealthOptions, RestartPolicy
+    from pycontainer.options.policies import HealthOptions, Requirement, RestartPolicy
     from pycontainer.options.ports import PortMapping, split_port
     from pycontainer.options.run import RunOptions
     from pycontainer.options.units import parse_cpus, parse_duration, parse_seconds, parse_signal, parse_size
@@ -37,6 +37,7 @@ __all__ = [
     "OptionInfo",
     "Place",
     "PortMapping",
+    "Requirement",
     "RestartPolicy",
     "RunOptions",
     "dump_run_options",
@@ -71,6 +72,7 @@ _HOME = {
     "OPTIONS": "derive",
     "OptionInfo": "field",
     "PortMapping": "ports",
+    "Requirement": "policies",
     "RestartPolicy": "policies",
     "RunOptions": "run",
     "dump_run_options": "derive",

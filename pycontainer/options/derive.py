@@ -23,7 +23,7 @@ OPTIONS: Mapping[str, OptionInfo] = {item.name: info_of(item) for item in attrs.
 
 _DEFAULTS: Mapping[str, object] = {item.name: item.default for item in attrs.fields(RunOptions)}
 
-_EXPANDED = frozenset({"env_file", "env_host", "label_file"})
+_EXPANDED = frozenset({"env_file", "env_host", "http_proxy", "label_file"})
 _LIMITED = frozenset({"egress", "egress_allow"})
 _NETWORKED = frozenset(
     {"ip", "ip6", "mac_address", "network_alias", "link_local_ip", "ports", "publish_all", "egress_allow"}

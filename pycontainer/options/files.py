@@ -1,4 +1,4 @@
-"""Options that stand for others: env_file, label_file, env_host. Read once, when the options are parsed.
+"""Options that stand for others: env_file, label_file, env_host, http_proxy. Read when they are parsed.
 
 The container's record keeps what was read and not the files' names: what a file says later changes no
 container. Source: docker/cli, opts/file.go and opts/envfile.go (the grammar), pkg/kvfile.
@@ -15,18 +15,27 @@ from pycontainer.errors import InvalidOption
 __all__ = ["expand", "parse_lines"]
 
 MAX_FILE_BYTES = 4 << 20
+_PROXIES = tuple(
+    cased
+    for name in ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
+    for cased in (name, name.upper())
+)
+"""Source: containers/common, pkg/config, ProxyEnv; docker/cli, cli/config/configfile, ProxyConfig."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def expand(parsed: dict[str, Any]) -> None:
-    """Replace env_file, label_file and env_host in parsed options by the env and labels they give.
+    """Replace env_file, label_file, env_host and http_proxy in parsed options by what they give.
 
     What is given by name wins over a file, a later file over an earlier one, and both over the host's
     environment. Raises InvalidOption naming the file and the line.
     """
     files, from_host = parsed.pop("env_file", None), parsed.pop("env_host", False)
-    if files or from_host:
+    has_proxies = parsed.pop("http_proxy", False)
+    if files or from_host or has_proxies:
         merged: dict[str, str | None] = dict(os.environ) if from_host else {}
+        if has_proxies:
+            merged.update({name: os.environ[name] for name in _PROXIES if name in os.environ})
         for path in files or ():
             for name, value in parse_lines(_read(path, "env_file"), path, "env_file"):
                 if value is None:

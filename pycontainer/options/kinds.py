@@ -13,7 +13,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from pycontainer.options.logs import LOG_DRIVERS
-from pycontainer.options.policies import RestartPolicy, parse_health_command, parse_health_time
+from pycontainer.options.policies import (
+    RestartPolicy,
+    parse_health_command,
+    parse_health_time,
+    parse_requirements,
+)
 from pycontainer.options.units import MAX_BYTES, parse_cpus, parse_seconds, parse_signal, parse_size
 
 
@@ -240,6 +245,13 @@ def _stop_timeout(value: object) -> float:
     return parse_seconds(value, minus_one=True)
 
 
+def _run_timeout(value: object) -> float:
+    seconds = parse_seconds(value)
+    if not seconds:
+        raise ValueError("give more than 0 seconds")
+    return seconds
+
+
 def _id_map(value: object) -> tuple[str, ...]:
     lines = _lines(value)
     for line in lines:
@@ -372,6 +384,14 @@ FILES = Kind(_FILES, "FILE", _file_names, list, True)
 UMASK = Kind("int | str", "MASK", _umask, _same)
 TIME_ZONE = Kind("str", "ZONE", _time_zone, _same)
 RESTART = Kind("str", "POLICY", _restart, str)
+REQUIREMENTS = Kind(
+    "Mapping[str, str] | Sequence[str] | str",
+    "NAME[:CONDITION]",
+    parse_requirements,
+    lambda value: list(map(str, value)),
+    True,
+)
+RUN_TIMEOUT = Kind(_TIME, "SECONDS", _run_timeout, _same)
 HEALTH_COMMAND = Kind(_WORDS, "COMMAND", parse_health_command, list)
 HEALTH_TIME = Kind(_TIME, "SECONDS", parse_health_time, _same)
 LOG_DRIVER = choice(*LOG_DRIVERS)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
 
 from pycontainer.options.units import parse_duration
 
-__all__ = ["HealthOptions", "RestartPolicy"]
+__all__ = ["HealthOptions", "Requirement", "RestartPolicy"]
 
 _RESTART = re.compile(r"(no|always|unless-stopped|on-failure)(?::([0-9]{1,9}))?", re.ASCII)
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}", re.ASCII)
+_CONDITIONS = ("started", "healthy", "completed")
 MIN_HEALTH_S = 0.001  # moby: container.MinimumDuration
 
 
@@ -34,6 +37,39 @@ class RestartPolicy:
 
     def __str__(self) -> str:
         return f"{self.name}:{self.max_retries}" if self.max_retries else self.name
+
+
+@attrs.frozen
+class Requirement:
+    """A container that is started before another one."""
+
+    name: str
+    """Its name, or id."""
+    condition: str = "started"
+    """What is waited for: "started", "healthy", or "completed", its end with the exit code 0."""
+
+    def __str__(self) -> str:
+        return self.name if self.condition == "started" else f"{self.name}:{self.condition}"
+
+
+def parse_requirements(value: object) -> tuple[Requirement, ...]:
+    """Read {"db": "healthy"}, ["db:healthy", "cache"] or "db". Raises ValueError."""
+    if isinstance(value, str):
+        value = [value]
+    if isinstance(value, Mapping):
+        pairs: Iterable[tuple[Any, Any]] = value.items()
+    elif isinstance(value, Iterable) and all(isinstance(item, str | Requirement) for item in value):
+        pairs = (str(item).partition(":")[::2] for item in value)
+    else:
+        raise ValueError('give names as ["db:healthy"], or {"db": "healthy"}')
+    found = {}
+    for name, condition in pairs:
+        if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+            raise ValueError(f"{name!r} is no name of a container")
+        if condition not in ("", *_CONDITIONS):
+            raise ValueError(f"{condition!r} is none of {', '.join(_CONDITIONS)}")
+        found[name] = Requirement(name, condition or "started")
+    return tuple(found.values())
 
 
 @attrs.frozen(kw_only=True)

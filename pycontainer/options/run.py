@@ -19,7 +19,7 @@ from pycontainer.options import ports as ports_
 from pycontainer.options import volumes as volumes_
 from pycontainer.options.field import option
 from pycontainer.options.kinds import Kind, choice, integer, matching, namespace_mode
-from pycontainer.options.policies import RestartPolicy
+from pycontainer.options.policies import Requirement, RestartPolicy
 
 _CPU_LIST = r"\d{1,6}(-\d{1,6})?(,\d{1,6}(-\d{1,6})?)*"
 _HOST_NAME = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
@@ -70,6 +70,10 @@ class RunOptions:
     env_host: bool = option(
         "--env-host", kind=kinds.FLAG, spec="engine:environment", default=False,
         doc="Pass on every variable of the caller's environment; those of env and env_file win.",
+    )  # fmt: skip
+    http_proxy: bool = option(
+        "--http-proxy", kind=kinds.FLAG, spec="engine:environment", default=False,
+        doc="Pass on our http_proxy, https_proxy, ftp_proxy, no_proxy and all_proxy, in either case.",
     )  # fmt: skip
     unsetenv: tuple[str, ...] | None = option(
         "--unsetenv", kind=kinds.LINES, spec="specgen:environment",
@@ -124,6 +128,10 @@ class RunOptions:
     name: str | None = option(
         "--name", kind=_NAME, spec="engine:name", doc="Name of the container, unique in its store.",
     )  # fmt: skip
+    replace: bool = option(
+        "--replace", kind=kinds.FLAG, spec="engine:name", default=False,
+        doc="Remove the container that has the name, running or not, and take its place.",
+    )  # fmt: skip
     hostname: str | None = option(
         "--hostname", kind=_HOSTNAME, spec="hostname", api="Hostname",
         doc="Host name inside; the first 12 digits of the container's id by default.",
@@ -167,7 +175,16 @@ class RunOptions:
         doc="Options of the log driver, as max-size=10m, max-file=3 or mode=non-blocking.",
     )  # fmt: skip
 
-    # How it is kept alive
+    # When it starts, how long it runs, how it is kept alive
+    requires: tuple[Requirement, ...] | None = option(
+        "--requires", kind=kinds.REQUIREMENTS, spec="engine:start",
+        doc="Containers that are started before it: by name, as db, db:healthy to wait for that, or "
+        "db:completed to wait for its end without an error.",
+    )  # fmt: skip
+    run_timeout: float | None = option(
+        "--timeout", kind=kinds.RUN_TIMEOUT, spec="engine:stop", unit="seconds",
+        doc="Longest time that it runs, also when nobody looks: then it is killed; no limit by default.",
+    )  # fmt: skip
     restart: RestartPolicy | None = option(
         "--restart", kind=kinds.RESTART, spec="engine:restart", api="HostConfig.RestartPolicy", update=True,
         doc="Start it again when it has ended: no, always, unless-stopped or on-failure[:retries].",
@@ -197,6 +214,12 @@ class RunOptions:
         "--health-start-interval", kind=kinds.HEALTH_TIME, spec="engine:health",
         api="Healthcheck.StartInterval", unit="seconds",
         doc="Time between two checks in the start period; 5 by default.",
+    )  # fmt: skip
+    health_on_failure: str = option(
+        "--health-on-failure", kind=choice("none", "kill", "restart", "stop"), spec="engine:health",
+        default="none",
+        doc="What is done when the container becomes unhealthy; after kill and restart its restart policy "
+        "counts, and restart starts it again without one, too.",
     )  # fmt: skip
     no_healthcheck: bool = option(
         "--no-healthcheck", kind=kinds.FLAG, spec="engine:health", default=False,

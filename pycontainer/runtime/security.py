@@ -20,6 +20,7 @@ class Security(NamedTuple):
     """The protections of one container."""
 
     is_privileged: bool
+    has_writable_cgroups: bool
     no_new_privileges: bool
     seccomp: str
     """"builtin", "unconfined", or the path of a profile in Docker's JSON form."""
@@ -41,7 +42,7 @@ def security(options: RunOptions, host: HostFacts) -> Security:
     """
     no_new_privileges = not options.privileged
     seccomp = "unconfined" if options.privileged else "builtin"
-    is_unmasked = options.privileged
+    is_unmasked = has_writable_cgroups = options.privileged
     apparmor, labels = None, []
     for text in options.security_opt or ():
         # Docker once wrote a colon here; labels and profiles hold colons of their own.
@@ -52,6 +53,8 @@ def security(options: RunOptions, host: HostFacts) -> Security:
             seccomp = value
         elif name == "systempaths" and value == "unconfined":
             is_unmasked = True
+        elif name == "writable-cgroups" and value in ("", "true", "false"):
+            has_writable_cgroups = value != "false"
         elif name == "apparmor" and value:
             apparmor = _profile(value, host)
         elif name == "label" and value:
@@ -60,11 +63,18 @@ def security(options: RunOptions, host: HostFacts) -> Security:
             raise InvalidOption(
                 f"option security_opt={text!r}: give no-new-privileges[=true|false], seccomp=PATH, "
                 "seccomp=builtin, seccomp=unconfined, apparmor=PROFILE, label=user:U, label=role:R, "
-                "label=type:T, label=level:L, label=disable or systempaths=unconfined"
+                "label=type:T, label=level:L, label=disable, systempaths=unconfined or "
+                "writable-cgroups[=true|false]"
             )
+    if has_writable_cgroups and not options.privileged and options.cgroupns not in (None, "private"):
+        raise InvalidOption(
+            f"option security_opt: writable-cgroups with cgroupns={options.cgroupns!r} would open the "
+            "cgroups of others; leave one out"
+        )
     process_label, mount_label = _selinux_labels(labels, host)
     return Security(
         is_privileged=options.privileged,
+        has_writable_cgroups=has_writable_cgroups,
         no_new_privileges=no_new_privileges,
         seccomp=seccomp,
         masked_paths=() if is_unmasked else (*defaults.MASKED_PATHS, *host.extra_masked_paths),

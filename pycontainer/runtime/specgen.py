@@ -285,7 +285,7 @@ def mounts(options: RunOptions, rules: Security, kernel: tuple[int, int]) -> tup
         defaults.host_bind("/sys", "ro", "nosuid", "noexec", "nodev")
         if binds_sysfs
         else defaults.sysfs(is_writable=rules.is_privileged),
-        defaults.cgroup(is_writable=rules.is_privileged),
+        defaults.cgroup(is_writable=rules.has_writable_cgroups),
         defaults.host_bind("/dev/mqueue") if options.ipc == "host" else defaults.MQUEUE,
         *shared_memory(options),
     ]

@@ -61,6 +61,11 @@ def _check_policies(options: RunOptions) -> None:
             "option restart: a container that removes itself cannot be started again; "
             "leave out auto_remove or restart"
         )
+    if options.health_on_failure == "restart" and options.auto_remove:
+        raise InvalidOption(
+            "option health_on_failure='restart': a container that removes itself cannot be started again; "
+            "leave out auto_remove, or give stop"
+        )
 
 
 def _check_memory(options: RunOptions) -> None:

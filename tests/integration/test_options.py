@@ -110,3 +110,49 @@ def test_a_limit_on_the_disk_that_cannot_be_kept_is_refused(engine: pc.Engine, b
         pc.Container.create(busybox, storage_opt={"size": "1g"}, engine=engine)
     with pytest.raises(errors.InvalidOption, match="there is size"):
         pc.Container.create(busybox, storage_opt={"colour": "red"}, engine=engine)
+
+
+def test_the_callers_proxies_are_passed_on_if_asked(
+    engine: pc.Engine, busybox: pc.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
+    monkeypatch.setenv("no_proxy", "localhost")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    seen = sh(engine, busybox, "env", http_proxy=True, env={"no_proxy": "inside"}).split()
+    assert {"HTTPS_PROXY=http://proxy:3128", "no_proxy=inside"} <= set(seen)
+    assert not any("secret" in line for line in seen)
+    assert "HTTPS_PROXY" not in sh(engine, busybox, "env")
+
+
+def test_replace_takes_the_place_of_the_one_with_the_name(engine: pc.Engine, busybox: pc.Image) -> None:
+    old = pc.Container.create(busybox, ["sleep", "1000"], name="box", engine=engine)
+    old.start()
+    with pytest.raises(errors.AlreadyExists):
+        pc.Container.create(busybox, name="box", engine=engine)
+    new = pc.Container.create(busybox, ["true"], name="box", replace=True, engine=engine)
+    assert pc.Container.get("box", engine=engine) == new != old
+    with pytest.raises(errors.NotFound):
+        _ = old.state
+    with pytest.raises(errors.InvalidOption, match="give name too"):
+        pc.Container.create(busybox, replace=True, engine=engine)
+    new.remove()
+
+
+def test_a_replacement_that_cannot_be_made_leaves_the_old_one(engine: pc.Engine, busybox: pc.Image) -> None:
+    old = pc.Container.create(busybox, ["sleep", "1000"], name="box", engine=engine)
+    with pytest.raises(errors.InvalidOption):
+        pc.Container.create(busybox, name="box", replace=True, memory="1k", engine=engine)
+    assert old.state == "created"
+    old.remove()
+
+
+def test_cgroups_are_writable_if_asked_and_only_its_own(engine: pc.Engine, busybox: pc.Image) -> None:
+    script = (
+        "d=/sys/fs/cgroup; test -e $d/cgroup.procs || d=/sys/fs/cgroup/memory; "
+        "mkdir $d/mine 2>/dev/null && echo $$ > $d/mine/cgroup.procs && grep -c mine /proc/self/cgroup; "
+        "echo $$ > $d/cgroup.procs; rmdir $d/mine 2>/dev/null; echo end"
+    )
+    assert sh(engine, busybox, script, security_opt=["writable-cgroups=true"]).split() == ["1", "end"]
+    assert sh(engine, busybox, script).split() == ["end"]
+    with pytest.raises(errors.InvalidOption, match="open the cgroups of others"):
+        sh(engine, busybox, "true", security_opt=["writable-cgroups"], cgroupns="host")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +13,9 @@ import pytest
 
 import pycontainer as pc
 from pycontainer import errors
-from pycontainer.kernel import inotify, pidfd
+from pycontainer.kernel import pidfd
 from pycontainer.launcher import ask, control, status
+from tests.support.boxes import await_that
 from tests.support.launching import pidfd_of, wait_for_end
 from tests.support.needs import needs
 
@@ -30,19 +29,6 @@ def fields_of(box: pc.Container) -> dict[str, Any]:
     fields = status.read(str(box._directory))
     assert fields is not None
     return fields
-
-
-def await_that(box: pc.Container, is_so: Callable[[], bool], timeout_s: float = 20.0) -> None:
-    """Wait until it is so, looking whenever the monitor has written something."""
-    deadline = time.monotonic() + timeout_s
-    with inotify.Watch(os.fsencode(box._directory)) as watch:
-        poller = select.poll()
-        poller.register(watch, select.POLLIN)
-        while not is_so():
-            left_s = deadline - time.monotonic()
-            has_changed = left_s > 0 and poller.poll(left_s * 1000)
-            assert has_changed, f"it did not come to that: {box.inspect()['State']}"
-            watch.drain()
 
 
 def actions_of(box: pc.Container) -> list[str]:

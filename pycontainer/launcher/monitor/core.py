@@ -81,8 +81,12 @@ class Monitor:
             self.oom.has_told = False
         self.loop.add(self.pidfd, self._see_end)
         settled = self.loop.at(time.monotonic() + _SETTLED_S, self._settle)
+        longest = None
+        if self.params.get("run_timeout_s"):
+            longest = self.loop.at(time.monotonic() + self.params["run_timeout_s"], self.kill_process)
         self.loop.run_until(lambda: self.has_ended)
         self.loop.cancel(settled)
+        self.loop.cancel(longest)
         self.loop.remove(self.pidfd)
 
     def _see_end(self, _: int) -> None:
@@ -98,9 +102,10 @@ class Monitor:
     def kill(self) -> None:
         """End the container's first process, and the container with it, for good."""
         self.is_halted = True
-        self._kill_process()
+        self.kill_process()
 
-    def _kill_process(self) -> None:
+    def kill_process(self) -> None:
+        """End this run; whether another one follows is the policy's to say."""
         if self.pidfd >= 0:
             pidfd.send_signal(self.pidfd, signal.SIGKILL)
             # With version 1 a frozen process dies of it only when it is thawed.
@@ -117,7 +122,7 @@ class Monitor:
         if is_by_hand:
             self.fields["is_halted"] = True
         if self.is_between:
-            self._kill_process()
+            self.kill_process()
 
     def hurry(self) -> None:
         """Wait no longer before the next run."""
@@ -135,7 +140,7 @@ class Monitor:
     def undo_start(self) -> None:
         """Take back what a start that failed has made, but for the record."""
         if self.pid > 0:
-            self._kill_process()
+            self.kill_process()
             os.waitpid(self.pid, 0)
         self.ahead.settle()
         self.streams.drain()

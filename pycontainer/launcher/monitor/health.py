@@ -77,7 +77,8 @@ class Health:
     """The health checks of one container.
 
     described: test (program and arguments), interval_s, timeout_s, retries, start_period_s and
-    start_interval_s, with every default filled in.
+    start_interval_s, with every default filled in; on_failure ("kill", "restart", "stop") with stop_signal
+    and stop_timeout_s, if anything is done.
     """
 
     def __init__(self, monitor: Monitor, described: Mapping[str, Any]) -> None:
@@ -87,6 +88,7 @@ class Health:
         self._timer: Timer | None = None
         self._check: _Check | None = None
         self._killer = -1
+        self._last_resort: Timer | None = None
         self._started_s = 0.0
 
     def reset(self) -> None:
@@ -103,6 +105,7 @@ class Health:
     def end(self) -> None:
         """The run has ended, and every process of it with it."""
         self._monitor.loop.cancel(self._timer)
+        self._monitor.loop.cancel(self._last_resort)
         if self._check is not None:
             self._check.forget()
             self._check = None
@@ -133,7 +136,26 @@ class Health:
         if is_other:
             self._monitor.note(health=self._verdicts.status)
             self._monitor.events.report(f"health_status: {self._verdicts.status}")
+            if self._verdicts.status == UNHEALTHY:
+                self._act()
         self._wait()
+
+    def _act(self) -> None:
+        """Do what was asked for when it is unhealthy."""
+        monitor, wanted = self._monitor, self._described.get("on_failure", "none")
+        if wanted == "none":
+            return
+        if wanted == "kill":
+            monitor.kill_process()
+            return
+        if wanted == "stop":
+            monitor.halt()
+        elif monitor.policy is not None:
+            monitor.policy.is_unhealthy = True
+        pidfd.send_signal(monitor.pidfd, self._described["stop_signal"])
+        patience_s = self._described["stop_timeout_s"]
+        if patience_s >= 0:
+            self._last_resort = monitor.loop.at(time.monotonic() + patience_s, monitor.kill_process)
 
     def _kill(self, check: _Check) -> None:
         """End all that the check has begun, in a process that may wait for it."""

@@ -34,15 +34,19 @@ _STABLE_S = 10.0
 class Policy:
     """When to start again, and after how long.
 
-    described: {"name": "no", "always", "unless-stopped" or "on-failure", "max_retries": 0 for no limit}.
+    described: {"name": "no", "always", "unless-stopped" or "on-failure", "max_retries": 0 for no limit,
+    "when_unhealthy": whether a run that was ended for its health is followed by another one}.
     """
 
-    __slots__ = ("count", "delay_s", "max_retries", "name")
+    __slots__ = ("count", "delay_s", "is_unhealthy", "max_retries", "name", "when_unhealthy")
 
     def __init__(self, described: Mapping[str, Any]) -> None:
         self.count = 0
         """How often it was started again since it was started by somebody."""
         self.delay_s = 0.0
+        self.when_unhealthy = bool(described.get("when_unhealthy"))
+        self.is_unhealthy = False
+        """Whether this run is being ended for its health."""
         self.set(described)
 
     def set(self, described: Mapping[str, Any]) -> None:
@@ -50,8 +54,15 @@ class Policy:
         self.name: str = described["name"]
         self.max_retries: int = described.get("max_retries") or 0
 
+    @property
+    def shown(self) -> str:
+        """What the record says: who stops the container has to tell the monitor unless it is "no"."""
+        return "when-unhealthy" if self.name == "no" and self.when_unhealthy else self.name
+
     def allows(self, exit_code: int) -> bool:
         """Whether a run that ended so is followed by another one."""
+        if self.is_unhealthy and self.when_unhealthy:
+            return True
         if self.name == "on-failure":
             return exit_code != 0 and (not self.max_retries or self.count < self.max_retries)
         return self.name in ("always", "unless-stopped")
@@ -61,7 +72,9 @@ class Policy:
         if ran_s >= _STABLE_S:
             self.delay_s = 0.0
         self.delay_s = min(self.delay_s * 2 or _FIRST_DELAY_S, _LONGEST_DELAY_S)
-        if not self.allows(exit_code):
+        is_allowed = self.allows(exit_code)
+        self.is_unhealthy = False
+        if not is_allowed:
             return False
         self.count += 1
         return True
@@ -121,7 +134,7 @@ def change(monitor: Monitor, described: Mapping[str, Any]) -> None:
         monitor.policy = Policy(described)
     else:
         monitor.policy.set(described)
-    monitor.note(restart=monitor.policy.name)
+    monitor.note(restart=monitor.policy.shown)
     if monitor.is_between and monitor.pid < 0 and described["name"] == "no":
         monitor.halt()
 

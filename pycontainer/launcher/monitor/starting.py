@@ -103,7 +103,7 @@ def _prepare_running(monitor: Monitor) -> None:
         freeze=monitor.cgroup.get("freeze"),
     )
     if monitor.policy is not None:
-        monitor.fields.update(restart=monitor.policy.name, restart_count=monitor.policy.count)
+        monitor.fields.update(restart=monitor.policy.shown, restart_count=monitor.policy.count)
     if monitor.ports is not None:
         monitor.fields.update(ports=monitor.ports.shown())
     if monitor.health is not None:

@@ -21,6 +21,7 @@ from pycontainer.runtime import resources, security, specgen
 
 _ENGINE = {
     *("init", "stop", "name", "labels", "platform", "pull", "remove", "log", "restart", "health"),
+    "start",
     *("stdin", "storage", "environment", "names", "networks", "ports", "volumes"),
 }
 _EVERY = pytest.mark.parametrize("name", list(OPTIONS))

@@ -11,6 +11,7 @@ from pycontainer.errors import InvalidOption
 from pycontainer.options import (
     OPTIONS,
     MountPoint,
+    Requirement,
     RestartPolicy,
     RunOptions,
     dump_run_options,
@@ -45,6 +46,7 @@ ACCEPTED: list[tuple[str, Any, Any]] = [
     ("health_cmd", "wget -q localhost || exit 1", ("CMD-SHELL", "wget -q localhost || exit 1")),
     ("health_cmd", ["true", "a b"], ("CMD", "true", "a b")),
     ("health_cmd", ["CMD", "true"], ("CMD", "true")),
+    ("health_on_failure", "restart", "restart"),
     ("health_interval", "1m30s", 90.0),
     ("health_timeout", 5, 5.0),
     ("health_retries", 4, 4),
@@ -53,6 +55,10 @@ ACCEPTED: list[tuple[str, Any, Any]] = [
     ("no_healthcheck", True, True),
     ("storage_opt", {"size": "10g"}, {"size": "10g"}),
     ("stop_signal", "SIGINT", 2),
+    ("run_timeout", "1h", 3600.0),
+    ("replace", True, True),
+    ("requires", ["db:healthy", "cache"], (Requirement("db", "healthy"), Requirement("cache"))),
+    ("requires", {"migrate": "completed"}, (Requirement("migrate", "completed"),)),
     ("stop_timeout", "1m", 60.0),
     ("platform", "linux/arm64", "linux/arm64"),
     ("pull", "always", "always"),
@@ -176,7 +182,7 @@ ACCEPTED: list[tuple[str, Any, Any]] = [
 ]
 
 # These become env and labels when they are parsed (see test_files).
-EXPANDED = {"env_file", "env_host", "label_file"}
+EXPANDED = {"env_file", "env_host", "http_proxy", "label_file"}
 
 
 def test_the_table_below_speaks_of_every_option() -> None:
