@@ -100,7 +100,7 @@ class RunKwargs(TypedDict, total=False):
     pid: str | None
     uts: str | None
     cgroupns: str | None
-    userns: Literal["private", "host"] | None
+    userns: str | None
     uid_map: Sequence[str] | str | None
     gid_map: Sequence[str] | str | None
     time: Literal["private", "host"] | None

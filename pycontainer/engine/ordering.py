@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check", "in_order", "start_required"]
 
-_SHARING = ("network", "ipc", "pid", "uts", "cgroupns")
+_SHARING = ("network", "ipc", "pid", "uts", "cgroupns", "userns")
 _TAIL_LINES = 20
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pycontainer import runtime
+from pycontainer.engine import sharing
 from pycontainer.engine.supervision import requested
 
 if TYPE_CHECKING:
@@ -109,7 +110,11 @@ def _make(engine: Engine, container_id: str, options: RunOptions, config: ImageC
 def spec_of(engine: Engine, container_id: str, options: RunOptions, config: ImageConfig) -> model.Spec:
     """The runtime-spec of a container. Raises InvalidOption, InvalidImage, Unsupported."""
     return runtime.build_spec(
-        options, config, engine.host, container_id=container_id, store_tag=engine.store_tag
+        sharing.with_users(engine, options),
+        config,
+        engine.host,
+        container_id=container_id,
+        store_tag=engine.store_tag,
     )
 
 

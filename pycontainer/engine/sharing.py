@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
 from pycontainer.engine.state import observe
 from pycontainer.errors import InvalidOption, WrongState
 from pycontainer.kernel import pidfd
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from pycontainer.engine.engine import Engine
     from pycontainer.store import ContainerRecord
 
-__all__ = ["check", "is_asked", "opened", "whose_network"]
+__all__ = ["check", "is_asked", "opened", "whose_network", "with_users"]
 
 _KINDS = (
     ("network", "network", "net"),
@@ -30,6 +32,7 @@ _KINDS = (
     ("pid", "pid", "pid"),
     ("uts", "uts", "uts"),
     ("cgroupns", "cgroup", "cgroup"),
+    ("userns", "user", "user"),
 )
 """Option, the runtime-spec's name of the namespace, its file in /proc/PID/ns."""
 
@@ -72,6 +75,8 @@ def opened(engine: Engine, options: RunOptions) -> Iterator[Mapping[str, int]]:
                 continue
             donor = engine.store.state.containers.find(name)
             _check_donor(option, donor)
+            if option == "userns" and with_users(engine, options).userns == "host":
+                continue  # which is joined already
             found[f"ns:{kind}"] = _open(held, engine, donor, option, file)
             if option == "ipc":
                 # Shared memory is a mount of the other's, beside the namespace.
@@ -105,6 +110,29 @@ def _not_running(option: str, donor: ContainerRecord, state: str) -> WrongState:
         state=state,
         allowed=("running", "paused"),
     )
+
+
+def with_users(engine: Engine, options: RunOptions) -> RunOptions:
+    """The options with the id maps of the container whose user namespace it has; "host" if that has none.
+
+    Raises: NotFound; InvalidOption for maps of its own beside.
+    """
+    if shared_with(options.userns) is None:
+        return options
+    if options.uid_map or options.gid_map:
+        raise InvalidOption(
+            f"option uid_map and gid_map: the ids of {options.userns} are mapped already; leave them out"
+        )
+    donors, seen = options, set()
+    while (name := shared_with(donors.userns)) is not None:
+        donor = engine.store.state.containers.find(name)
+        if donor.id in seen:
+            raise InvalidOption(f"option userns={options.userns!r}: these containers share in a circle")
+        seen.add(donor.id)
+        donors = parse_run_options(**donor.options)
+    if donors.userns == "host":
+        return evolve(options, userns="host")
+    return evolve(options, uid_map=donors.uid_map, gid_map=donors.gid_map)
 
 
 def whose_network(engine: Engine, options: RunOptions) -> tuple[str, str, RunOptions] | None:

@@ -148,7 +148,6 @@ SYS_CLONE3 = 435
 SYS_CLOSE_RANGE = 436
 SYS_MOUNT_SETATTR = 442
 
-CLONE_PARENT = 0x8000
 CAPABILITY_VERSION = 0x20080522  # _LINUX_CAPABILITY_VERSION_3
 MOVE_MOUNT_EMPTY_PATHS = 0x44  # MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH: no path is resolved
 
@@ -222,19 +221,21 @@ def _path(path: bytes) -> ctypes.c_char_p:
     return ctypes.c_char_p(path)
 
 
-def clone3(flags: int, *, cgroup_fd: int = -1) -> tuple[int, int]:
+def clone3(flags: int, *, cgroup_fd: int = -1, as_sibling: bool = False) -> tuple[int, int]:
     """Fork with CLONE_PIDFD and the given CLONE_* flags; (0, -1) in the child, (pid, pidfd) in the parent.
 
     Signal handlers are reset in the child (CLONE_CLEAR_SIGHAND), ignored signals stay ignored.
 
     The child has no after-fork work of Python's done: it may run straight-line code, then execve or _exit.
     Needs a single-threaded process. cgroup_fd: a cgroup v2 directory to be born in (CLONE_INTO_CGROUP).
+    as_sibling: the child is one of this process's own parent (CLONE_PARENT).
     Source: clone(2).
     """
     pidfd = ctypes.c_int(-1)
-    # A sibling's signal is that of the process it is made by (clone(2), CLONE_PARENT).
-    exit_signal = 0 if flags & CLONE_PARENT else 17
-    args = CloneArgs(flags=flags | 0x100001000, pidfd=ctypes.addressof(pidfd), exit_signal=exit_signal)
+    args = CloneArgs(flags=flags | 0x100001000, pidfd=ctypes.addressof(pidfd), exit_signal=17)
+    if as_sibling:
+        args.flags |= 0x8000
+        args.exit_signal = 0  # that of this process, and no other may be asked for (clone(2))
     if cgroup_fd >= 0:
         args.flags |= 0x200000000
         args.cgroup = cgroup_fd

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol
 
 from pycontainer import errors
 from pycontainer.kernel import namespaces, pidfd, syscalls
-from pycontainer.launcher import cgroup, child, heldplan, idmaps, plan, surroundings
+from pycontainer.launcher import births, cgroup, child, heldplan, idmaps, plan, surroundings
 from pycontainer.launcher.plan import Step
 from pycontainer.launcher.steps import held, identity, rootfs
 from pycontainer.launcher.steps.context import Context
@@ -94,7 +94,7 @@ def _clone(
     born_in = -1
     if params["cgroup"].get("clone_into"):
         born_in = os.open(params["cgroup"]["clone_into"], os.O_RDONLY | os.O_DIRECTORY)
-    pid, fd = syscalls.clone3(outline.clone_flags, cgroup_fd=born_in)
+    pid, fd = births.clone(outline, given, born_in)
     if pid == 0:
         os.close(self_go)
         os.close(answers)

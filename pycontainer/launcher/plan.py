@@ -74,6 +74,16 @@ class Outline(NamedTuple):
         return self.new & ~(namespaces.NEWCGROUP | namespaces.NEWTIME)
 
     @property
+    def joins_users(self) -> bool:
+        """Whether it is born in a user namespace that exists."""
+        return any(kind == namespaces.NEWUSER for _, kind, _ in self.joined)
+
+    @property
+    def has_users(self) -> bool:
+        """Whether its user ids are not the host's."""
+        return bool(self.new & namespaces.NEWUSER) or self.joins_users
+
+    @property
     def has_own_pids(self) -> bool:
         """Whether the kernel ends every process of the container with its first."""
         return bool(self.new & namespaces.NEWPID)
@@ -132,9 +142,10 @@ def plan(spec: Json, params: Json, *, seccomp: bytes = b"") -> tuple[Step, ...]:
     """Work out the steps to this container. Raises InvalidInput naming what cannot be done."""
     new, joined = _namespaces((spec.get("linux") or {}).get("namespaces") or ())
     steps = [Step("process", process.settle)]
-    if joined:
+    joins_users = any(kind == namespaces.NEWUSER for _, kind, _ in joined)
+    if joined and not joins_users:  # else it was born in all of them (births)
         steps.append(Step("namespaces", settings.join, (tuple((key, kind) for key, kind, _ in joined),)))
-    if new & namespaces.NEWUSER:
+    if new & namespaces.NEWUSER or joins_users:
         steps.append(Step("user namespace", process.become_root))
     steps += _file_system(spec, params, new)
     if spec["process"].get("terminal"):
@@ -399,7 +410,8 @@ def _cgroup_mount(name: str, path: bytes, options: mountoptions.MountOptions, pa
 
 
 def _nodes(spec: Json, params: Json, new: int) -> list[Step]:
-    by_bind = bool(new & namespaces.NEWUSER)
+    kinds = [entry["type"] for entry in (spec.get("linux") or {}).get("namespaces") or ()]
+    by_bind = bool(new & namespaces.NEWUSER) or "user" in kinds
     nodes = {
         f"/dev/{name}": devices.Node(_bytes(f"/dev/{name}"), stat.S_IFCHR | 0o666, os.makedev(1, minor), 0, 0)
         for name, minor in DEFAULT_NODES

@@ -63,7 +63,7 @@ def build_spec(
     check_options(options, host)
     rules = security(options, host)
     edits = device_edits(options, host)
-    is_private_user = options.userns == "private"
+    has_users = options.userns != "host"
     name = None if options.uts != "private" else options.hostname or hostname or container_id[:12]
     spec = model.Spec(
         process=_process(options, image_config, host, rules, name, edits),
@@ -75,8 +75,8 @@ def build_spec(
         annotations=dict(options.annotations or {}),
         linux=model.Linux(
             namespaces=namespaces(options, network_namespace),
-            uid_mappings=_id_map(options.uid_map) if is_private_user else (),
-            gid_mappings=_id_map(options.gid_map or options.uid_map) if is_private_user else (),
+            uid_mappings=_id_map(options.uid_map) if has_users else (),
+            gid_mappings=_id_map(options.gid_map or options.uid_map) if has_users else (),
             devices=device_nodes(options, host, edits),
             cgroups_path=cgroup_path(options, container_id, store_tag),
             resources=linux_resources(options, host, edits),
@@ -277,7 +277,7 @@ def namespaces(options: RunOptions, network_namespace: str | None = None) -> tup
 def mounts(options: RunOptions, rules: Security, kernel: tuple[int, int]) -> tuple[model.Mount, ...]:
     """Docker's default mounts, then what was asked for, parents first."""
     # A sysfs shows its mounter's network namespace, which a user namespace below it may not mount.
-    binds_sysfs = options.userns == "private" and options.network != "none"
+    binds_sysfs = options.userns != "host" and options.network != "none"
     found = [
         defaults.PROC,
         defaults.DEV,

@@ -166,3 +166,61 @@ def test_one_that_is_started_again_by_its_policy_shares_still(
     assert box.wait(30) == 1
     assert box.logs().text().split() == [namespace(donor, "net")] * 2
     box.remove()
+
+
+@pytest.fixture
+def mapped(engine: pc.Engine, busybox: pc.Image) -> Iterator[pc.Container]:
+    """A running container with user ids of its own."""
+    box = pc.Container.create(
+        busybox,
+        ["sleep", "1000"],
+        name="mapped",
+        userns="private",
+        uid_map="0:200000:65536",
+        ipc="shareable",
+        engine=engine,
+    )
+    box.start()
+    yield box
+    box.remove(force=True)
+
+
+def test_user_ids_are_those_of_another_container_and_all_else_is_its_own(
+    engine: pc.Engine, busybox: pc.Image, mapped: pc.Container
+) -> None:
+    script = "cat /proc/self/uid_map; id -u; mount -t tmpfs t /mnt 2>&1; sleep 1000"
+    with pc.Container(busybox, ["sh", "-c", script], userns="container:mapped", engine=engine) as box:
+        assert namespace(box, "user") == namespace(mapped, "user")
+        for file in (*KINDS.values(), "mnt"):
+            assert namespace(box, file) != namespace(mapped, file)
+        box.wait_until(pc.wait.log("denied|permitted"))
+        ids = box.logs().text().split()[:4]
+        assert ids == ["0", "200000", "65536", "0"]
+        assert os.stat(f"/proc/{box.pid}").st_uid == 200000
+        assert box.exec(["sh", "-c", "cat /proc/self/uid_map; echo $$"]).text.split()[1] == "200000"
+
+
+def test_with_its_user_ids_go_its_other_namespaces(
+    engine: pc.Engine, busybox: pc.Image, mapped: pc.Container
+) -> None:
+    names = dict.fromkeys((*KINDS, "userns"), "container:mapped")
+    with pc.Container(busybox, ["sleep", "1000"], engine=engine, **names) as box:  # type: ignore[arg-type]
+        for file in (*KINDS.values(), "user"):
+            assert namespace(box, file) == namespace(mapped, file)
+        assert (
+            pc.run(busybox, ["cat", "/proc/self/uid_map"], engine=engine, **names).text.split()[1] == "200000"
+        )  # type: ignore[arg-type]
+
+
+def test_user_ids_of_one_that_has_the_hosts_are_the_hosts(
+    engine: pc.Engine, busybox: pc.Image, donor: pc.Container
+) -> None:
+    seen = pc.run(busybox, ["readlink", "/proc/self/ns/user"], userns="container:donor", engine=engine)
+    assert seen.text.strip() == os.readlink("/proc/self/ns/user")
+
+
+def test_user_ids_are_mapped_in_one_place_only(
+    engine: pc.Engine, busybox: pc.Image, mapped: pc.Container
+) -> None:
+    with pytest.raises(errors.InvalidOption, match="mapped already; leave them out"):
+        pc.run(busybox, ["true"], userns="container:mapped", uid_map="0:1000:10", engine=engine)

@@ -10,8 +10,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pycontainer import errors
 from pycontainer.checkpoints import reached
-from pycontainer.kernel import namespaces, pidfd, syscalls
-from pycontainer.launcher import assembly, binding, cgroup, child, idmaps, plan, status, surroundings
+from pycontainer.kernel import pidfd, syscalls
+from pycontainer.launcher import (
+    assembly,
+    binding,
+    births,
+    cgroup,
+    child,
+    idmaps,
+    plan,
+    status,
+    surroundings,
+)
 from pycontainer.launcher.protocol import Channel, describe_error, rebuild_error
 from pycontainer.launcher.steps import identity, rootfs
 from pycontainer.launcher.steps.context import Context
@@ -131,7 +141,7 @@ def _clone(monitor: Monitor, outline: plan.Outline) -> int:
     identity.give_pipes(outputs, plan.root_on_host(monitor.params["spec"]))
     report, self_report = os.pipe2(os.O_CLOEXEC)
     trees = _shared(monitor, outline, given)
-    if outline.uid_map and "root" in given:
+    if outline.has_users and "root" in given:
         surroundings.make_places(given["root"], outline, trees)
     surroundings.open_namespaces(outline, given)
     tasks = cgroup.open_tasks(monitor.cgroup)
@@ -166,10 +176,12 @@ class _Cloned(NamedTuple):
     steps: tuple[str, ...]
 
     @classmethod
-    def by(cls, monitor: Monitor, outline: plan.Outline, context: Context, flags: int = 0) -> _Cloned | None:
+    def by(
+        cls, monitor: Monitor, outline: plan.Outline, context: Context, *, as_sibling: bool = False
+    ) -> _Cloned | None:
         """Put the surroundings together and clone the process; None for a container that cannot be made so.
 
-        flags: further ones of clone3(2). Raises LaunchError, InvalidInput.
+        as_sibling: it is a child of this process's own parent. Raises LaunchError, InvalidInput.
         """
         spec, params = monitor.params["spec"], monitor.params
         steps = plan.plan(spec, params, seccomp=seccomp_of(monitor))
@@ -185,7 +197,7 @@ class _Cloned(NamedTuple):
             raise _failed_step(put.step.name, child.describe(0, error)) from None
         born_in = _open_birthplace(monitor)
         mount_namespace = os.open("/proc/self/ns/mnt", os.O_RDONLY)
-        pid, process = syscalls.clone3(assembly.BORN_IN | flags, cgroup_fd=born_in)
+        pid, process = syscalls.clone3(assembly.BORN_IN, cgroup_fd=born_in, as_sibling=as_sibling)
         if pid == 0:
             child.carry_out(context, left)
         # Its pivot moves the root of this process, too, which can look nothing up until it is home.
@@ -231,7 +243,7 @@ def _cloned_message(
     monitor: Monitor, outline: plan.Outline, context: Context
 ) -> tuple[dict[str, Any], list[int]]:
     try:
-        cloned = _Cloned.by(monitor, outline, context, syscalls.CLONE_PARENT)
+        cloned = _Cloned.by(monitor, outline, context, as_sibling=True)
     except BaseException as error:  # the edge of the process: a failed start is the caller's to see
         return {"error": describe_error(error, "launch")}, []
     if cloned is None:
@@ -251,7 +263,7 @@ def _clone_bare(monitor: Monitor, outline: plan.Outline, context: Context) -> No
     monitor.ahead.settle()
     context.go, self_go = os.pipe2(os.O_CLOEXEC)
     born_in = _open_birthplace(monitor)
-    monitor.pid, monitor.pidfd = syscalls.clone3(outline.clone_flags, cgroup_fd=born_in)
+    monitor.pid, monitor.pidfd = births.clone(outline, context.fds, born_in)
     if monitor.pid == 0:
         os.close(self_go)  # else our own copy would keep the monitor's death from being seen
         child.run(monitor.params, monitor.fds, context)
@@ -292,9 +304,8 @@ def _trees(monitor: Monitor, outline: plan.Outline) -> list[int]:
             described = sources.get(entry["destination"]) or {}
             if "fd" in described:
                 source = monitor.fds[described["fd"]]
-                has_users = bool(outline.new & namespaces.NEWUSER)
                 binding.check_propagation(
-                    entry["destination"], source, entry.get("options") or (), has_users=has_users
+                    entry["destination"], source, entry.get("options") or (), has_users=outline.has_users
                 )
     trees = surroundings.open_trees(outline, monitor.fds, sources)
     idmaps.apply(spec, trees)
