@@ -13,7 +13,17 @@ from typing import Any
 from pycontainer.kernel import mounts
 from pycontainer.launcher import hooks, mountoptions, plan
 from pycontainer.launcher.plan import Step
-from pycontainer.launcher.steps import copyup, devices, held, identity, process, rootfs, security
+from pycontainer.launcher.steps import (
+    copyup,
+    devices,
+    held,
+    identity,
+    process,
+    rootfs,
+    scheduling,
+    security,
+    settings,
+)
 from pycontainer.launcher.steps import mounts as mount_steps
 
 __all__ = ["plan_held"]
@@ -46,13 +56,16 @@ def _changed(step: Step, spec: Json, params: Json) -> list[Step]:
     if step.function is rootfs.attach_root:
         return [Step("rootfs", held.attach_directory, (os.fsencode(params["rootfs"]["dir"]),))]
     if step.function is rootfs.pivot:
-        return [*_hooks_before_pivot(spec, params), step, *_propagation(spec)]
+        seal = [Step("mount /dev", held.seal_dev)] if _has_readonly_dev(spec) else []
+        return [*_hooks_before_pivot(spec, params), *seal, step, *_propagation(spec)]
     if step.function is identity.own_output:
         return [Step("user", held.own_streams)]
     if step.function in (devices.make_nodes, devices.make_links) and _has_own_dev(spec):
         return []
-    if step.function is mount_steps.mount_filesystem and copyup.OPTION in step.args[2]:
-        return [Step(step.name, copyup.mount_copied, step.args)]
+    if step.function is mount_steps.mount_filesystem:
+        return [_filesystem(step)]
+    if step.function is settings.enter_cgroups:
+        return [step, Step("affinity", scheduling.set_affinity, (None,))]
     if step.function is identity.use_ids:
         return [Step("user", held.use_ids, step.args)]
     if step.function is devices.use_null or step.function is process.die_with_monitor:
@@ -65,6 +78,30 @@ def _changed(step: Step, spec: Json, params: Json) -> list[Step]:
         loading = Step("seccomp", held.load_listened_filter, step.args)
         return [loading, *(_wait(spec, params) if is_late else [])]
     return [step]
+
+
+def _filesystem(step: Step) -> Step:
+    """The step of a new file system, as runc makes them."""
+    fstype, path, options, attributes, propagation = step.args
+    if path == b"/dev" and attributes & mounts.ATTR_RDONLY:
+        # Not before its nodes are made.
+        return Step(
+            step.name, step.function, (fstype, path, options, attributes & ~mounts.ATTR_RDONLY, propagation)
+        )
+    if copyup.OPTION in options:
+        return Step(step.name, copyup.mount_copied, step.args)
+    if fstype == b"tmpfs" and b"mode" not in dict(options):
+        return Step(step.name, copyup.mount_like_below, step.args)
+    return step
+
+
+def _has_readonly_dev(spec: Json) -> bool:
+    return any(
+        entry["destination"] == "/dev"
+        and not mountoptions.is_bind(entry)
+        and mountoptions.parse(entry.get("options") or ()).attributes & mounts.ATTR_RDONLY
+        for entry in spec.get("mounts") or ()
+    )
 
 
 def _has_own_dev(spec: Json) -> bool:

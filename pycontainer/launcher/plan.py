@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 
 from pycontainer import errors
 from pycontainer.kernel import caps, mounts, namespaces
-from pycontainer.launcher import hooks, mountoptions, pty
+from pycontainer.launcher import hooks, mountoptions, pty, rlimits, scheduling
 from pycontainer.launcher.steps import devices, entering, held, identity, process, rootfs, security, settings
 from pycontainer.launcher.steps import mounts as mount_steps
+from pycontainer.launcher.steps import scheduling as steps_scheduling
 
 __all__ = [
     "Outline",
@@ -114,11 +115,6 @@ _PROC_FILES = frozenset(
         "net/dev",
     )
 )
-_LIMITS = (
-    *("CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "NPROC", "NOFILE"),
-    *("MEMLOCK", "AS", "LOCKS", "SIGPENDING", "MSGQUEUE", "NICE", "RTPRIO", "RTTIME"),
-)
-"""By number, the same on x86-64 and arm64 (asm-generic/resource.h)."""
 
 
 def outline(spec: Json) -> Outline:
@@ -169,7 +165,14 @@ def plan_join(spec: Json, params: Json, *, seccomp: bytes = b"") -> tuple[Step, 
     Of the specification its process, the types of its namespaces and its filter's flags are used.
     """
     described, given = spec["process"], params.get("fd_names") or ()
-    steps = [Step("process", entering.settle), Step("cgroup", settings.enter_cgroups)]
+    passed = params.get("preserve_fds") or 0
+    affinity = described.get("execCPUAffinity") or {}
+    steps = [Step("process", entering.settle, (passed,))]
+    if affinity.get("initial"):
+        steps.append(
+            Step("affinity", steps_scheduling.set_affinity, (scheduling.cpu_list(affinity["initial"]),))
+        )
+    steps.append(Step("cgroup", settings.enter_cgroups))
     kept = params.get("keeps_owner")
     owner = None if kept else root_on_host(spec)
     steps.append(Step("namespaces", entering.enter, (_kinds_to_join(spec), owner)))
@@ -187,7 +190,17 @@ def plan_join(spec: Json, params: Json, *, seccomp: bytes = b"") -> tuple[Step, 
         steps = [
             Step(s.name, entering.live_on) if s.function is process.die_with_monitor else s for s in steps
         ]
+        final = scheduling.cpu_list(affinity["final"]) if affinity.get("final") else None
+        steps.insert(_after(steps, entering.enter), Step("affinity", steps_scheduling.set_affinity, (final,)))
+    if passed:
+        steps.insert(
+            _after(steps, process.prepare_exec), Step("descriptors", held.keep_descriptors, (passed,))
+        )
     return tuple(step for step in steps if not (kept and step.function is identity.own_output))
+
+
+def _after(steps: Sequence[Step], function: Callable[..., None]) -> int:
+    return next(index for index, step in enumerate(steps, 1) if step.function is function)
 
 
 def root_on_host(spec: Json) -> tuple[int, int] | None:
@@ -492,7 +505,7 @@ def _confinement(
 ) -> list[Step]:
     described = spec["process"]
     steps = []
-    limits = tuple(map(_limit, described.get("rlimits") or ()))
+    limits = tuple(map(rlimits.limit, described.get("rlimits") or ()))
     if limits:
         steps.append(Step("ulimit", security.set_limits, (limits,)))
     if params.get("keyring", True):
@@ -500,6 +513,10 @@ def _confinement(
     steps.append(Step("cwd", enter_directory, (_bytes(_absolute(described.get("cwd") or "/", "directory")),)))
     steps += _labels(described)
     steps.append(Step("user", identity.own_output))
+    if described.get("scheduler"):
+        steps.append(
+            Step("scheduler", steps_scheduling.set_scheduler, scheduling.attributes(described["scheduler"]))
+        )
     no_new_privileges = bool(described.get("noNewPrivileges"))
     filter_step = [Step("seccomp", security.load_filter, (seccomp, _filter_flags(spec)))] if seccomp else []
     if no_new_privileges:
@@ -517,13 +534,6 @@ def _confinement(
         raise errors.InvalidInput("no command: neither the call nor the image names a program to run")
     run = process.supervise if params.get("init") else process.execute
     return [*steps, Step("exec", run, (args,))]
-
-
-def _limit(entry: Json) -> tuple[str, int, int, int]:
-    name = entry["type"].removeprefix("RLIMIT_")
-    if name not in _LIMITS:
-        raise errors.InvalidInput(f"unknown ulimit {entry['type']}; there are {', '.join(_LIMITS).lower()}")
-    return name.lower(), _LIMITS.index(name), entry["soft"], entry["hard"]
 
 
 def _labels(described: Json) -> list[Step]:

@@ -58,6 +58,7 @@ _CREATE: Flags = {
     "config": "FILE",
     "pid-file": "FILE",
     "console-socket": "PATH",
+    "pidfd-socket": "PATH",
     "preserve-fds": "N",
     "no-pivot": "",
     "no-new-keyring": "",
@@ -83,6 +84,7 @@ COMMANDS: dict[str, Command] = {
             "detach": "",
             "pid-file": "FILE",
             "console-socket": "PATH",
+            "pidfd-socket": "PATH",
             "cap": "CAP...",
             "no-new-privs": "",
             "apparmor": "PROFILE",
@@ -100,7 +102,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "list": Command({"format": "json|table", "quiet": ""}, "", 0, 0, "List the containers."),
     "ps": Command(
-        {"format": "json|table"}, f"{_ID} [PS-OPTION...]", 1, 99, "List a container's processes.", stops_at=1
+        {"format": "json|table"}, f"{_ID} [PS-OPTION...]", 1, 99, "List a container's processes.", stops_at=0
     ),
     "pause": Command({}, _ID, 1, 1, "Stop all processes of a container where they are."),
     "resume": Command({}, _ID, 1, 1, "Let the processes of a paused container go on."),

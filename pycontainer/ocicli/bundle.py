@@ -73,7 +73,7 @@ def load(directory: str, file: str, warn: Warn) -> Spec:
     # The first process of a user namespace has every capability in it.
     check_process(spec["process"], -1 if has_users else syscalls.capget()[1], warn)
     _check_root(spec, directory)
-    _check_mounts(spec)
+    _check_mounts(spec, directory)
     _check_hooks(spec.get("hooks") or {})
     _check_linux(spec)
     return spec
@@ -117,9 +117,6 @@ def check_process(process: Spec, grantable: int, warn: Warn) -> None:
     kind = (process.get("ioPriority") or {}).get("class", "IOPRIO_CLASS_BE")
     if kind not in ("IOPRIO_CLASS_RT", "IOPRIO_CLASS_BE", "IOPRIO_CLASS_IDLE"):
         raise InvalidOption(f"process.ioPriority.class {kind!r} is not known; give IOPRIO_CLASS_BE")
-    for field in ("scheduler", "execCPUAffinity"):
-        if process.get(field):
-            raise Unsupported(f"process.{field} is not supported by this runtime", "leave it out")
     _check_capabilities(process, grantable, warn)
 
 
@@ -150,7 +147,7 @@ def _check_root(spec: Spec, directory: str) -> None:
             raise InvalidOption(f"{field} {spec[field]!r} is longer than the kernel's 64 bytes")
 
 
-def _check_mounts(spec: Spec) -> None:
+def _check_mounts(spec: Spec, directory: str) -> None:
     for index, mount in enumerate(spec.get("mounts") or ()):
         where = f"mounts[{index}]"
         destination = mount["destination"]
@@ -165,6 +162,8 @@ def _check_mounts(spec: Spec) -> None:
             raise InvalidOption(f"{where}.options has tmpcopyup, which only a tmpfs can")
         if mountoptions.is_bind(mount) and not mount.get("source"):
             raise InvalidOption(f"{where}.source is missing; a bind mount of {destination} needs one")
+        if mountoptions.is_bind(mount):
+            mount["source"] = os.path.join(directory, mount["source"])
         if (mount.get("uidMappings") is None) != (mount.get("gidMappings") is None):
             raise InvalidOption(f"{where} has one of uidMappings and gidMappings; give both")
 

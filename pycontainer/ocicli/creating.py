@@ -119,6 +119,8 @@ class _Container:
             if console is not None:
                 os.close(console)
             self.state.write(phase="created")
+            if "pidfd-socket" in request["flags"]:
+                files.send_pidfd(request["flags"]["pidfd-socket"], made.pidfd)
             if "pid-file" in request["flags"]:
                 files.write_pid(request["flags"]["pid-file"], made.pid)
             reached("create.state.settled")
@@ -185,11 +187,12 @@ class _Container:
         """Run prestart and createRuntime hooks. Raises LaunchError."""
         text = json.dumps(self.state.described("creating")).encode()
         for kind in ("prestart", "createRuntime"):
-            for hook in self.state.hooks(kind):
+            for index, hook in enumerate(self.state.hooks(kind)):
                 try:
                     hooks.run(hooks.parse(hook), text, os.fsencode(self.request["bundle"]))
                 except hooks.HookFailed as failed:
-                    raise errors.LaunchError(f"{kind}: {failed}", step="hooks", reason=str(failed)) from None
+                    message = f"error running {kind} hook #{index}: {failed}"
+                    raise errors.LaunchError(message, step="hooks", reason=str(failed)) from None
         reached("create.hooks.run")
 
     def take_listener(self, fd: int) -> None:

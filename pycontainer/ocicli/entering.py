@@ -60,11 +60,14 @@ def _carry_out(request: Request) -> int:
         "spec": request["spec"],
         "cgroup": _cgroup(state, request["cgroups"]),
         "lives_on": True,
+        "preserve_fds": request["preserve_fds"],
     }
     joined = joining.join(params, init, fds, seccomp=base64.b64decode(request["seccomp_b64"]))
     if console >= 0:
         os.close(console)
     joining.await_executed(joined)
+    if "pidfd-socket" in flags:
+        files.send_pidfd(flags["pidfd-socket"], joined.pidfd)
     if "pid-file" in flags:
         files.write_pid(flags["pid-file"], joined.pid)
     if "detach" in flags:
@@ -80,16 +83,24 @@ def _cgroup(state: State, below: list[str]) -> dict[str, Any]:
     for text in below:
         controllers, colon, path = text.rpartition(":")
         if ".." in path.split("/"):
-            raise errors.InvalidOption(f"--cgroup {text!r} leads out of the container's cgroup")
+            raise errors.InvalidOption(
+                f"bad sub cgroup path: --cgroup {text!r} leads out of the container's cgroup"
+            )
+        for name in filter(None, controllers.split(",")):
+            if not any(name in file.split("/") for file in procs):
+                raise errors.InvalidOption(f"--cgroup {text!r}: unknown controller {name!r}")
         if not colon and born_in:
             born_in = os.path.join(born_in, path.lstrip("/"))
         procs = [_moved(file, controllers, path) for file in procs]
+    for directory in (*map(os.path.dirname, procs), *([born_in] if born_in else ())):
+        if not os.path.isdir(directory):
+            raise errors.InvalidOption(f"--cgroup: adding pid to {directory}: no such file or directory")
     return {"clone_into": born_in, "procs": procs}
 
 
 def _moved(file: str, controllers: str, path: str) -> str:
     wanted = controllers.split(",") if controllers else []
     directory = os.path.dirname(file)
-    if not wanted or not any(f"/{name}/" in directory for name in wanted):
+    if wanted and not any(name in directory.split("/") for name in wanted):
         return file
     return os.path.join(directory, path.lstrip("/"), "cgroup.procs")

@@ -1,4 +1,4 @@
-"""The two things that callers find on their own side: a pid file and a console socket."""
+"""What callers find on their own side: a pid file, and sockets that descriptors are sent to."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import socket
 
 from pycontainer.errors import InvalidOption
 
-__all__ = ["connect", "write_pid"]
+__all__ = ["connect", "send_pidfd", "write_pid"]
 
 
 def connect(path: str) -> int:
@@ -23,6 +23,12 @@ def connect(path: str) -> int:
         sock.close()
         raise InvalidOption(f"the socket {path} cannot be connected to: {error.strerror}") from None
     return sock.detach()
+
+
+def send_pidfd(path: str, pidfd: int) -> None:
+    """Send a process's pidfd to whoever listens on the socket. Raises InvalidOption, OSError."""
+    with socket.socket(fileno=connect(path)) as sock:
+        socket.send_fds(sock, [b"pidfd"], [pidfd])
 
 
 def write_pid(path: str, pid: int) -> None:

@@ -11,6 +11,7 @@ from pycontainer import errors
 from pycontainer.kernel import syscalls
 from pycontainer.ocicli import bundle, schema
 from pycontainer.ocicli.arguments import Arguments
+from pycontainer.ocicli.preparing import preserved
 from pycontainer.ocicli.report import Log
 from pycontainer.ocicli.states import State
 
@@ -22,6 +23,9 @@ _SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
 
 def prepare(asked: Arguments, root: str, log: Log) -> dict[str, Any]:
     """The request for exec. Raises WrongState, NotFound, InvalidOption."""
+    # Before anything is opened here: what a program gets must be the caller's own.
+    listening: Process = {}
+    passed = preserved(asked.flags, listening)
     state = State.find(root, asked.words[0])
     status = state.status()
     allowed = ("created", "running", "paused") if "ignore-paused" in asked.flags else ("created", "running")
@@ -32,8 +36,6 @@ def prepare(asked: Arguments, root: str, log: Log) -> dict[str, Any]:
             state=status,
             allowed=allowed,
         )
-    if asked.flags.get("preserve-fds", "0") != "0":
-        raise errors.Unsupported("exec passes no descriptors beyond the streams", "leave --preserve-fds out")
     spec = bundle.read_json(state.path("config.json"))
     process = _process(asked, spec["process"])
     schema.check(process, schema.PROCESS, "process")
@@ -46,12 +48,15 @@ def prepare(asked: Arguments, root: str, log: Log) -> dict[str, Any]:
         program = file.read()
     linux = {key: spec["linux"].get(key) for key in ("namespaces", "uidMappings", "gidMappings", "seccomp")}
     below = asked.flags.get("cgroup", [])
+    if listening:
+        process["env"] = [*(process.get("env") or ()), *listening["env"]]
     return {
         "root": os.path.abspath(root),
         "id": state.id,
         "spec": {"process": process, "linux": {key: value for key, value in linux.items() if value}},
         "seccomp_b64": base64.b64encode(program).decode(),
         "flags": {key: value for key, value in asked.flags.items() if isinstance(value, str)},
+        "preserve_fds": passed,
         "cgroups": [below] if isinstance(below, str) else below,
         "log": [log.file, log.form, log.is_debug],
     }

@@ -46,16 +46,17 @@ def run_hooks(state: State, kind: str, status: str) -> None:
     """Run hooks of the runtime's namespaces; the first failure ends it. Raises LaunchError."""
     wanted = state.hooks(kind)
     text = json.dumps(state.described(status)).encode() if wanted else b""
-    for hook in wanted:
-        _run_hook(state, kind, hook, text)
+    for index, hook in enumerate(wanted):
+        _run_hook(state, kind, index, hook, text)
 
 
-def _run_hook(state: State, kind: str, hook: Any, text: bytes) -> None:
+def _run_hook(state: State, kind: str, index: int, hook: Any, text: bytes) -> None:
     directory = state.fields.get("bundle") or "/"
     try:
         hooks.run(hooks.parse(hook), text, os.fsencode(directory if os.path.isdir(directory) else "/"))
     except hooks.HookFailed as failed:
-        raise errors.LaunchError(f"{kind}: {failed}", step="hooks", reason=str(failed)) from None
+        message = f"error running {kind} hook #{index}: {failed}"
+        raise errors.LaunchError(message, step="hooks", reason=str(failed)) from None
 
 
 def signal_number(text: str) -> int:
@@ -140,10 +141,10 @@ def take_down(state: State, log: Log) -> None:
         if kept:
             raise errors.LaunchError(f"the cgroups {', '.join(kept)} stay busy", step="cgroup")
         scopes.stop(plan)
-    for hook in state.hooks("poststop"):
+    for index, hook in enumerate(state.hooks("poststop")):
         text = json.dumps(state.described("stopped")).encode()
         try:
-            _run_hook(state, "poststop", hook, text)
+            _run_hook(state, "poststop", index, hook, text)
         except errors.LaunchError as error:
             # The runtime-spec: a warning, and the others run as if nothing had happened.
             log.warning(str(error))

@@ -23,7 +23,7 @@ from pycontainer.ocicli.arguments import Arguments
 from pycontainer.ocicli.report import Log
 from pycontainer.ocicli.states import check_id
 
-__all__ = ["become", "prepare"]
+__all__ = ["become", "prepare", "preserved"]
 
 _SECCOMP_FLAGS = tuple(
     f"SECCOMP_FILTER_FLAG_{name}" for name in ("TSYNC", "LOG", "SPEC_ALLOW", "WAIT_KILLABLE_RECV")
@@ -60,7 +60,7 @@ def prepare(asked: Arguments, root: str, log: Log) -> dict[str, Any]:
         "seccomp_b64": base64.b64encode(program).decode(),
         "notifies": notifies,
         "flags": {key: value for key, value in flags.items() if isinstance(value, str)},
-        "preserve_fds": _preserved(flags, spec["process"]),
+        "preserve_fds": preserved(flags, spec["process"]),
         "kill_at": os.environ.get(_KILL_AT),
         "log": [log.file, log.form, log.is_debug],
     }
@@ -76,7 +76,8 @@ def _refuse(asked: Arguments) -> None:
         raise Unsupported("a container always gets cgroups of its own", "leave --cgroup-manager out")
 
 
-def _preserved(flags: Mapping[str, Any], process: dict[str, Any]) -> int:
+def preserved(flags: Mapping[str, Any], process: dict[str, Any]) -> int:
+    """How many descriptors from 3 on the program gets. Raises InvalidOption."""
     text = flags.get("preserve-fds", "0")
     if not text.isdigit() or int(text) > 4096:
         raise InvalidOption(f"--preserve-fds {text!r} is no number of descriptors")

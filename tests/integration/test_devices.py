@@ -178,7 +178,7 @@ class TestByName:
         hook.chmod(0o755)
         self.write(place, hooks=[{"hookName": "createContainer", "path": str(hook)}])
         with pytest.raises(
-            errors.LaunchError, match=r"createContainer: hook .* code 3: no such toy"
+            errors.LaunchError, match=r"createContainer hook #0: .* code 3: no such toy"
         ) as caught:
             sh(engine, busybox, "true", devices=["acme.com/toy=all"])
         assert (caught.value.step, caught.value.exit_code) == ("hooks", 125)

@@ -246,7 +246,7 @@ def test_a_hook_that_fails_undoes_create(runtime: Runtime, kind: str) -> None:
     changes = {"hooks": {kind: [hook]}}
     done = runtime("create", "--bundle", runtime.bundle("a", ["sleep", "1000"], changes), "a")
     assert done.code == 1
-    assert f"{kind}: hook /bin/sh ended with code 3: broken" in done.stderr
+    assert f"{kind} hook #0: hook /bin/sh ended with code 3: broken" in done.stderr
     assert runtime.ok("list", "--quiet") == ""
 
 
@@ -268,7 +268,7 @@ def test_a_poststop_hook_that_fails_is_a_warning_and_the_next_one_runs(
     end(runtime, "a")
     done = runtime("delete", "a")
     assert done.code == 0
-    assert "poststop: hook /no/such cannot be executed" in done.stderr
+    assert "poststop hook #0: hook /no/such cannot be executed" in done.stderr
     assert (tmp_path / "after").read_text() == "ran\n"
 
 

@@ -1,4 +1,4 @@
-"""A tmpfs that begins with what lies below it in the image: the mount option tmpcopyup."""
+"""A tmpfs that has the permissions of what it covers, or begins with its content (tmpcopyup)."""
 
 from __future__ import annotations
 
@@ -40,6 +40,25 @@ def mount_copied(
     if attributes & mounts.ATTR_RDONLY:
         mounts.set_attributes(made, mounts.ATTR_RDONLY)
     mount_steps.attach_filesystem(context, made, fstype, path, propagation)
+
+
+def mount_like_below(
+    context: Context,
+    fstype: bytes,
+    path: bytes,
+    options: tuple[tuple[bytes, bytes | None], ...],
+    attributes: int,
+    propagation: int,
+) -> None:
+    """Mount a tmpfs on path with the permissions of the directory that it covers, if there is one."""
+    try:
+        below = inroot.locate(context.root, path, os.O_PATH | os.O_DIRECTORY)
+    except OSError:
+        pass  # it is made, or what is wrong with it is told, like any mount point
+    else:
+        options = (*options, (b"mode", b"%o" % stat.S_IMODE(os.fstat(below).st_mode)))
+        os.close(below)
+    mount_steps.mount_filesystem(context, fstype, path, options, attributes, propagation)
 
 
 def copy_directory(source: int, target: int) -> None:

@@ -19,13 +19,16 @@ _NULL = os.makedev(1, 3)
 _LAST = 0xFFFFFFFF
 
 
-def settle(context: Context) -> None:
-    """Be hidden, tied to the parent's life, with the streams in place and nothing open that is not needed."""
+def settle(context: Context, count: int) -> None:
+    """Be hidden, tied to the parent's life, with the streams in place and nothing open that is not needed.
+
+    count: how many descriptors from 3 on the program gets.
+    """
     process.settle(context)
     needed = {context.monitor, context.error, *(tasks for _, tasks in context.cgroups)}
     needed |= {fd for name, fd in context.fds.items() if name in ("init", CONSOLE)}
-    first = 3
-    for fd in sorted(fd for fd in needed if fd > 2):
+    first = 3 + count
+    for fd in sorted(fd for fd in needed if fd >= first):
         if fd > first:
             syscalls.close_range(first, fd - 1, 0)
         first = fd + 1

@@ -77,11 +77,16 @@ def run_hooks(context: Context, kind: str, wanted: Hooks, state: dict[str, Any] 
     """Run hooks of the container's namespaces, told the state, which may be JSON text. Raises Refused."""
     described = json.loads(state) if isinstance(state, str) else state
     text = json.dumps({**described, "pid": os.getpid()}).encode()
-    for hook in wanted:
+    for index, hook in enumerate(wanted):
         try:
             hooks.run(hook, text)
         except hooks.HookFailed as failed:
-            raise Refused(f"{kind}: {failed}") from None
+            raise Refused(f"error running {kind} hook #{index}: {failed}") from None
+
+
+def seal_dev(context: Context) -> None:
+    """Make /dev read-only, now that all its nodes are made."""
+    mounts.set_attributes(context.dev, mounts.ATTR_RDONLY)
 
 
 def set_root_propagation(context: Context, kind: int, is_recursive: bool) -> None:

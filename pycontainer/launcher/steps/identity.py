@@ -31,7 +31,7 @@ def use_ids(context: Context, uid: int, gid: int, additional: tuple[int, ...]) -
     """Use ids as given; only the home directory is looked up."""
     context.uid, context.gid = uid, gid
     context.groups = tuple(dict.fromkeys((gid, *additional)))
-    if b"HOME" not in context.env:
+    if not context.env.get(b"HOME"):
         context.home = identity.home_of(uid, _read(context, b"/etc/passwd"))
 
 

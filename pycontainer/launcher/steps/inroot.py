@@ -79,7 +79,8 @@ def _explained(path: bytes, error: OSError, is_directory: bool) -> Exception:
     text = os.fsdecode(path)
     if error.errno in (errno.ELOOP, errno.EEXIST):
         return Refused(
-            f"{text} is, or is reached through, a symbolic link of the image that cannot be used here"
+            f"{text} must be mounted on ordinary directory or file: it is, or is reached through, "
+            "a symbolic link of the image"
         )
     if error.errno == errno.ENOTDIR and is_directory:
         return Refused(f"{text} in the image is not a directory")

@@ -108,7 +108,7 @@ def prepare_exec(context: Context, umask: int) -> None:
 
 def preparing_exec(context: Context, umask: int) -> Script:
     """The calls of `prepare_exec`."""
-    if b"HOME" not in context.env:
+    if not context.env.get(b"HOME"):
         context.env[b"HOME"] = context.home
     script = Script()
     script.umask(umask)
@@ -157,7 +157,9 @@ def supervise(context: Context, args: tuple[bytes, ...]) -> None:
         os.dup2(context.error, 3, inheritable=False)
         context.error = 3
     syscalls.close_range(4, 0xFFFFFFFF, 0)
-    syscalls.set_name(b"init")  # no execve gives it one, and it would tell from whom it was cloned
+    # No execve gives it these, and they would tell from whom, and where on the host, it was cloned.
+    syscalls.set_name(b"init")
+    syscalls.set_arguments(b"init")
     initproc.run(lambda: execute(context, args), context.error, has_terminal=CONSOLE in context.fds)
 
 
@@ -174,7 +176,7 @@ def _exec(path: bytes, args: tuple[bytes, ...], env: dict[bytes, bytes]) -> None
             interpreter = _interpreter(path)
             if interpreter:
                 raise Refused(
-                    f'exec: "{shown}": no such file or directory: its interpreter '
+                    f"exec {shown}: no such file or directory: its interpreter "
                     f"{os.fsdecode(interpreter)} is not in the image",
                     127,
                 ) from None

@@ -1,0 +1,229 @@
+"""The OCI runtime command where suites for runtimes look closely: what runc does in corners of the spec."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.launching import wait_for_end
+from tests.support.ocicli import Runtime
+
+pytestmark = pytest.mark.needs("root")
+
+TMPFS: dict[str, Any] = {"type": "tmpfs", "source": "tmpfs"}
+
+
+@pytest.fixture
+def runtime(tmp_path: Path, busybox_rootfs: Path) -> Iterator[Runtime]:
+    """With a root file system of its own, for tests that change it."""
+    made = Runtime(tmp_path, Path(shutil.copytree(busybox_rootfs, tmp_path / "rootfs", symlinks=True)))
+    yield made
+    for name in made.ok("list", "--quiet").split():
+        made.ok("delete", "--force", name)
+
+
+@pytest.fixture
+def box(runtime: Runtime) -> str:
+    runtime.ok("run", "--detach", "--bundle", runtime.bundle("box", ["sleep", "1000"]), "box")
+    return "box"
+
+
+# -- exec
+
+
+def test_exec_passes_the_callers_descriptors_and_no_others(
+    runtime: Runtime, box: str, tmp_path: Path
+) -> None:
+    (tmp_path / "given").write_text("hello\n")
+    script = 'cat <&3; ls /proc/$$/fd | tr "\\n" " "'
+    with open(tmp_path / "given") as file:
+        words = [
+            "bash",
+            "-c",
+            f'exec 3<&{file.fileno()} {file.fileno()}<&-; exec "$@"',
+            "bash",
+            *runtime.command,
+            "--root",
+            str(tmp_path / "state"),
+            *("exec", "--preserve-fds", "1", box, "sh", "-c", script),
+        ]
+        done = subprocess.run(
+            words, pass_fds=(file.fileno(),), capture_output=True, text=True, timeout=30, check=True
+        )
+    assert done.stdout.split()[:5] == ["hello", "0", "1", "2", "3"]
+    assert len(done.stdout.split()) == 5
+    assert "descriptor 3 is not open" in runtime("exec", "--preserve-fds", "1", box, "true").stderr
+
+
+def test_exec_joins_cgroups_below_the_containers_and_refuses_what_there_is_none_of(
+    runtime: Runtime, box: str
+) -> None:
+    for wanted, complaint in [
+        ("..", "bad sub cgroup path"),
+        ("nonexistent", "no such file or directory"),
+        ("whaaat:/", "unknown controller 'whaaat'"),
+    ]:
+        done = runtime("exec", "--cgroup", wanted, box, "true")
+        assert (done.code, complaint in done.stderr) == (255, True), done.stderr
+    assert runtime("exec", "--cgroup", "/", box, "true").code == 0
+
+
+def test_a_process_may_run_on_some_processors_only(runtime: Runtime, box: str, tmp_path: Path) -> None:
+    show = ["grep", "Cpus_allowed_list", "/proc/self/status"]
+    process = {
+        "args": show,
+        "cwd": "/",
+        "env": ["PATH=/bin"],
+        "execCPUAffinity": {"initial": "0", "final": "0"},
+    }
+    (tmp_path / "process.json").write_text(json.dumps(process))
+    assert runtime.ok("exec", "--process", tmp_path / "process.json", box).split()[1] == "0"
+    process["execCPUAffinity"] = {"final": "0,x"}
+    (tmp_path / "process.json").write_text(json.dumps(process))
+    assert "not of the form 0-2,4" in runtime("exec", "--process", tmp_path / "process.json", box).stderr
+
+
+def test_neither_container_nor_exec_is_confined_to_the_callers_processors(
+    runtime: Runtime, tmp_path: Path
+) -> None:
+    everything = runtime.run("all", ["grep", "Cpus_allowed_list", "/proc/self/status"]).stdout
+    runtime.ok("run", "-d", "--bundle", runtime.bundle("box", ["sleep", "1000"]), "box")
+    mask = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(mask)})
+    try:
+        show = ["grep", "Cpus_allowed_list", "/proc/self/status"]
+        assert runtime.run("one", show).stdout == everything
+        assert runtime.ok("exec", "box", *show) == everything
+    finally:
+        os.sched_setaffinity(0, mask)
+
+
+@pytest.mark.parametrize("command", ["create", "run", "exec"])
+def test_the_process_is_handed_over_as_a_pidfd(runtime: Runtime, tmp_path: Path, command: str) -> None:
+    path = tmp_path / "pidfd.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(path))
+        listener.listen(1)
+        bundle = runtime.bundle("box", ["sleep", "1000"])
+        pid_file = tmp_path / "pid"
+        more = ["--pidfd-socket", path, "--pid-file", pid_file]
+        if command == "exec":
+            runtime.ok("run", "-d", "--bundle", bundle, "box")
+            runtime.ok("exec", "-d", *more, "box", "sleep", "1000")
+        else:
+            detach = ["-d"] if command == "run" else []
+            runtime.ok(command, *detach, *more, "--bundle", bundle, "box")
+        connection, _ = listener.accept()
+        with connection:
+            said, fds, _, _ = socket.recv_fds(connection, 16, 1)
+    assert said == b"pidfd"
+    with open(f"/proc/self/fdinfo/{fds[0]}") as file:
+        assert f"Pid:\t{pid_file.read_text()}\n" in file.read()
+    signal.pidfd_send_signal(fds[0], signal.SIGKILL)
+    os.close(fds[0])
+
+
+def test_options_of_ps_come_after_the_container(runtime: Runtime, box: str) -> None:
+    lines = runtime.ok("ps", box, "-e", "-o", "pid,comm").splitlines()
+    assert [line.split() for line in lines] == [["PID", "COMMAND"], [str(runtime.pid(box)), "sleep"]]
+
+
+# -- processes
+
+
+def test_an_empty_home_is_replaced_by_the_users(runtime: Runtime) -> None:
+    with open(runtime.rootfs / "etc/passwd", "a") as file:
+        file.write("tempuser:x:2000:2000::/home/tempuser:/bin/sh\n")
+    changes = {"process": {"user": {"uid": 2000, "gid": 2000}, "env": ["HOME=/x", "HOME=", "PATH=/bin"]}}
+    assert runtime.run("box", ["sh", "-c", "echo $HOME"], changes).stdout == "/home/tempuser\n"
+
+
+def test_the_scheduling_policy_is_set_and_checked(runtime: Runtime) -> None:
+    changes: dict[str, Any] = {"process": {"scheduler": {"policy": "SCHED_BATCH", "nice": 19}}}
+    show = ["sh", "-c", "cut -d' ' -f19,41 /proc/self/stat"]
+    assert runtime.run("box", show, changes).stdout == "19 3\n"  # proc_pid_stat(5): nice, policy
+    for field, value in [("policy", "SCHED_FAST"), ("flags", ["SCHED_FLAG_X"])]:
+        changes["process"]["scheduler"] = {"policy": "SCHED_OTHER", field: value}
+        done = runtime.run(f"box-{field}", ["true"], changes)
+        assert (done.code, f"process.scheduler.{field}" in done.stderr) == (1, True), done.stderr
+
+
+def test_an_interpreter_that_is_missing_is_told_in_one_line(runtime: Runtime, box: str) -> None:
+    script = runtime.rootfs / "run.sh"
+    script.write_text("#!/mmnnttbb foo\n")
+    script.chmod(0o755)
+    for done in (runtime.run("other", ["/run.sh"]), runtime("exec", box, "/run.sh")):
+        assert done.code != 0
+        assert len(done.stderr.splitlines()) == 1
+        assert "exec /run.sh: no such file or directory" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "kind", ["prestart", "createRuntime", "createContainer", "startContainer", "poststart"]
+)
+def test_a_hook_that_fails_is_named_by_kind_and_number(runtime: Runtime, kind: str) -> None:
+    true, false = ("/bin/true", "/bin/false")
+    done = runtime.run("box", ["true"], {"hooks": {kind: [{"path": true}, {"path": false}]}})
+    assert done.code != 0
+    assert f"error running {kind} hook #1:" in done.stderr
+
+
+# -- mounts
+
+
+def test_a_tmpfs_has_the_mode_of_what_it_covers_unless_one_is_given(runtime: Runtime) -> None:
+    (runtime.rootfs / "over").mkdir()
+    (runtime.rootfs / "over").chmod(0o2710)
+    for name, options, mode in [("own", [], "2710"), ("given", ["mode=0410"], "410")]:
+        mounts = [{**TMPFS, "destination": "/over", "options": options}]
+        assert runtime.run(name, ["stat", "-c", "%a", "/over"], {"mounts": mounts}).stdout == f"{mode}\n"
+
+
+def test_a_relative_source_starts_at_the_bundle(runtime: Runtime) -> None:
+    mounts = [{"source": ".", "destination": "/tmp/bind", "options": ["bind"]}]
+    done = runtime.run("box", ["ls", "/tmp/bind"], {"mounts": mounts})
+    assert done.stdout == "config.json\n", done.stderr
+
+
+def test_dev_may_be_read_only_and_has_its_nodes_all_the_same(runtime: Runtime) -> None:
+    mounts = [
+        {"destination": "/proc", "type": "proc", "source": "proc"},
+        {**TMPFS, "destination": "/dev", "options": ["nosuid", "mode=755", "ro"]},
+    ]
+    script = "echo x > /dev/null && test -c /dev/zero && echo there; touch /dev/new"
+    done = runtime.run("box", ["sh", "-c", script], {"mounts": mounts})
+    assert done.stdout == "there\n"
+    assert "Read-only file system" in done.stderr
+
+
+def test_kernel_directories_must_be_ordinary_ones(runtime: Runtime) -> None:
+    shutil.rmtree(runtime.rootfs / "proc")
+    (runtime.rootfs / "proc").symlink_to("/symlink")
+    done = runtime.run("box", ["true"])
+    assert (done.code, "must be mounted on ordinary directory" in done.stderr) == (1, True)
+
+
+def test_what_is_left_without_the_first_process_goes_with_the_container(runtime: Runtime) -> None:
+    kinds = ("mount", "network", "ipc", "uts")
+    changes = {"linux": {"namespaces": [{"type": kind} for kind in kinds]}}
+    runtime.ok("run", "-d", "--bundle", runtime.bundle("box", ["sleep", "1000"], changes), "box")
+    runtime.ok("exec", "-d", "--pid-file", runtime.base / "pid", "box", "sleep", "1000")
+    first, other = (
+        os.pidfd_open(pid) for pid in (runtime.pid("box"), int((runtime.base / "pid").read_text()))
+    )
+    signal.pidfd_send_signal(first, signal.SIGKILL)
+    wait_for_end(first)
+    assert runtime.status("box") == "stopped"
+    runtime.ok("delete", "box")
+    wait_for_end(other)
+    for fd in (first, other):
+        os.close(fd)
