@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import socket
+import threading
 from collections.abc import Mapping
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from pycontainer.errors import InvalidOption, NotFound
+from pycontainer.errors import DeadlineExceeded, InvalidOption, NotFound
 from pycontainer.options import LogOptions
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ SPOOL = "output"
 SPOOL_BYTES = 100 << 20
 """Size at which output that is kept for its caller goes to another file; there are three."""
 
+_RESOLVE_S = 5.0
 _SHORT = 12
 _FIELD = re.compile(r"\{\{\s*\.(\w+)\s*\}\}")
 _DEFAULT_TAG = "{{.ID}}"
@@ -52,7 +55,10 @@ def json_log_name(container_id: str) -> str:
 
 
 def log_settings(record: ContainerRecord, options: RunOptions, config: ImageConfig) -> dict[str, Any]:
-    """The launch request's "log". Raises InvalidOption when a syslog server's name is unknown."""
+    """The launch request's "log".
+
+    Raises: InvalidOption when a syslog server's name is unknown; DeadlineExceeded when nobody says.
+    """
     chosen = log_options(options)
     kind = chosen.driver
     files = {"max_size": chosen.max_size, "max_files": chosen.max_files, "compress": chosen.compress}
@@ -144,13 +150,29 @@ def _resolved(address: tuple[str, str, int]) -> tuple[str, str, int]:
     if kind not in ("tcp", "udp"):
         return address
     style = socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM
+    answers: SimpleQueue[str | OSError] = SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put(str(socket.getaddrinfo(place, port, type=style)[0][4][0]))
+        except OSError as error:
+            answers.put(error)
+
+    # The C library's own time limit is that of its servers, several times 5 seconds, and nothing ends it.
+    threading.Thread(target=ask, name="pycontainer-resolve", daemon=True).start()
     try:
-        found = socket.getaddrinfo(place, port, type=style)
-    except socket.gaierror as error:
-        raise InvalidOption(
-            f"option log_opts: syslog-address: the host {place!r} is not known: {error.strerror}"
+        found = answers.get(timeout=_RESOLVE_S)
+    except Empty:
+        raise DeadlineExceeded(
+            f"option log_opts: syslog-address: no name server answered for {place!r} within "
+            f"{_RESOLVE_S:g} s; give the numeric address",
+            timeout_s=_RESOLVE_S,
         ) from None
-    return kind, str(found[0][4][0]), port
+    if isinstance(found, OSError):
+        raise InvalidOption(
+            f"option log_opts: syslog-address: the host {place!r} is not known: {found.strerror}"
+        )
+    return kind, found, port
 
 
 def _shown(address: tuple[str, str, int]) -> str:

@@ -10,6 +10,7 @@ import select
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -420,6 +421,34 @@ def test_a_dead_syslog_server_is_reported_and_the_container_goes_on(
     assert "cannot be reached" in fields["log_problem"]
     assert box.logs(tail=1).text() == "500000\n"
     box.remove()
+
+
+ASKING = """
+import sys, pycontainer as pc
+with pc.Engine(sys.argv[1]) as engine:
+    try:
+        pc.run("busybox:latest", ["true"], log_driver="syslog",
+               log_opts={"syslog-address": "udp://logs.example:514"}, engine=engine)
+    except pc.errors.DeadlineExceeded as error:
+        print(error)
+"""
+
+
+def test_a_name_server_that_never_answers_holds_up_no_start(
+    engine: pc.Engine, busybox: pc.Image, tmp_path: Path
+) -> None:
+    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.77\noptions timeout:30 attempts:5\n")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.77", 53))
+        mount = f"mount --bind {tmp_path}/resolv.conf $(readlink -f /etc/resolv.conf)"
+        command = ["unshare", "-m", "sh", "-c", f'{mount} && exec "$@"', "sh"]
+        done = subprocess.run(
+            [*command, sys.executable, "-c", ASKING, str(engine.root)],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert "no name server answered for 'logs.example'" in done.stdout, done.stderr
+    assert "give the numeric address" in done.stdout
+    assert pc.Container.list(all=True, engine=engine) == []
 
 
 # -- what is asked ---------------------------------------------------------------------------------
