@@ -22,21 +22,24 @@ def tidy(engine: pc.Engine) -> Iterator[None]:
         box.remove(force=True)
 
 
-ONCE = ["sh", "-c", "echo run | tee -a /runs; trap 'exit 7' TERM; sleep 1000 & wait"]
+# Each run has a /dev/shm of its own: there it says which one it is, once it hears signals.
+SCRIPT = """n=$(($(cat /n 2>/dev/null || echo 0) + 1)); echo $n > /n
+trap 'exit 7' TERM; echo $n > /dev/shm/ready; echo run; sleep 1000 & wait"""
+ONCE = ["sh", "-c", SCRIPT]
+FAILS_IN_FIRST_RUN = 'test "$(cat /dev/shm/ready)" != 1'
 
 
 def failing(engine: pc.Engine, image: pc.Image, *, action: str, **options: Any) -> pc.Container:
-    """A container whose every check fails while /runs has one line only."""
+    """A container whose checks fail in its first run, as soon as that hears signals."""
+    given = {"health_interval": 0.05, "health_retries": 2, **options}
     box = pc.Container.create(
         image,
         ONCE,
         init=True,
-        health_cmd="test $(wc -l < /runs) -gt 1",
-        health_interval=0.05,
-        health_retries=2,
+        health_cmd=FAILS_IN_FIRST_RUN,
         health_on_failure=action,
         engine=engine,
-        **options,
+        **given,
     )
     box.start()
     return box
@@ -65,14 +68,15 @@ def test_it_is_killed_and_its_policy_counts_then(engine: pc.Engine, busybox: pc.
 def test_it_is_started_again_without_a_policy_too(engine: pc.Engine, busybox: pc.Image) -> None:
     box = failing(engine, busybox, action="restart")
     await_that(box, lambda: box.restart_count == 1 and box.state == "running")
-    box.wait_until(pc.wait.healthy())
+    box.wait_until(pc.wait.healthy() & pc.wait.log("run"))
     assert (box.state, box.restart_count) == ("running", 1)
     box.exec(["kill", "-TERM", "-1"])
     assert box.wait(timeout=20) == 7  # an end by itself is one
 
 
 def test_a_stop_by_hand_beats_it(engine: pc.Engine, busybox: pc.Image) -> None:
-    box = failing(engine, busybox, action="restart", health_start_period=60)
+    box = failing(engine, busybox, action="restart", health_interval=60)
+    box.wait_until(pc.wait.log("run"))
     box.stop()
     assert (box.state, box.restart_count, box.exit_code) == ("exited", 0, 7)
 
