@@ -89,6 +89,9 @@ def _end_of_type(signature: str, at: int, depth: int) -> int:
     if kind in "({":
         closing = ")" if kind == "(" else "}"
         at += 1
+        if signature[at : at + 1] == closing:
+            # Of no bytes, so that an array of them would never end.
+            raise ValueError(f"a struct of nothing in signature {signature!r}")
         while at < len(signature) and signature[at] != closing:
             at = _end_of_type(signature, at, depth + 1)
         if at >= len(signature):
