@@ -2,8 +2,8 @@
 
 Theory of operation. The caller of `join` is one thread, forked from the helper: an exec's own process, or
 a monitor that checks health. It opens all that is needed while it is on the host, enters the container's
-pid namespace for its next child only, clones that child (into the version 2 cgroup at once) and is back
-in its own pid namespace when `join` returns, so it may clone again for whomever it likes. The child hides
+pid namespace for its next child only, clones that child (into the version 2 cgroup, if that has room) and
+is back in its own when `join` returns, so it may clone again for whomever it likes. The child hides
 itself before anything else, closes every descriptor but those it needs, moves into the cgroups, joins the
 other namespaces by the pidfd, and then does what the container's first process did: the same steps for
 ids, limits, keyring, labels, capabilities and filter. Nothing of the container's runs before execve, and
@@ -74,7 +74,18 @@ def join(params: Json, init: int, fds: Mapping[str, int], *, seccomp: bytes = b"
             opened.append(born_in)
         context = Context(monitor=me, go=-1, error=report, fds={**fds, "init": init}, cgroups=tasks)
         context.env = env
-        pid, pidfd = _clone(init, born_in, _has_own_pids(params["spec"]))
+        has_own_pids = _has_own_pids(params["spec"])
+        try:
+            pid, pidfd = _clone(init, born_in, has_own_pids)
+        except BlockingIOError:
+            if born_in < 0:
+                raise
+            # Full: no process is born there, but one may move in, as the pids controller has it. So whoever
+            # is to look at a container that forks without end gets in, with version 2 as with version 1.
+            directory = params["cgroup"]["clone_into"]
+            opened.append(os.open(f"{directory}/cgroup.procs", os.O_WRONLY))
+            context.cgroups = [*tasks, (directory, opened[-1])]
+            pid, pidfd = _clone(init, -1, has_own_pids)
         if pid == 0:
             _become(steps, context)
     except OSError as error:

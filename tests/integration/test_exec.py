@@ -27,6 +27,7 @@ from pycontainer.errors import (
 )
 from pycontainer.kernel import caps
 from tests.support.needs import needs
+from tests.support.patience import patient
 
 pytestmark = needs("root", "overlay")
 
@@ -72,7 +73,7 @@ def running(container: pc.Container) -> list[str]:
 
 
 def await_no_sleepers(container: pc.Container) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + patient(10)
     while sleepers(container) and time.monotonic() < deadline:
         pass
     assert sleepers(container) == []
@@ -261,7 +262,7 @@ class TestRefusals:
         c.unpause()
         assert c.exec(["true"]).exit_code == 0
         c.kill()
-        c.wait(10)
+        c.wait(patient(10))
         with pytest.raises(WrongState, match="start it first"):
             c.exec(["true"])
         c.remove()
@@ -283,7 +284,7 @@ class TestRefusals:
                     )
                 finally:
                     killer.join()
-                assert c.wait(10) == 137
+                assert c.wait(patient(10)) == 137
 
     def test_the_containers_limit_of_processes_holds_for_them_too(self, engine: pc.Engine) -> None:
         with pc.Container("busybox", ["sleep", "600"], engine=engine, pids_limit=3) as c:
@@ -297,15 +298,15 @@ class TestRefusals:
 class TestTime:
     def test_a_timeout_kills_every_descendant_wherever_it_hid(self, box: pc.Container) -> None:
         with pytest.raises(DeadlineExceeded, match="killed with its descendants") as caught:
-            box.exec(["sh", "-c", TREE], timeout=0.3)
-        assert caught.value.timeout_s == 0.3
+            box.exec(["sh", "-c", TREE], timeout=patient(0.3))
+        assert caught.value.timeout_s == patient(0.3)
         await_no_sleepers(box)
 
     def test_an_output_held_open_in_the_background_is_waited_for_up_to_the_timeout(
         self, box: pc.Container
     ) -> None:
         with pytest.raises(DeadlineExceeded):
-            box.exec(["sh", "-c", "sleep 600 & exit 0"], timeout=0.2)
+            box.exec(["sh", "-c", "sleep 600 & exit 0"], timeout=patient(0.2))
         await_no_sleepers(box)
 
     def test_what_it_leaves_in_the_background_is_the_containers(self, box: pc.Container) -> None:
@@ -320,7 +321,7 @@ class TestTime:
                 process.wait(0.05)
             assert (process.poll(), process.returncode) == (None, None)
             process.terminate()
-            assert process.wait(10) == 143
+            assert process.wait(patient(10)) == 143
 
 
 class TestProcess:
@@ -335,12 +336,12 @@ class TestProcess:
             assert process.stdout.readline() == b"one\n"
             process.stdin.close()
             assert process.stdout.read() == b""
-            assert process.wait(10) == 0
+            assert process.wait(patient(10)) == 0
             assert process.returncode == 0
 
     def test_communicate_feeds_and_reads_at_once(self, box: pc.Container) -> None:
         process = box.popen(["sh", "-c", "cat; echo done >&2"], stdin=PIPE)
-        assert process.communicate(b"y" * 1_000_000, timeout=30) == (b"y" * 1_000_000, b"done\n")
+        assert process.communicate(b"y" * 1_000_000, timeout=patient(30)) == (b"y" * 1_000_000, b"done\n")
         assert process.returncode == 0
         process.close()
 
@@ -348,7 +349,7 @@ class TestProcess:
         both = "echo out $i; sleep 0.02; echo err $i >&2; sleep 0.02"
         script = f"for i in 1 2 3; do {both}; done; printf end; exit 5"
         process = box.popen(["sh", "-c", script])
-        told = [(line.stream, line.text) for line in process.lines(timeout=30)]
+        told = [(line.stream, line.text) for line in process.lines(timeout=patient(30))]
         assert told == [
             *[(stream, f"{stream[3:]} {i}") for i in (1, 2, 3) for stream in ("stdout", "stderr")],
             ("stdout", "end"),
@@ -358,7 +359,7 @@ class TestProcess:
 
     def test_lines_begin_with_what_was_read_ahead(self, box: pc.Container) -> None:
         with box.popen(["sh", "-c", "echo a; echo b; echo c"]) as process:
-            process.wait(10)
+            process.wait(patient(10))
             assert process.stdout is not None
             assert process.stdout.readline() == b"a\n"
             assert [line.text for line in process.lines()] == ["b", "c"]
@@ -366,13 +367,13 @@ class TestProcess:
     def test_files_descriptors_and_a_shared_stream_are_taken(self, box: pc.Container, tmp_path: Path) -> None:
         with open(tmp_path / "log", "wb") as file:
             process = box.popen(["sh", "-c", "echo one; echo two >&2"], stdout=file, stderr=STDOUT)
-            assert process.wait(10) == 0
+            assert process.wait(patient(10)) == 0
         assert (process.stdin, process.stdout, process.stderr) == (None, None, None)
         assert (tmp_path / "log").read_bytes() == b"one\ntwo\n"
         reader, writer = os.pipe()
         process = box.popen(["echo", "three"], stdout=writer, user="web")
         os.close(writer)
-        assert process.wait(10) == 0
+        assert process.wait(patient(10)) == 0
         assert os.read(reader, 100) == b"three\n"
         assert os.fstat(reader).st_uid == os.getuid()  # what is ours stays ours
         os.close(reader)
@@ -385,14 +386,14 @@ class TestProcess:
         process = box.popen(["sleep", "0.05"])
         poller = select.poll()
         poller.register(process.fileno(), select.POLLIN)
-        assert poller.poll(10_000)
+        assert poller.poll(patient(10_000))
         assert process.poll() == 0
         process.close()
 
     def test_several_threads_may_wait_for_it(self, box: pc.Container) -> None:
         process = box.popen(["sh", "-c", "sleep 0.1; exit 6"])
         with ThreadPoolExecutor(4) as pool:
-            assert list(pool.map(lambda _: process.wait(10), range(4))) == [6, 6, 6, 6]
+            assert list(pool.map(lambda _: process.wait(patient(10)), range(4))) == [6, 6, 6, 6]
         process.close()
 
     def test_an_exception_in_its_block_kills_it(self, box: pc.Container) -> None:
@@ -427,7 +428,7 @@ class TestTerminal:
             assert process.stdout.readline() == b"11 22\r\n"
             process.resize(33, 44)
             assert process.stdout.readline() == b"33 44\r\n"
-            assert process.wait(10) == 0
+            assert process.wait(patient(10)) == 0
 
     def test_control_c_interrupts_what_runs_there(self, box: pc.Container) -> None:
         with box.popen(["sh", "-c", "echo up; sleep 607"], tty=True) as process:
@@ -436,7 +437,7 @@ class TestTerminal:
             assert process.stdout.readline() == b"up\r\n"
             process.stdin.write(b"\x03")
             process.stdin.flush()
-            assert process.wait(10) == 130
+            assert process.wait(patient(10)) == 130
 
     def test_a_process_without_one_has_no_size(self, box: pc.Container) -> None:
         with box.popen(["true"]) as process, pytest.raises(WrongState, match="pass tty=True"):
@@ -458,7 +459,7 @@ class TestLookUp:
             assert (found.is_running, found.exit_code, found.user) == (True, None, "web")
             assert found.inspect()["ProcessConfig"]["arguments"] == ["600"]
             found.kill()
-            assert process.wait(10) == 137
+            assert process.wait(patient(10)) == 137
         assert running(box) == []
         with pytest.raises(NotFound, match="has no exec"):
             box.get_exec(process.id)
@@ -477,7 +478,7 @@ class TestLookUp:
         found = box.get_exec(told.stdout.strip()[:12])
         assert (found.is_running, found.is_detached) == (True, True)
         box.exec(["touch", "/tmp/go"])
-        assert found.wait(10) == 9
+        assert found.wait(patient(10)) == 9
         again = box.get_exec(found.id)
         assert (again.is_running, again.exit_code, again.pid) == (False, 9, None)
         assert again.finished_at is not None
@@ -486,17 +487,17 @@ class TestLookUp:
 
     def test_a_detached_terminal_takes_what_nobody_reads(self, box: pc.Container) -> None:
         process = box.popen(["sh", "-c", "head -c 300000 /dev/zero; test -t 1"], tty=True, detach=True)
-        assert process.wait(30) == 0
+        assert process.wait(patient(30)) == 0
         process.close()
         assert box.get_exec(process.id).tty
 
     def test_events_tell_of_it(self, engine: pc.Engine, box: pc.Container) -> None:
         begun = time.time()
         process = box.popen(["sh", "-c", "exit 2"])
-        process.wait(10)
+        process.wait(patient(10))
         process.close()
         ours: list[pc.Event] = []
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + patient(10)
         while len(ours) < 3 and time.monotonic() < deadline:
             found = pc.events(since=begun, until=time.time(), engine=engine)
             ours = [event for event in found if event.attributes.get("execID") == process.id]
@@ -514,9 +515,9 @@ class TestDeaths:
             process = c.popen(["sh", "-c", TREE])
             detached = c.popen(["sleep", "600"], detach=True)
             c.kill()
-            assert c.wait(10) == 137
-            assert process.wait(10) == 137
-            assert detached.wait(10) == 137
+            assert c.wait(patient(10)) == 137
+            assert process.wait(patient(10)) == 137
+            assert detached.wait(patient(10)) == 137
             process.close()
             detached.close()
 
@@ -526,8 +527,8 @@ class TestDeaths:
             assert process.stdout is not None
             deep = int(process.stdout.readline())
             c.kill()
-            assert c.wait(10) == 137
-            assert process.wait(10) == 137
+            assert c.wait(patient(10)) == 137
+            assert process.wait(patient(10)) == 137
             process.close()
         with suppress(FileNotFoundError):
             assert "Z" in Path(f"/proc/{deep}/stat").read_text().rpartition(")")[2].split()[0]
@@ -563,7 +564,7 @@ class TestDeaths:
         process = box.popen(["sh", "-c", TREE])
         parent = int(facts(Path(f"/proc/{process.pid}/status").read_text())["PPid"])
         os.kill(parent, signal.SIGKILL)
-        assert process.wait(10) == 137
+        assert process.wait(patient(10)) == 137
         process.close()
         await_no_sleepers(box)
         assert running(box) == []
@@ -579,7 +580,7 @@ class TestDeaths:
             os.kill(other.helper.pid, signal.SIGKILL)
             assert select.select([helper], [], [], 10)[0]
             os.close(helper)
-            assert process.communicate(b"still here", timeout=10) == (b"still here", b"")
+            assert process.communicate(b"still here", timeout=patient(10)) == (b"still here", b"")
             assert c.exec(["echo", "again"]).text == "again\n"
             process.close()
 
@@ -618,7 +619,7 @@ class TestFromInside:
         with pc.Container("busybox", ["sleep", "600"], engine=engine) as c:
             c.exec(["sh", "-c", "rm /etc/passwd; mkfifo /etc/passwd"], check=True)
             with pytest.raises(LaunchError, match="not a regular file"):
-                c.exec(["true"], user="web", timeout=10)
+                c.exec(["true"], user="web", timeout=patient(10))
 
 
 class TestLoad:
@@ -649,7 +650,7 @@ def await_only_the_first(container: pc.Container) -> None:
     """Wait until the container's cgroups hold its first process alone and no directory more."""
     pid = container.pid
     paths = [line.split(":", 2)[1:] for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines()]
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + patient(10)
     left: list[Path] = []
     while time.monotonic() < deadline:
         left = [

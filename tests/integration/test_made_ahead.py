@@ -19,6 +19,7 @@ import pytest
 import pycontainer as pc
 from pycontainer import errors
 from tests.support import images, stores
+from tests.support.patience import patient
 
 pytestmark = pytest.mark.needs("root", "overlay")
 
@@ -70,7 +71,7 @@ _SHAPES: dict[str, dict[str, Any]] = {
 
 def _await_next(engine: pc.Engine) -> int:
     """The monitor that waits for the next container, once it has made all of it."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + patient(30)
     helper = engine.helper.pid
     while time.monotonic() < deadline:
         for pid in Path(f"/proc/{helper}/task/{helper}/children").read_text().split():

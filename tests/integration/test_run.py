@@ -18,6 +18,7 @@ import pytest
 import pycontainer as pc
 from pycontainer import errors
 from tests.support import stores
+from tests.support.patience import patient
 
 pytestmark = pytest.mark.needs("root", "overlay")
 
@@ -174,7 +175,7 @@ def test_nothing_of_the_caller_changes(engine: pc.Engine, busybox: pc.Image, tmp
 def _script(root: Path, body: str) -> subprocess.CompletedProcess[str]:
     text = f"import pycontainer as pc, os, sys, threading\nengine = pc.Engine({str(root)!r})\n{body}\n"
     return subprocess.run(
-        [sys.executable, "-c", text], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", text], capture_output=True, text=True, timeout=patient(60), check=False
     )
 
 
@@ -215,19 +216,19 @@ def test_a_caller_that_is_killed_takes_its_container_along(engine: pc.Engine, bu
         pid = _await_pid(engine, "doomed")
         pidfd = os.pidfd_open(pid)
         caller.kill()
-        caller.wait(10)
+        caller.wait(patient(10))
         import select
 
         poller = select.poll()
         poller.register(pidfd, select.POLLIN)
-        assert poller.poll(10_000)
+        assert poller.poll(patient(10_000))
         os.close(pidfd)
     _await_gone(engine, "doomed")
 
 
 def _await_pid(engine: pc.Engine, name: str) -> int:
     event = threading.Event()
-    for _ in range(400):
+    for _ in range(int(patient(400))):
         try:
             pid = pc.Container.get(name, engine=engine).pid
         except errors.NotFound:
@@ -240,7 +241,7 @@ def _await_pid(engine: pc.Engine, name: str) -> int:
 
 def _await_gone(engine: pc.Engine, name: str) -> None:
     event = threading.Event()
-    for _ in range(400):
+    for _ in range(int(patient(400))):
         with pc.Engine(engine.root) as fresh:
             if all(container.name != name for container in pc.Container.list(all=True, engine=fresh)):
                 return
@@ -263,7 +264,7 @@ class TestMadeAhead:
     @staticmethod
     def waiting(engine: pc.Engine) -> set[int]:
         """The monitor of the next container, once there is one."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + patient(20)
         while time.monotonic() < deadline:
             if found := set(_children(engine.helper.pid)):
                 return found
