@@ -85,6 +85,17 @@ def guest(session: nox.Session) -> None:
 
 
 @nox.session
+def guest_suite(session: nox.Session) -> None:
+    """Run the integration suite, or `-- tests/integration/test_x.py`, in such a machine, under systemd.
+
+    `-- PYCONTAINER_CGROUP_MANAGER=systemd tests/...` has systemd make the containers' cgroups. Emulated
+    processors are slow: the whole takes hours.
+    """
+    _install(session, "test")
+    _python(session, "-m", "tests.guest", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure start, import, memory and removal beside the installed rivals; `-- pull` for one of them."""
     _install(session, "test")

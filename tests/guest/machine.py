@@ -11,10 +11,13 @@ import json
 import os
 import platform
 import re
+import select
 import shutil
 import subprocess
 import sys
 import sysconfig
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +28,18 @@ MODULES = ("virtio_pci", "virtio_blk", "overlay")
 LIBRARIES = (
     "anyio attr attrs backports cachetools certifi click h11 httpcore httpx idna isal markdown_it mdurl "
     "pygments pyroute2 rich typing_extensions.py "
-    "_pytest iniconfig packaging pluggy py.py pytest pytest_timeout.py"
+    "_pytest iniconfig packaging pluggy py.py pytest pytest_timeout.py "
+    "_cffi_backend.*.so cffi cryptography"
 ).split()
 NOT_NEEDED = ("test", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3", "site-packages")
 VERDICT = "VERDICT "
 BOOT_LIMIT_S = 240.0
+LOADABLE = ("crypto", "drivers/block", "drivers/net", "fs", "lib", "net")
+"""Parts of the kernel's modules that the engine and its tests may have loaded."""
 DEBIAN_PACKAGES = ("dbus", "iproute2", "systemd", "systemd-sysv")
+
+MEMORY_MIB = 2048
+DISK_BYTES = 4 << 30
 
 _INITRAMFS_INIT = """\
 #!/bin/busybox sh
@@ -184,13 +193,12 @@ def _install_python(tree: Path) -> Path:
     installed = Path(sysconfig.get_path("purelib"))
     for about in installed.glob("pluggy-*.dist-info"):  # it asks for its own version
         shutil.copytree(about, libraries / about.name)
-    for name in LIBRARIES:
-        source = installed / name
+    for source in (path for name in LIBRARIES for path in installed.glob(name)):
         if source.is_dir():
-            shutil.copytree(source, libraries / name)
-        elif source.exists():
+            shutil.copytree(source, libraries / source.name)
+        else:
             shutil.copy2(source, libraries)
-    objects = [python, *standard.rglob("*.so"), *(installed / "isal").rglob("*.so")]
+    objects = [python, *standard.rglob("*.so"), *libraries.rglob("*.so")]
     for path in _shared_libraries(objects):
         _copy(path, tree)
     return python
@@ -237,8 +245,19 @@ def _add_systemd_unit(tree: Path, python: Path, script: str) -> None:
     shutil.copy2(images.busybox_path() or "", tree / "bin/busybox")
 
 
-def make_disk(work: Path, script: str, debian: Path | None) -> Path:
-    """An ext4 image with Python, the package, busybox and the image to run."""
+def _add_modules(tree: Path, modules: Path) -> None:
+    """The modules that the kernel asks modprobe for, and their index."""
+    target = tree / "lib/modules" / modules.name
+    for name in LOADABLE:
+        shutil.copytree(modules / "kernel" / name, target / "kernel" / name)
+    for about in modules.glob("modules.*"):
+        shutil.copy2(about, target)
+    _run(images.busybox_path() or "", "depmod", "-b", tree, modules.name)
+    (tree / "sbin/modprobe").symlink_to("/bin/busybox")
+
+
+def make_disk(work: Path, script: str, debian: Path | None, arguments: Sequence[str], modules: Path) -> Path:
+    """An ext4 image with Python, the package, busybox, the image to run and the script's arguments."""
     if debian is None:
         tree = images.busybox_rootfs(work / "tree")
     else:
@@ -250,52 +269,80 @@ def make_disk(work: Path, script: str, debian: Path | None) -> Path:
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(repository / name, tree / "guest/repository" / name, ignore=ignored)
     shutil.copy2(repository / "pyproject.toml", tree / "guest/repository")
+    (tree / "guest/arguments.json").write_text(json.dumps(list(arguments)))
     rootfs = images.busybox_rootfs(work / "rootfs")
     images.oci_layout(tree / "guest/layout", [images.tar_of(rootfs)])
     (_add_busybox_init if debian is None else _add_systemd_unit)(tree, python, script)
+    if debian is not None:
+        _add_modules(tree, modules)
     disk = work / "disk.img"
     with disk.open("wb") as stream:
-        stream.truncate(1536 << 20)
+        stream.truncate(DISK_BYTES)
     _run("mkfs.ext4", "-q", "-F", "-d", tree, disk)
     shutil.rmtree(tree)
     return disk
 
 
 def boot(
-    work: Path, cache: Path, script: str = "inside.py", *, is_debian: bool = False, command_line: str = ""
+    work: Path,
+    cache: Path,
+    script: str = "inside.py",
+    *,
+    is_debian: bool = False,
+    command_line: str = "",
+    arguments: Sequence[str] = (),
+    limit_s: float = BOOT_LIMIT_S,
+    is_shown: bool = False,
 ) -> tuple[dict[str, Any], str]:
     """Boot the machine, run the script of this directory in it; its verdict and everything it said.
 
-    is_debian: with systemd as its first process. command_line: further words for the kernel.
-    Raises: subprocess.TimeoutExpired after BOOT_LIMIT_S, AssertionError if it gave no verdict.
+    is_debian: with systemd as its first process, and the kernel's modules. command_line: further words for
+    the kernel. arguments: what the script finds in /guest/arguments.json. is_shown: copy what it says to
+    our standard output meanwhile.
+    Raises: subprocess.TimeoutExpired after limit_s, AssertionError if it gave no verdict.
     """
     image, modules = fetch_kernel(cache)
     initramfs = make_initramfs(work, modules)
-    disk = make_disk(work, script, _debian(cache) if is_debian else None)
+    disk = make_disk(work, script, _debian(cache) if is_debian else None, arguments, modules)
     hierarchy = command_line or "cgroup_no_v1=all"
     command = [
-        "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "1536", "-smp", "2",
+        "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", str(MEMORY_MIB), "-smp", "2",
         "-nographic", "-no-reboot", "-nic", "none", "-kernel", image, "-initrd", initramfs,
         "-append", f"console=ttyS0 quiet loglevel=2 panic=-1 mitigations=off {hierarchy}",
         "-drive", f"file={disk},if=virtio,format=raw,cache=unsafe",
     ]  # fmt: skip
-    console = work / "console"
-    try:
-        with console.open("wb") as stream:
-            subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=stream,
-                stderr=stream,
-                timeout=BOOT_LIMIT_S,
-                check=False,
-            )
-    except subprocess.TimeoutExpired as late:
-        late.add_note(console.read_text(errors="replace")[-8000:])
-        raise
-    said = console.read_text(errors="replace")
+    said = _watch(command, work / "console", limit_s, is_shown=is_shown)
     for line in said.splitlines():
         if line.startswith(VERDICT):
             verdict: dict[str, Any] = json.loads(line.removeprefix(VERDICT))
             return verdict, said
     raise AssertionError(f"the machine gave no verdict:\n{said[-8000:]}")
+
+
+def _watch(command: Sequence[str | Path], console: Path, limit_s: float, *, is_shown: bool) -> str:
+    """Run the machine to its end; what it said. Raises: subprocess.TimeoutExpired."""
+    deadline = time.monotonic() + limit_s
+    with (
+        console.open("wb") as stream,
+        subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ) as machine,
+    ):
+        assert machine.stdout is not None
+        try:
+            while select.select([machine.stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                chunk = os.read(machine.stdout.fileno(), 65536)
+                if not chunk:
+                    break
+                stream.write(chunk)
+                if is_shown:
+                    sys.stdout.write(chunk.decode(errors="replace"))
+                    sys.stdout.flush()
+            else:
+                late = subprocess.TimeoutExpired(list(command), limit_s)
+                stream.flush()
+                late.add_note(console.read_text(errors="replace")[-8000:])
+                raise late
+        finally:
+            machine.kill()
+    return console.read_text(errors="replace")

@@ -1,4 +1,4 @@
-"""Runs inside the virtual machine: containers in scopes of systemd, told as one line."""
+"""Runs inside the virtual machine: containers in scopes of systemd, told as one line; then some tests."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 from pycontainer.launcher import scopes
 from pycontainer.runtime import cgroups
 from pycontainer.runtime.defaults import DEVICE_RULES
+from tests.guest import suite
 from tests.support import images
 from tests.support.ocicli import COMMAND, Done, Runtime
 
@@ -167,6 +168,7 @@ def main() -> None:
             except Exception:  # one failing check must not hide the others
                 verdict[part.__name__] = {"error": traceback.format_exc()}
             print(part.__name__, flush=True)
+        verdict["suite"] = suite.run(suite.arguments())
         print(f"\nVERDICT {json.dumps(verdict)}", flush=True)
 
 
