@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from pycontainer.errors import InvalidOption
+
 if TYPE_CHECKING:
     from pycontainer.registry import RegistryConfig
 
 __all__ = ["EngineConfig"]
+
+CGROUP_MANAGERS = ("cgroupfs", "systemd")
 
 
 @attrs.frozen(kw_only=True)
@@ -23,12 +27,23 @@ class EngineConfig:
     python: the interpreter the helper runs on; None is sys.executable.
     registry: how registries are reached; None is as the environment says.
     progress: "auto" (a bar on a terminal or in a notebook), "plain" or "off".
+    cgroup_manager: "cgroupfs" writes into the cgroup file system; "systemd" has systemd make a transient,
+    delegated scope for each container that this engine starts, pycontainer-STORE-ID.scope in system.slice or
+    in the slice that cgroup_parent names. It needs systemd and cgroup version 2 alone. Containers that run
+    already stay where they are, and engines with either may share a store.
+    Raises: InvalidOption for another word.
     """
 
     root: Path
     python: str | None = None
     registry: RegistryConfig | None = None
     progress: str = "auto"
+    cgroup_manager: str = attrs.field(default="cgroupfs")
+
+    @cgroup_manager.validator
+    def _check_cgroup_manager(self, _: object, value: str) -> None:
+        if value not in CGROUP_MANAGERS:
+            raise InvalidOption(f"cgroup_manager={value!r}: it is one of {', '.join(CGROUP_MANAGERS)}")
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> EngineConfig:
@@ -36,6 +51,7 @@ class EngineConfig:
 
         PYCONTAINER_ROOT, else /var/lib/pycontainer as root, else $XDG_DATA_HOME/pycontainer
         (~/.local/share/pycontainer). PYCONTAINER_PROGRESS: auto, plain or off.
+        PYCONTAINER_CGROUP_MANAGER: cgroupfs or systemd.
         """
         chosen = environ.get("PYCONTAINER_ROOT")
         if chosen:
@@ -45,4 +61,8 @@ class EngineConfig:
         else:
             home = environ.get("XDG_DATA_HOME") or os.path.join(environ.get("HOME", "/"), ".local/share")
             root = Path(home, "pycontainer")
-        return cls(root=root.absolute(), progress=environ.get("PYCONTAINER_PROGRESS", "auto"))
+        return cls(
+            root=root.absolute(),
+            progress=environ.get("PYCONTAINER_PROGRESS", "auto"),
+            cgroup_manager=environ.get("PYCONTAINER_CGROUP_MANAGER") or "cgroupfs",
+        )

@@ -240,8 +240,9 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
 
     @property
     def spec(self) -> model.Spec:
-        """The runtime-spec it is started with."""
-        return recipes.spec_of(self._engine, self.id, self._options, self.image.config)
+        """The runtime-spec it is started with, or was if it runs."""
+        manager = self._observed.cgroup_manager
+        return recipes.spec_of(self._engine, self.id, self._options, self.image.config, manager=manager)
 
     @property
     def created_at(self) -> datetime:

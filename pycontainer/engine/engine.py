@@ -48,6 +48,8 @@ class Engine:
     root: directory of the store; default as EngineConfig.from_environment() says.
     python: interpreter of the helper process, where sys.executable is none.
     registry: how registries are reached. progress: "auto", "plain" or "off".
+    cgroup_manager: who makes the containers' cgroups: "cgroupfs" (the default), this library itself, or
+    "systemd", asked over D-Bus for one transient, delegated scope each; see EngineConfig.
 
     As a context manager it is the engine that `run`, `Image` and `Container` use in that block (and in
     the tasks started from it), and it is closed at the end. Nothing is started before it is needed.
@@ -61,8 +63,14 @@ class Engine:
         python: str | None = None,
         registry: object | None = None,
         progress: str | None = None,
+        cgroup_manager: str | None = None,
     ) -> None:
-        given = {"python": python, "registry": registry, "progress": progress}
+        given = {
+            "python": python,
+            "registry": registry,
+            "progress": progress,
+            "cgroup_manager": cgroup_manager,
+        }
         changes: dict[str, object] = {name: value for name, value in given.items() if value is not None}
         if root is not None:
             changes["root"] = Path(root).absolute()
@@ -184,9 +192,12 @@ class Engine:
         from pycontainer.engine.state import monitor_locked_out
         from pycontainer.runtime import cgroups
 
-        path, layout = f"/pycontainer/{self.store_tag}", self.host.cgroups
-        found = cgroups.leftovers(path, layout)
-        cgroups.sweep(path, found, layout, lambda name: monitor_locked_out(self.store.container_dir(name)))
+        layout = self.host.cgroups
+        for home in cgroups.homes(self.store_tag, layout):
+            found = cgroups.leftovers(home, layout)
+            cgroups.sweep(
+                home, found, layout, lambda name: monitor_locked_out(self.store.container_dir(name))
+            )
 
     def forget_container(self, container_id: str) -> None:
         """Remove a container that does not run from the store, and what a killed monitor left of it."""
@@ -198,8 +209,8 @@ class Engine:
         await_start(directory)
         with monitor_locked_out(directory) as has_no_monitor:
             if has_no_monitor:
-                path = f"/pycontainer/{self.store_tag}"
-                cgroups.sweep(path, [container_id], self.host.cgroups, lambda _: nullcontext(True))
+                for home in cgroups.homes(self.store_tag, self.host.cgroups):
+                    cgroups.sweep(home, [container_id], self.host.cgroups, lambda _: nullcontext(True))
             record = self.store.state.containers.get(container_id)
             if record is not None and record.options.get("egress"):
                 from pycontainer.engine import egress  # containers without a policy do without

@@ -139,6 +139,7 @@ class _Template:
     """What every exec of a container has, as long as its record stays as it is."""
 
     record: ContainerRecord
+    manager: str
     params: dict[str, Any]
     process: dict[str, Any]
     linux: dict[str, Any]
@@ -296,7 +297,7 @@ def _params(
         raise NotFound(f"container {record.name} was removed")
     observed = observe(directory)
     runtime.after("exec", str(observed.state))
-    template = _template(engine, record)
+    template = _template(engine, record, observed.cgroup_manager)
     given: dict[str, Any] = {"command": request.args}
     for name in ("env", "user", "workdir"):
         if getattr(request, name) is not None:
@@ -348,24 +349,24 @@ def _environment(own: Sequence[str], given: Mapping[str, str | None], *, has_ter
     return [f"{name}={value}" for name, value in merged.items() if value is not None]
 
 
-def _template(engine: Engine, record: ContainerRecord) -> _Template:
+def _template(engine: Engine, record: ContainerRecord, manager: str) -> _Template:
     state = _state(engine)
     with state.lock:
         found = state.templates.get(record.id)
     # An update may have put it into further cgroups, and an exec has to be where all of it is limited.
-    if found is None or found.record != record:
-        found = _make_template(engine, record)
+    if found is None or found.record != record or found.manager != manager:
+        found = _make_template(engine, record, manager)
         with state.lock:
             state.templates[record.id] = found
     return found
 
 
-def _make_template(engine: Engine, record: ContainerRecord) -> _Template:
+def _make_template(engine: Engine, record: ContainerRecord, manager: str) -> _Template:
     from pycontainer.engine.images import Image
 
     options = parse_run_options(**record.options)
     config: ImageConfig = Image.get(record.image_id, engine=engine).config
-    spec = recipes.spec_of(engine, record.id, options, config)
+    spec = recipes.spec_of(engine, record.id, options, config, manager=manager)
     program = runtime.seccomp_program(options, spec, engine.host)
     user, groups = runtime.identity(options, config)
     described = spec.to_dict()
@@ -375,6 +376,7 @@ def _make_template(engine: Engine, record: ContainerRecord) -> _Template:
     cgroup = runtime.plan_cgroups(spec, engine.host)
     return _Template(
         record=record,
+        manager=manager,
         params={
             "id": record.id,
             "groups": recipes.groups_of(groups, spec),

@@ -70,7 +70,7 @@ def info(*, engine: Engine | None = None) -> dict[str, Any]:
         "NFd": len(os.listdir("/proc/self/fd")),
         "SystemTime": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
         "LoggingDriver": "local",
-        "CgroupDriver": "cgroupfs",
+        "CgroupDriver": engine.config.cgroup_manager,
         "CgroupVersion": "1" if host.cgroups.v1 else "2",
         "KernelVersion": kernel.release,
         "OperatingSystem": _operating_system().get("PRETTY_NAME", "Linux"),

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pycontainer.oci import runtime as model
     from pycontainer.store import EndpointRecord
 
-__all__ = ["KILL_POINTS", "create", "feed", "groups_of", "launch", "spec_of"]
+__all__ = ["KILL_POINTS", "create", "feed", "groups_of", "launch", "manager_for", "spec_of"]
 
 KILL_POINTS = (
     "start.launch.requested",  # the helper has the request, the caller has no answer

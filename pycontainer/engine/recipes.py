@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pycontainer.oci import runtime as model
     from pycontainer.options import RunOptions
 
-__all__ = ["Recipe", "groups_of", "recipe", "spec_of"]
+__all__ = ["Recipe", "groups_of", "manager_for", "recipe", "spec_of"]
 
 _SHORT = 12  # digits of an id that make a host name
 
@@ -107,15 +107,32 @@ def _make(engine: Engine, container_id: str, options: RunOptions, config: ImageC
     return Recipe(spec, runtime.seccomp_program(options, spec, host), container_id, text)
 
 
-def spec_of(engine: Engine, container_id: str, options: RunOptions, config: ImageConfig) -> model.Spec:
-    """The runtime-spec of a container. Raises InvalidOption, InvalidImage, Unsupported."""
+def spec_of(
+    engine: Engine, container_id: str, options: RunOptions, config: ImageConfig, *, manager: str = ""
+) -> model.Spec:
+    """The runtime-spec of a container. Raises InvalidOption, InvalidImage, Unsupported.
+
+    manager: who made the cgroups of one that runs; empty for one that this engine is to start.
+    """
+    if not manager:
+        manager = engine.config.cgroup_manager
+        if manager == "systemd":
+            runtime.cgroups.refuse_without(engine.host.cgroups, is_running=engine.host.has_systemd)
     return runtime.build_spec(
         sharing.with_users(engine, options),
         config,
         engine.host,
         container_id=container_id,
         store_tag=engine.store_tag,
+        cgroup_manager=manager,
     )
+
+
+def manager_for(options: RunOptions, manager: str) -> str:
+    """Who can make a container's cgroups: this manager, unless its parent is of the other one's kind."""
+    if options.cgroup_parent is None:
+        return manager
+    return "cgroupfs" if options.cgroup_parent.startswith("/") else "systemd"
 
 
 def groups_of(named: Sequence[str], spec: model.Spec) -> list[str]:

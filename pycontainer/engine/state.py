@@ -52,6 +52,8 @@ class Observed:
     usage: Usage = attrs.Factory(Usage)
     freeze: dict[str, str] | None = None
     """What pauses it, while it runs; see launcher.freezer."""
+    cgroup_manager: str = ""
+    """Who made its cgroups, "cgroupfs" or "systemd"; empty unless it runs or will again by itself."""
     is_lost: bool = False
     """Its monitor was killed: what it would have tidied up is still there."""
     restart: str = ""
@@ -97,6 +99,7 @@ def observe(directory: Path | int) -> Observed:
         "restart_count": fields.get("restart_count", 0),
         "health": fields.get("health"),
         "ports": tuple(fields.get("ports", ())),
+        "cgroup_manager": fields.get("cgroup_manager", "cgroupfs"),
     }
     if fields["state"] == "restarting":
         return Observed(

@@ -45,8 +45,9 @@ def update(container: Container, given: Mapping[str, Any]) -> None:
         after = _merged(container, before, given)
         config = container.image.config
         # As at create: what cannot be is refused before anything is changed.
-        old = recipes.spec_of(engine, container.id, before, config)
-        new = recipes.spec_of(engine, container.id, after, config)
+        manager = container._observed.cgroup_manager
+        old = recipes.spec_of(engine, container.id, before, config, manager=manager)
+        new = recipes.spec_of(engine, container.id, after, config, manager=manager)
         policy = _policy(after) if before.restart != after.restart else None
         is_told = steering.is_live(container._observed) and _tell(container, old, new, policy)
         try:
@@ -117,14 +118,21 @@ def _tell(container: Container, old: model.Spec, new: model.Spec, policy: dict[s
     host = container._engine.host
     assert new.linux is not None
     assert new.linux.cgroups_path is not None
-    request = {
+    request: dict[str, Any] = {
         "op": "update",
         "changes": runtime.cgroups.changes(
-            _resources(old), _resources(new), new.linux.cgroups_path, host.cgroups
+            _resources(old),
+            _resources(new),
+            runtime.cgroups.place_of(new.linux.cgroups_path),
+            host.cgroups,
         ),
         "cgroup": dict(runtime.plan_cgroups(new, host)),
         "restart": policy,
     }
+    if runtime.cgroups.is_scope(new.linux.cgroups_path):
+        tell = runtime.cgroups.systemd_limit_changes
+        request["properties"] = tell(_resources(old), _resources(new), host.cgroups)
+        request["properties_before"] = tell(_resources(new), _resources(old), host.cgroups)
     try:
         ask(str(container._directory), request, timeout_s=_ASK_S)
     except WrongState:

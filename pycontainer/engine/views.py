@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pycontainer.engine.logdrivers import readable_log
-from pycontainer.engine.recipes import spec_of
+from pycontainer.engine.recipes import manager_for, spec_of
 from pycontainer.engine.supervision import (
     Health,
     health_document,
@@ -49,7 +49,9 @@ def container_document(
 ) -> dict[str, Any]:
     """What `docker container inspect` shows."""
     config = image.config
-    spec = spec_of(engine, record.id, options, config)
+    # Whatever this engine would do: of a container that runs or is meant for the other kind of parent, too.
+    manager = observed.cgroup_manager or manager_for(options, engine.config.cgroup_manager)
+    spec = spec_of(engine, record.id, options, config, manager=manager)
     directory = engine.store.container_dir(record.id)
     process = spec.process
     assert process is not None  # build_spec always makes one

@@ -183,6 +183,8 @@ class Ahead:
 def _likeness(own_id: str, made: Mapping[str, Any]) -> dict[str, str] | None:
     """How the next container's cgroups follow from these; None if they do not."""
     own = made.get("own") or ()
+    if made.get("scope"):
+        return None  # systemd makes a scope for a process that exists, and takes an empty one away
     if not own or any(os.path.basename(path) != own_id for path in own):
         return None
     return {"id": own_id, "text": json.dumps(made)}

@@ -66,6 +66,13 @@ def _absolute(value: object) -> str:
     return path
 
 
+def _cgroup_parent(value: object) -> str:
+    text = _line(value)
+    if not text.startswith("/") and re.fullmatch(r"[A-Za-z0-9_.@]+(-[A-Za-z0-9_.@]+)*\.slice", text) is None:
+        raise ValueError('give an absolute path as "/jobs", or for systemd a slice as "jobs.slice"')
+    return text
+
+
 def integer(low: int, high: int) -> Kind:
     """Whole numbers between two bounds, both included."""
 
@@ -351,6 +358,7 @@ STOP_TIMEOUT = Kind("float | str | timedelta", "SECONDS", _stop_timeout, _same)
 CPUS = Kind("float | str", "NUMBER", parse_cpus, _same)
 SIGNAL = Kind("int | str", "SIGNAL", parse_signal, _same)
 PATH = Kind("str", "PATH", _absolute, _same)
+CGROUP_PARENT = Kind("str", "PATH|SLICE", _cgroup_parent, _same)
 WORDS = Kind(_WORDS, "WORDS", _words, list)
 LINES = Kind("Sequence[str] | str", "TEXT", _lines, list, True)
 ID_OR_NAME_LIST = Kind("Sequence[str | int] | str", "GROUP", _lines, list, True)

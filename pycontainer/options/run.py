@@ -320,8 +320,9 @@ class RunOptions:
         "operations per second", "Most write operations per second on a device.", "BlkioDeviceWriteIOps",
     )  # fmt: skip
     cgroup_parent: str | None = option(
-        "--cgroup-parent", kind=kinds.PATH, spec="specgen:cgroup_path", api="HostConfig.CgroupParent",
-        doc="Cgroup under which the container's own is made, from the hierarchy's root.",
+        "--cgroup-parent", kind=kinds.CGROUP_PARENT, spec="specgen:cgroup_path",
+        api="HostConfig.CgroupParent", doc="Cgroup under which the container's own is made, from the "
+        "hierarchy's root; where systemd makes them, the slice, as jobs.slice.",
     )  # fmt: skip
     cgroup_conf: dict[str, str] | None = option(
         "--cgroup-conf", kind=kinds.MAPPING, spec="linux.resources.unified", update=True,

@@ -102,6 +102,8 @@ class HostFacts:
     """Whether the kernel runs AppArmor."""
     has_selinux: bool = False
     """Whether the kernel runs SELinux."""
+    has_systemd: bool = False
+    """Whether systemd is the host's first process."""
     extra_masked_paths: tuple[str, ...] = ()
     """Paths to hide that depend on the hardware: each CPU's thermal throttle counters."""
     device: Callable[[str], model.Device] = device_node
@@ -130,6 +132,7 @@ def _detected() -> HostFacts:
         seccomp=os.path.exists("/proc/sys/kernel/seccomp/actions_avail"),
         has_apparmor=_read("/sys/module/apparmor/parameters/enabled").startswith("Y"),
         has_selinux=os.path.exists("/sys/fs/selinux/enforce"),
+        has_systemd=os.path.isdir("/run/systemd/system"),  # sd_booted(3)
         extra_masked_paths=tuple(sorted(glob.glob("/sys/devices/system/cpu/cpu[0-9]*/thermal_throttle"))),
     )
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from pycontainer.errors import InvalidOption
 from pycontainer.oci import runtime as model
 from pycontainer.options import RunOptions
-from pycontainer.runtime import cdi, defaults
-from pycontainer.runtime.cgroups import CgroupPlan, plan
+from pycontainer.runtime import cdi, cgroups, defaults
+from pycontainer.runtime.cgroups import CgroupPlan
 from pycontainer.runtime.hostfacts import HostFacts
 
 _NO_EDITS = cdi.Edits()
@@ -28,11 +28,19 @@ def linux_resources(options: RunOptions, host: HostFacts, edits: cdi.Edits = _NO
 
 
 def plan_cgroups(spec: model.Spec, host: HostFacts) -> CgroupPlan:
-    """What the monitor does to the host's cgroups for a spec. Raises: InvalidOption, Unsupported."""
+    """What the monitor does to the host's cgroups for a spec, or has systemd do.
+
+    Raises: InvalidOption, Unsupported.
+    """
     linux = spec.linux
     if linux is None or linux.cgroups_path is None:
         raise InvalidOption("linux.cgroupsPath is missing; name the container's cgroup")
-    return plan(linux.resources or {}, linux.cgroups_path, host.cgroups)
+    if not cgroups.is_scope(linux.cgroups_path):
+        return cgroups.plan(linux.resources or {}, linux.cgroups_path, host.cgroups)
+    resources = {} if linux.resources is None else linux.resources.to_dict()
+    name = linux.cgroups_path.rpartition(":")[2]
+    made, _ = cgroups.scope_plan(resources, linux.cgroups_path, name, host.cgroups)
+    return made
 
 
 def _memory(options: RunOptions) -> model.Memory | None:

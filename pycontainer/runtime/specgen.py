@@ -18,7 +18,7 @@ from pycontainer.errors import InvalidImage, InvalidOption
 from pycontainer.oci import ImageConfig
 from pycontainer.oci import runtime as model
 from pycontainer.options import MountPoint, RunOptions, is_network, parse_signal, shared_with
-from pycontainer.runtime import cdi, defaults
+from pycontainer.runtime import cdi, cgroups, defaults
 from pycontainer.runtime.hostfacts import HostFacts
 from pycontainer.runtime.resources import device_edits, device_nodes, linux_resources
 from pycontainer.runtime.security import Security, capabilities, security
@@ -50,6 +50,7 @@ def build_spec(
     *,
     container_id: str,
     store_tag: str = "default",
+    cgroup_manager: str = "cgroupfs",
     hostname: str | None = None,
     network_namespace: str | None = None,
     rootfs: str = "rootfs",
@@ -57,6 +58,7 @@ def build_spec(
     """The config.json of one container, checked.
 
     Args: container_id (64 hex digits); store_tag (tells the stores of one host apart in cgroup paths);
+    cgroup_manager ("cgroupfs", or "systemd" for a cgroupsPath in systemd's form);
     hostname (instead of the first 12 digits of the id); network_namespace (one to join, by path).
     Raises: InvalidOption naming the option; InvalidImage naming the field; Unsupported.
     """
@@ -78,7 +80,7 @@ def build_spec(
             uid_mappings=_id_map(options.uid_map) if has_users else (),
             gid_mappings=_id_map(options.gid_map or options.uid_map) if has_users else (),
             devices=device_nodes(options, host, edits),
-            cgroups_path=cgroup_path(options, container_id, store_tag),
+            cgroups_path=cgroup_path(options, container_id, store_tag, cgroup_manager),
             resources=linux_resources(options, host, edits),
             sysctl=_sysctls(options, network_namespace),
             masked_paths=rules.masked_paths,
@@ -346,10 +348,22 @@ def shared_memory(options: RunOptions) -> tuple[model.Mount, ...]:
     return (defaults.shm(defaults.SHM_BYTES if options.shm_size is None else options.shm_size),)
 
 
-def cgroup_path(options: RunOptions, container_id: str, store_tag: str) -> str:
-    """Where the container's cgroup is, from the hierarchy's root."""
-    parent = options.cgroup_parent or f"/pycontainer/{store_tag}"
-    return f"{parent.rstrip('/')}/{container_id}"
+def cgroup_path(
+    options: RunOptions, container_id: str, store_tag: str, cgroup_manager: str = "cgroupfs"
+) -> str:
+    """Where the container's cgroup is, from the hierarchy's root; for systemd "slice:prefix:name".
+
+    Raises: InvalidOption for a parent of the other kind.
+    """
+    parent, is_systemd = options.cgroup_parent, cgroup_manager == "systemd"
+    if parent is not None and parent.startswith("/") == is_systemd:
+        form = 'a slice, as "jobs.slice"' if is_systemd else 'an absolute path, as "/jobs"'
+        raise InvalidOption(
+            f"option cgroup_parent={parent!r}: the cgroup manager is {cgroup_manager}; give {form}"
+        )
+    if is_systemd:
+        return f"{parent or cgroups.DEFAULT_SLICE}:{cgroups.scope_prefix(store_tag)}:{container_id}"
+    return f"{(parent or f'/pycontainer/{store_tag}').rstrip('/')}/{container_id}"
 
 
 def _id_map(lines: tuple[str, ...] | None) -> tuple[model.IdMapping, ...]:

@@ -32,8 +32,14 @@ def limit(box: pc.Container, name: str) -> str:
 
 
 def _directories(box: pc.Container) -> list[Path]:
-    found = cgroups.leftovers(f"/pycontainer/{box._engine.store_tag}", cgroups.detect())
-    return [Path(directory) for directory in found[box.id]]
+    return [Path(directory) for directory in _left(box)]
+
+
+def _left(box: pc.Container) -> list[str]:
+    """Directories of the container's cgroups that there are, whichever manager made them."""
+    layout = cgroups.detect()
+    homes = cgroups.homes(box._engine.store_tag, layout)
+    return [path for home in homes for path in cgroups.leftovers(home, layout).get(box.id, ())]
 
 
 def members(box: pc.Container, name: str) -> set[int]:
@@ -326,7 +332,7 @@ def test_a_limit_that_it_did_not_have_holds_for_every_process_of_it(
     box.update(pids_limit=None)
     assert limit(box, "pids.max") == "max"
     box.stop(timeout=0)
-    assert box.id not in cgroups.leftovers(f"/pycontainer/{engine.store_tag}", cgroups.detect())
+    assert _left(box) == []
     box.remove()
 
 

@@ -6,11 +6,12 @@ import fcntl
 import os
 import resource  # noqa: F401  (os.wait4 imports it when first called, which costs half a millisecond)
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pycontainer import errors
 from pycontainer.checkpoints import reached
-from pycontainer.launcher import cgroup, trees
+from pycontainer.launcher import cgroup, scopes, trees
 from pycontainer.launcher.monitor import restarting
 from pycontainer.launcher.protocol import describe_error
 
@@ -137,6 +138,9 @@ def _release(monitor: Monitor) -> None:
         kept = cgroup.remove(monitor.cgroup, has_more=monitor.ahead.has_more)
         if kept and cgroup.kill_all(monitor.cgroup):
             cgroup.remove(monitor.cgroup)
+        with suppress(errors.LaunchError):
+            # A scope that is empty goes without being asked; what matters is that its name is free now.
+            scopes.stop(monitor.cgroup)
         reached("remove.cgroup.removed")
 
 

@@ -19,6 +19,7 @@ from pycontainer.launcher import (
     child,
     idmaps,
     plan,
+    scopes,
     status,
     surroundings,
 )
@@ -71,11 +72,12 @@ def start(monitor: Monitor) -> None:
     if monitor.naming is not None:
         monitor.naming.be_known()
     lock = monitor.ahead.take_cgroups(monitor.cgroup)
-    if lock < 0:
-        lock = cgroup.make_held(monitor.cgroup)
     try:
-        reached("start.cgroup.made")
-        report = _clone(monitor, outline)
+        with scopes.made(monitor.cgroup):
+            if lock < 0:
+                lock = cgroup.make_held(monitor.cgroup)
+            reached("start.cgroup.made")
+            report = _clone(monitor, outline)
         _prepare_running(monitor)
         _await_exec(monitor, outline, report)
     finally:
@@ -111,6 +113,7 @@ def _prepare_running(monitor: Monitor) -> None:
         monitor_start=pidfd.start_time(me),
         started_at_ns=time.time_ns(),
         freeze=monitor.cgroup.get("freeze"),
+        cgroup_manager="systemd" if monitor.cgroup.get("scope") else "cgroupfs",
     )
     if monitor.policy is not None:
         monitor.fields.update(restart=monitor.policy.shown, restart_count=monitor.policy.count)

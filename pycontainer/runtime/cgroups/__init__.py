@@ -4,22 +4,37 @@ from pycontainer.runtime.cgroups.changes import changes
 from pycontainer.runtime.cgroups.counters import counters, path_of, processes
 from pycontainer.runtime.cgroups.detect import CgroupLayout, detect
 from pycontainer.runtime.cgroups.plan import CgroupPlan, Freeze, plan
-from pycontainer.runtime.cgroups.sweep import leftovers, sweep
+from pycontainer.runtime.cgroups.sweep import homes, leftovers, sweep
+from pycontainer.runtime.cgroups.systemd import (
+    DEFAULT_SLICE,
+    is_scope,
+    place_of,
+    refuse_without,
+    scope_plan,
+    scope_prefix,
+)
+from pycontainer.runtime.cgroups.systemd import limit_changes as systemd_limit_changes
 from pycontainer.runtime.cgroups.systemd import limits as systemd_limits
-from pycontainer.runtime.cgroups.systemd import scope_plan
 
 __all__ = [
+    "DEFAULT_SLICE",
     "CgroupLayout",
     "CgroupPlan",
     "Freeze",
     "changes",
     "counters",
     "detect",
+    "homes",
+    "is_scope",
     "leftovers",
     "path_of",
+    "place_of",
     "plan",
     "processes",
+    "refuse_without",
     "scope_plan",
+    "scope_prefix",
     "sweep",
+    "systemd_limit_changes",
     "systemd_limits",
 ]

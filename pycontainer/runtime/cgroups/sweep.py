@@ -6,56 +6,84 @@ import fcntl
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import NamedTuple
 
 from pycontainer.errors import DeadlineExceeded
-from pycontainer.launcher import cgroup
+from pycontainer.launcher import cgroup, scopes
 from pycontainer.runtime.cgroups.detect import CgroupLayout
+from pycontainer.runtime.cgroups.systemd import DEFAULT_SLICE, scope_prefix
 
-__all__ = ["leftovers", "sweep"]
+__all__ = ["Home", "homes", "leftovers", "sweep"]
 
 _KILL_TIMEOUT_S = 10.0
 
 
-def leftovers(path: str, layout: CgroupLayout) -> dict[str, list[str]]:
-    """The cgroups below a path (as "/pycontainer/store"): name -> its directory in each hierarchy."""
+class Home(NamedTuple):
+    """Where a store's cgroups are: those below a path whose name begins and ends so."""
+
+    path: str
+    prefix: str = ""
+    suffix: str = ""
+
+    @property
+    def is_systemds(self) -> bool:
+        """Whether they are scopes of systemd, in a slice with others."""
+        return bool(self.suffix)
+
+
+def homes(store_tag: str, layout: CgroupLayout) -> list[Home]:
+    """Where the containers of a store have their cgroups, whichever cgroup manager made them."""
+    found = [Home(f"/pycontainer/{store_tag}")]
+    if layout.mode == "v2":
+        found.append(Home(f"/{DEFAULT_SLICE}", f"{scope_prefix(store_tag)}-", ".scope"))
+    return found
+
+
+def leftovers(home: Home, layout: CgroupLayout) -> dict[str, list[str]]:
+    """The cgroups of a home: name of the container -> its directory in each hierarchy."""
     found: dict[str, list[str]] = {}
-    for parent in _parents(path, layout):
+    for parent in _parents(home.path, layout):
         try:
             with os.scandir(parent) as entries:
                 names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
         except FileNotFoundError:
             continue
         for name in names:
-            found.setdefault(name, []).append(f"{parent}/{name}")
+            if name.startswith(home.prefix) and name.endswith(home.suffix):
+                own = name[len(home.prefix) : len(name) - len(home.suffix)]
+                found.setdefault(own, []).append(f"{parent}/{name}")
     return found
 
 
 def sweep(
-    path: str,
+    home: Home,
     names: Iterable[str],
     layout: CgroupLayout,
     locked_out: Callable[[str], AbstractContextManager[bool]],
 ) -> None:
-    """Kill what is left in the cgroups of these names below a path, and remove them.
+    """Kill what is left in the cgroups of these containers in a home, and remove them.
 
     locked_out: keeps the monitor of a name from coming to life, and tells whether there is none; a name
     that has one is left alone. So is one that a process holds locked (flock(2)): it makes them just now, or
-    has made them ahead of the container. Raises: DeadlineExceeded when a process does not die.
+    has made them ahead of the container.
+    Raises: DeadlineExceeded when a process does not die; LaunchError when systemd does not let a scope go.
     """
     for name in names:
-        directories = _directories(path, name, layout)
+        directories = _directories(home, name, layout)
         with _locked(directories) as is_idle:
             # If more have come since, somebody is at work, and what was found is a part of it.
-            if not is_idle or not set(_directories(path, name, layout)) <= set(directories):
+            if not is_idle or not set(_directories(home, name, layout)) <= set(directories):
                 continue
             # Asked now: a container that is started later waits for the lock before it makes its cgroups.
             with locked_out(name) as has_no_monitor:
                 if has_no_monitor:
-                    _end(name, directories, layout)
+                    _end(home, name, directories, layout)
 
 
-def _end(name: str, directories: list[str], layout: CgroupLayout) -> None:
-    stale = _plan_of(directories, layout)
+def _end(home: Home, name: str, directories: list[str], layout: CgroupLayout) -> None:
+    if not directories:
+        return
+    stale = _plan_of(home, directories, layout)
     # Whoever sweeps is not their parent, and may have children of its own.
     if not cgroup.kill_all(stale, _KILL_TIMEOUT_S, reaps=False):
         raise DeadlineExceeded(
@@ -63,14 +91,16 @@ def _end(name: str, directories: list[str], layout: CgroupLayout) -> None:
             timeout_s=_KILL_TIMEOUT_S,
         )
     cgroup.remove(stale)
+    if home.is_systemds:
+        scopes.stop({"scope": {"unit": os.path.basename(directories[0])}})
 
 
 def _parents(path: str, layout: CgroupLayout) -> list[str]:
     return [f"{mount}{path}" for mount in sorted({*layout.v1.values(), *([layout.v2] if layout.v2 else [])})]
 
 
-def _directories(path: str, name: str, layout: CgroupLayout) -> list[str]:
-    own = (f"{parent}/{name}" for parent in _parents(path, layout))
+def _directories(home: Home, name: str, layout: CgroupLayout) -> list[str]:
+    own = (f"{parent}/{home.prefix}{name}{home.suffix}" for parent in _parents(home.path, layout))
     return [directory for directory in own if os.path.isdir(directory)]
 
 
@@ -93,12 +123,15 @@ def _locked(directories: Iterable[str]) -> Iterator[bool]:
             os.close(fd)
 
 
-def _plan_of(directories: list[str], layout: CgroupLayout) -> cgroup.Plan:
+def _plan_of(home: Home, directories: list[str], layout: CgroupLayout) -> cgroup.Plan:
     """What is known of a cgroup without its container: where it is."""
     in_v2 = [directory for directory in directories if layout.v2 and directory.startswith(f"{layout.v2}/")]
     frozen = [directory for directory in directories if os.path.exists(f"{directory}/freezer.state")]
     return {
-        "dirs": [parent for directory in directories for parent in _with_parents(directory)],
+        # A slice is systemd's.
+        "dirs": []
+        if home.is_systemds
+        else [parent for directory in directories for parent in _with_parents(directory)],
         "own": directories,
         "kill": f"{in_v2[0]}/cgroup.kill" if in_v2 and layout.has_kill and not layout.v1 else None,
         "freeze": {"file": f"{frozen[0]}/freezer.state", "frozen": "FROZEN", "thawed": "THAWED"}

@@ -17,7 +17,16 @@ from pycontainer.runtime.cgroups import devices, knobs
 from pycontainer.runtime.cgroups.detect import CgroupLayout
 from pycontainer.runtime.cgroups.plan import CgroupPlan, plan
 
-__all__ = ["limits", "scope_path", "scope_plan"]
+__all__ = [
+    "is_scope",
+    "limit_changes",
+    "limits",
+    "place_of",
+    "refuse_without",
+    "scope_path",
+    "scope_plan",
+    "scope_prefix",
+]
 
 DEFAULT_SLICE = "system.slice"
 DEFAULT_PREFIX = "pycontainer"
@@ -26,6 +35,37 @@ _UNIT = re.compile(r"[A-Za-z0-9_.@-]{1,240}")
 _QUOTA_STEP_US = (
     10_000  # systemd rounds to hundredths of a processor; up, as runc: never below what was asked
 )
+
+
+def is_scope(cgroups_path: str) -> bool:
+    """Whether a linux.cgroupsPath is meant for systemd; a path is absolute, as the engine writes it."""
+    return not cgroups_path.startswith("/")
+
+
+def scope_prefix(store_tag: str) -> str:
+    """What tells the scopes of one store from those of others."""
+    return f"{DEFAULT_PREFIX}-{store_tag}"
+
+
+def place_of(cgroups_path: str) -> str:
+    """The path of the cgroup below each hierarchy, for either form of linux.cgroupsPath.
+
+    Raises: InvalidOption.
+    """
+    return scope_path(cgroups_path, "")[2] if is_scope(cgroups_path) else cgroups_path
+
+
+def refuse_without(layout: CgroupLayout, *, is_running: bool) -> None:
+    """Refuse scopes of systemd for containers of an engine where they cannot be relied on.
+
+    Only on version 2 has systemd properties for all that is limited. is_running: whether systemd runs here.
+    Raises: Unsupported.
+    """
+    remedy = 'use cgroup_manager="cgroupfs" on this host'
+    if layout.mode != "v2":
+        raise Unsupported("the cgroup manager systemd needs a host with cgroup version 2 only", remedy)
+    if not is_running:
+        raise Unsupported("the cgroup manager systemd needs systemd as the host's first process", remedy)
 
 
 def scope_path(cgroups_path: str, name: str) -> tuple[str, str, str]:
@@ -120,6 +160,25 @@ def limits(resources: Mapping[str, Any], layout: CgroupLayout) -> list[list[Any]
             if text:
                 made.append([name, "ay", _bits(text)])
     return made
+
+
+def limit_changes(
+    before: Mapping[str, Any], after: Mapping[str, Any], layout: CgroupLayout
+) -> list[list[Any]]:
+    """What to tell systemd when limits change: those that are, and defaults for those that are no more."""
+    wanted = limits(after, layout)
+    kept = {name for name, _, _ in wanted}
+    lifted = [
+        [name, kind, _default(name, kind)] for name, kind, _ in limits(before, layout) if name not in kept
+    ]
+    return [*lifted, *wanted]
+
+
+def _default(name: str, kind: str) -> Any:
+    """As if the property had never been set: no limit, no weight, no list; MemoryLow is nothing then."""
+    if kind == "ay":
+        return []
+    return 0 if name == "MemoryLow" else UNLIMITED
 
 
 def _memory(memory: Mapping[str, Any], *, is_v2: bool) -> list[tuple[str, int]]:
