@@ -15,13 +15,11 @@ LIMIT_S = 900.0
 CHOSEN = [
     f"tests/integration/{name}"
     for name in (
-        "test_run.py::test_the_output_and_the_exit_code_come_back",
-        "test_devices.py::test_a_device_that_was_not_given_can_be_made_but_not_opened",
-        "test_devices.py::test_a_rule_lets_the_device_be_used_and_no_other",
         "test_exec.py::TestSurroundings::test_a_user_namespace_is_entered_too",
         "test_exec.py::TestRefusals::test_the_containers_limit_of_processes_holds_for_them_too",
-        "test_lifecycle.py::test_a_paused_container_does_not_run_and_goes_on_where_it_was",
-        "test_cgroup_managers.py",
+        "test_cgroup_managers.py::test_limits_and_their_updates_are_systemds_and_the_kernels",
+        "test_cgroup_managers.py::test_what_is_done_to_a_container_is_done_to_its_scope",
+        "test_cgroup_managers.py::test_an_engine_with_the_other_manager_goes_on_with_what_runs",
     )
 ]
 """Of the integration tests, those that tell the most of version 2 in a minute; the others are for
