@@ -21,7 +21,7 @@ from pycontainer.engine.logdrivers import SPOOL_BYTES, log_settings, needs_spool
 from pycontainer.engine.names import random_name
 from pycontainer.engine.naming import linked, network_files
 from pycontainer.engine.ownership import forget_if_abandoned, open_owner
-from pycontainer.engine.recipes import Recipe, groups_of, recipe, spec_of
+from pycontainer.engine.recipes import Recipe, recipe
 from pycontainer.engine.state import await_end
 from pycontainer.errors import AlreadyExists, InUse, InvalidOption, LaunchError, NotFound
 from pycontainer.oci import Platform
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pycontainer.oci import runtime as model
     from pycontainer.store import EndpointRecord
 
-__all__ = ["KILL_POINTS", "create", "feed", "groups_of", "launch", "manager_for", "spec_of"]
+__all__ = ["KILL_POINTS", "create", "feed", "launch"]
 
 KILL_POINTS = (
     "start.launch.requested",  # the helper has the request, the caller has no answer

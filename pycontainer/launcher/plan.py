@@ -293,16 +293,13 @@ def _id_map(entries: Sequence[Json]) -> bytes:
 
 def _file_system(spec: Json, params: Json, new: int) -> list[Step]:
     """Everything that is mounted or made under the root."""
-    layers = overlay(params)
     steps = [Step("mounts", rootfs.isolate_mounts)]
-    # A kernel that cannot assemble it detached (before 6.5) has it mounted in place.
-    fallback = layers if layers is not None else Overlay((), b"", b"", ())
     place = _bytes(params["container_dir"])
     if params.get("hook_state"):
         # Where hooks look for it, as config.json tells them.
-        steps.append(Step("rootfs", rootfs.attach_root, (*fallback, place + b"/rootfs", True)))
+        steps.append(Step("rootfs", rootfs.attach_root, (place + b"/rootfs", True)))
     else:
-        steps.append(Step("rootfs", rootfs.attach_root, (*fallback, place)))
+        steps.append(Step("rootfs", rootfs.attach_root, (place,)))
     steps += _mounts(spec, params, new)
     is_readonly = bool((spec.get("root") or {}).get("readonly"))
     if is_readonly:

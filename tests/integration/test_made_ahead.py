@@ -122,6 +122,12 @@ def _look(engine: pc.Engine, image: pc.Image, options: dict[str, Any]) -> tuple[
 class TestLikeOneMadeWhenAsked:
     """By what the container sees: mounts, descriptors, ids, limits, cgroups, devices, namespaces."""
 
+    @pytest.fixture(autouse=True)
+    def forwarding(self, engine: pc.Engine, busybox: pc.Image) -> None:
+        """The first bridge makes the host forward, which new network namespaces take over from it."""
+        if Path("/proc/sys/net/ipv4/ip_forward").read_text() != "1\n":
+            pc.run(busybox, ["true"], network="bridge", engine=engine)
+
     @pytest.mark.parametrize("name", _SHAPES)
     def test_after_a_container_of_its_shape_and_of_another(
         self, name: str, engine: pc.Engine, busybox: pc.Image

@@ -144,7 +144,7 @@ def _clone(monitor: Monitor, outline: plan.Outline) -> int:
     identity.give_pipes(outputs, plan.root_on_host(monitor.params["spec"]))
     report, self_report = os.pipe2(os.O_CLOEXEC)
     trees = _shared(monitor, outline, given)
-    if outline.has_users and "root" in given:
+    if outline.has_users:
         surroundings.make_places(given["root"], outline, trees)
     surroundings.open_namespaces(outline, given)
     tasks = cgroup.open_tasks(monitor.cgroup)
@@ -154,9 +154,7 @@ def _clone(monitor: Monitor, outline: plan.Outline) -> int:
     try:
         # A monitor that may be that of many has warm memory to do it with; one that will be there for long
         # shall stay small, and lets another process do it.
-        if "root" not in given:
-            _clone_bare(monitor, outline, context)
-        elif monitor.params.get("inline_output"):
+        if monitor.params.get("inline_output"):
             cloned = _Cloned.by(monitor, outline, context)
             _clone_bare(monitor, outline, context) if cloned is None else cloned.keep(monitor)
         else:
@@ -321,9 +319,9 @@ def _open_root(monitor: Monitor) -> dict[str, int]:
     with errors.mapped(OSError, to=failed):
         if layers is None:
             return {"root": rootfs.copy_directory(os.fsencode(monitor.params["rootfs"]["dir"]))}
-        root = rootfs.assemble(*layers)
+        root = rootfs.assemble(*layers, os.fsencode(monitor.params["container_dir"]))
     reached("start.rootfs.mounted")
-    return {} if root is None else {"root": root}
+    return {"root": root}
 
 
 def _hold_mounts(monitor: Monitor) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
+import struct
+from collections.abc import Sequence
 
-from pycontainer.kernel import mounts, syscalls
+from pycontainer.kernel import mounts, namespaces, syscalls
 from pycontainer.kernel.script import Script
 from pycontainer.launcher.steps import inroot
 from pycontainer.launcher.steps.context import Context, Refused
@@ -22,11 +25,12 @@ def isolate_mounts(context: Context) -> None:
     syscalls.mount(None, b"/", None, mounts.MS_PRIVATE | mounts.MS_REC, None)
 
 
-def assemble(layers: tuple[bytes, ...], upper: bytes, work: bytes, options: Options) -> int | None:
-    """The overlay of these directories as a detached mount; None where the kernel can only mount in place.
+def assemble(layers: tuple[bytes, ...], upper: bytes, work: bytes, options: Options, place: bytes) -> int:
+    """The overlay of these directories as a detached mount.
 
     The monitor does this, outside of any namespace of the container: a user namespace could not use the
-    layers' trusted.* attributes.
+    layers' trusted.* attributes, nor reach directories that are the host's root's alone.
+    place: a directory, on which it is mounted meanwhile, seen by nobody else, before Linux 6.5.
     """
     fds = [os.open(path, _DIRECTORY) for path in (*layers, upper, work)]
     try:
@@ -34,10 +38,45 @@ def assemble(layers: tuple[bytes, ...], upper: bytes, work: bytes, options: Opti
     except OSError as error:
         if error.errno not in _NO_SUCH_API or syscalls.kernel_version() >= (6, 5):
             raise
-        return None
+        return _assemble_apart((*layers, upper, work), options, place)
     finally:
         for fd in fds:
             os.close(fd)
+
+
+def _assemble_apart(paths: Sequence[bytes], options: Options, place: bytes) -> int:
+    """The same without lowerdir+ (Linux 6.5): mounted by a child in a mount namespace of its own.
+
+    A detached copy of the mount outlives the child and its namespace.
+    """
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                _mount_apart(paths, options, place, theirs)
+            except OSError as error:
+                theirs.send(struct.pack("i", error.errno or errno.EIO))
+            finally:
+                os._exit(0)
+        theirs.close()
+        said, given, _, _ = socket.recv_fds(ours, 4, 1)
+        os.waitpid(pid, 0)
+    if given:
+        return given[0]
+    code = struct.unpack("i", said)[0] if said else errno.EIO
+    raise OSError(code, os.strerror(code))
+
+
+def _mount_apart(paths: Sequence[bytes], options: Options, place: bytes, answer: socket.socket) -> None:
+    syscalls.unshare(namespaces.NEWNS)
+    syscalls.mount(None, b"/", None, mounts.MS_PRIVATE | mounts.MS_REC, None)
+    # Opened in this namespace: overlay takes no mount of another (clone_private_mount, fs/namespace.c). As
+    # descriptors their names are short enough for one page.
+    fds = [os.open(path, _DIRECTORY) for path in paths]
+    classic = [key if value is None else key + b"=" + value for key, value in options if key != b"source"]
+    mounts.overlay_classic(fds[:-2], fds[-2], fds[-1], classic, place)
+    socket.send_fds(answer, [struct.pack("i", 0)], [mounts.clone(syscalls.AT_FDCWD, path=place)])
 
 
 def copy_directory(source: bytes) -> int:
@@ -47,28 +86,11 @@ def copy_directory(source: bytes) -> int:
     return root
 
 
-def attach_root(
-    context: Context,
-    layers: tuple[bytes, ...],
-    upper: bytes,
-    work: bytes,
-    options: Options,
-    place: bytes,
-    is_looked_for: bool = False,
-) -> None:
+def attach_root(context: Context, place: bytes, is_looked_for: bool = False) -> None:
     """Hang the root into this namespace, where the pivot needs it; on place nobody else sees it.
 
     is_looked_for: hooks will look for it on place, and nowhere else.
     """
-    if "root" not in context.fds:
-        # Linux before 6.5 has no lowerdir+: mount in place, with names short enough for one page.
-        fds = [os.open(path, _DIRECTORY) for path in (*layers, upper, work)]
-        classic = [key if value is None else key + b"=" + value for key, value in options if key != b"source"]
-        mounts.overlay_classic(fds[:-2], fds[-2], fds[-1], classic, place)
-        for fd in fds:
-            os.close(fd)
-        context.root = os.open(place, _DIRECTORY)
-        return
     context.root = context.fds["root"]
     spot = os.open(place if is_looked_for else b"/", _DIRECTORY)
     try:
