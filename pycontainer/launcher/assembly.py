@@ -19,7 +19,7 @@ import os
 import stat
 from collections.abc import Callable, Sequence
 
-from pycontainer.kernel import mounts, namespaces, syscalls
+from pycontainer.kernel import mounts, namespaces
 from pycontainer.kernel.script import Script
 from pycontainer.launcher import plan
 from pycontainer.launcher.plan import Step
@@ -164,11 +164,12 @@ class Assembly:
         mount_steps.attach_filesystem(self._context, made, step.args[0], step.args[1], 0)
 
     def _hide_processes(self) -> None:
+        """Move it to where the pivot lets go of it: to unmount it would be to wait for every processor."""
         context = self._context
         if context.proc >= 0:
-            os.fchdir(context.proc)
-            syscalls.umount2(b".", mounts.MNT_DETACH)
-            os.chdir(b"/")
+            spot = os.open(b"/proc", os.O_PATH | os.O_DIRECTORY)
+            mounts.attach(context.proc, spot)
+            os.close(spot)
             os.close(context.proc)
             context.proc = -1
 
