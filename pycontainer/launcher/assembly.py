@@ -155,8 +155,12 @@ class Assembly:
             null = devices.open_null(context)
             if null >= 0:
                 context.fds["stdin"] = null
-            return
-        step.function(context, *step.args)
+        elif step.function is identity.own_output:
+            # They are not the streams of this process, but will be those of the first one.
+            outputs = [context.fds[name] for name in ("stdout", "stderr") if name in context.fds]
+            identity.give_output(context, outputs)
+        else:
+            step.function(context, *step.args)
 
     def _show_processes(self, step: Step) -> None:
         """Mount this process's own procfs where the container's will be, to tell what would lie in it."""

@@ -85,11 +85,15 @@ def own_output(context: Context) -> None:
     """Give the output pipes, or the terminal, to the user, who may open /dev/stdout again."""
     if context.uid and CONSOLE in context.fds:
         os.fchown(0, context.uid, -1)
-    elif context.uid:
-        for number, name in ((1, "stdout"), (2, "stderr")):
-            fd = context.fds.get(name, number)
-            if stat.S_ISFIFO(os.fstat(fd).st_mode):
-                os.fchown(fd, context.uid, -1)
+    else:
+        give_output(context, (1, 2))
+
+
+def give_output(context: Context, fds: Iterable[int]) -> None:
+    """Give those of the descriptors that are pipes to the user."""
+    for fd in fds if context.uid else ():
+        if stat.S_ISFIFO(os.fstat(fd).st_mode):
+            os.fchown(fd, context.uid, -1)
 
 
 def become(
