@@ -185,6 +185,6 @@ def _likeness(own_id: str, made: Mapping[str, Any]) -> dict[str, str] | None:
     own = made.get("own") or ()
     if made.get("scope"):
         return None  # systemd makes a scope for a process that exists, and takes an empty one away
-    if not own or any(os.path.basename(path) != own_id for path in own):
+    if any(os.path.basename(path) != own_id for path in own):
         return None
     return {"id": own_id, "text": json.dumps(made)}
