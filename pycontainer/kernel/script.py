@@ -109,9 +109,9 @@ class Script:
         """umask(2)."""
         self.add(syscalls.SYS_UMASK, mask)
 
-    def dup3(self, fd: int, number: int) -> None:
-        """dup3(2), to a descriptor that stays open over execve; without effect on itself."""
-        self.add(syscalls.SYS_DUP3, fd, number, 0, passes=(errno.EINVAL,))
+    def dup3(self, fd: int, number: int, flags: int = 0) -> None:
+        """dup3(2), to a descriptor that stays open over execve without flags; without effect on itself."""
+        self.add(syscalls.SYS_DUP3, fd, number, flags, passes=(errno.EINVAL,))
 
     def default_signal(self, signal: int) -> None:
         """Have the signal do what it does by default (sigaction(2))."""

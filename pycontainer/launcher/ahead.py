@@ -94,11 +94,6 @@ class Ahead:
             if self._like is not None:
                 self.prepare(self._like, body[len(NEXT) :].decode())
 
-    @property
-    def has_more(self) -> bool:
-        """Whether it is known that this process is to wait for the next container."""
-        return self.stays and self._helper is not None and self._helper.has_arrived()
-
     def forget(self) -> None:
         """Let go of every object and descriptor of the last container."""
         self.stays = self._has_told = False

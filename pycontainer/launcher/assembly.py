@@ -19,7 +19,7 @@ import os
 import stat
 from collections.abc import Callable, Sequence
 
-from pycontainer.kernel import mounts, namespaces
+from pycontainer.kernel import mounts, namespaces, syscalls
 from pycontainer.kernel.script import Script
 from pycontainer.launcher import plan
 from pycontainer.launcher.plan import Step
@@ -35,6 +35,10 @@ BORN_IN = namespaces.NEWPID
 _VISITED = namespaces.NEWNS | namespaces.NEWNET | namespaces.NEWIPC | namespaces.NEWUTS
 _POSSIBLE = _VISITED | BORN_IN | namespaces.NEWCGROUP
 _PROC = b"/proc"
+_OF_VISITED = (
+    *(b"net.", b"fs.mqueue.", b"kernel.shm", b"kernel.msg", b"kernel.sem"),
+    *(b"kernel.hostname", b"kernel.domainname"),
+)
 _UMASK = 0o022
 
 _BEFORE = (
@@ -47,6 +51,9 @@ _BEFORE = (
 )
 """What the monitor can do, with the exceptions of `_is_own`."""
 
+_USERS = (identity.resolve, identity.use_ids)
+"""The one step with which files of the image begin to be read."""
+
 _WRITTEN: dict[Callable[..., None], Callable[..., Script]] = {
     process.settle: process.settling,
     rootfs.pivot: rootfs.pivoting,
@@ -56,6 +63,7 @@ _WRITTEN: dict[Callable[..., None], Callable[..., Script]] = {
     identity.become: identity.becoming,
     process.die_with_monitor: process.dying_with_monitor,
     process.prepare_exec: process.preparing_exec,
+    process.let_go: process.letting_go,
 }
 """Steps of the first process, with what writes them down."""
 
@@ -69,8 +77,11 @@ _kinds: dict[bytes, bytes] = {}
 """What in the kernel's part of /proc is a file and what a directory, as far as it was looked at."""
 
 
-def can_assemble(outline: plan.Outline, steps: Sequence[Step]) -> bool:
-    """Whether the monitor can make the container's surroundings; its root must be a detached mount."""
+def can_assemble(outline: plan.Outline, steps: Sequence[Step], cgroup: str = "") -> bool:
+    """Whether the monitor can make the container's surroundings; its root must be a detached mount.
+
+    cgroup: as for Assembly.
+    """
     known = (*_BEFORE, *_WRITTEN, *_AS_IT_IS)
     return (
         outline.new & (namespaces.NEWNS | BORN_IN) == namespaces.NEWNS | BORN_IN
@@ -78,8 +89,21 @@ def can_assemble(outline: plan.Outline, steps: Sequence[Step]) -> bool:
         and all(kind & _VISITED for _, kind, _ in outline.joined)
         and all(step.function in known for step in steps)
         and [step.args[1] for step in steps if _is_proc(step)] == [_PROC]
+        and sum(step.function in _USERS for step in steps) == 1
         and not any(_covers(steps[:index], step) for index, step in enumerate(steps))
+        and (bool(cgroup) or not any(map(_is_cgroup2, steps)))
+        and all(_is_of_visited(name) for step in steps for name in _settings_of(step))
     )
+
+
+def _settings_of(step: Step) -> list[bytes]:
+    """The kernel settings that the step writes."""
+    return [name for name, _, _ in step.args[0]] if step.function is security.set_sysctls else []
+
+
+def _is_of_visited(name: bytes) -> bool:
+    """Whether a kernel setting is one of the namespaces that the monitor goes to."""
+    return name.replace(b"/", b".").startswith(_OF_VISITED)
 
 
 def _is_proc(step: Step) -> bool:
@@ -88,7 +112,7 @@ def _is_proc(step: Step) -> bool:
 
 
 def _is_cgroup2(step: Step) -> bool:
-    """Whether the step mounts what shows the cgroup namespace of whoever mounts it."""
+    """Whether the step mounts version 2 of the cgroups."""
     return step.function is mount_steps.mount_filesystem and step.args[0] == b"cgroup2"
 
 
@@ -97,7 +121,7 @@ def _covers(before: Sequence[Step], step: Step) -> bool:
     if step.function not in (mount_steps.mount_filesystem, mount_steps.mount_bind):
         return False
     place = bytes(step.args[1]) + b"/"
-    own = [bytes(other.args[1]) + b"/" for other in before if _is_proc(other) or _is_cgroup2(other)]
+    own = [bytes(other.args[1]) + b"/" for other in before if _is_proc(other)]
     return any(place.startswith(other) or other.startswith(place) for other in own)
 
 
@@ -105,17 +129,19 @@ def _is_own(step: Step) -> bool:
     """Whether the step, though one of those the monitor can do, is the first process's."""
     if step.function in (mount_steps.freeze, mount_steps.mask):
         return any(path == _PROC or path.startswith(b"/proc/") for path in step.args[0])
-    return _is_proc(step) or _is_cgroup2(step)
+    return _is_proc(step)
 
 
 class Assembly:
     """The surroundings of one container, and what is left for its first process.
 
-    context: of both. steps: the plan's. To be used in the container's namespaces, but for BORN_IN.
+    context: of both. steps: the plan's. cgroup: the container's directory of version 2, "" if it has none.
+    To be used in the container's namespaces, but for BORN_IN.
     """
 
-    def __init__(self, context: Context, steps: Sequence[Step]) -> None:
+    def __init__(self, context: Context, steps: Sequence[Step], cgroup: str = "") -> None:
         self._context = context
+        self._cgroup = cgroup
         self._left: list[Step] = []
         self._spots: list[int] = []
         self._steps = steps
@@ -134,6 +160,9 @@ class Assembly:
                     self._leave(step)
         finally:
             os.umask(_UMASK)
+        # It is of this process's own namespace, and no step of the other one may take it for its own.
+        os.close(self._context.proc)
+        self._context.proc = -1
         # Written down last: it hands on what the steps have opened.
         first = _scripted(self._steps[0], process.settling(self._context))
         return (first, *self._left)
@@ -149,8 +178,11 @@ class Assembly:
 
     def _carry_out(self, step: Step) -> None:
         context = self._context
-        if step.function in (identity.resolve, identity.use_ids):
+        if step.function in _USERS:
             self._hide_processes()
+        if _is_cgroup2(step) and self._is_private:
+            self._show_cgroup(step)
+            return
         if step.function is devices.use_null:
             null = devices.open_null(context)
             if null >= 0:
@@ -167,15 +199,24 @@ class Assembly:
         made = mounts.create(step.args[0])
         mount_steps.attach_filesystem(self._context, made, step.args[0], step.args[1], 0)
 
+    @property
+    def _is_private(self) -> bool:
+        """Whether the container will have a cgroup namespace of its own."""
+        return any(step.function is settings.enter_cgroup_namespace for step in self._steps)
+
+    def _show_cgroup(self, step: Step) -> None:
+        """Bind the container's cgroup, which is the root of what its namespace will show."""
+        fstype, path, _, attributes, propagation = step.args
+        tree = syscalls.open_tree(syscalls.AT_FDCWD, os.fsencode(self._cgroup), 1)
+        mounts.set_attributes(tree, attributes)
+        mounts.set_propagation(tree, mounts.MS_PRIVATE)
+        mount_steps.attach_filesystem(self._context, tree, fstype, path, propagation)
+
     def _hide_processes(self) -> None:
         """Move it to where the pivot lets go of it: to unmount it would be to wait for every processor."""
-        context = self._context
-        if context.proc >= 0:
-            spot = os.open(b"/proc", os.O_PATH | os.O_DIRECTORY)
-            mounts.attach(context.proc, spot)
-            os.close(spot)
-            os.close(context.proc)
-            context.proc = -1
+        spot = os.open(b"/proc", os.O_PATH | os.O_DIRECTORY)
+        mounts.attach(self._context.proc, spot)
+        os.close(spot)
 
     def _leave(self, step: Step) -> None:
         """Let the first process do it, as a script where that can be."""
@@ -186,9 +227,10 @@ class Assembly:
             if function is process.settle:
                 return  # see put_together
             self._left.append(_scripted(step, _WRITTEN[function](context, *step.args)))
-        elif _is_proc(step) or _is_cgroup2(step):
-            if _is_proc(step):
-                self._show_processes(step)
+            if function is process.let_go:
+                self._left.append(Step(step.name, process.report_on_three))
+        elif _is_proc(step):
+            self._show_processes(step)
             self._left.append(self._mounting(step))
         elif function in (mount_steps.freeze, mount_steps.mask):
             self._left += self._closing(step)

@@ -292,15 +292,12 @@ def _reap() -> None:
             return
 
 
-def remove(plan: Plan, timeout_s: float = _REMOVE_WAIT_S, *, has_more: bool = False) -> list[str]:
-    """Remove the container's own directories, with any below; those that stay busy are returned.
-
-    has_more: the next container's will be made beside them at once, so what holds both stays.
-    """
+def remove(plan: Plan, timeout_s: float = _REMOVE_WAIT_S) -> list[str]:
+    """Remove the container's own directories, with any below; those that stay busy are returned."""
     deadline = time.monotonic() + timeout_s
     own = plan.get("own") or ()
     kept = [path for path in own if not _remove_directory(path, deadline)]
-    for parent in () if has_more else reversed(plan.get("dirs") or ()):
+    for parent in reversed(plan.get("dirs") or ()):
         if parent not in own:
             try:
                 os.rmdir(parent)

@@ -68,8 +68,8 @@ def _changed(step: Step, spec: Json, params: Json) -> list[Step]:
         return [step, Step("affinity", scheduling.set_affinity, (None,))]
     if step.function is identity.use_ids:
         return [Step("user", held.use_ids, step.args)]
-    if step.function is devices.use_null or step.function is process.die_with_monitor:
-        return []
+    if step.function in (devices.use_null, process.die_with_monitor, process.let_go):
+        return []  # it has let go of everything at first, and what it has now it still needs
     # A filter with a listener is loaded while the parent that creates can still hand that over.
     is_late = bool(params.get("notifies")) and bool(spec["process"].get("noNewPrivileges"))
     if step.function is process.prepare_exec:

@@ -155,7 +155,10 @@ def plan(spec: Json, params: Json, *, seccomp: bytes = b"") -> tuple[Step, ...]:
         steps.append(Step("hooks", held.run_hooks, ("createContainer", wanted, params["hook_state"])))
     steps.append(Step("pivot", rootfs.pivot))
     steps += _identity(spec["process"], params)
-    steps += _confinement(spec, params, seccomp)
+    for step in _confinement(spec, params, seccomp):
+        steps.append(step)
+        if step.function is process.prepare_exec:
+            steps.append(Step("process", process.let_go))
     return tuple(steps)
 
 

@@ -179,7 +179,9 @@ class _Helper:
     def _follow(self, channel: Channel) -> None:
         """Have somebody wait for the next one, now that this one's caller has its answer."""
         is_open = channel.fill()
-        like = channel.take_body()
+        like = None
+        while (body := channel.take_body()) is not None:
+            like = body  # the last one tells most
         stays = like is not None and like.startswith(STAYS)
         if stays or not is_open:
             self._poller.unregister(channel)
@@ -274,9 +276,9 @@ def _be_monitor(
 
     request: for the first one, or else like, what the last one was like, and own_id, for whom to make ready.
     """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    ahead = Ahead(channel)
     try:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        ahead = Ahead(channel)
         if request is None:
             syscalls.set_name(_WAITING)
             ahead.prepare(json.loads(like), own_id)
@@ -295,6 +297,8 @@ def _be_monitor(
             syscalls.set_name(_WAITING)
             ahead.forget()
             request = ahead.await_request()
+        ahead.discard()
+    except BaseException:  # the edge of the process: nothing that was made ahead outlives it
         ahead.discard()
     finally:
         os._exit(0)

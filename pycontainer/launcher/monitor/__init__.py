@@ -58,9 +58,14 @@ def launch(params: dict[str, Any], fds: list[int], channel: Channel, ahead: Ahea
     The messages are those of the launch job: started, exited, or an error.
     """
     syscalls.set_name(b"pycontainer-mon")
-    monitor = Monitor(params, fds, channel, ahead)
     try:
+        monitor = Monitor(params, fds, channel, ahead)
         starting.take_over(monitor)
+    except FileNotFoundError:
+        removed = errors.NotFound(f"container {params['id']} was removed")
+        channel.send({"error": describe_error(removed, "launch")})
+        ahead.discard()
+        return
     except errors.PycontainerError as error:
         channel.send({"error": describe_error(error, "launch")})
         ahead.discard()

@@ -50,16 +50,16 @@ def finish(monitor: Monitor) -> bool:
             return True
     is_whole = _send_exited(monitor)
     has_owner = _has_owner(monitor)
-    if is_whole and has_owner and monitor.is_plain:
-        monitor.ahead.stay()
-    else:
-        monitor.ahead.tell()
+    may_stay = is_whole and has_owner and monitor.is_plain
+    monitor.ahead.tell(may_stay=may_stay)
     monitor.control.close()
     _release(monitor)
     if monitor.removes_files:
         if not is_whole:
             _await_reader(monitor)
         _remove_files(monitor, has_owner)
+    if may_stay:
+        monitor.ahead.stay()
     return False
 
 
@@ -135,8 +135,7 @@ def _release(monitor: Monitor) -> None:
         os.close(monitor.mount_namespace)
         monitor.mount_namespace = -1
     if monitor.cgroup:
-        kept = cgroup.remove(monitor.cgroup, has_more=monitor.ahead.has_more)
-        if kept and cgroup.kill_all(monitor.cgroup):
+        if cgroup.remove(monitor.cgroup) and cgroup.kill_all(monitor.cgroup):
             cgroup.remove(monitor.cgroup)
         with suppress(errors.LaunchError):
             # A scope that is empty goes without being asked; what matters is that its name is free now.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
+import signal
 import socket
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -186,17 +188,20 @@ class _Cloned(NamedTuple):
         """
         spec, params = monitor.params["spec"], monitor.params
         steps = plan.plan(spec, params, seccomp=seccomp_of(monitor))
-        if not assembly.can_assemble(outline, steps):
+        cgroup_dir = monitor.cgroup.get("clone_into") or ""
+        if not assembly.can_assemble(outline, steps, cgroup_dir):
             return None
         context.env = plan.environment(spec)
+        born_in = _open_birthplace(monitor)  # in the container's namespaces its path may be covered
         monitor.ahead.go(outline, context.fds)
-        put = assembly.Assembly(context, steps)
+        put = assembly.Assembly(context, steps, cgroup_dir)
         try:
             left = put.put_together()
         except Exception as error:
             put.close()
+            if born_in >= 0:
+                os.close(born_in)
             raise _failed_step(put.step.name, child.describe(0, error)) from None
-        born_in = _open_birthplace(monitor)
         mount_namespace = os.open("/proc/self/ns/mnt", os.O_RDONLY)
         pid, process = syscalls.clone3(assembly.BORN_IN, cgroup_fd=born_in, as_sibling=as_sibling)
         if pid == 0:
@@ -217,19 +222,25 @@ class _Cloned(NamedTuple):
 def _clone_by_another(monitor: Monitor, outline: plan.Outline, context: Context) -> None:
     """Have a fork of this process put the surroundings together and clone a child of this one."""
     ours, theirs = map(Channel, socket.socketpair())
+    me = os.getpid()
     worker = os.fork()
     if worker == 0:
         try:
+            syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != me:
+                os._exit(1)
             theirs.send(*_cloned_message(monitor, outline, context))
         finally:
             os._exit(0)
     theirs.close()
     monitor.ahead.settle()
+    _await_answer(monitor, ours, worker)
     message = ours.receive()
     fds = ours.take_fds()
     ours.close()
     os.waitpid(worker, 0)
     if message is None:
+        _end_children()
         raise errors.LaunchError("the process that starts the container was killed", step="process")
     if "error" in message:
         raise rebuild_error(message["error"], "launch")
@@ -238,6 +249,30 @@ def _clone_by_another(monitor: Monitor, outline: plan.Outline, context: Context)
     else:
         process, mount_namespace = fds
         _Cloned(message["cloned"], process, mount_namespace, tuple(message["steps"])).keep(monitor)
+
+
+def _await_answer(monitor: Monitor, answer: Channel, worker: int) -> None:
+    """Wait for the worker's answer or end; it is ended when the owner of the container goes."""
+    poller = select.poll()
+    poller.register(answer, select.POLLIN)
+    if monitor.is_owned:
+        if monitor.channel is not None:
+            poller.register(monitor.channel, select.POLLRDHUP)
+        if "caller" in monitor.fds:
+            poller.register(monitor.fds["caller"], select.POLLIN)
+    while answer.fileno() not in (ready := {fd for fd, _ in poller.poll()}):
+        os.kill(worker, signal.SIGKILL)
+        for fd in ready:
+            poller.unregister(fd)
+
+
+def _end_children() -> None:
+    """End what a worker has cloned and could not tell of: this process has no other children yet."""
+    with open(f"/proc/self/task/{os.getpid()}/children") as file:
+        pids = [int(word) for word in file.read().split()]
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 def _cloned_message(

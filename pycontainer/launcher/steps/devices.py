@@ -102,7 +102,10 @@ def open_null(context: Context) -> int:
     """The container's own /dev/null, -1 if it has none. Raises Refused for what only bears its name."""
     try:
         fd = syscalls.openat2(
-            _dev(context), b"null", os.O_RDONLY, syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS
+            _dev(context),
+            b"null",
+            os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY,
+            syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS,
         )
     except OSError as error:
         if error.errno == errno.ENOENT:
@@ -110,4 +113,5 @@ def open_null(context: Context) -> int:
         raise
     if os.fstat(fd).st_rdev != os.makedev(1, 3):
         raise Refused("/dev/null of the container is not the null device")
+    os.set_blocking(fd, True)
     return fd

@@ -116,6 +116,29 @@ def preparing_exec(context: Context, umask: int) -> Script:
     return script
 
 
+def let_go(context: Context) -> None:
+    """Close everything but the three streams and the report, which is descriptor 3 from now on.
+
+    execve looks up its path, and what that needs, before it closes what is marked for that: a link of the
+    image to /proc/self/fd/N would lead to whatever is open (CVE-2024-21626).
+    """
+    letting_go(context).perform()
+    report_on_three(context)
+
+
+def letting_go(context: Context) -> Script:
+    """The calls of `let_go`."""
+    script = Script()
+    script.dup3(context.error, 3, os.O_CLOEXEC)
+    script.close_range(4, 0xFFFFFFFF, 0)
+    return script
+
+
+def report_on_three(context: Context) -> None:
+    """Know the report by its new number."""
+    context.error = 3
+
+
 def execute(context: Context, args: tuple[bytes, ...]) -> None:
     """Become the program. Raises Refused with Docker's words and exit code."""
     program = args[0]

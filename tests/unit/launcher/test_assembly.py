@@ -15,7 +15,7 @@ def can_be(changes: dict[str, Any], **params: Any) -> bool:
     merge(spec, changes)
     overlay = {"lower": ["/l0"], "upper": "/c/upper", "work": "/c/work"}
     given = {"id": "x", "rootfs": {"overlay": overlay}, "container_dir": "/c", **params}
-    return assembly.can_assemble(plan.outline(spec), plan.plan(spec, given))
+    return assembly.can_assemble(plan.outline(spec), plan.plan(spec, given), "/sys/fs/cgroup/x")
 
 
 def kinds(*names: str, **joined: str) -> dict[str, Any]:
@@ -57,13 +57,11 @@ def test_most_are(changes: dict[str, Any]) -> None:
         {"process": {"terminal": True}},
         mounted({"destination": "/proc/cpuinfo", "type": "bind", "source": "/x"}),
         mounted({"destination": "/elsewhere", "type": "proc"}),
-        mounted(CGROUP2, {"destination": "/sys/fs/cgroup/x", "type": "tmpfs"}),
-        mounted(CGROUP2, {"destination": "/sys/fs/cgroup", "type": "tmpfs"}),
-        mounted(CGROUP2, {"destination": "/sys", "type": "bind", "source": "/x"}),
+        {"linux": {"sysctl": {"kernel.pid_max": "100"}}},
     ],
     ids=[
         *("host's processes", "own users", "own time", "another's processes", "terminal", "in /proc"),
-        *("a second /proc", "in its cgroups", "on its cgroups", "over its cgroups"),
+        *("a second /proc", "a setting of the host"),
     ],
 )
 def test_some_are_not(changes: dict[str, Any]) -> None:
@@ -73,3 +71,16 @@ def test_some_are_not(changes: dict[str, Any]) -> None:
 def test_hooks_look_at_what_the_monitor_would_hide() -> None:
     hooks = {"hooks": {"createContainer": [{"path": "/bin/true"}]}}
     assert not can_be(hooks, hook_state="{}")
+
+
+def test_cgroups_of_version_2_are_shown_by_a_bind_of_the_containers() -> None:
+    spec = base_spec(["prog"])
+    merge(spec, mounted(CGROUP2))
+    given = {
+        "id": "x",
+        "rootfs": {"overlay": {"lower": [], "upper": "/u", "work": "/w"}},
+        "container_dir": "/c",
+    }
+    steps = plan.plan(spec, given)
+    assert assembly.can_assemble(plan.outline(spec), steps, "/sys/fs/cgroup/x")
+    assert not assembly.can_assemble(plan.outline(spec), steps)
