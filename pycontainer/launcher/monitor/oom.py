@@ -65,7 +65,8 @@ class OomWatch:
 
     def _see_notice(self, _: int) -> None:
         os.read(self._fds[0], 8)
-        self.tell()
+        if not self.has_told:  # one want of memory is noticed more than once
+            self.tell()
 
     def _see_change(self, _: int) -> None:
         """Of several things that are counted there, one has changed."""
