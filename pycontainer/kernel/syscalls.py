@@ -270,11 +270,6 @@ def umount2(target: bytes, flags: int) -> None:
     _checked(_libc.umount2(_path(target), ctypes.c_int(flags)))
 
 
-def pivot_root(new_root: bytes, put_old: bytes) -> None:
-    """Make new_root this mount namespace's root. Source: pivot_root(2)."""
-    raw(SYS_PIVOT_ROOT, _path(new_root), _path(put_old))
-
-
 def fsopen(fstype: bytes) -> int:
     """A context for a new file system. Source: fsopen(2)."""
     return raw(SYS_FSOPEN, _path(fstype), ctypes.c_uint(1))
