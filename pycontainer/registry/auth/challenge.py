@@ -15,7 +15,7 @@ __all__ = ["Challenge", "parse_challenges"]
 
 MAX_HEADER = 16 << 10
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_SCHEME = re.compile(rf"\s*,*\s*({_TOKEN})(?:\s+|\s*(?=,)|\s*$)")
+_SCHEME = re.compile(rf"\s*+,*+\s*+({_TOKEN})(?:\s+|\s*(?=,)|\s*$)")  # "*+": never a second look at blanks
 _PARAMETER = re.compile(rf'\s*({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_TOKEN}))\s*(?:,|$)')
 _TOKEN68 = re.compile(r"\s*[A-Za-z0-9\-._~+/]+=*\s*(?:,|$)")
 _ESCAPED = re.compile(r"\\(.)")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from pycontainer.engine import recipes
+from pycontainer.engine.config import EngineConfig
 from pycontainer.engine.engine import Engine
 from pycontainer.oci import ImageConfig
 from pycontainer.options import dump_run_options, parse_run_options
@@ -23,6 +25,7 @@ class _Engine:
     def __init__(self) -> None:
         self.host = HOST
         self.store_tag = "tag"
+        self.config = EngineConfig(root=Path("/nowhere"))
         self.kept: dict[str, recipes.Recipe] = {}
 
     def recipe(self, key: str, make: Callable[[], recipes.Recipe]) -> recipes.Recipe:
