@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -53,7 +54,8 @@ def create(
     engine: Engine, image: Image, options: RunOptions, *, owner: Owner | None = None, reference: str = ""
 ) -> tuple[ContainerRecord, Recipe]:
     """Record a container and make its directory. Raises AlreadyExists, InvalidOption, NotFound."""
-    container_id = engine.helper.next_id()
+    # The next one's monitor waits for it with what it has made; nobody waits for one with an init.
+    container_id = secrets.token_hex(32) if options.init else engine.helper.next_id()
     options = mounting.resolved(engine, options, image.config)
     given = dump_run_options(options)
     # Before anything is made: a container whose spec cannot be built is no container.

@@ -27,7 +27,7 @@ from pycontainer.launcher.steps import devices, identity, inroot, process, rootf
 from pycontainer.launcher.steps import mounts as mount_steps
 from pycontainer.launcher.steps.context import Context, Refused
 
-__all__ = ["BORN_IN", "Assembly", "can_assemble"]
+__all__ = ["BORN_IN", "Assembly", "can_assemble", "has_such_namespaces"]
 
 BORN_IN = namespaces.NEWPID
 """The kinds of namespaces that the first process is still cloned into."""
@@ -84,15 +84,22 @@ def can_assemble(outline: plan.Outline, steps: Sequence[Step], cgroup: str = "")
     """
     known = (*_BEFORE, *_WRITTEN, *_AS_IT_IS)
     return (
-        outline.new & (namespaces.NEWNS | BORN_IN) == namespaces.NEWNS | BORN_IN
-        and not outline.new & ~_POSSIBLE
-        and all(kind & _VISITED for _, kind, _ in outline.joined)
+        has_such_namespaces(outline)
         and all(step.function in known for step in steps)
         and [step.args[1] for step in steps if _is_proc(step)] == [_PROC]
         and sum(step.function in _USERS for step in steps) == 1
         and not any(_covers(steps[:index], step) for index, step in enumerate(steps))
         and (bool(cgroup) or not any(map(_is_cgroup2, steps)))
         and all(_is_of_visited(name) for step in steps for name in _settings_of(step))
+    )
+
+
+def has_such_namespaces(outline: plan.Outline) -> bool:
+    """Whether the container's namespaces are of those that the monitor can go to and come back from."""
+    return (
+        outline.new & (namespaces.NEWNS | BORN_IN) == namespaces.NEWNS | BORN_IN
+        and not outline.new & ~_POSSIBLE
+        and all(kind & _VISITED for _, kind, _ in outline.joined)
     )
 
 

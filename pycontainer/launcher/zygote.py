@@ -165,16 +165,16 @@ class _Helper:
         Nobody for a container whose first process goes on as a fork of its monitor: in the memory of one that
         has been another's there may be what that one was told.
         """
+        if _INIT in body:
+            return None
         wanted = body[len(_LAUNCH) : len(_LAUNCH) + _ID_LENGTH].decode("ascii", "replace")
         number = number_of(self._seed, wanted)
         if number is not None and number >= self._next:
             self._next = number + 1
-            if _INIT in body:
-                return None
             spare, self._spare = self._spare, None
             if spare is not None:
                 return spare  # passed over, it lets go of what was for another container
-        return self._idle.pop() if self._idle and _INIT not in body else None
+        return self._idle.pop() if self._idle else None
 
     def _follow(self, channel: Channel) -> None:
         """Have somebody wait for the next one, now that this one's caller has its answer."""
@@ -294,8 +294,8 @@ def _be_monitor(
             del request, header, params, fds, job
             if not ahead.stays:
                 return
-            syscalls.set_name(_WAITING)
             ahead.forget()
+            syscalls.set_name(_WAITING)
             request = ahead.await_request()
         ahead.discard()
     except BaseException:  # the edge of the process: nothing that was made ahead outlives it

@@ -9,10 +9,11 @@ import select
 import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pycontainer as pc
+from pycontainer import errors
 from pycontainer.launcher import status
 from pycontainer.store import Store
 
@@ -23,7 +24,8 @@ def check_whole(engine: pc.Engine) -> None:
     """Everything listed is complete, and can be looked at."""
     store = engine.store
     for container in pc.Container.list(all=True, engine=engine):
-        container.inspect()
+        with suppress(errors.NotFound):  # its monitor may be removing it just now
+            container.inspect()
     for image in pc.Image.list(engine=engine):
         record = store.find_image(image.id)
         assert store.is_unpacked(record), f"{image.name} misses a layer"

@@ -8,6 +8,8 @@ import select
 import signal
 import socket
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pycontainer import errors
@@ -140,34 +142,52 @@ def _clone(monitor: Monitor, outline: plan.Outline) -> int:
 
     Returns the reading end of its report.
     """
-    given = _open_root(monitor)
-    given.update(monitor.streams.open(monitor.fds))
+    given = monitor.streams.open(monitor.fds)
     outputs = [given[name] for name in ("stdout", "stderr") if name in given]
     identity.give_pipes(outputs, plan.root_on_host(monitor.params["spec"]))
     report, self_report = os.pipe2(os.O_CLOEXEC)
+    make = partial(_context, monitor, outline, given, self_report, os.pidfd_open(os.getpid()))
+    try:
+        # A monitor that may be that of many has warm memory to do it with; one that will be there for long
+        # shall stay small, and lets another process do it.
+        if monitor.params.get("inline_output") or not assembly.has_such_namespaces(outline):
+            _clone_here(monitor, outline, make(), may_assemble=True)
+        else:
+            _clone_by_another(monitor, outline, make)
+    finally:
+        monitor.ahead.settle()
+        for fd in (make.args[-1], self_report, *given.values()):
+            os.close(fd)
+        if "shared mounts" in monitor.fds:
+            os.close(monitor.fds.pop("shared mounts"))  # held longer it would keep the other's root mounted
+    monitor.fields.update(pid=monitor.pid, pid_start=pidfd.start_time(monitor.pid))
+    return report
+
+
+def _context(monitor: Monitor, outline: plan.Outline, given: dict[str, int], report: int, me: int) -> Context:
+    """What the first process needs: its root, trees, namespaces to join and cgroups to enter."""
+    given.update(_open_root(monitor))
     trees = _shared(monitor, outline, given)
     if outline.has_users:
         surroundings.make_places(given["root"], outline, trees)
     surroundings.open_namespaces(outline, given)
     tasks = cgroup.open_tasks(monitor.cgroup)
-    context = Context(
-        monitor=os.pidfd_open(os.getpid()), go=-1, error=self_report, fds=given, trees=trees, cgroups=tasks
-    )
+    return Context(monitor=me, go=-1, error=report, fds=given, trees=trees, cgroups=tasks)
+
+
+def _clone_here(monitor: Monitor, outline: plan.Outline, context: Context, *, may_assemble: bool) -> None:
+    """Clone the process from this one."""
+    tasks = dict(context.cgroups).values()
+    reached("start.rootfs.mounted")
     try:
-        # A monitor that may be that of many has warm memory to do it with; one that will be there for long
-        # shall stay small, and lets another process do it.
-        if monitor.params.get("inline_output"):
-            cloned = _Cloned.by(monitor, outline, context)
-            _clone_bare(monitor, outline, context) if cloned is None else cloned.keep(monitor)
+        cloned = _Cloned.by(monitor, outline, context) if may_assemble else None
+        if cloned is None:
+            _clone_bare(monitor, outline, context)
         else:
-            _clone_by_another(monitor, outline, context)
+            cloned.keep(monitor)
     finally:
-        monitor.ahead.settle()
-        left = {fd for fd in (*given.values(), *context.trees) if fd >= 0}
-        for fd in (context.monitor, self_report, *left, *dict(tasks).values()):
+        for fd in (*tasks, *(fd for fd in context.trees if fd >= 0)):
             os.close(fd)
-    monitor.fields.update(pid=monitor.pid, pid_start=pidfd.start_time(monitor.pid))
-    return report
 
 
 class _Cloned(NamedTuple):
@@ -219,7 +239,7 @@ class _Cloned(NamedTuple):
         reached("start.init.cloned")
 
 
-def _clone_by_another(monitor: Monitor, outline: plan.Outline, context: Context) -> None:
+def _clone_by_another(monitor: Monitor, outline: plan.Outline, make: Callable[[], Context]) -> None:
     """Have a fork of this process put the surroundings together and clone a child of this one."""
     ours, theirs = map(Channel, socket.socketpair())
     me = os.getpid()
@@ -229,7 +249,7 @@ def _clone_by_another(monitor: Monitor, outline: plan.Outline, context: Context)
             syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != me:
                 os._exit(1)
-            theirs.send(*_cloned_message(monitor, outline, context))
+            theirs.send(*_cloned_message(monitor, outline, make))
         finally:
             os._exit(0)
     theirs.close()
@@ -245,9 +265,10 @@ def _clone_by_another(monitor: Monitor, outline: plan.Outline, context: Context)
     if "error" in message:
         raise rebuild_error(message["error"], "launch")
     if message["cloned"] is None:
-        _clone_bare(monitor, outline, context)
+        _clone_here(monitor, outline, make(), may_assemble=False)
     else:
         process, mount_namespace = fds
+        reached("start.rootfs.mounted")
         _Cloned(message["cloned"], process, mount_namespace, tuple(message["steps"])).keep(monitor)
 
 
@@ -276,10 +297,10 @@ def _end_children() -> None:
 
 
 def _cloned_message(
-    monitor: Monitor, outline: plan.Outline, context: Context
+    monitor: Monitor, outline: plan.Outline, make: Callable[[], Context]
 ) -> tuple[dict[str, Any], list[int]]:
     try:
-        cloned = _Cloned.by(monitor, outline, context, as_sibling=True)
+        cloned = _Cloned.by(monitor, outline, make(), as_sibling=True)
     except BaseException as error:  # the edge of the process: a failed start is the caller's to see
         return {"error": describe_error(error, "launch")}, []
     if cloned is None:
@@ -326,10 +347,7 @@ def _shared(monitor: Monitor, outline: plan.Outline, given: dict[str, int]) -> l
     for key, _, _ in outline.joined:
         if key in fds:
             given[key] = os.dup(fds[key])
-    trees = _trees(monitor, outline)
-    if "shared mounts" in fds:
-        os.close(fds.pop("shared mounts"))  # held longer it would keep the other's root mounted
-    return trees
+    return _trees(monitor, outline)
 
 
 def _trees(monitor: Monitor, outline: plan.Outline) -> list[int]:
@@ -354,9 +372,7 @@ def _open_root(monitor: Monitor) -> dict[str, int]:
     with errors.mapped(OSError, to=failed):
         if layers is None:
             return {"root": rootfs.copy_directory(os.fsencode(monitor.params["rootfs"]["dir"]))}
-        root = rootfs.assemble(*layers, os.fsencode(monitor.params["container_dir"]))
-    reached("start.rootfs.mounted")
-    return {"root": root}
+        return {"root": rootfs.assemble(*layers, os.fsencode(monitor.params["container_dir"]))}
 
 
 def _hold_mounts(monitor: Monitor) -> None:
