@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -181,23 +182,23 @@ def spare_of(helper: Helper) -> int:
     raise AssertionError("no process waits for the next launch")
 
 
-def _open_files(pid: int) -> list[str]:
+def _open_files(pid: int) -> Counter[str]:
     """What the descriptors of a process lead to, but for the names of the cgroup it has made."""
     found = [os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")]
-    return sorted(re.sub(r"[0-9a-f]{64}", "ID", re.sub(r"\[\d+\]", "", name)) for name in found)
+    return Counter(re.sub(r"[0-9a-f]{64}", "ID", re.sub(r"\[\d+\]", "", name)) for name in found)
 
 
 class TestMadeAhead:
     def test_the_monitor_of_a_container_that_is_done_waits_for_another_and_keeps_nothing_of_it(
         self, launcher: Launcher
     ) -> None:
-        seen: dict[int, list[str]] = {}
+        seen: dict[int, Counter[str]] = {}
         for _ in range(12):
             launcher.run(["sh", "-c", "echo out; echo err >&2"], auto_remove=True)
             pid = spare_of(launcher.helper)
-            assert seen.setdefault(pid, _open_files(pid)) == _open_files(pid)
+            # One that was just forked has a little more, of the helper.
+            assert not _open_files(pid) - seen.setdefault(pid, _open_files(pid))
         assert len(seen) <= 6
-        assert len({tuple(names) for names in seen.values()}) == 1
 
     def test_a_monitor_is_kept_for_a_limited_number_of_containers(self, launcher: Launcher) -> None:
         seen = set()
