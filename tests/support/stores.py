@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pycontainer as pc
 from pycontainer import errors
+from pycontainer.kernel import pidfd
 from pycontainer.launcher import status
 from pycontainer.store import Store
 
@@ -116,11 +117,9 @@ def await_monitors(root: Path, timeout_s: float = 20.0) -> None:
     deadline = time.monotonic() + timeout_s
     for directory in (root / "containers").iterdir():
         fields = status.read(str(directory))
-        if fields is None or fields["state"] == "exited":
-            continue
-        try:
-            monitor = os.pidfd_open(fields["monitor_pid"])
-        except ProcessLookupError:
+        # One that has told the end may still be removing what is left.
+        monitor = pidfd.open_checked(fields["monitor_pid"], fields["monitor_start"]) if fields else None
+        if monitor is None:
             continue
         poller = select.poll()
         poller.register(monitor, select.POLLIN)
