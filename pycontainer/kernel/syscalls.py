@@ -11,6 +11,7 @@ import ctypes
 import errno
 import os
 import platform
+from collections.abc import Iterable
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _syscall = _libc.syscall
@@ -398,6 +399,16 @@ def seccomp_load(program: bytes, flags: int) -> int:
 def close_range(first: int, last: int, flags: int) -> None:
     """Close, or with CLOSE_RANGE_CLOEXEC mark, all descriptors of the range. Source: close_range(2)."""
     raw(SYS_CLOSE_RANGE, ctypes.c_uint(first), ctypes.c_uint(last), ctypes.c_uint(flags))
+
+
+def close_all_but(kept: Iterable[int]) -> None:
+    """Close every descriptor of this process that is not among these."""
+    first = 0
+    for fd in sorted(kept):
+        if fd > first:
+            close_range(first, fd - 1, 0)
+        first = fd + 1
+    close_range(first, 0xFFFFFFFF, 0)
 
 
 def pidfd_send_signal(pidfd: int, signum: int) -> None:

@@ -349,6 +349,8 @@ def _run_plain(name: str, params: dict[str, Any], fds: list[int], channel: Chann
         answer = {"error": describe_error(error, name)}
     # The answer itself may cross with the caller's close, which is no reason to die unclean.
     signal.signal(signal.SIGIO, signal.SIG_IGN)
+    # Before the answer: whoever has it may unmount at once what the job had open.
+    syscalls.close_all_but((channel.fileno(),))
     channel.send(answer)
 
 

@@ -31,6 +31,7 @@ from pycontainer.store import ImageLayer, ImageRecord, LayerToUnpack, SnapshotKe
 from pycontainer.testing import killpoints
 from tests.support import images
 from tests.support.needs import needs
+from tests.support.stores import await_condition
 
 pytestmark = needs("root", "overlay")
 
@@ -335,7 +336,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     path.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m,mode=700", "tmpfs", path], check=True)
     yield path
-    subprocess.run(["umount", path], check=True)
+    # Whoever looks at every mount of the host holds it for a moment.
+    await_condition(lambda: subprocess.run(["umount", path], check=False).returncode == 0)
 
 
 def test_a_full_disk_is_reported_and_leaves_nothing_half_done(small_disk: Path, helper: Helper) -> None:

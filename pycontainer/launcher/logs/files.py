@@ -181,12 +181,7 @@ def _be_compressor(source: int, target: int, directory: int, part: str, name: st
     try:
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
         syscalls.set_name(b"pycontainer-gz")
-        first = 0
-        for fd in sorted((source, target, directory)):
-            if fd > first:
-                syscalls.close_range(first, fd - 1, 0)
-            first = fd + 1
-        syscalls.close_range(first, 0xFFFFFFFF, 0)
+        syscalls.close_all_but((source, target, directory))
         os.nice(5)
         compress(source, target)
         os.rename(part, name + ".gz", src_dir_fd=directory, dst_dir_fd=directory)

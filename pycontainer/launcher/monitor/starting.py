@@ -8,7 +8,7 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -151,7 +151,8 @@ def _clone(monitor: Monitor, outline: plan.Outline) -> int:
         # A monitor that may be that of many has warm memory to do it with; one that will be there for long
         # shall stay small, and lets another process do it.
         if monitor.params.get("inline_output") or not assembly.has_such_namespaces(outline):
-            _clone_here(monitor, outline, make(), may_assemble=True)
+            steps = _assembling(monitor, outline)
+            _clone_here(monitor, outline, steps, make())
         else:
             _clone_by_another(monitor, outline, make)
     finally:
@@ -175,16 +176,27 @@ def _context(monitor: Monitor, outline: plan.Outline, given: dict[str, int], rep
     return Context(monitor=me, go=-1, error=report, fds=given, trees=trees, cgroups=tasks)
 
 
-def _clone_here(monitor: Monitor, outline: plan.Outline, context: Context, *, may_assemble: bool) -> None:
-    """Clone the process from this one."""
+def _assembling(monitor: Monitor, outline: plan.Outline) -> tuple[plan.Step, ...] | None:
+    """The steps by which the monitor can put the surroundings together; None for a container it cannot.
+
+    Known before anything is mounted: a volatile overlay can be mounted but once. Raises InvalidInput.
+    """
+    spec, params = monitor.params["spec"], monitor.params
+    steps = plan.plan(spec, params, seccomp=seccomp_of(monitor))
+    return steps if assembly.can_assemble(outline, steps, monitor.cgroup.get("clone_into") or "") else None
+
+
+def _clone_here(
+    monitor: Monitor, outline: plan.Outline, steps: Sequence[plan.Step] | None, context: Context
+) -> None:
+    """Clone the process from this one. steps: None leaves them all to the process."""
     tasks = dict(context.cgroups).values()
     reached("start.rootfs.mounted")
     try:
-        cloned = _Cloned.by(monitor, outline, context) if may_assemble else None
-        if cloned is None:
+        if steps is None:
             _clone_bare(monitor, outline, context)
         else:
-            cloned.keep(monitor)
+            _Cloned.by(monitor, outline, steps, context).keep(monitor)
     finally:
         for fd in (*tasks, *(fd for fd in context.trees if fd >= 0)):
             os.close(fd)
@@ -200,18 +212,20 @@ class _Cloned(NamedTuple):
 
     @classmethod
     def by(
-        cls, monitor: Monitor, outline: plan.Outline, context: Context, *, as_sibling: bool = False
-    ) -> _Cloned | None:
-        """Put the surroundings together and clone the process; None for a container that cannot be made so.
+        cls,
+        monitor: Monitor,
+        outline: plan.Outline,
+        steps: Sequence[plan.Step],
+        context: Context,
+        *,
+        as_sibling: bool = False,
+    ) -> _Cloned:
+        """Put the surroundings together and clone the process.
 
-        as_sibling: it is a child of this process's own parent. Raises LaunchError, InvalidInput.
+        as_sibling: it is a child of this process's own parent. Raises LaunchError.
         """
-        spec, params = monitor.params["spec"], monitor.params
-        steps = plan.plan(spec, params, seccomp=seccomp_of(monitor))
         cgroup_dir = monitor.cgroup.get("clone_into") or ""
-        if not assembly.can_assemble(outline, steps, cgroup_dir):
-            return None
-        context.env = plan.environment(spec)
+        context.env = plan.environment(monitor.params["spec"])
         born_in = _open_birthplace(monitor)  # in the container's namespaces its path may be covered
         monitor.ahead.go(outline, context.fds)
         put = assembly.Assembly(context, steps, cgroup_dir)
@@ -265,7 +279,7 @@ def _clone_by_another(monitor: Monitor, outline: plan.Outline, make: Callable[[]
     if "error" in message:
         raise rebuild_error(message["error"], "launch")
     if message["cloned"] is None:
-        _clone_here(monitor, outline, make(), may_assemble=False)
+        _clone_here(monitor, outline, None, make())
     else:
         process, mount_namespace = fds
         reached("start.rootfs.mounted")
@@ -300,11 +314,12 @@ def _cloned_message(
     monitor: Monitor, outline: plan.Outline, make: Callable[[], Context]
 ) -> tuple[dict[str, Any], list[int]]:
     try:
-        cloned = _Cloned.by(monitor, outline, make(), as_sibling=True)
+        steps = _assembling(monitor, outline)
+        if steps is None:
+            return {"cloned": None}, []
+        cloned = _Cloned.by(monitor, outline, steps, make(), as_sibling=True)
     except BaseException as error:  # the edge of the process: a failed start is the caller's to see
         return {"error": describe_error(error, "launch")}, []
-    if cloned is None:
-        return {"cloned": None}, []
     fds = [cloned.pidfd, cloned.mount_namespace]
     return {"cloned": cloned.pid, "steps": cloned.steps}, fds
 
