@@ -2,7 +2,8 @@
 
 A process that was just cloned has its memory in common with the one it came from: whatever it touches, and
 to the interpreter calling a function is touching dozens of objects, is a page that the kernel copies for it.
-A script is made by who has time, and making its calls touches little but the script.
+A script is made by who has time, and making its calls touches little but the script; none at all, where the
+processor can make them (kernel.native).
 """
 
 from __future__ import annotations
@@ -11,11 +12,15 @@ import ctypes
 import errno
 import os
 import struct
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from pycontainer.kernel import syscalls
 
-__all__ = ["Result", "Script"]
+__all__ = ["STARTS_WITH", "Entry", "Result", "Script"]
+
+STARTS_WITH = -3
+"""Instead of a call's number: fail with ENOENT unless the memory, (array, byte), starts with the byte."""
 
 _VALUE = ctypes.c_void_p  # as wide as a register; takes a number, or bytes for their address
 _call = ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_long, *(_VALUE,) * 6, use_errno=True)(
@@ -25,6 +30,7 @@ _call = ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_long, *(_VALUE,) * 6, use_errno
 _SIGNAL_SET_BYTES = 8
 _OPEN_TREE_CLONE = 1
 _MNT_DETACH = 2
+_PATH_MAX = 4096
 _EMPTY = b""
 
 
@@ -37,8 +43,11 @@ class Result:
         self._as_parameter_ = -1
 
 
-class _Entry(NamedTuple):
+class Entry(NamedTuple):
+    """One call."""
+
     args: tuple[Any, ...]
+    """Its number, and six arguments: numbers, bytes, ctypes arrays, results, None."""
     result: Result
     wanted: int | None
     """The only result that is none of a failure; None: any but -1."""
@@ -46,6 +55,8 @@ class _Entry(NamedTuple):
     """Errors that are no failure; None: all of them."""
     skips: int
     """How many calls to leave out after such an error."""
+    explain: Callable[[OSError], Exception] | None
+    """What its failure is to be raised as."""
 
 
 class Script:
@@ -55,27 +66,37 @@ class Script:
     """
 
     def __init__(self) -> None:
-        self._entries: list[_Entry] = []
+        self.entries: list[Entry] = []
         self._kept: list[object] = []
 
     def perform(self) -> None:
-        """Make the calls. Raises OSError at the first that fails."""
-        entries = self._entries
+        """Make the calls. Raises OSError, or what that is explained as, at the first that fails."""
+        entries = self.entries
         index, end = 0, len(entries)
         while index < end:
-            args, result, wanted, passes, skips = entries[index]
+            args, result, wanted, passes, skips, _ = entries[index]
+            if args[0] == STARTS_WITH:
+                if args[1].raw[0] != args[2]:
+                    raise self.failure(index, errno.ENOENT)
+                index += 1
+                continue
             value = _call(*args)
             if value == -1:
                 code = ctypes.get_errno()
                 if code == errno.EINTR:
                     continue
                 if passes is not None and code not in passes:
-                    raise OSError(code, os.strerror(code))
+                    raise self.failure(index, code)
                 index += skips
             elif wanted is not None and value != wanted:
-                raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+                raise self.failure(index, errno.ESRCH)
             result._as_parameter_ = value
             index += 1
+
+    def failure(self, index: int, code: int) -> Exception:
+        """What the failure of that entry with this errno is raised as."""
+        error, explain = OSError(code, os.strerror(code)), self.entries[index].explain
+        return error if explain is None else explain(error)
 
     def add(
         self,
@@ -84,11 +105,12 @@ class Script:
         wanted: int | None = None,
         passes: tuple[int, ...] | None = (),
         skips: int = 0,
+        explain: Callable[[OSError], Exception] | None = None,
     ) -> Result:
-        """Any call, by its number; numbers, bytes, ctypes arrays and results are arguments."""
+        """Any call, by its number; see Entry for the arguments."""
         result = Result()
         padded = (number, *args, *(None,) * (6 - len(args)))
-        self._entries.append(_Entry(padded, result, wanted, passes, skips))
+        self.entries.append(Entry(padded, result, wanted, passes, skips, explain))
         return result
 
     # -- the process -----------------------------------------------------------------------------
@@ -163,20 +185,35 @@ class Script:
         """unshare(2)."""
         self.add(syscalls.SYS_UNSHARE, kinds)
 
-    def write(self, fd: int | Result, content: bytes) -> None:
-        """write(2), whole or not at all."""
-        self.add(syscalls.SYS_WRITE, fd, content, len(content))
+    def prlimit(
+        self, number: int, soft: int, hard: int, *, explain: Callable[[OSError], Exception] | None = None
+    ) -> None:
+        """Set a resource limit (prlimit(2))."""
+        self.add(syscalls.SYS_PRLIMIT64, 0, number, struct.pack("=QQ", soft, hard), explain=explain)
 
-    def execve(self, path: bytes, args: tuple[bytes, ...], env: tuple[bytes, ...]) -> None:
-        """execve(2); it goes on behind it when that fails, whatever the reason."""
+    def write(
+        self, fd: int | Result, content: bytes, *, explain: Callable[[OSError], Exception] | None = None
+    ) -> None:
+        """write(2), whole or not at all."""
+        self.add(syscalls.SYS_WRITE, fd, content, len(content), explain=explain)
+
+    def execve(self, paths: Sequence[bytes], args: tuple[bytes, ...], env: tuple[bytes, ...]) -> None:
+        """execve(2) of one after the other; it goes on behind them when all fail, whatever the reasons."""
         arrays = [(ctypes.c_char_p * (len(texts) + 1))(*texts, None) for texts in (args, env)]
-        self.add(syscalls.SYS_EXECVE, path, *arrays, passes=None)
+        for path in paths:
+            self.add(syscalls.SYS_EXECVE, path, *arrays, passes=None)
 
     # -- mounts and directories ------------------------------------------------------------------
 
     def fchdir(self, fd: int) -> None:
         """fchdir(2)."""
         self.add(syscalls.SYS_FCHDIR, fd)
+
+    def must_see_root(self, explain: Callable[[OSError], Exception]) -> None:
+        """Fail if no path leads from the root to the working directory (getcwd(2))."""
+        path = ctypes.create_string_buffer(_PATH_MAX)
+        self.add(syscalls.SYS_GETCWD, path, _PATH_MAX, explain=explain)
+        self.add(STARTS_WITH, path, ord("/"), explain=explain)
 
     def pivot_root(self) -> None:
         """Make the working directory the root, and let go of the old one (pivot_root(2), NOTES)."""

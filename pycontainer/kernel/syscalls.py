@@ -125,6 +125,7 @@ SYS_PPOLL = number(271, 73)
 SYS_RT_SIGACTION = number(13, 134)
 SYS_RT_SIGPROCMASK = number(14, 135)
 SYS_EXECVE = number(59, 221)
+SYS_GETCWD = number(79, 17)
 SYS_CHDIR = number(80, 49)
 SYS_FCHDIR = number(81, 50)
 SYS_UMASK = number(95, 166)
@@ -137,6 +138,7 @@ SYS_PRCTL = number(157, 167)
 SYS_UMOUNT2 = number(166, 39)
 SYS_UNSHARE = number(272, 97)
 SYS_PIVOT_ROOT = number(155, 41)
+SYS_PRLIMIT64 = number(302, 261)
 SYS_KEYCTL = number(250, 219)
 SYS_SECCOMP = number(317, 277)
 SYS_PIDFD_SEND_SIGNAL = 424
@@ -232,6 +234,13 @@ def clone3(flags: int, *, cgroup_fd: int = -1, as_sibling: bool = False) -> tupl
     as_sibling: the child is one of this process's own parent (CLONE_PARENT).
     Source: clone(2).
     """
+    args, pidfd = clone_args(flags, cgroup_fd, as_sibling=as_sibling)
+    pid = raw(SYS_CLONE3, ctypes.byref(args), ctypes.c_size_t(ctypes.sizeof(args)))
+    return pid, pidfd.value
+
+
+def clone_args(flags: int, cgroup_fd: int, *, as_sibling: bool) -> tuple[CloneArgs, ctypes.c_int]:
+    """What `clone3` passes on, and where the pidfd will be."""
     pidfd = ctypes.c_int(-1)
     args = CloneArgs(flags=flags | 0x100001000, pidfd=ctypes.addressof(pidfd), exit_signal=17)
     if as_sibling:
@@ -240,8 +249,7 @@ def clone3(flags: int, *, cgroup_fd: int = -1, as_sibling: bool = False) -> tupl
     if cgroup_fd >= 0:
         args.flags |= 0x200000000
         args.cgroup = cgroup_fd
-    pid = raw(SYS_CLONE3, ctypes.byref(args), ctypes.c_size_t(ctypes.sizeof(args)))
-    return pid, pidfd.value
+    return args, pidfd
 
 
 def set_arguments(text: bytes) -> None:

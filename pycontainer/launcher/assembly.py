@@ -27,7 +27,7 @@ from pycontainer.launcher.steps import devices, identity, inroot, process, rootf
 from pycontainer.launcher.steps import mounts as mount_steps
 from pycontainer.launcher.steps.context import Context, Refused
 
-__all__ = ["BORN_IN", "Assembly", "can_assemble", "has_such_namespaces"]
+__all__ = ["BORN_IN", "Assembly", "can_assemble", "has_such_namespaces", "scripts_of"]
 
 BORN_IN = namespaces.NEWPID
 """The kinds of namespaces that the first process is still cloned into."""
@@ -60,6 +60,7 @@ _WRITTEN: dict[Callable[..., None], Callable[..., Script]] = {
     security.join_keyring: security.joining_keyring,
     security.forbid_new_privileges: security.forbidding_new_privileges,
     security.load_filter: security.loading_filter,
+    security.set_limits: security.setting_limits,
     identity.become: identity.becoming,
     process.die_with_monitor: process.dying_with_monitor,
     process.prepare_exec: process.preparing_exec,
@@ -68,7 +69,7 @@ _WRITTEN: dict[Callable[..., None], Callable[..., Script]] = {
 """Steps of the first process, with what writes them down."""
 
 _AS_IT_IS = (
-    *(settings.enter_cgroups, settings.enter_cgroup_namespace, security.set_oom_score, security.set_limits),
+    *(settings.enter_cgroups, settings.enter_cgroup_namespace, security.set_oom_score),
     *(settings.join, security.set_label, process.enter_directory, process.execute, process.supervise),
 )
 """Steps of the first process that it carries out itself."""
@@ -236,6 +237,8 @@ class Assembly:
             self._left.append(_scripted(step, _WRITTEN[function](context, *step.args)))
             if function is process.let_go:
                 self._left.append(Step(step.name, process.report_on_three))
+        elif function is settings.enter_cgroups:
+            self._enter_cgroups(step)
         elif _is_proc(step):
             self._show_processes(step)
             self._left.append(self._mounting(step))
@@ -244,13 +247,18 @@ class Assembly:
         elif function is process.enter_directory:
             self._left += self._entering(step)
         elif function is settings.enter_cgroup_namespace:
+            self._enter_cgroups(step)
             script = Script()
             script.unshare(namespaces.NEWCGROUP)
-            self._left += [Step(step.name, settings.enter_cgroups), _scripted(step, script)]
+            self._left.append(_scripted(step, script))
         elif function is process.execute:
             self._left.append(Step(step.name, _execute, (process.executing(context, *step.args), *step.args)))
         else:
             self._left.append(step)
+
+    def _enter_cgroups(self, step: Step) -> None:
+        self._left.append(_scripted(step, self._context.entering_cgroups()))
+        self._context.cgroups = ()
 
     def _mounting(self, step: Step) -> Step:
         fstype, path, options, attributes, propagation = step.args
@@ -298,7 +306,20 @@ class Assembly:
         self._spots.append(spot)
         script = Script()
         script.fchdir(spot)
-        return [_scripted(step, script), Step(step.name, process.check_directory)]
+        return [_scripted(step, script), _scripted(step, process.checking_directory(self._context))]
+
+
+def scripts_of(left: Sequence[Step]) -> list[Script] | None:
+    """A script for each of the steps that are left; None if one of them is more than that."""
+    scripts = []
+    for step in left:
+        if step.function in (_perform, _execute):
+            scripts.append(step.args[0])
+        elif step.function is process.report_on_three:
+            scripts.append(Script())
+        else:
+            return None
+    return scripts
 
 
 def _scripted(step: Step, script: Script) -> Step:

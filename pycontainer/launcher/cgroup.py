@@ -296,7 +296,8 @@ def remove(plan: Plan, timeout_s: float = _REMOVE_WAIT_S) -> list[str]:
     """Remove the container's own directories, with any below; those that stay busy are returned."""
     deadline = time.monotonic() + timeout_s
     own = plan.get("own") or ()
-    kept = [path for path in own if not _remove_directory(path, deadline)]
+    # The first one last: whoever makes them again waits for its lock, and must not find the others half gone.
+    kept = [path for path in reversed(own) if not _remove_directory(path, deadline)]
     for parent in reversed(plan.get("dirs") or ()):
         if parent not in own:
             try:

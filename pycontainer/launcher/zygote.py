@@ -29,7 +29,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pycontainer import checkpoints
-from pycontainer.kernel import syscalls
+from pycontainer.kernel import native, syscalls
 from pycontainer.launcher import jobs
 from pycontainer.launcher.ahead import NEXT, STAYS, Ahead
 from pycontainer.launcher.heap import fill_holes
@@ -62,6 +62,7 @@ def main(control_fd: int, caller_pid: int) -> None:
     if os.getppid() != caller_pid:
         os._exit(0)
     control = Channel(socket.socket(fileno=control_fd))
+    native.is_possible()  # one mapping for all that are forked from here
     seed = os.urandom(16).hex()
     control.send({"event": "ready", "seed": seed})
     gc.collect()

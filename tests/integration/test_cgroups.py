@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from pycontainer.runtime import cgroups
 from pycontainer.runtime.cgroups.devices import bpf_program
 from pycontainer.runtime.defaults import DEVICE_RULES
 from tests.support.needs import needs
+from tests.support.stores import await_condition
 
 pytestmark = needs("root")
 
@@ -289,3 +292,22 @@ def test_a_file_without_the_key_reads_as_nothing(tmp_path: Path) -> None:
     file = f"{tmp_path}/memory.events"
     assert cgroup.read({"reads": {"a": [file, "oom", 1], "b": [file, "oom_kill", 1]}}) == {"a": 1}
     assert cgroup.read({"reads": {"a": [f"{tmp_path}/none", None, 1]}}) == {}
+
+
+@pytest.mark.skipif(len(LAYOUT.v1) < 2, reason="version 2 has one directory")
+def test_what_is_made_again_waits_until_the_last_of_it_is_removed(make: Make) -> None:
+    plan = make()
+    busy = Path(plan["own"][1], "busy")
+    busy.mkdir()
+    with subprocess.Popen(["sleep", "60"]) as held, ThreadPoolExecutor(2) as others:
+        Path(busy, "tasks").write_text(str(held.pid))
+        lock = os.open(plan["own"][0], os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        removed = others.submit(cgroup.remove, plan)
+        await_condition(lambda: not Path(plan["own"][-1]).exists())
+        made = others.submit(cgroup.make_held, plan)
+        held.kill()
+        assert removed.result() == []
+        os.close(lock)
+        os.close(made.result())
+        assert [path for path in plan["own"] if not os.path.isdir(path)] == []

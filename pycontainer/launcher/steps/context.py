@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 
 from pycontainer.kernel import mounts
+from pycontainer.kernel.script import Script
 
 CONSOLE = "console"
 """Name of the descriptor of the socket that a terminal's master goes to, where there is a terminal."""
@@ -86,13 +88,17 @@ class Context:
 
     def enter_cgroups(self) -> None:
         """Move into the cgroups this process was not born in; the first time only."""
-        for directory, tasks in self.cgroups:
-            try:
-                os.write(tasks, b"0")
-            except OSError as error:
-                raise Refused(f"the process cannot be moved into {directory}: {error.strerror}") from None
+        self.entering_cgroups().perform()
+        for _, tasks in self.cgroups:
             os.close(tasks)
         self.cgroups = ()
+
+    def entering_cgroups(self) -> Script:
+        """The calls of `enter_cgroups`."""
+        script = Script()
+        for directory, tasks in self.cgroups:
+            script.write(tasks, b"0", explain=partial(_not_moved, directory))
+        return script
 
     def wait_go(self) -> None:
         """Block until the monitor has mapped the ids; end at once when it died."""
@@ -102,3 +108,7 @@ class Context:
             os._exit(1)
         os.close(self.go)
         self.go = -1
+
+
+def _not_moved(directory: str, error: OSError) -> Refused:
+    return Refused(f"the process cannot be moved into {directory}: {error.strerror}")

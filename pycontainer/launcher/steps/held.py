@@ -40,16 +40,8 @@ def let_go(context: Context, count: int) -> None:
     """Let go of what the creating process has of its own: locks would be held here, signals ignored."""
     process.reset_signals()
     named = (context.monitor, context.go, context.error, *context.fds.values(), *context.trees)
-    _close_all_but(count, {*named, *(tasks for _, tasks in context.cgroups)})
-
-
-def _close_all_but(count: int, needed: set[int]) -> None:
-    first = 3 + count
-    for fd in sorted(fd for fd in needed if fd >= first):
-        if fd > first:
-            syscalls.close_range(first, fd - 1, 0)
-        first = fd + 1
-    syscalls.close_range(first, _LAST, 0)
+    needed = {*named, *(tasks for _, tasks in context.cgroups)}
+    syscalls.close_all_but((*range(3 + count), *needed))
 
 
 def attach_directory(context: Context, place: bytes) -> None:
@@ -181,7 +173,7 @@ def await_start(context: Context, count: int) -> None:
     os.close(context.error)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=context.fds["start"])
     # It may wait for long, and others may join the container meanwhile: it holds nothing of the host.
-    _close_all_but(count, {listener.fileno()})
+    syscalls.close_all_but((*range(3 + count), listener.fileno()))
     while True:
         connection, _ = listener.accept()
         # Others connect to see whether somebody waits here, and say nothing.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
 from pycontainer.kernel import syscalls
 from pycontainer.launcher.steps.context import Refused
@@ -21,6 +22,22 @@ STRICT = _FOLLOW | syscalls.RESOLVE_NO_SYMLINKS
 def locate(root: int, path: bytes, flags: int = os.O_PATH, *, strict: bool = False) -> int:
     """Open path inside root; strict refuses every symbolic link on the way. Raises OSError."""
     return syscalls.openat2(root, path, flags, STRICT if strict else _FOLLOW)
+
+
+def open_file(root: int, path: bytes, flags: int) -> int:
+    """Open a regular file or a directory inside root for who stands outside. Raises OSError.
+
+    Looked at before it is opened: to open a device is to have its driver do something.
+    """
+    spot = locate(root, path, os.O_PATH | flags & os.O_DIRECTORY)
+    try:
+        if flags & os.O_PATH:
+            return os.dup(spot)
+        if not stat.S_ISREG(os.fstat(spot).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        return os.open(b"/proc/self/fd/%d" % spot, flags)
+    finally:
+        os.close(spot)
 
 
 def target(root: int, path: bytes, *, is_directory: bool, strict: bool = False) -> int:

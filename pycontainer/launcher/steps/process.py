@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import stat
+from collections.abc import Callable, Sequence
 
 from pycontainer.kernel import syscalls
 from pycontainer.kernel.script import Script
@@ -93,12 +94,18 @@ def enter_directory(context: Context, path: bytes) -> None:
 
 def check_directory(context: Context) -> None:
     """Refuse to run where the root cannot be seen from."""
-    try:
-        inside = os.getcwdb().startswith(b"/")
-    except OSError:
-        inside = False
-    if not inside:
-        raise Refused("the working directory is outside the container's root")
+    checking_directory(context).perform()
+
+
+def checking_directory(context: Context) -> Script:
+    """The calls of `check_directory`."""
+    script = Script()
+    script.must_see_root(_outside)
+    return script
+
+
+def _outside(error: OSError) -> Refused:
+    return Refused("the working directory is outside the container's root")
 
 
 def prepare_exec(context: Context, umask: int) -> None:
@@ -141,28 +148,38 @@ def report_on_three(context: Context) -> None:
 
 def execute(context: Context, args: tuple[bytes, ...]) -> None:
     """Become the program. Raises Refused with Docker's words and exit code."""
-    program = args[0]
-    problem: Refused | None = None
-    for path in _candidates(context, program):
+    failures = []
+    for path in _candidates(context, args[0]):
         try:
-            _exec(path, args, context.env)
-        except Refused as refused:
-            if b"/" in program:
-                raise
-            if refused.exit_code == 126 and problem is None:
-                problem = refused
-            elif _is_missing_interpreter(refused):
-                raise
-    raise problem or Refused(f'exec: "{os.fsdecode(program)}": executable file not found in $PATH', 127)
+            os.execve(path, args, context.env)
+        except OSError as error:
+            failures.append((path, error.errno or errno.EIO))
+    raise not_executed(args[0], failures, os.open)
 
 
 def executing(context: Context, args: tuple[bytes, ...]) -> Script:
     """Calls of which one becomes the program, if any of them can; `execute` behind them tells why not."""
     env = tuple(name + b"=" + value for name, value in context.env.items())
     script = Script()
-    for path in _candidates(context, args[0]):
-        script.execve(path, args, env)
+    script.execve(_candidates(context, args[0]), args, env)
     return script
+
+
+def not_executed(
+    program: bytes, failures: Sequence[tuple[bytes, int]], open_file: Callable[[bytes, int], int]
+) -> Refused:
+    """Why the program was not executed: from where it was tried, and the errno.
+
+    open_file: opens a file of the container by its path, with these flags.
+    """
+    problem: Refused | None = None
+    for path, code in failures:
+        refused = _refusal(path, code, open_file)
+        if b"/" in program or _is_missing_interpreter(refused):
+            return refused
+        if refused.exit_code == 126 and problem is None:
+            problem = refused
+    return problem or Refused(f'exec: "{os.fsdecode(program)}": executable file not found in $PATH', 127)
 
 
 def _candidates(context: Context, program: bytes) -> list[bytes]:
@@ -190,38 +207,36 @@ def _is_missing_interpreter(refused: Refused) -> bool:
     return "interpreter" in refused.message
 
 
-def _exec(path: bytes, args: tuple[bytes, ...], env: dict[bytes, bytes]) -> None:
+def _refusal(path: bytes, code: int, open_file: Callable[[bytes, int], int]) -> Refused:
     shown = os.fsdecode(path)
-    try:
-        os.execve(path, args, env)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            interpreter = _interpreter(path)
-            if interpreter:
-                raise Refused(
-                    f"exec {shown}: no such file or directory: its interpreter "
-                    f"{os.fsdecode(interpreter)} is not in the image",
-                    127,
-                ) from None
-            raise Refused(f'exec: "{shown}": stat {shown}: no such file or directory', 127) from None
-        if error.errno == errno.EACCES and _is_directory(path):
-            raise Refused(f'exec: "{shown}": is a directory', 126) from None
-        if error.errno == errno.E2BIG:
-            raise Refused(f'exec: "{shown}": argument list too long', 126) from None
-        raise Refused(f'exec: "{shown}": {(error.strerror or "").lower()}', 126) from None
+    if code in (errno.ENOENT, errno.ENOTDIR):
+        interpreter = _interpreter(path, open_file)
+        if interpreter:
+            return Refused(
+                f"exec {shown}: no such file or directory: its interpreter "
+                f"{os.fsdecode(interpreter)} is not in the image",
+                127,
+            )
+        return Refused(f'exec: "{shown}": stat {shown}: no such file or directory', 127)
+    if code == errno.EACCES and _is_directory(path, open_file):
+        return Refused(f'exec: "{shown}": is a directory', 126)
+    if code == errno.E2BIG:
+        return Refused(f'exec: "{shown}": argument list too long', 126)
+    return Refused(f'exec: "{shown}": {os.strerror(code).lower()}', 126)
 
 
-def _is_directory(path: bytes) -> bool:
+def _is_directory(path: bytes, open_file: Callable[[bytes, int], int]) -> bool:
     try:
-        return stat.S_ISDIR(os.stat(path).st_mode)
+        os.close(open_file(path, os.O_PATH | os.O_DIRECTORY))
     except OSError:
         return False
+    return True
 
 
-def _interpreter(path: bytes) -> bytes:
+def _interpreter(path: bytes, open_file: Callable[[bytes, int], int]) -> bytes:
     """What a present file needs and the kernel did not find: the program of "#!", or an ELF loader."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        fd = open_file(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except OSError:
         return b""
     try:

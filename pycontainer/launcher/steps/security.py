@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from functools import partial
 
 from pycontainer.kernel import syscalls
 from pycontainer.kernel.script import Script
@@ -33,17 +34,27 @@ def set_sysctls(context: Context, settings: tuple[tuple[bytes, bytes, bytes], ..
 
 def set_limits(context: Context, limits: tuple[tuple[str, int, int, int], ...]) -> None:
     """Set resource limits: (name, number, soft, hard) each."""
-    for name, number, soft, hard in limits:
-        try:
-            syscalls.prlimit(0, number, (soft, hard))
-        except OSError as error:
-            now = syscalls.prlimit(0, number)[1]
-            if error.errno == errno.EPERM and hard > now:
-                raise Refused(
-                    f"ulimit {name}: the hard limit cannot be raised from {now} to {hard} "
-                    f"without CAP_SYS_RESOURCE; ask for at most {now}"
-                ) from None
-            raise Refused(f"ulimit {name}={soft}:{hard}: {error.strerror}") from None
+    setting_limits(context, limits).perform()
+
+
+def setting_limits(context: Context, limits: tuple[tuple[str, int, int, int], ...]) -> Script:
+    """The calls of `set_limits`."""
+    script = Script()
+    for limit in limits:
+        _, number, soft, hard = limit
+        script.prlimit(number, soft, hard, explain=partial(_limit_refused, limit))
+    return script
+
+
+def _limit_refused(limit: tuple[str, int, int, int], error: OSError) -> Refused:
+    name, number, soft, hard = limit
+    now = syscalls.prlimit(0, number)[1]
+    if error.errno == errno.EPERM and hard > now:
+        return Refused(
+            f"ulimit {name}: the hard limit cannot be raised from {now} to {hard} "
+            f"without CAP_SYS_RESOURCE; ask for at most {now}"
+        )
+    return Refused(f"ulimit {name}={soft}:{hard}: {error.strerror}")
 
 
 def set_oom_score(context: Context, score: int) -> None:

@@ -68,8 +68,7 @@ def test_what_need_not_be_there_is_left_out_with_what_follows_from_it(tmp_path: 
 def test_a_program_that_cannot_be_executed_gives_way_to_the_next() -> None:
     def work() -> None:
         script = Script()
-        script.execve(b"/nothing/sh", (b"sh", b"-c", b"exit 3"), ())
-        script.execve(b"/bin/sh", (b"sh", b"-c", b'exit "$CODE"'), (b"CODE=7",))
+        script.execve((b"/nothing/sh", b"/bin/sh"), (b"sh", b"-c", b'exit "$CODE"'), (b"CODE=7",))
         script.perform()
 
     assert in_child(work) == 7
@@ -104,7 +103,7 @@ def test_signals_descriptors_and_umask_are_set_for_the_program() -> None:
         script.dup3(writer, 1)
         script.default_signal(signal.SIGUSR1)
         script.unblock_signals()
-        script.execve(b"/bin/sh", (b"sh", b"-c", b"umask; cat /proc/self/status /proc/self/stat"), ())
+        script.execve((b"/bin/sh",), (b"sh", b"-c", b"umask; cat /proc/self/status /proc/self/stat"), ())
         script.perform()
 
     assert in_child(work) == 0
