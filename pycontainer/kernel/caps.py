@@ -57,6 +57,11 @@ _AMBIENT_RAISE = 2
 
 def mask(capabilities: Iterable[str]) -> int:
     """The set as a mask of bits; names with or without CAP_. Raises ValueError for an unknown name."""
+    return _mask(tuple(capabilities))
+
+
+@functools.lru_cache(maxsize=64)
+def _mask(capabilities: tuple[str, ...]) -> int:
     result = 0
     for name in capabilities:
         number = _NUMBERS.get(name.removeprefix("CAP_"))
@@ -88,10 +93,16 @@ def supported() -> int:
 
 def restrict_bounding(script: Script, keep: int) -> None:
     """Drop every capability outside keep from the bounding set. Needs CAP_SETPCAP."""
-    dropped = supported() & ~keep
+    script.include(_dropping(supported() & ~keep))
+
+
+@functools.lru_cache(maxsize=16)
+def _dropping(dropped: int) -> Script:
+    script = Script()
     for number in range(dropped.bit_length()):
         if dropped >> number & 1:
             script.prctl(_PR_CAPBSET_DROP, number)
+    return script
 
 
 def raise_ambient(script: Script, capabilities: int) -> None:

@@ -159,15 +159,20 @@ def attach(mount_fd: int, target_fd: int) -> None:
     syscalls.move_mount(mount_fd, target_fd)
 
 
-def set_attributes(fd: int, set_: int, clear: int = 0, *, recursive: bool = False) -> None:
-    """Set and clear ATTR_* of the mount fd stands for."""
+def set_attributes(
+    fd: int, set_: int, clear: int = 0, *, recursive: bool = False, propagation: int = 0
+) -> None:
+    """Set and clear ATTR_* of the mount fd stands for, and its propagation if given."""
+    flags = AT_RECURSIVE if recursive else 0
     try:
-        syscalls.mount_setattr(fd, AT_RECURSIVE if recursive else 0, set=set_, clear=clear)
+        syscalls.mount_setattr(fd, flags, set=set_, clear=clear, propagation=propagation)
     except OSError as error:
         # Before Linux 5.12: remount, which knows no recursion and needs the whole set of flags.
         if error.errno != errno.ENOSYS or recursive:
             raise
         _remount(fd, set_, clear)
+        if propagation:
+            set_propagation(fd, propagation)
 
 
 def _remount(fd: int, set_: int, clear: int) -> None:

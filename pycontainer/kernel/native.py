@@ -20,12 +20,12 @@ import errno
 import fcntl
 import os
 import platform
-import struct
+from array import array
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from pycontainer.kernel import syscalls
-from pycontainer.kernel.script import Entry, Result, Script
+from pycontainer.kernel.script import RESULT, WORDS, Script
 
 __all__ = ["CODE", "SOURCES", "Ended", "is_possible", "spawn"]
 
@@ -35,14 +35,9 @@ _PROT_READ, _PROT_EXEC, _MAP_PRIVATE = 1, 4, 2
 _SEALS = 0xF  # F_SEAL_SEAL, SHRINK, GROW, WRITE
 _MFD_ALLOW_SEALING, _MFD_EXEC = 2, 0x10
 
-_END, _COPY = -1, -2
+_END = -1
 _HEAD = 3  # words: the entry that failed, its errno, the last entry that was begun
-_WORDS = 12  # of an entry: number, 6 arguments, wants 0, 2 errors that pass, bytes to skip, result
-_RESULT = 11
-_ARGUMENTS = 1
-_ENTRY_BYTES = 8 * _WORDS
-_ANY_ERROR = -1
-_WORD = 0xFFFFFFFFFFFFFFFF
+_FAILED = 0xFFFFFFFFFFFFFFFF
 
 SOURCES = {
     "x86_64": """
@@ -230,12 +225,19 @@ def spawn(scripts: Sequence[Script], kinds: int, *, cgroup_fd: int = -1, as_sibl
         raise OSError(errno.ENOSYS, "no native code for this processor")
     call = _spawn[0]
     assert call is not None
-    table, positions = _encode([entry for script in scripts for entry in script.entries])
+    table = array("q", bytes(8 * (_HEAD + WORDS * (1 + sum(script.size for script in scripts)))))
+    base, _ = table.buffer_info()
+    at = _HEAD
+    for script in scripts:
+        words = script.written(base + 8 * at)
+        table[at : at + len(words)] = words
+        at += len(words)
+    table[at] = _END
     args, pidfd = syscalls.clone_args(kinds | _CLONE_VM | _CLONE_VFORK, cgroup_fd, as_sibling=as_sibling)
-    pid = call(ctypes.addressof(args), ctypes.sizeof(args), ctypes.addressof(table))
+    pid = call(ctypes.addressof(args), ctypes.sizeof(args), base)
     if pid < 0:
         raise OSError(-pid, os.strerror(-pid))
-    return _read(scripts, table, positions, pid, pidfd.value)
+    return _read(scripts, table, base, pid, pidfd.value)
 
 
 def _mapped() -> Callable[[int, int, int], int] | None:
@@ -252,7 +254,7 @@ def _mapped() -> Callable[[int, int, int], int] | None:
         address = libc.mmap(None, ctypes.c_size_t(len(code)), _PROT_READ | _PROT_EXEC, _MAP_PRIVATE, fd, 0)
     finally:
         os.close(fd)
-    return None if address in (None, _WORD) else _Spawn(address)
+    return None if address in (None, _FAILED) else _Spawn(address)
 
 
 def _memory_file(code: bytes) -> int:
@@ -266,63 +268,14 @@ def _memory_file(code: bytes) -> int:
     return fd
 
 
-def _encode(entries: Sequence[Entry]) -> tuple[ctypes.Array[ctypes.c_uint64], list[int]]:
-    """The table, and at which of its entries each of these is: behind one that copies for each result."""
-    places: dict[int, int] = {}
-    at = 0
-    positions = []
-    for entry in entries:
-        at += sum(isinstance(argument, Result) for argument in entry.args)
-        places[id(entry.result)] = at
-        positions.append(at)
-        at += 1
-    table = (ctypes.c_uint64 * (_HEAD + _WORDS * (at + 1)))()
-    base = ctypes.addressof(table) + 8 * _HEAD
-    words: list[int] = []
-    for index, entry in enumerate(entries):
-        number, *arguments = entry.args
-        own = base + _ENTRY_BYTES * positions[index]
-        values = []
-        for place, argument in enumerate(arguments, _ARGUMENTS):
-            if isinstance(argument, int):
-                values.append(argument & _WORD)
-            elif isinstance(argument, bytes):
-                values.append(ctypes.cast(ctypes.c_char_p(argument), ctypes.c_void_p).value or 0)
-            elif argument is None:
-                values.append(0)
-            elif isinstance(argument, Result):
-                source = base + _ENTRY_BYTES * places[id(argument)] + 8 * _RESULT
-                words += (_COPY & _WORD, source, own + 8 * place, *(0,) * 9)
-                values.append(0)
-            else:
-                values.append(ctypes.addressof(argument))
-        passes = entry.passes
-        first, second = (_ANY_ERROR & _WORD, 0) if passes is None else (*passes, 0, 0)[:2]
-        skipped = 0
-        if entry.skips:
-            skipped = _ENTRY_BYTES * (positions[index + entry.skips] - positions[index])
-        words += (number & _WORD, *values, entry.wanted is not None, first, second, skipped, 0)
-    words += (_END & _WORD, *(0,) * (_WORDS - 1))
-    ctypes.memmove(base, struct.pack(f"={len(words)}Q", *words), 8 * len(words))
-    return table, positions
-
-
-def _read(
-    scripts: Sequence[Script],
-    table: ctypes.Array[ctypes.c_uint64],
-    positions: list[int],
-    pid: int,
-    pidfd: int,
-) -> Ended:
-    base = ctypes.addressof(table) + 8 * _HEAD
-    begun = (table[2] - base) // _ENTRY_BYTES
-    call = bisect.bisect_left(positions, begun)
-    is_at_end = call == len(positions)
-    first = 0
+def _read(scripts: Sequence[Script], table: array[int], base: int, pid: int, pidfd: int) -> Ended:
+    failed, code, begun = table[:_HEAD]
+    word = (begun - base) // 8 - _HEAD
     for number, script in enumerate(scripts):
-        if call < first + len(script.entries) or number == len(scripts) - 1:
+        if word < (size := WORDS * script.size) or number == len(scripts) - 1:
             break
-        first += len(script.entries)
-    error = table[1] if table[0] and not is_at_end else 0
-    passed = [table[_HEAD + _WORDS * position + _RESULT] for position in positions[first:]]
-    return Ended(pid, pidfd, error, number, call - first, passed)
+        word -= size
+    call = bisect.bisect_left(script.calls, word)
+    own = (begun - base) // 8 - word
+    results = [table[own + place + RESULT] for place in script.calls]
+    return Ended(pid, pidfd, code if failed and call < len(script.calls) else 0, number, call, results)

@@ -2,8 +2,13 @@
 
 A process that was just cloned has its memory in common with the one it came from: whatever it touches, and
 to the interpreter calling a function is touching dozens of objects, is a page that the kernel copies for it.
-A script is made by who has time, and making its calls touches little but the script; none at all, where the
-processor can make them (kernel.native).
+A script is made by who has time, and making its calls touches little but the script; nothing else at all,
+where the processor can make them (kernel.native).
+
+A script is a row of entries of WORDS words each: a call's number, its six arguments, whether its only good
+result is 0, two errors that are no failure, how many bytes of the row to leave out after such an error, and
+its result, or that error. Two numbers are no calls: COPY, a word from the first argument's address to the
+second's; and STARTS_WITH, which fails with ENOENT unless the byte at the first is the second.
 """
 
 from __future__ import annotations
@@ -12,17 +17,26 @@ import ctypes
 import errno
 import os
 import struct
+from array import array
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from pycontainer.kernel import syscalls
 
-__all__ = ["STARTS_WITH", "Entry", "Result", "Script"]
+__all__ = ["COPY", "RESULT", "STARTS_WITH", "WORDS", "Explain", "Result", "Script"]
 
-STARTS_WITH = -3
-"""Instead of a call's number: fail with ENOENT unless the memory, (array, byte), starts with the byte."""
+WORDS = 12
+RESULT = 11
+"""Which of an entry's words its result is."""
+COPY, STARTS_WITH = -2, -3
 
-_VALUE = ctypes.c_void_p  # as wide as a register; takes a number, or bytes for their address
+_ZERO, _PASSES, _SKIPS = 7, 8, 10
+_ENTRY_BYTES = 8 * WORDS
+_ANY_ERROR = -1
+_NO_MORE = (0,) * 6
+_NOTHING = (0,) * (WORDS - 3)
+
+_VALUE = ctypes.c_void_p  # as wide as a register
 _call = ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_long, *(_VALUE,) * 6, use_errno=True)(
     ("syscall", ctypes.CDLL(None, use_errno=True))
 )
@@ -33,30 +47,13 @@ _MNT_DETACH = 2
 _PATH_MAX = 4096
 _EMPTY = b""
 
-
-class Result:
-    """What a call will have returned, as an argument of later ones."""
-
-    __slots__ = ("_as_parameter_",)  # where ctypes looks for it
-
-    def __init__(self) -> None:
-        self._as_parameter_ = -1
+Explain = Callable[[OSError], Exception]
 
 
-class Entry(NamedTuple):
-    """One call."""
+class Result(NamedTuple):
+    """What a call will have returned, as an argument of later ones of its script."""
 
-    args: tuple[Any, ...]
-    """Its number, and six arguments: numbers, bytes, ctypes arrays, results, None."""
-    result: Result
-    wanted: int | None
-    """The only result that is none of a failure; None: any but -1."""
-    passes: tuple[int, ...] | None
-    """Errors that are no failure; None: all of them."""
-    skips: int
-    """How many calls to leave out after such an error."""
-    explain: Callable[[OSError], Exception] | None
-    """What its failure is to be raised as."""
+    word: int
 
 
 class Script:
@@ -66,52 +63,126 @@ class Script:
     """
 
     def __init__(self) -> None:
-        self.entries: list[Entry] = []
+        self.calls: list[int] = []
+        """At which word each call's entry is."""
+        self._words = array("q")
+        self._addresses: list[int] = []
+        """Which words are places in the row, to be made addresses."""
+        self._leaps: list[tuple[int, int]] = []
+        """Calls that leave some out after an error, and how many."""
+        self._explained: dict[int, Explain] = {}
         self._kept: list[object] = []
+
+    @property
+    def size(self) -> int:
+        """How many entries there are."""
+        return len(self._words) // WORDS
 
     def perform(self) -> None:
         """Make the calls. Raises OSError, or what that is explained as, at the first that fails."""
-        entries = self.entries
-        index, end = 0, len(entries)
-        while index < end:
-            args, result, wanted, passes, skips, _ = entries[index]
-            if args[0] == STARTS_WITH:
-                if args[1].raw[0] != args[2]:
-                    raise self.failure(index, errno.ENOENT)
-                index += 1
-                continue
-            value = _call(*args)
-            if value == -1:
-                code = ctypes.get_errno()
-                if code == errno.EINTR:
-                    continue
-                if passes is not None and code not in passes:
-                    raise self.failure(index, code)
-                index += skips
-            elif wanted is not None and value != wanted:
-                raise self.failure(index, errno.ESRCH)
-            result._as_parameter_ = value
-            index += 1
+        words = self.written(0)
+        at, end = 0, len(words)
+        while at < end:
+            number, *arguments = words[at : at + _ZERO]
+            if number == COPY:
+                words[arguments[1] >> 3] = words[arguments[0] >> 3]
+            elif number == STARTS_WITH:
+                if ctypes.string_at(arguments[0], 1)[0] != arguments[1]:
+                    raise self._failure_at(at, errno.ENOENT)
+            else:
+                value = _call(number, *arguments)
+                if value == -1:
+                    value = ctypes.get_errno()
+                    if value == errno.EINTR:
+                        continue
+                    passed = words[at + _PASSES], words[at + _PASSES + 1]
+                    if passed[0] != _ANY_ERROR and value not in passed:
+                        raise self._failure_at(at, value)
+                    at += words[at + _SKIPS] >> 3
+                elif value and words[at + _ZERO]:
+                    raise self._failure_at(at, errno.ESRCH)
+                else:
+                    words[at + RESULT] = value
+            at += WORDS
 
-    def failure(self, index: int, code: int) -> Exception:
-        """What the failure of that entry with this errno is raised as."""
-        error, explain = OSError(code, os.strerror(code)), self.entries[index].explain
+    def include(self, other: Script) -> None:
+        """Make all calls of another one here."""
+        base = len(self._words)
+        first = len(self.calls)
+        self._words.extend(other._words)
+        self.calls += [base + call for call in other.calls]
+        self._addresses += [base + place for place in other._addresses]
+        self._leaps += [(first + call, count) for call, count in other._leaps]
+        self._explained.update((first + call, explain) for call, explain in other._explained.items())
+        self._kept.append(other)
+
+    def written(self, address: int) -> array[int]:
+        """The row, to lie at that address."""
+        words = array("q", self._words)
+        for place in self._addresses:
+            words[place] += address
+        for call, count in self._leaps:
+            own = self.calls[call]
+            behind = self.calls[call + count] + WORDS
+            words[own + _SKIPS] = 8 * (behind - own - WORDS)
+        return words
+
+    def failure(self, call: int, code: int) -> Exception:
+        """What the failure of that call with this errno is raised as."""
+        error, explain = OSError(code, os.strerror(code)), self._explained.get(call)
         return error if explain is None else explain(error)
+
+    def _failure_at(self, word: int, code: int) -> Exception:
+        return self.failure(self.calls.index(word), code)
 
     def add(
         self,
         number: int,
-        *args: object,
-        wanted: int | None = None,
+        *args: int | bytes | ctypes.Array[Any] | Result | None,
+        is_zero: bool = False,
         passes: tuple[int, ...] | None = (),
         skips: int = 0,
-        explain: Callable[[OSError], Exception] | None = None,
+        explain: Explain | None = None,
     ) -> Result:
-        """Any call, by its number; see Entry for the arguments."""
-        result = Result()
-        padded = (number, *args, *(None,) * (6 - len(args)))
-        self.entries.append(Entry(padded, result, wanted, passes, skips, explain))
-        return result
+        """Any call, by its number.
+
+        is_zero: any other result is a failure, ESRCH. passes: at most two errors that are none; None: all.
+        skips: how many calls to leave out after such an error. explain: what a failure is raised as.
+        """
+        values: list[int] = []
+        copied: list[tuple[int, int]] = []
+        for argument in args:
+            if type(argument) is int:
+                values.append(argument)
+            elif isinstance(argument, Result):
+                copied.append((argument.word, len(values)))
+                values.append(0)
+            else:
+                values.append(self._address(argument))
+        words = self._words
+        own = len(words) + WORDS * len(copied)
+        for source, place in copied:
+            self._addresses += (len(words) + 1, len(words) + 2)
+            words.extend((COPY, 8 * source, 8 * (own + 1 + place), *_NOTHING))
+        if explain is not None:
+            self._explained[len(self.calls)] = explain
+        if skips:
+            self._leaps.append((len(self.calls), skips))
+        self.calls.append(own)
+        passed = (_ANY_ERROR, 0) if passes is None else (*passes, 0, 0)[:2]
+        words.extend((number, *values, *_NO_MORE[len(values) :], is_zero, *passed, 0, 0))
+        return Result(own + RESULT)
+
+    def _address(self, argument: int | bytes | ctypes.Array[Any] | None) -> int:
+        """Where it is, for as long as this script is there."""
+        if argument is None:
+            return 0
+        if isinstance(argument, int):
+            return int(argument)
+        self._kept.append(argument)
+        if isinstance(argument, bytes):
+            return ctypes.cast(ctypes.c_char_p(argument), _VALUE).value or 0
+        return ctypes.addressof(argument)
 
     # -- the process -----------------------------------------------------------------------------
 
@@ -122,7 +193,7 @@ class Script:
     def must_live(self, pidfd: int) -> None:
         """Fail if the process has ended by then (ppoll(2))."""
         polled = ctypes.create_string_buffer(struct.pack("=ihh", pidfd, 1, 0), 8)
-        self.add(syscalls.SYS_PPOLL, polled, 1, bytes(16), None, _SIGNAL_SET_BYTES, wanted=0)
+        self.add(syscalls.SYS_PPOLL, polled, 1, bytes(16), None, _SIGNAL_SET_BYTES, is_zero=True)
 
     def setsid(self) -> None:
         """setsid(2)."""

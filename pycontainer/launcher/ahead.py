@@ -1,9 +1,10 @@
 """What a launch needs whatever the container: made before it is asked for, used once or not at all.
 
 Theory of operation. The monitor of a container that is done quickly stays for the next one; when a container
-goes on, the helper forks a process that will be the next one's monitor. It makes that container's cgroups and
-goes to new network, IPC and UTS namespaces, as the last container had them, and waits. The request then finds
-no fork, no new namespace and, in a monitor that has been one, warm memory of its own in its way.
+goes on, the helper forks a process that will be the next one's monitor. It makes that container's cgroups,
+goes to new network, IPC and UTS namespaces, as the last container had them, makes the file systems for its
+/dev, /sys and the like, which are mounted nowhere yet, and waits. The request then finds no fork, no new
+namespace and, in a monitor that has been one, warm memory of its own in its way.
 
 Between two containers a monitor forgets the last one: every object and descriptor of it. It stays only where
 nothing else has changed, and not for ever.
@@ -13,8 +14,8 @@ next container's cgroups can bear its name. Their lock tells others that somebod
 
 A container that is not like the last gets none of it: the process comes back, and all is made as asked.
 Nothing here is ever used by two. What it knows of the last container is where its cgroups were and what kinds
-of namespaces it had, which name no program, variable or path of the image; and it ends with the helper unless
-it was given a request.
+of namespaces and file systems it had, which name no program, variable or path of the image; and it ends with
+the helper unless it was given a request.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from pycontainer import errors
-from pycontainer.kernel import namespaces, syscalls
+from pycontainer.kernel import mounts, namespaces, syscalls
 from pycontainer.launcher import cgroup, plan
 from pycontainer.launcher.away import Away
 from pycontainer.launcher.protocol import Channel
+from pycontainer.launcher.steps import settings
+from pycontainer.launcher.steps.context import Context, FileSystem
 
 __all__ = ["NEXT", "STAYS", "Ahead"]
 
@@ -41,6 +44,8 @@ STAYS = b'{"stays":true'
 _MOST_LAUNCHES = 200
 _LAST = 0xFFFFFFFF
 _KINDS = namespaces.NEWNET | namespaces.NEWIPC | namespaces.NEWUTS
+_FILE_SYSTEMS = (b"tmpfs", b"devpts", b"sysfs", b"mqueue")
+"""Those that can be made ahead of the namespaces that the first process is born in."""
 
 
 class Ahead:
@@ -52,6 +57,8 @@ class Ahead:
         self._like: dict[str, Any] | None = None
         self._cgroup: dict[str, Any] = {}
         self._lock = -1
+        self._made: dict[FileSystem, list[int]] = {}
+        self._needed: list[FileSystem] = []
         self._launches = 0
         self._has_told = False
         self.stays = False
@@ -64,6 +71,7 @@ class Ahead:
         try:
             self._make_cgroups(like["cgroup"], own_id)
             self._away.leave(like["kinds"])
+            self._make_file_systems(like)
         except (errors.PycontainerError, OSError):
             self.discard()
         else:
@@ -72,6 +80,12 @@ class Ahead:
     def _make_cgroups(self, like: Mapping[str, str], own_id: str) -> None:
         self._cgroup = json.loads(like["text"].replace(like["id"], own_id))
         self._lock = cgroup.make_held(self._cgroup)
+
+    def _make_file_systems(self, like: Mapping[str, Any]) -> None:
+        if like["kinds"] & namespaces.NEWNET:
+            settings.bring_up_loopback()
+        for wanted in map(_heard, like["mounts"]):
+            self._made.setdefault(wanted, []).append(mounts.create(*wanted))
 
     def take_cgroups(self, plan_: Mapping[str, Any]) -> int:
         """The lock of this plan's cgroups, if they are made with all their limits; else -1, and none are."""
@@ -97,6 +111,7 @@ class Ahead:
     def forget(self) -> None:
         """Let go of every object and descriptor of the last container."""
         self.stays = self._has_told = False
+        self._made, self._needed = {}, []
         # In this order: an object that went later would close what has its number by then.
         gc.collect()
         assert self._helper is not None
@@ -109,30 +124,50 @@ class Ahead:
 
     # -- with the request ------------------------------------------------------------------------
 
-    def go(self, outline: plan.Outline, given: Mapping[str, int]) -> None:
+    def go(self, outline: plan.Outline, context: Context) -> None:
         """Be in the container's namespaces that can be come back from: those made ahead, or new ones.
 
-        given: descriptors of the joined ones, by name.
+        context: has descriptors of the joined ones, by name, and gets the file systems that were made.
         """
         kinds = outline.new & _KINDS
+        if self._away.kinds != kinds or outline.joined:
+            self._let_go_of_file_systems()
         if self._away.kinds != kinds:
             self._like = None
             self._away.come_back()
             self._away.leave(kinds)
         for key, kind, _ in outline.joined:
-            self._away.join(given[key], kind)
+            self._away.join(context.fds[key], kind)
         self._away.leave(namespaces.NEWNS)
+        context.made = self._made
+        # Some show what belongs to the namespaces that they are made in.
+        self._needed = [] if outline.joined else context.needed
 
     def learn(self, outline: plan.Outline, params: Mapping[str, Any]) -> None:
         """Remember for the next one what the container is like, unless it was like the last."""
         if self._like is None:
             likeness = _likeness(params["id"], params.get("cgroup") or {})
             if likeness is not None:
-                self._like = {"kinds": outline.new & _KINDS, "cgroup": likeness}
+                self._like = {"kinds": outline.new & _KINDS, "cgroup": likeness, "mounts": self.needed}
 
     def settle(self) -> None:
-        """Go back to the host's namespaces; idempotent."""
+        """Go back to the host's namespaces, and let go of file systems that were not needed; idempotent."""
         self._away.come_back()
+        self._let_go_of_file_systems()
+
+    @property
+    def needed(self) -> list[list[Any]]:
+        """Which file systems the container had that another may find made; for a message."""
+        return [_told(found) for found in self._needed if found[0] in _FILE_SYSTEMS]
+
+    @needed.setter
+    def needed(self, told: list[list[Any]]) -> None:
+        self._needed = [_heard(found) for found in told]
+
+    def _let_go_of_file_systems(self) -> None:
+        for made in self._made.values():
+            while made:
+                os.close(made.pop())
 
     def discard(self) -> None:
         """Undo all that was made and is still here; idempotent."""
@@ -173,6 +208,18 @@ class Ahead:
             self.stays = True
         except OSError:
             pass  # the helper has ended
+
+
+def _told(found: FileSystem) -> list[Any]:
+    fstype, options, attributes = found
+    words = [(key.decode("latin-1"), value and value.decode("latin-1")) for key, value in options]
+    return [fstype.decode(), words, attributes]
+
+
+def _heard(told: list[Any]) -> FileSystem:
+    fstype, words, attributes = told
+    options = tuple((key.encode("latin-1"), value and value.encode("latin-1")) for key, value in words)
+    return fstype.encode(), options, attributes
 
 
 def _likeness(own_id: str, made: Mapping[str, Any]) -> dict[str, str] | None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from pycontainer.kernel import mounts, namespaces, syscalls
 from pycontainer.kernel.script import Script
@@ -74,6 +75,9 @@ _AS_IT_IS = (
 )
 """Steps of the first process that it carries out itself."""
 
+_KNOWN = frozenset((*_BEFORE, *_WRITTEN, *_AS_IT_IS))
+_MOUNTING = (mount_steps.mount_filesystem, mount_steps.mount_bind)
+
 _kinds: dict[bytes, bytes] = {}
 """What in the kernel's part of /proc is a file and what a directory, as far as it was looked at."""
 
@@ -83,16 +87,26 @@ def can_assemble(outline: plan.Outline, steps: Sequence[Step], cgroup: str = "")
 
     cgroup: as for Assembly.
     """
-    known = (*_BEFORE, *_WRITTEN, *_AS_IT_IS)
-    return (
-        has_such_namespaces(outline)
-        and all(step.function in known for step in steps)
-        and [step.args[1] for step in steps if _is_proc(step)] == [_PROC]
-        and sum(step.function in _USERS for step in steps) == 1
-        and not any(_covers(steps[:index], step) for index, step in enumerate(steps))
-        and (bool(cgroup) or not any(map(_is_cgroup2, steps)))
-        and all(_is_of_visited(name) for step in steps for name in _settings_of(step))
-    )
+    if not has_such_namespaces(outline):
+        return False
+    has_proc = False
+    users = 0
+    for step in steps:
+        function = step.function
+        if function not in _KNOWN or (_is_cgroup2(step) and not cgroup):
+            return False
+        if function in _MOUNTING:
+            # What only the first process can mount comes too late for what is mounted over or in it.
+            if has_proc and (step.args[1] + b"/").startswith(_PROC + b"/"):
+                return False
+            if _is_proc(step):
+                if step.args[1] != _PROC:
+                    return False
+                has_proc = True
+        elif function is security.set_sysctls and not all(map(_is_of_visited, step.args[0])):
+            return False
+        users += function in _USERS
+    return has_proc and users == 1
 
 
 def has_such_namespaces(outline: plan.Outline) -> bool:
@@ -104,13 +118,9 @@ def has_such_namespaces(outline: plan.Outline) -> bool:
     )
 
 
-def _settings_of(step: Step) -> list[bytes]:
-    """The kernel settings that the step writes."""
-    return [name for name, _, _ in step.args[0]] if step.function is security.set_sysctls else []
-
-
-def _is_of_visited(name: bytes) -> bool:
+def _is_of_visited(setting: tuple[bytes, bytes, bytes]) -> bool:
     """Whether a kernel setting is one of the namespaces that the monitor goes to."""
+    name, _, _ = setting
     return name.replace(b"/", b".").startswith(_OF_VISITED)
 
 
@@ -122,15 +132,6 @@ def _is_proc(step: Step) -> bool:
 def _is_cgroup2(step: Step) -> bool:
     """Whether the step mounts version 2 of the cgroups."""
     return step.function is mount_steps.mount_filesystem and step.args[0] == b"cgroup2"
-
-
-def _covers(before: Sequence[Step], step: Step) -> bool:
-    """Whether the step mounts over or in what only the first process can mount, which then comes too late."""
-    if step.function not in (mount_steps.mount_filesystem, mount_steps.mount_bind):
-        return False
-    place = bytes(step.args[1]) + b"/"
-    own = [bytes(other.args[1]) + b"/" for other in before if _is_proc(other)]
-    return any(place.startswith(other) or other.startswith(place) for other in own)
 
 
 def _is_own(step: Step) -> bool:
@@ -274,9 +275,10 @@ class Assembly:
             if kind is None:
                 found.append(Step(step.name, step.function, ((path,),)))
             elif step.function is mount_steps.freeze:
-                found.append(_scripted(step, mount_steps.freezing(self._context, path)))
+                found.append(_scripted(step, _freezing(self._context.root, path)))
             elif kind:
-                found.append(_scripted(step, mount_steps.masking(self._context, path, kind)))
+                masks = mount_steps.masks(self._context)
+                found.append(_scripted(step, _masking(self._context.root, path, kind, masks)))
         return found
 
     def _kind(self, path: bytes) -> bytes | None:
@@ -307,6 +309,11 @@ class Assembly:
         script = Script()
         script.fchdir(spot)
         return [_scripted(step, script), _scripted(step, process.checking_directory(self._context))]
+
+
+# Most containers close the same ones, with descriptors of the same numbers.
+_freezing = lru_cache(maxsize=64)(mount_steps.freezing)
+_masking = lru_cache(maxsize=64)(mount_steps.masking)
 
 
 def scripts_of(left: Sequence[Step]) -> list[Script] | None:

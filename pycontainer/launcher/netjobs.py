@@ -6,16 +6,15 @@ them over and ends; it never sees the container's files, and none of its process
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
-import struct
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
 from pycontainer import errors
 from pycontainer.kernel import namespaces
+from pycontainer.launcher.steps import settings
 
 __all__ = ["make_network", "open_names", "open_route", "open_sockets"]
 
@@ -64,7 +63,7 @@ def make_network(params: dict[str, Any], fds: list[int], report: Report) -> dict
     """
     namespaces.leave(namespaces.NEWNET)
     _write(params["settings"])
-    _raise_loopback()
+    settings.bring_up_loopback()
     namespace = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     with _route() as route, ExitStack() as held:
         servers: list[socket.socket] = []
@@ -100,12 +99,6 @@ def _write(settings: dict[str, str]) -> None:
 
 def _route() -> socket.socket:
     return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
-
-
-def _raise_loopback() -> None:
-    """netdevice(7), SIOCSIFFLAGS."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        fcntl.ioctl(any_socket, 0x8914, struct.pack("16sH14x", b"lo", 0x1))
 
 
 def _join(namespace: int) -> None:

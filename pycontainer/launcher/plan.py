@@ -12,6 +12,7 @@ import os
 import posixpath
 import stat
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from pycontainer import errors
@@ -378,9 +379,15 @@ def _files(spec: Json, params: Json) -> list[Step]:
     return [Step("files", mount_steps.mount_files, (files, attributes))] if files else []
 
 
+_USUAL = frozenset(("proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2"))
+"""Their options are much the same from container to container, and no secrets."""
+_parsed = lru_cache(maxsize=32)(mountoptions.parse)
+
+
 def _mount(entry: Json, destination: str, params: Json, index: int) -> Step:
-    options = mountoptions.parse(entry.get("options") or ())
     fstype = entry.get("type") or ""
+    words = tuple(entry.get("options") or ())
+    options = _parsed(words) if fstype in _USUAL else mountoptions.parse(words)
     name = f"mount {destination}"
     if destination == "/":
         raise errors.InvalidInput("nothing can be mounted over the container's root; choose a directory")

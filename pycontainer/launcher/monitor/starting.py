@@ -228,7 +228,7 @@ class _Cloned(NamedTuple):
         cgroup_dir = monitor.cgroup.get("clone_into") or ""
         context.env = plan.environment(monitor.params["spec"])
         born_in = _open_birthplace(monitor)  # in the container's namespaces its path may be covered
-        monitor.ahead.go(outline, context.fds)
+        monitor.ahead.go(outline, context)
         put = assembly.Assembly(context, steps, cgroup_dir)
         try:
             left = put.put_together()
@@ -271,9 +271,9 @@ def _report_of(monitor: Monitor, context: Context, left: Sequence[plan.Step], en
     if ended.script < len(left) - 1:
         return  # it was killed
     child.say_ready(context.error)
-    if ended.call == len(script.entries):
+    if ended.call == len(script.calls):
         (program, *_), directory = left[-1].args[1], monitor.params["spec"]["process"].get("cwd") or "/"
-        tried = [(entry.args[1], code) for entry, code in zip(script.entries, ended.results, strict=True)]
+        tried = list(zip(process.candidates(context, program), ended.results, strict=True))
         open_file = partial(_open_inside, context.root, os.fsencode(directory))
         refused = process.not_executed(program, tried, open_file)
         child.report(context.error, child.describe(ended.script, refused))
@@ -313,6 +313,7 @@ def _clone_by_another(monitor: Monitor, outline: plan.Outline, make: Callable[[]
     else:
         process, mount_namespace = fds
         reached("start.rootfs.mounted")
+        monitor.ahead.needed = message["needed"]
         _Cloned(message["cloned"], process, mount_namespace, tuple(message["steps"])).keep(monitor)
 
 
@@ -351,7 +352,7 @@ def _cloned_message(
     except BaseException as error:  # the edge of the process: a failed start is the caller's to see
         return {"error": describe_error(error, "launch")}, []
     fds = [cloned.pidfd, cloned.mount_namespace]
-    return {"cloned": cloned.pid, "steps": cloned.steps}, fds
+    return {"cloned": cloned.pid, "steps": cloned.steps, "needed": monitor.ahead.needed}, fds
 
 
 def _open_birthplace(monitor: Monitor) -> int:

@@ -9,6 +9,9 @@ from functools import partial
 from pycontainer.kernel import mounts
 from pycontainer.kernel.script import Script
 
+FileSystem = tuple[bytes, tuple[tuple[bytes, bytes | None], ...], int]
+"""What one is made of: type, options, ATTR_* of its mount."""
+
 CONSOLE = "console"
 """Name of the descriptor of the socket that a terminal's master goes to, where there is a terminal."""
 
@@ -38,8 +41,10 @@ class Context:
         "go",
         "groups",
         "home",
+        "made",
         "masks",
         "monitor",
+        "needed",
         "proc",
         "root",
         "sys",
@@ -79,12 +84,23 @@ class Context:
         self.groups: tuple[int, ...] = (0,)
         self.home = b"/"
         self.env: dict[bytes, bytes] = {}
+        self.made: dict[FileSystem, list[int]] = {}
+        """Detached mounts of new file systems that were made ahead."""
+        self.needed: list[FileSystem] = []
+        """Those that were made or taken from there."""
 
     def procfs(self) -> int:
         """A procfs of this container's own; detached unless the plan mounts one."""
         if self.proc < 0:
             self.proc = mounts.create(b"proc")
         return self.proc
+
+    def create(self, fstype: bytes, options: tuple[tuple[bytes, bytes | None], ...], attributes: int) -> int:
+        """A detached mount of a new file system. Raises OSError naming the option."""
+        wanted = fstype, options, attributes
+        self.needed.append(wanted)
+        ahead = self.made.get(wanted)
+        return ahead.pop() if ahead else mounts.create(*wanted)
 
     def enter_cgroups(self) -> None:
         """Move into the cgroups this process was not born in; the first time only."""

@@ -70,7 +70,7 @@ def mount_filesystem(
     propagation: int,
 ) -> None:
     """Mount a new file system on path; the kernel's own ones never on a link."""
-    made = mounts.create(fstype, options, attributes)
+    made = context.create(fstype, options, attributes)
     attach_filesystem(context, made, fstype, path, propagation)
 
 
@@ -128,13 +128,12 @@ def mount_cgroups(
     shows as the root, without one as the directory that it is.
     """
     spot = inroot.target(context.root, path, is_directory=True, strict=True)
-    top = mounts.create(b"tmpfs", ((b"mode", b"755"), (b"size", b"65536")), attributes & ~mounts.ATTR_RDONLY)
+    top = context.create(b"tmpfs", ((b"mode", b"755"), (b"size", b"65536")), attributes & ~mounts.ATTR_RDONLY)
     mounts.attach(top, spot)
     os.close(spot)
     for name, source in controllers:
         tree = syscalls.open_tree(syscalls.AT_FDCWD, source, 1)
-        mounts.set_attributes(tree, attributes)
-        mounts.set_propagation(tree, mounts.MS_PRIVATE)
+        mounts.set_attributes(tree, attributes, propagation=mounts.MS_PRIVATE)
         first, *others = name.split(b",")
         os.mkdir(name, 0o755, dir_fd=top)
         inner = os.open(name, os.O_PATH | os.O_DIRECTORY, dir_fd=top)
@@ -151,7 +150,7 @@ def mount_cgroups(
 def mount_files(context: Context, files: tuple[tuple[bytes, bytes], ...], attributes: int) -> None:
     """Put small files of our own over the image's, (path, content) each: no path of the host shows."""
     flags = mounts.ATTR_NOSUID | mounts.ATTR_NODEV | mounts.ATTR_NOEXEC
-    tree = mounts.create(b"tmpfs", ((b"mode", b"755"), (b"size", b"%d" % _FILES_BYTES)), flags)
+    tree = context.create(b"tmpfs", ((b"mode", b"755"), (b"size", b"%d" % _FILES_BYTES)), flags)
     if syscalls.kernel_version() < (6, 15):
         _hang(tree)
     for index, (path, content) in enumerate(files):
@@ -184,11 +183,11 @@ def mask(context: Context, paths: tuple[bytes, ...]) -> None:
         os.close(spot)
 
 
-def masking(context: Context, path: bytes, kind: bytes) -> Script:
+def masking(root: int, path: bytes, kind: bytes, masks: int) -> Script:
     """The calls of `mask` for a path that is a "file" or a "directory", if it is there."""
     script = Script()
-    spot = script.openat2(context.root, path, os.O_PATH, inroot.STRICT, skips=2)
-    cover = script.clone_tree(masks(context), kind, syscalls.AT_SYMLINK_NOFOLLOW)
+    spot = script.openat2(root, path, os.O_PATH, inroot.STRICT, skips=2)
+    cover = script.clone_tree(masks, kind, syscalls.AT_SYMLINK_NOFOLLOW)
     script.move_mount(cover, spot)
     return script
 
@@ -196,7 +195,7 @@ def masking(context: Context, path: bytes, kind: bytes) -> Script:
 def masks(context: Context) -> int:
     """What hides others: an empty, read-only file and directory, in this mount namespace."""
     if context.masks < 0:
-        context.masks = empty_tree()
+        context.masks = _empty_tree(context)
         if syscalls.kernel_version() < (6, 15):
             _hang(context.masks)
     return context.masks
@@ -212,10 +211,11 @@ def _hang(tree: int) -> None:
     os.close(spot)
 
 
-def empty_tree() -> int:
+def _empty_tree(context: Context) -> int:
     """A detached, read-only mount of an empty "file" and an empty "directory"."""
     attributes = mounts.ATTR_NOSUID | mounts.ATTR_NODEV | mounts.ATTR_NOEXEC
-    made = mounts.create(b"tmpfs", ((b"mode", b"755"), (b"size", b"4096"), (b"nr_inodes", b"4")), attributes)
+    options = ((b"mode", b"755"), (b"size", b"4096"), (b"nr_inodes", b"4"))
+    made = context.create(b"tmpfs", options, attributes)
     os.mkdir(b"directory", 0o555, dir_fd=made)
     os.close(os.open(b"file", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o444, dir_fd=made))
     mounts.set_attributes(made, mounts.ATTR_RDONLY)
@@ -235,10 +235,10 @@ def freeze(context: Context, paths: tuple[bytes, ...]) -> None:
         os.close(spot)
 
 
-def freezing(context: Context, path: bytes) -> Script:
+def freezing(root: int, path: bytes) -> Script:
     """The calls of `freeze` for a path, if it is there."""
     script = Script()
-    spot = script.openat2(context.root, path, os.O_PATH, inroot.STRICT, skips=3)
+    spot = script.openat2(root, path, os.O_PATH, inroot.STRICT, skips=3)
     tree = script.clone_tree(spot, b"", mounts.AT_RECURSIVE)
     script.mount_setattr(tree, mounts.AT_RECURSIVE, set=mounts.ATTR_RDONLY)
     script.move_mount(tree, spot)

@@ -149,7 +149,7 @@ def report_on_three(context: Context) -> None:
 def execute(context: Context, args: tuple[bytes, ...]) -> None:
     """Become the program. Raises Refused with Docker's words and exit code."""
     failures = []
-    for path in _candidates(context, args[0]):
+    for path in candidates(context, args[0]):
         try:
             os.execve(path, args, context.env)
         except OSError as error:
@@ -161,7 +161,7 @@ def executing(context: Context, args: tuple[bytes, ...]) -> Script:
     """Calls of which one becomes the program, if any of them can; `execute` behind them tells why not."""
     env = tuple(name + b"=" + value for name, value in context.env.items())
     script = Script()
-    script.execve(_candidates(context, args[0]), args, env)
+    script.execve(candidates(context, args[0]), args, env)
     return script
 
 
@@ -182,7 +182,8 @@ def not_executed(
     return problem or Refused(f'exec: "{os.fsdecode(program)}": executable file not found in $PATH', 127)
 
 
-def _candidates(context: Context, program: bytes) -> list[bytes]:
+def candidates(context: Context, program: bytes) -> list[bytes]:
+    """Where the program is looked for, in this order."""
     if b"/" in program:
         return [program]
     # A program of the working directory is run by path only.

@@ -40,9 +40,14 @@ def set_names(context: Context, hostname: bytes, domainname: bytes) -> None:
 
 
 def raise_loopback(context: Context) -> None:
-    """Bring up lo of a new network namespace; its addresses are the kernel's."""
+    """Bring up lo of a new network namespace, unless it is; its addresses are the kernel's."""
+    bring_up_loopback()
+
+
+def bring_up_loopback() -> None:
+    """Bring up lo of this network namespace, unless it is (netdevice(7), SIOCSIFFLAGS)."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as control:
         request = struct.pack("16sh22x", b"lo", 0)
-        answer = fcntl.ioctl(control, _SIOCGIFFLAGS, request)
-        flags = struct.unpack_from("16sh", answer)[1] | _IFF_UP
-        fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", flags))
+        flags = struct.unpack_from("16sh", fcntl.ioctl(control, _SIOCGIFFLAGS, request))[1]
+        if not flags & _IFF_UP:
+            fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", flags | _IFF_UP))
