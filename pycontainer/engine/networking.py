@@ -210,8 +210,11 @@ def _note_given(engine: Engine, network: NetworkRecord, version: int, address: s
     directory = _network_directory(engine, network)
     # Lost or torn it costs nothing: an address that is in use is passed over anyway.
     with suppress(OSError):
-        directory.mkdir(0o700, parents=True, exist_ok=True)
-        (directory / f"last{version}").write_text(address)
+        try:
+            (directory / f"last{version}").write_text(address)
+        except FileNotFoundError:
+            directory.mkdir(0o700, parents=True, exist_ok=True)
+            (directory / f"last{version}").write_text(address)
 
 
 def _network_directory(engine: Engine, network: NetworkRecord) -> Path:

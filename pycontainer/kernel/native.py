@@ -4,12 +4,14 @@ Theory of operation. A fork copies the tables of all memory, and afterwards both
 they write to; for an interpreter that is most of what a container's start costs. vfork(2) copies nothing, but
 whoever it starts must not run Python: the memory is its parent's, and so is the stack. So what it runs is a
 few dozen instructions that carry a table of system calls out and leave in that table what became of them. Its
-parent waits until it has executed a program or ended, as with vfork(2).
+parent waits until it has executed a program or ended, as with vfork(2): the kernel knows such a pair, and
+neither kills the one for the other when memory is short, nor gives the one the oom_score_adj of the other.
 
 The instructions lie in a sealed memory file, which is mapped to be read and executed, never to be written.
 Where that is not allowed, or the processor is another, `is_possible` says so; a fork does the same there.
 They are kept as they are assembled from `SOURCES`, which a test does.
-Source: clone(2); syscall(2), "Architecture calling conventions".
+Source: clone(2); syscall(2), "Architecture calling conventions"; vfork_done in
+mm/oom_kill.c and fs/proc/base.c.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from __future__ import annotations
 import gc
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from pycontainer import errors
@@ -44,8 +44,10 @@ STAYS = b'{"stays":true'
 _MOST_LAUNCHES = 200
 _LAST = 0xFFFFFFFF
 _KINDS = namespaces.NEWNET | namespaces.NEWIPC | namespaces.NEWUTS
-_FILE_SYSTEMS = (b"tmpfs", b"devpts", b"sysfs", b"mqueue")
+_FILE_SYSTEMS = frozenset((b"tmpfs", b"devpts", b"sysfs", b"mqueue"))
 """Those that can be made ahead of the namespaces that the first process is born in."""
+_SHOWN = {b"sysfs": namespaces.NEWNET, b"mqueue": namespaces.NEWIPC}
+"""What of the namespaces that they are made in some of them show."""
 
 
 class Ahead:
@@ -59,6 +61,7 @@ class Ahead:
         self._lock = -1
         self._made: dict[FileSystem, list[int]] = {}
         self._needed: list[FileSystem] = []
+        self._alien: set[bytes] = set()
         self._launches = 0
         self._has_told = False
         self.stays = False
@@ -111,7 +114,7 @@ class Ahead:
     def forget(self) -> None:
         """Let go of every object and descriptor of the last container."""
         self.stays = self._has_told = False
-        self._made, self._needed = {}, []
+        self._made, self._needed, self._alien = {}, [], set()
         # In this order: an object that went later would close what has its number by then.
         gc.collect()
         assert self._helper is not None
@@ -130,18 +133,20 @@ class Ahead:
         context: has descriptors of the joined ones, by name, and gets the file systems that were made.
         """
         kinds = outline.new & _KINDS
-        if self._away.kinds != kinds or outline.joined:
-            self._let_go_of_file_systems()
+        joined = {kind for _, kind, _ in outline.joined}
+        alien = {fstype for fstype, kind in _SHOWN.items() if kind in joined}
         if self._away.kinds != kinds:
             self._like = None
+            alien.update(_FILE_SYSTEMS)
+        self._let_go_of_file_systems(alien)
+        if self._away.kinds != kinds:
             self._away.come_back()
             self._away.leave(kinds)
         for key, kind, _ in outline.joined:
             self._away.join(context.fds[key], kind)
         self._away.leave(namespaces.NEWNS)
         context.made = self._made
-        # Some show what belongs to the namespaces that they are made in.
-        self._needed = [] if outline.joined else context.needed
+        self._needed, self._alien = context.needed, alien
 
     def learn(self, outline: plan.Outline, params: Mapping[str, Any]) -> None:
         """Remember for the next one what the container is like, unless it was like the last."""
@@ -153,20 +158,20 @@ class Ahead:
     def settle(self) -> None:
         """Go back to the host's namespaces, and let go of file systems that were not needed; idempotent."""
         self._away.come_back()
-        self._let_go_of_file_systems()
+        self._let_go_of_file_systems(_FILE_SYSTEMS)
 
     @property
     def needed(self) -> list[list[Any]]:
         """Which file systems the container had that another may find made; for a message."""
-        return [_told(found) for found in self._needed if found[0] in _FILE_SYSTEMS]
+        return [_told(found) for found in self._needed if found[0] in _FILE_SYSTEMS - self._alien]
 
     @needed.setter
     def needed(self, told: list[list[Any]]) -> None:
         self._needed = [_heard(found) for found in told]
 
-    def _let_go_of_file_systems(self) -> None:
-        for made in self._made.values():
-            while made:
+    def _let_go_of_file_systems(self, fstypes: Collection[bytes]) -> None:
+        for wanted, made in self._made.items():
+            while made and wanted[0] in fstypes:
                 os.close(made.pop())
 
     def discard(self) -> None:

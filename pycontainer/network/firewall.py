@@ -23,6 +23,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import cached_property
 from ipaddress import ip_network
 from typing import Literal
 
@@ -83,7 +84,10 @@ class Firewall:
 
     def __init__(self, tag: str) -> None:
         self._table = nf.Table(table_name(tag))
-        self._rules = _rules(self._table)
+
+    @cached_property
+    def _rules(self) -> list[bytes]:
+        return _rules(self._table)
 
     def ensure(
         self,

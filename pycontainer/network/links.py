@@ -1,7 +1,9 @@
 """Links, addresses and routes, by rtnetlink; in the host's network namespace or through a socket of another.
 
 The messages are pyroute2's, which knows their attributes; sent they are by us, many at a time, for a link
-more or less is a matter of microseconds. Source: rtnetlink(7), include/uapi/linux/if_link.h.
+more or less is a matter of microseconds. To write one down takes longer than to have the kernel carry it out:
+so those of every container are written once, with blanks for what differs.
+Source: rtnetlink(7), include/uapi/linux/if_link.h.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import socket
 import struct
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
@@ -22,7 +25,7 @@ from pycontainer.network.shaping import Shape
 
 __all__ = ["Route", "check_kind", "host_subnets"]
 
-_NEW_LINK, _DELETE_LINK, _NEW_ADDRESS, _NEW_ROUTE, _GET_ROUTE = 16, 17, 20, 24, 26
+_NEW_LINK, _DELETE_LINK, _GET_LINK, _NEW_ADDRESS, _NEW_ROUTE, _GET_ROUTE = 16, 17, 18, 20, 24, 26
 _REQUEST, _ACK, _EXCLUSIVE, _CREATE, _REPLACE, _DUMP = 0x1, 0x4, 0x200, 0x400, 0x100, 0x300
 _ERROR, _DONE = 2, 3
 _UP = 1
@@ -87,17 +90,13 @@ class Route:
         is_isolated: bool = False,
     ) -> None:
         """Make a pair of links: one in a bridge here, the peer in another network namespace, still down."""
-        size = [("IFLA_MTU", mtu)] if mtu else []
-        other = {
-            "attrs": [("IFLA_IFNAME", peer), ("IFLA_ADDRESS", mac), ("IFLA_NET_NS_FD", namespace), *size]
-        }
-        info = _kind("veth", {"attrs": [("VETH_INFO_PEER", other)]})
-        attributes = [("IFLA_IFNAME", name), ("IFLA_MASTER", master), ("IFLA_LINKINFO", info), *size]
-        self._link(f"make link {name}", attributes, flags=_CREATE | _EXCLUSIVE, is_up=True)
-        # Hairpin: a packet that a container sends to a port of its own comes back by the link it left by.
-        kept = {"attrs": [("IFLA_BRPORT_MODE", 1), ("IFLA_BRPORT_ISOLATED", int(is_isolated))]}
-        port = {"attrs": [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", kept)]}
-        self._link(f"set up link {name}", [("IFLA_IFNAME", name), ("IFLA_LINKINFO", port)])
+        blanks = {_NAME * len(name): name.encode(), _ADDRESS: bytes.fromhex(mac.replace(":", ""))}
+        template = _veth_message(len(name), master, peer, mtu)
+        self._queue.append(
+            (f"make link {name}", _filled(template, {**blanks, _NUMBER: struct.pack("=I", namespace)}))
+        )
+        template = _port_message(len(name), is_isolated)
+        self._queue.append((f"set up link {name}", _filled(template, {_NAME * len(name): name.encode()})))
 
     def add_macvlan(self, parent: int, name: str, namespace: int, *, mode: str, mac: str) -> None:
         """Make a link beside a link of the host, in another network namespace."""
@@ -121,7 +120,7 @@ class Route:
 
     def raise_link(self, name: str) -> None:
         """Let it carry packets."""
-        self._link(f"raise link {name}", [("IFLA_IFNAME", name)], is_up=True)
+        self._queue.append((f"raise link {name}", _up_message(name)))
 
     def lower_link(self, name: str) -> None:
         """Let it carry none."""
@@ -143,45 +142,25 @@ class Route:
 
     def delete_link(self, name: str) -> None:
         """Delete it, and its peer."""
-        message = ifinfmsg()
-        message["attrs"] = [("IFLA_IFNAME", name)]
-        self._put(f"delete link {name}", message, _DELETE_LINK, 0)
+        message = _link_message([("IFLA_IFNAME", name)], kind=_DELETE_LINK)
+        self._queue.append((f"delete link {name}", message))
 
     def add_address(self, index: int, address: str, subnet: str) -> None:
         """Give a link an address within a subnet."""
-        message = ifaddrmsg()
-        message["family"] = socket.AF_INET6 if ":" in address else socket.AF_INET
-        message["prefixlen"] = int(subnet.rpartition("/")[2])
-        message["index"] = index
-        message["attrs"] = [
-            ("IFA_LOCAL", address),
-            ("IFA_ADDRESS", address),
-            ("IFA_FLAGS", _PERMANENT | _NO_DAD),
-        ]
-        self._put(f"give address {address}", message, _NEW_ADDRESS, _CREATE | _REPLACE)
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        template = _address_message(index, family, int(subnet.rpartition("/")[2]))
+        blanks = {_place(family): socket.inet_pton(family, address)}
+        self._queue.append((f"give address {address}", _filled(template, blanks)))
 
     def set_default_route(self, gateway: str | None, index: int, family: int) -> None:
         """Send what goes elsewhere by a gateway, or by a link that knows its way."""
-        message = rtmsg()
-        message.update(
-            family=family, table=_MAIN, proto=_BOOT, type=_UNICAST, scope=_UNIVERSE if gateway else _LINK
-        )
-        message["attrs"] = [("RTA_OIF", index), *([("RTA_GATEWAY", gateway)] if gateway else [])]
-        self._put(f"route by {gateway or 'the link'}", message, _NEW_ROUTE, _CREATE | _REPLACE)
+        message = _route_message(gateway, index, family)
+        self._queue.append((f"route by {gateway or 'the link'}", message))
 
     def _link(
         self, what: str, attributes: Sequence[tuple[str, Any]], *, flags: int = 0, is_up: bool | None = None
     ) -> None:
-        message = ifinfmsg()
-        message["attrs"] = list(attributes)
-        message["flags"], message["change"] = _UP if is_up else 0, 0 if is_up is None else _UP
-        self._put(what, message, _NEW_LINK, flags)
-
-    def _put(self, what: str, message: Any, kind: int, flags: int) -> None:
-        message["header"]["type"] = kind
-        message["header"]["flags"] = _REQUEST | _ACK | flags
-        message.encode()
-        self._queue.append((what, bytes(message.data)))
+        self._queue.append((what, _link_message(attributes, flags=flags, is_up=is_up)))
 
     def _put_body(self, what: str, body: bytes, kind: int, flags: int) -> None:
         header = _HEADER.pack(_HEADER.size + len(body), kind, _REQUEST | _ACK | flags, 0, 0)
@@ -227,17 +206,101 @@ class Route:
         return _attribute(self._look_up(name)[_HEADER.size + 16 :], _OPERSTATE) == _OPERATIONAL
 
     def _look_up(self, name: str) -> bytes:
-        message = ifinfmsg()
-        message["attrs"] = [("IFLA_IFNAME", name)]
-        message["header"]["type"] = 18  # RTM_GETLINK
-        message["header"]["flags"] = _REQUEST
-        message.encode()
-        self._socket.sendto(bytes(message.data), (0, 0))
+        self._socket.sendto(_look_up_message(name), (0, 0))
         answer = self._socket.recv(_ANSWER_BYTES)
         kind = struct.unpack_from("=H", answer, 4)[0]
         if kind == _ERROR:
             raise KernelError(-struct.unpack_from("=i", answer, _HEADER.size)[0], "find link", name)
         return answer
+
+
+_NAME, _ADDRESS, _NUMBER = b"\x7f", b"\x06\x7f\x7f\x7f\x7f\x06", b"\x06\x7f\x7f\x06"
+"""Blanks of a message: a letter of a name, a hardware address, a descriptor's number."""
+
+
+def _place(family: int) -> bytes:
+    """The blank for an address."""
+    return b"\x06" + b"\x7f" * (14 if family == socket.AF_INET6 else 2) + b"\x06"
+
+
+def _filled(template: bytes, blanks: dict[bytes, bytes]) -> bytes:
+    for blank, value in blanks.items():
+        template = template.replace(blank, value)
+    return template
+
+
+def _encoded(message: Any, kind: int, flags: int) -> bytes:
+    message["header"]["type"] = kind
+    message["header"]["flags"] = _REQUEST | flags
+    message.encode()
+    return bytes(message.data)
+
+
+def _link_message(
+    attributes: Sequence[tuple[str, Any]],
+    *,
+    kind: int = _NEW_LINK,
+    flags: int = 0,
+    is_up: bool | None = None,
+) -> bytes:
+    message = ifinfmsg()
+    message["attrs"] = list(attributes)
+    message["flags"], message["change"] = _UP if is_up else 0, 0 if is_up is None else _UP
+    return _encoded(message, kind, _ACK | flags)
+
+
+@lru_cache(maxsize=64)
+def _veth_message(length: int, master: int, peer: str, mtu: int | None) -> bytes:
+    """length: of its name. Blanks: the name, the peer's hardware address and namespace."""
+    size = [("IFLA_MTU", mtu)] if mtu else []
+    mac, namespace = _ADDRESS.hex(":"), struct.unpack("=I", _NUMBER)[0]
+    other = {"attrs": [("IFLA_IFNAME", peer), ("IFLA_ADDRESS", mac), ("IFLA_NET_NS_FD", namespace), *size]}
+    info = _kind("veth", {"attrs": [("VETH_INFO_PEER", other)]})
+    name = (_NAME * length).decode()
+    attributes = [("IFLA_IFNAME", name), ("IFLA_MASTER", master), ("IFLA_LINKINFO", info), *size]
+    return _link_message(attributes, flags=_CREATE | _EXCLUSIVE, is_up=True)
+
+
+@lru_cache(maxsize=64)
+def _port_message(length: int, is_isolated: bool) -> bytes:
+    """length: of its name, the only blank."""
+    # Hairpin: a packet that a container sends to a port of its own comes back by the link it left by.
+    kept = {"attrs": [("IFLA_BRPORT_MODE", 1), ("IFLA_BRPORT_ISOLATED", int(is_isolated))]}
+    port = {"attrs": [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", kept)]}
+    return _link_message([("IFLA_IFNAME", (_NAME * length).decode()), ("IFLA_LINKINFO", port)])
+
+
+@lru_cache(maxsize=64)
+def _address_message(index: int, family: int, prefix: int) -> bytes:
+    """Blank: the address."""
+    message = ifaddrmsg()
+    message.update(family=family, prefixlen=prefix, index=index)
+    address = socket.inet_ntop(family, _place(family))
+    attributes = [("IFA_LOCAL", address), ("IFA_ADDRESS", address), ("IFA_FLAGS", _PERMANENT | _NO_DAD)]
+    message["attrs"] = attributes
+    return _encoded(message, _NEW_ADDRESS, _ACK | _CREATE | _REPLACE)
+
+
+@lru_cache(maxsize=64)
+def _route_message(gateway: str | None, index: int, family: int) -> bytes:
+    message = rtmsg()
+    message.update(
+        family=family, table=_MAIN, proto=_BOOT, type=_UNICAST, scope=_UNIVERSE if gateway else _LINK
+    )
+    message["attrs"] = [("RTA_OIF", index), *([("RTA_GATEWAY", gateway)] if gateway else [])]
+    return _encoded(message, _NEW_ROUTE, _ACK | _CREATE | _REPLACE)
+
+
+@lru_cache(maxsize=64)
+def _up_message(name: str) -> bytes:
+    return _link_message([("IFLA_IFNAME", name)], is_up=True)
+
+
+@lru_cache(maxsize=64)
+def _look_up_message(name: str) -> bytes:
+    message = ifinfmsg()
+    message["attrs"] = [("IFLA_IFNAME", name)]
+    return _encoded(message, _GET_LINK, 0)
 
 
 def _kind(name: str, data: dict[str, Any]) -> dict[str, Any]:
