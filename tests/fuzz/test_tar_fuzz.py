@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pycontainer.errors import InvalidImage, KernelError
@@ -96,7 +96,7 @@ def damaged(draw: st.DrawFn) -> bytes:
     return data
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300)
 @given(damaged(), st.booleans(), st.booleans())
 def test_damaged_archive_gives_an_error_or_a_tree_inside(data: bytes, is_packed: bool, stops: bool) -> None:
     base = Path(tempfile.mkdtemp(prefix="layers-fuzz-"))
@@ -121,7 +121,7 @@ def test_damaged_archive_gives_an_error_or_a_tree_inside(data: bytes, is_packed:
         shutil.rmtree(base)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.binary(max_size=3000),
     st.sampled_from([b"\x1f\x8b\x08\0", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0", b"BZh9", b""]),

@@ -88,7 +88,7 @@ def comparable(root: Path) -> dict[str, tuple[Any, ...]]:
     }
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(entries(), max_size=12))
 def test_diff_of_an_unpacked_layer_unpacks_to_the_same_tree(members: list[tuple[Entry, bytes]]) -> None:
     base = Path(tempfile.mkdtemp(prefix="layers-property-"))

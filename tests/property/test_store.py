@@ -167,11 +167,11 @@ class StoreMachine(RuleBasedStateMachine):
             assert image.digests <= set(self.store.content.digests())
 
 
-StoreMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+StoreMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30)
 TestAnyOrder = StoreMachine.TestCase
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     data=st.binary(max_size=2000), cuts=st.lists(st.integers(0, 2000), max_size=6), chunk=st.integers(1, 300)
 )
