@@ -62,6 +62,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("; ".join(reasons))
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Have the collections around every test pass over what is there before the first of them."""
+    gc.collect()
+    gc.freeze()
+
+
 _IS_GLOBAL = os.environ.get("PYCONTAINER_ORACLE") == "global"
 _before = pytest.StashKey[leaks.Snapshot]()
 

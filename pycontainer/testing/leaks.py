@@ -9,6 +9,9 @@ something under the given paths), so that several test runs share a machine. Wit
 What goes away by itself does so a little later (a closing socket, a dying child, a cgroup whose last
 process is being reaped), so `assert_unchanged` looks again for a bounded time before it complains.
 
+Snapshots are taken around every test of a large suite, so one costs a few milliseconds: each process is
+looked at once, and a directory without others in it is not listed.
+
 Source of formats: proc_pid_mountinfo(5), proc_pid_stat(5), proc_pid_fd(5), cgroups(7).
 """
 
@@ -20,7 +23,8 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +33,7 @@ __all__ = ["Difference", "LeakError", "Snapshot"]
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 _SETTLE_FIRST_S = 0.002
 _SETTLE_LONGEST_S = 0.1
+_TAG = re.compile(r"[0-9a-f]{12}")
 _NUMBERED = re.compile(r"^(socket|pipe|anon_inode|mnt|net|pid|user|ipc|uts|cgroup|time):\[?([a-z_]*)\d*\]?$")
 
 
@@ -72,20 +77,23 @@ class Snapshot:
         is_global: count the whole host; only where nothing else runs.
         """
         roots = tuple(os.path.realpath(path) for path in paths)
-        processes = _processes(roots, is_global=is_global)
+        table = _process_table()
+        waiting = _waiting(table)
+        processes = _processes(table, waiting, roots, is_global=is_global)
+        stores = _stores_below(roots)
         facts: dict[str, Counter[str]] = {
             "mount": Counter(_mounts(roots, is_global=is_global)),
             "process": Counter(processes.values()),
             "thread": Counter(thread.name for thread in threading.enumerate()),
             "task": Counter({"kernel tasks of this process": len(os.listdir("/proc/self/task"))}),
             "fd": Counter(_descriptors()),
-            "cgroup": Counter(_cgroups(processes, roots, is_global=is_global)),
+            "cgroup": Counter(_cgroups(processes, waiting, stores, is_global=is_global)),
             "file lock": Counter(_locks([os.getpid(), *processes], roots)),
-            "network link": Counter(_network_links(roots)),
-            "filter table": Counter(_filter_tables(roots)),
+            "network link": Counter(_network_links(stores)),
+            "filter table": Counter(_filter_tables(stores)),
         }
         if is_global:
-            facts["network namespace"] = Counter(_network_namespaces())
+            facts["network namespace"] = Counter(_network_namespaces(table.keys() - waiting))
             facts["link"] = Counter(os.listdir("/sys/class/net"))
             facts["address or route"] = Counter(_routes())
             facts["nft"] = Counter(_nft_rules())
@@ -184,30 +192,24 @@ class _Process(NamedTuple):
 
 
 def _process_table() -> dict[int, _Process]:
-    """All processes but those that wait for a launch."""
-    table = _all_processes()
-    for pid in _waiting(table):
-        del table[pid]
-    return table
-
-
-def _all_processes() -> dict[int, _Process]:
+    """All processes but the kernel's own."""
     table: dict[int, _Process] = {}
+    kernel = set(_text("/proc/2/task/2/children").split())
     for entry in os.listdir("/proc"):
-        if not entry.isdigit():
+        if not entry.isdigit() or entry in kernel:
             continue
-        try:
-            text = Path(f"/proc/{entry}/stat").read_bytes().decode(errors="replace")
-        except (FileNotFoundError, ProcessLookupError):
+        text = _text(f"/proc/{entry}/stat")
+        if not text:
             continue
         # The name stands in parentheses and may itself hold parentheses and spaces.
         name = text[text.index("(") + 1 : text.rindex(")")]
-        state, parent = text[text.rindex(")") + 2 :].split(" ")[:2]
-        table[int(entry)] = _Process(int(entry), int(parent), state, name)
+        state, parent = text[text.rindex(")") + 2 :].split(" ", 2)[:2]
+        if parent != "2":
+            table[int(entry)] = _Process(int(entry), int(parent), state, name)
     return table
 
 
-def _waiting(table: Mapping[int, _Process]) -> list[int]:
+def _waiting(table: Mapping[int, _Process]) -> frozenset[int]:
     """What a living helper keeps for the next launch, each time another: a process, and its child."""
     named = [process for process in table.values() if process.name == "pycontainer-nxt"]
     parents = {
@@ -215,18 +217,20 @@ def _waiting(table: Mapping[int, _Process]) -> list[int]:
         for process in named
         if process.parent in table and table[process.parent].name == "pycontainer"
     }
-    return [process.pid for process in named if process.pid in parents or process.parent in parents]
+    return frozenset(process.pid for process in named if process.pid in parents or process.parent in parents)
 
 
-def _processes(roots: tuple[str, ...], *, is_global: bool) -> dict[int, str]:
-    """Processes of this program: pid -> description. Kernel threads never count."""
+def _processes(
+    table: Mapping[int, _Process], waiting: frozenset[int], roots: tuple[str, ...], *, is_global: bool
+) -> dict[int, str]:
+    """Processes of this program but those that wait for a launch: pid -> description."""
     me = os.getpid()
-    table = _process_table()
     found: dict[int, str] = {}
+    namespaces: dict[int, bool] = {os.stat("/proc/self/ns/mnt").st_ino: False}
     for process in table.values():
-        if process.pid in (me, 2) or process.parent == 2:
+        if process.pid in (me, 2) or process.pid in waiting:
             continue
-        is_ours = _descends(process.pid, me, table) or _holds(process.pid, roots)
+        is_ours = _descends(process.pid, me, table) or _holds(process.pid, roots, namespaces)
         is_ours = is_ours or (is_global and _is_engine_process(process.pid))
         if is_ours:
             state = " zombie" if process.state == "Z" else ""
@@ -250,8 +254,12 @@ def _descends(pid: int, ancestor: int, table: Mapping[int, _Process]) -> bool:
     return False
 
 
-def _holds(pid: int, roots: tuple[str, ...]) -> bool:
-    """Whether a process outside our tree has something under our paths: cwd, root, a file or a mount."""
+def _holds(pid: int, roots: tuple[str, ...], namespaces: dict[int, bool]) -> bool:
+    """Whether a process outside our tree has something under our paths: cwd, root, a file or a mount.
+
+    namespaces: of which mount namespaces it is known whether they have such a mount; our own, whose mounts
+    say nothing about a process, has none.
+    """
     if not roots:
         return False
     base = f"/proc/{pid}"
@@ -265,73 +273,111 @@ def _holds(pid: int, roots: tuple[str, ...]) -> bool:
         if _is_below(target, roots):
             return True
     try:
-        own = Path("/proc/self/ns/mnt").stat().st_ino
-        if Path(f"{base}/ns/mnt").stat().st_ino == own:
-            return False  # our own namespace's mounts say nothing about that process
-        text = Path(f"{base}/mountinfo").read_text(errors="surrogateescape")
+        namespace = os.stat(f"{base}/ns/mnt").st_ino
     except OSError:
         return False
-    return any(f"upperdir={root}/" in text or f" {root}/" in text for root in roots)
+    if namespace not in namespaces:
+        text = _text(f"{base}/mountinfo")
+        namespaces[namespace] = any(f"upperdir={root}/" in text or f" {root}/" in text for root in roots)
+    return namespaces[namespace]
 
 
-def _cgroups(processes: Mapping[int, str], roots: tuple[str, ...], *, is_global: bool) -> list[str]:
+def _cgroups(
+    processes: Mapping[int, str], waiting: frozenset[int], stores: _Stores, *, is_global: bool
+) -> list[str]:
     """Engine cgroups, in every hierarchy: those of our processes and stores, or with is_global all."""
-    # An engine keeps its cgroups below a directory named after its store's path.
-    tags = {_tag(store) for store in _stores(roots)}
-    ours: set[str] = set()
-    for pid in processes:
-        try:
-            lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
-        except OSError:
-            continue
-        ours |= {line.split(":", 2)[2] for line in lines}
+    # Those of our processes, by their paths below any of the hierarchies' mounts.
+    ours = {line.split(":", 2)[2] for pid in processes for line in _text(f"/proc/{pid}/cgroup").splitlines()}
+    of_processes = tuple(ours - {"/"})
     found = []
-    for directory in _not_made_ahead(engine_cgroups()):
-        relative = directory.relative_to(CGROUP_ROOT)
+    for path in _not_made_ahead(engine_cgroups(), waiting):
+        relative = path.removeprefix(f"{CGROUP_ROOT}/")
         if (
             is_global
-            or tags & set(relative.parts)
-            or any(str(relative).endswith(path) for path in ours if path != "/")
+            # An engine keeps its cgroups below a directory named after its store's path.
+            or any(stores.own(part) for part in relative.split("/") if _TAG.fullmatch(part))
+            or relative.endswith(of_processes)
         ):
-            found.append(str(relative))
+            found.append(relative)
     return found
 
 
-def _not_made_ahead(directories: list[Path]) -> list[Path]:
+def _not_made_ahead(paths: list[str], waiting: Iterable[int]) -> list[str]:
     """Without those that are for the next launch of a living helper, nor parents that hold only these."""
-    ahead = {Path(path).name for pid in _waiting(_all_processes()) for path in _locked_by(pid)}
-    kept = [directory for directory in directories if directory.name not in ahead]
-    filled = {parent for directory in kept for parent in directory.parents}
-    parents = {directory.parent for directory in directories if directory.name in ahead}
-    return [directory for directory in kept if directory not in parents or directory in filled]
+    ahead = {os.path.basename(path) for pid in waiting for path in _locked_by(pid)}
+    kept = [path for path in paths if os.path.basename(path) not in ahead]
+    parents = {os.path.dirname(path) for path in paths if os.path.basename(path) in ahead}
+    empty = {parent for parent in parents if not any(path.startswith(f"{parent}/") for path in kept)}
+    return [path for path in kept if path not in empty]
 
 
 def _locked_by(pid: int) -> list[str]:
     """Paths of the cgroups that the process has locked."""
     found = []
-    for number in _listed(f"/proc/{pid}/fdinfo"):
+    for number in _listed(f"/proc/{pid}/fd"):
         try:
-            if "lock:" in Path(f"/proc/{pid}/fdinfo/{number}").read_text():
-                found.append(os.readlink(f"/proc/{pid}/fd/{number}"))
+            path = os.readlink(f"/proc/{pid}/fd/{number}")
         except OSError:
             continue
-    return [path for path in found if Path(path).is_relative_to(CGROUP_ROOT)]
-
-
-def engine_cgroups() -> list[Path]:
-    """Every cgroup directory below one named pycontainer, in all hierarchies."""
-    found: list[Path] = []
-    for base, names, _files in os.walk(CGROUP_ROOT):
-        is_inside = any(part.startswith("pycontainer") for part in Path(base).relative_to(CGROUP_ROOT).parts)
-        if is_inside:
-            found += [Path(base, name) for name in names]
+        if path.startswith(f"{CGROUP_ROOT}/") and "lock:" in _text(f"/proc/{pid}/fdinfo/{number}"):
+            found.append(path)
     return found
 
 
-def _stores(roots: Iterable[str]) -> list[str]:
-    """Every store at one of the paths or up to three levels below it."""
-    patterns = ("state.db", "*/state.db", "*/*/state.db", "*/*/*/state.db")
-    return [str(path.parent) for root in roots for pattern in patterns for path in Path(root).glob(pattern)]
+def engine_cgroups() -> list[str]:
+    """Every cgroup directory below one named pycontainer, in all hierarchies."""
+    found: list[str] = []
+    left = [(str(CGROUP_ROOT), False)]
+    while left:
+        base, is_inside = left.pop()
+        for path in _directories(base):
+            if is_inside:
+                found.append(path)
+            left.append((path, is_inside or os.path.basename(path).startswith("pycontainer")))
+    return found
+
+
+def _directories(base: str) -> Iterator[str]:
+    """Directories in a directory; of a cgroup without any, its many files are not even listed."""
+    try:
+        # Each subdirectory is a link, on file systems that count them as the cgroup ones do (inode(7)).
+        if os.stat(base).st_nlink == 2:
+            return
+        with os.scandir(base) as entries:
+            yield from (entry.path for entry in entries if entry.is_dir(follow_symlinks=False))
+    except OSError:
+        return  # gone meanwhile
+
+
+class _Stores:
+    """Which tags on the host, each of a store's path, are of stores below some paths.
+
+    A store is there before what bears its tag, so those below the paths are looked for when a tag is seen
+    for the first time, and not again.
+    """
+
+    def __init__(self, roots: tuple[str, ...]) -> None:
+        self._roots = roots
+        self._ours: set[str] = set()
+        self._foreign: set[str] = set()
+
+    def own(self, tag: str) -> bool:
+        if tag not in self._ours and tag not in self._foreign:
+            self._ours |= {_tag(store) for root in self._roots for store in _stores(root, 3)}
+            self._foreign |= {tag} - self._ours
+        return tag in self._ours
+
+
+_stores_below = lru_cache(maxsize=8)(_Stores)
+
+
+def _stores(base: str, depth: int) -> Iterator[str]:
+    """Every store at the path, or up to so many levels below it but not in another."""
+    if os.path.exists(f"{base}/state.db"):
+        yield base
+    elif depth:
+        for path in _directories(base):
+            yield from _stores(path, depth - 1)
 
 
 def _tag(store: str) -> str:
@@ -343,14 +389,15 @@ def _locks(pids: Iterable[int], roots: tuple[str, ...]) -> list[str]:
     found: set[str] = set()
     for pid in pids:
         base = f"/proc/{pid}"
-        for number in _listed(f"{base}/fdinfo"):
+        for number in _listed(f"{base}/fd"):
             try:
-                text = Path(f"{base}/fdinfo/{number}").read_text()
-                path = os.readlink(f"{base}/fd/{number}") if "lock:" in text else ""
+                path = os.readlink(f"{base}/fd/{number}")
             except OSError:
                 continue
-            for line in text.splitlines():
-                if line.startswith("lock:") and _is_below(path, roots):
+            if not _is_below(path, roots):
+                continue
+            for line in _text(f"{base}/fdinfo/{number}").splitlines():
+                if line.startswith("lock:"):
                     _number, kind, _advisory, mode = line.split()[1:5]
                     found.add(f"{path} ({kind.lower()}, {mode.lower()})")
     return sorted(found)
@@ -360,6 +407,18 @@ def _is_below(path: str, roots: tuple[str, ...]) -> bool:
     return any(path == root or path.startswith(f"{root}/") for root in roots)
 
 
+def _text(path: str) -> str:
+    """What a file of the kernel says; nothing if it is gone, or its process is."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            parts = []
+            while part := file.read(1 << 16):
+                parts.append(part)
+    except OSError:
+        return ""
+    return b"".join(parts).decode(errors="surrogateescape")
+
+
 def _listed(path: str) -> list[str]:
     try:
         return os.listdir(path)
@@ -367,9 +426,9 @@ def _listed(path: str) -> list[str]:
         return []
 
 
-def _network_namespaces() -> set[str]:
+def _network_namespaces(pids: Iterable[int]) -> set[str]:
     found = set()
-    for pid in _process_table():
+    for pid in pids:
         try:
             found.add(os.readlink(f"/proc/{pid}/ns/net"))
         except OSError:
@@ -377,50 +436,45 @@ def _network_namespaces() -> set[str]:
     return found
 
 
-def _network_links(roots: tuple[str, ...]) -> list[str]:
+_NOTE = "pycontainer:"
+
+
+def _network_links(stores: _Stores) -> list[str]:
     """Bridges of the stores, and the host's ends of their containers' links.
 
     Without the bridge of a store's default network, which stays until its engine closes.
     """
-    notes = {f"pycontainer:{_tag(store)}" for store in _stores(roots)}
     found = []
-    for name in _listed("/sys/class/net") if notes else []:
-        directory = Path("/sys/class/net", name)
-        bridge = directory / "master" if name.startswith("pcv") else directory
-        try:
-            if (bridge / "ifalias").read_text().strip() in notes:
-                found.append(name)
-        except OSError:
-            continue
-    return [name for name in found if not name.startswith("pc0-")]
+    for name in _listed("/sys/class/net"):
+        bridge = f"/sys/class/net/{name}/master" if name.startswith("pcv") else f"/sys/class/net/{name}"
+        note = _text(f"{bridge}/ifalias").strip()
+        if note.startswith(_NOTE) and not name.startswith("pc0-") and stores.own(note.removeprefix(_NOTE)):
+            found.append(name)
+    return found
 
 
-def _filter_tables(roots: tuple[str, ...]) -> list[str]:
+def _filter_tables(stores: _Stores) -> list[str]:
     """Tables of packet filter rules of stores that have no network."""
     from pycontainer.errors import PycontainerError
     from pycontainer.kernel import nfnetlink
 
+    try:
+        tables = {chain.table for chain in nfnetlink.chains()}
+    except PycontainerError:
+        return []  # the kernel has none at all
     found = []
-    for store in _stores(roots):
-        tag = _tag(store)
-        try:
-            has_rules = nfnetlink.rule_count(nfnetlink.Table(f"pycontainer_{tag}")) > 0
-        except PycontainerError:
-            return []  # the kernel has none at all
-        if has_rules and f"pycontainer:{tag}" not in _notes():
-            found.append(f"pycontainer_{tag}")
+    for name in sorted(tables):
+        tag = name.removeprefix("pycontainer_")
+        if tag == name or not stores.own(tag) or nfnetlink.rule_count(nfnetlink.Table(name)) == 0:
+            continue
+        if f"{_NOTE}{tag}" not in _notes():
+            found.append(name)
     return found
 
 
 def _notes() -> set[str]:
     """What is noted on the links of the host."""
-    found = set()
-    for name in _listed("/sys/class/net"):
-        try:
-            found.add(Path("/sys/class/net", name, "ifalias").read_text().strip())
-        except OSError:
-            continue
-    return found
+    return {_text(f"/sys/class/net/{name}/ifalias").strip() for name in _listed("/sys/class/net")}
 
 
 def _routes() -> list[str]:

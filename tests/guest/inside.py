@@ -77,7 +77,7 @@ def main() -> None:
                 verdict[name] = check()
             except Exception:  # one failing check must not hide the others
                 verdict[name] = {"error": traceback.format_exc()}
-    verdict["left_cgroups"] = [str(path) for path in leaks.engine_cgroups()]
+    verdict["left_cgroups"] = leaks.engine_cgroups()
     verdict["left_mounts"] = [
         line for line in Path("/proc/self/mountinfo").read_text().splitlines() if " overlay " in line
     ]
