@@ -269,6 +269,9 @@ def make_disk(work: Path, script: str, debian: Path | None, arguments: Sequence[
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(repository / name, tree / "guest/repository" / name, ignore=ignored)
     shutil.copy2(repository / "pyproject.toml", tree / "guest/repository")
+    # Each process in the machine imports the package, and would compile it first.
+    compiled = ("-q", "-j0", "--invalidation-mode", "unchecked-hash", tree / "guest", "-s", tree, "-p", "/")
+    _run(sys.executable, "-m", "compileall", *compiled)
     (tree / "guest/arguments.json").write_text(json.dumps(list(arguments)))
     rootfs = images.busybox_rootfs(work / "rootfs")
     images.oci_layout(tree / "guest/layout", [images.tar_of(rootfs)])
