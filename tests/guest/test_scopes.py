@@ -27,7 +27,7 @@ CHOSEN = [
 """
 
 pytestmark = [
-    needs("root", "qemu-system-x86_64", "busybox", "mkfs.ext4", "apt-get", "debootstrap"),
+    needs("root", "qemu-system-x86_64", "busybox", "mkfs.ext4", "apt-get", "dpkg-deb"),
     pytest.mark.slow,
     pytest.mark.timeout(LIMIT_S + 60),
 ]

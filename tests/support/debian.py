@@ -6,6 +6,7 @@ debootstrap takes some times as long, nearly all of it for scripts of the packag
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ def unpack(
     Raises: subprocess.CalledProcessError if the mirror cannot be reached or has no such package.
     """
     archives = root.with_name(f"{root.name}.archives")
+    shutil.rmtree(archives, ignore_errors=True)
     (archives / "partial").mkdir(parents=True)
     command = ["apt-get", *_OPTIONS, "-o", f"Dir::Cache::archives={archives}", "install", *packages]
     subprocess.run(command, check=True, capture_output=True, timeout=300)
@@ -42,6 +44,7 @@ def unpack(
     for archive in archives.glob("*.deb"):
         subprocess.run(["bash", "-o", "pipefail", "-c", script, archive, root], check=True, timeout=120)
         archive.unlink()
+    shutil.rmtree(archives)
     _add_users(root, {"root": 0, **users})
 
 
