@@ -12,6 +12,7 @@ from typing import Any
 import pycontainer as pc
 from pycontainer.kernel import probe
 from pycontainer.testing import leaks
+from tests.guest import networks
 
 _CGROUP = "/sys/fs/cgroup"
 _EAT_MEMORY = "a=xxxxxxxxxxxxxxxx; while true; do a=$a$a; done"
@@ -69,10 +70,11 @@ def _checks(image: pc.Image) -> dict[str, Callable[[], Any]]:
 def main() -> None:
     verdict: dict[str, Any] = {"kernel": os.uname().release, "cgroup_mode": probe.cgroup_mode()}
     verdict["doctor"] = {finding.name: finding.is_ok for finding in probe.examine("/var/lib/pycontainer")}
+    networks.prepare()
     with pc.Engine():
         loaded: Any = pc.Image.load("/guest/layout")
         image = loaded[0] if isinstance(loaded, list | tuple) else loaded
-        for name, check in _checks(image).items():
+        for name, check in {**_checks(image), **networks.checks(image)}.items():
             try:
                 verdict[name] = check()
             except Exception:  # one failing check must not hide the others

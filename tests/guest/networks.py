@@ -1,12 +1,10 @@
-"""Runs inside the virtual machine: networks with what its kernel has and the host's may lack."""
+"""Looks, inside the virtual machine, at networks with what its kernel has and the host's may lack."""
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-import traceback
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any
@@ -91,7 +89,8 @@ def _beside(image: pc.Image, driver: str, parent: str) -> dict[str, Any]:
     return {**seen, "left": sorted(os.listdir("/sys/class/net"))}
 
 
-def _checks(image: pc.Image) -> Mapping[str, Callable[[], Any]]:
+def checks(image: pc.Image) -> Mapping[str, Callable[[], Any]]:
+    """What to look at, by name."""
     return {
         "impaired": lambda: _impaired(image),
         "sctp": lambda: _sctp(image),
@@ -100,20 +99,7 @@ def _checks(image: pc.Image) -> Mapping[str, Callable[[], Any]]:
     }
 
 
-def main() -> None:
+def prepare() -> None:
+    """Make what stands for the host's card."""
     subprocess.run(["ip", "link", "add", "out0", "type", "dummy"], check=True)
     subprocess.run(["ip", "link", "set", "out0", "up"], check=True)
-    verdict: dict[str, Any] = {}
-    with pc.Engine():
-        loaded: Any = pc.Image.load("/guest/layout")
-        image = loaded[0] if isinstance(loaded, list | tuple) else loaded
-        for name, check in _checks(image).items():
-            try:
-                verdict[name] = check()
-            except Exception:  # one failing check must not hide the others
-                verdict[name] = {"error": traceback.format_exc()}
-    print(f"\nVERDICT {json.dumps(verdict)}", flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,19 +14,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(machine.BOOT_LIMIT_S + 60),
 ]
-
-
-@pytest.fixture(scope="module")
-def verdict(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    if os.uname().machine != "x86_64":
-        pytest.skip("the guest's kernel is for x86-64")
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    found, said = machine.boot(tmp_path_factory.mktemp("guest"), Path(home, "pycontainer-guest"))
-    print(said)
-    for name, part in found.items():
-        if isinstance(part, dict) and "error" in part:
-            print(f"{name}: {part['error']}")
-    return found
 
 
 def test_the_machine_has_the_unified_hierarchy_only(verdict: dict[str, Any]) -> None:

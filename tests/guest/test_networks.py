@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,26 +14,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(machine.BOOT_LIMIT_S + 60),
 ]
-
-# In an order in which each finds what it asks the kernel for by name, crc32c for SCTP first.
-MODULES = (
-    *("crc32c_generic", "nf_tables", "nft_ct", "nft_chain_nat", "nft_nat", "nft_masq", "nft_fib_inet"),
-    *("nft_reject_inet", "nf_conntrack_netlink", "veth", "bridge", "dummy", "macvlan", "ipvlan", "8021q"),
-    *("sctp", "sch_netem", "sch_tbf"),
-)
-
-
-@pytest.fixture(scope="module")
-def verdict(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    if os.uname().machine != "x86_64":
-        pytest.skip("the guest's kernel is for x86-64")
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(machine, "MODULES", (*machine.MODULES, *MODULES))
-        cache = Path(home, "pycontainer-guest")
-        found, said = machine.boot(tmp_path_factory.mktemp("guest"), cache, "networks.py")
-    print(said)
-    return found
 
 
 def test_latency_and_loss_are_as_asked_for_both_ways(verdict: dict[str, Any]) -> None:
