@@ -62,7 +62,7 @@ def run(
     started; DeadlineExceeded; NotFound; InvalidOption; TypeError for an unknown option.
     """
     engine = engine or current_engine()
-    asked = attrs.evolve(parse_run_options(command=command, **options), auto_remove=True)
+    asked = parse_run_options(**{**options, "command": command, "auto_remove": True})
     if interactive:
         if input is not None or timeout is not None:
             raise InvalidOption("option interactive: the terminal is the input, and its user ends it")

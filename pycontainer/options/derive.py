@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ OPTIONS: Mapping[str, OptionInfo] = {item.name: info_of(item) for item in attrs.
 """Every declared run option by keyword, in the order of the declarations."""
 
 _DEFAULTS: Mapping[str, object] = {item.name: item.default for item in attrs.fields(RunOptions)}
+_values = attrgetter(*OPTIONS)
 
 _EXPANDED = frozenset({"env_file", "env_host", "http_proxy", "label_file"})
 _LIMITED = frozenset({"egress", "egress_allow"})
@@ -83,12 +85,11 @@ def _check_egress(parsed: dict[str, Any]) -> None:
 
 def dump_run_options(options: RunOptions) -> dict[str, object]:
     """The options that differ from the defaults, as JSON values that parse_run_options reads back."""
-    found = {}
-    for name, info in OPTIONS.items():
-        value = getattr(options, name)
-        if value is not None and value != _DEFAULTS[name]:
-            found[name] = info.kind.dump(value)
-    return found
+    return {
+        name: OPTIONS[name].kind.dump(value)
+        for name, value, default in zip(OPTIONS, _values(options), _DEFAULTS.values(), strict=True)
+        if value is not None and value != default
+    }
 
 
 def _unknown(name: str) -> str:
