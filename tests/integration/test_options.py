@@ -10,6 +10,7 @@ import pytest
 
 import pycontainer as pc
 from pycontainer import errors
+from tests.support import images
 
 pytestmark = pytest.mark.needs("root", "overlay")
 
@@ -29,6 +30,19 @@ def test_the_time_zone_is_set_by_name_and_taken_from_the_host(engine: pc.Engine,
     assert sh(engine, busybox, "echo $TZ; head -c 4 /etc/localtime", tz=zone).split() == [zone, "TZif"]
     with pytest.raises(errors.InvalidOption, match="install tzdata, or set TZ with env"):
         sh(engine, busybox, "true", tz="Nowhere/Atall")
+
+
+@pytest.mark.parametrize("link", ["/usr/share/zoneinfo/Etc/UTC", "../usr/share/zone", "hop"])
+def test_a_file_goes_to_where_a_link_that_leads_to_nothing_leads(
+    engine: pc.Engine, tmp_path: Path, link: str
+) -> None:
+    root = images.busybox_rootfs(tmp_path / "rootfs")
+    (root / "etc/localtime").symlink_to(link)
+    (root / "etc/hop").symlink_to("/made/anew")
+    image = pc.Image.load(images.oci_layout(tmp_path / "layout", [images.tar_of(root)]), engine=engine)[0]
+    (tmp_path / "bound").write_text("bound")
+    place = {"type": "bind", "source": str(tmp_path / "bound"), "target": "/etc/localtime"}
+    assert sh(engine, image, "test -L /etc/localtime && cat /etc/localtime", mounts=[place]) == "bound"
 
 
 def test_variables_come_from_files_and_can_be_left_out(

@@ -17,6 +17,7 @@ from pycontainer.launcher.steps.context import Refused
 _FOLLOW = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
 STRICT = _FOLLOW | syscalls.RESOLVE_NO_SYMLINKS
 """Rules of openat2(2) under which no link leads anywhere."""
+_MOST_LINKS = 40  # as the kernel's (path_resolution(7))
 
 
 def locate(root: int, path: bytes, flags: int = os.O_PATH, *, strict: bool = False) -> int:
@@ -46,7 +47,8 @@ def target(root: int, path: bytes, *, is_directory: bool, strict: bool = False) 
     try:
         return locate(root, path, os.O_PATH | kind, strict=strict)
     except FileNotFoundError:
-        parent, name = _parent(root, path, strict=strict)
+        place = path if strict else _end_of_links(root, path)
+        parent, name = _parent(root, place, strict=strict)
     except OSError as error:
         raise _explained(path, error, is_directory) from None
     try:
@@ -55,6 +57,25 @@ def target(root: int, path: bytes, *, is_directory: bool, strict: bool = False) 
         raise _explained(path, error, is_directory) from None
     finally:
         os.close(parent)
+
+
+def _end_of_links(root: int, path: bytes) -> bytes:
+    """Where a link leads that leads to nothing yet: what is mounted on it is to be found through it."""
+    for _ in range(_MOST_LINKS):
+        above, _, name = path.rstrip(b"/").rpartition(b"/")
+        try:
+            parent = locate(root, above or b"/", os.O_PATH | os.O_DIRECTORY)
+        except OSError:
+            return path
+        try:
+            link = os.readlink(name, dir_fd=parent)
+        except OSError:
+            return path
+        finally:
+            os.close(parent)
+        # Not made shorter: what ".." is, the kernel says, which follows the links before it.
+        path = link if link.startswith(b"/") else above + b"/" + link
+    return path
 
 
 def directory(root: int, path: bytes, *, strict: bool = False) -> int:
