@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -175,9 +175,10 @@ def spare_of(helper: Helper) -> int:
     while time.monotonic() < deadline:
         for pid in Path(f"/proc/{helper.pid}/task/{helper.pid}/children").read_text().split():
             # It waits in a network namespace of its own when all is made.
-            name = Path(f"/proc/{pid}/comm").read_text().strip()
-            if name == "pycontainer-nxt" and Path(f"/proc/{pid}/wchan").read_text() != "0":
-                return int(pid)
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+                name = Path(f"/proc/{pid}/comm").read_text().strip()
+                if name == "pycontainer-nxt" and Path(f"/proc/{pid}/wchan").read_text() != "0":
+                    return int(pid)
         time.sleep(0.001)
     raise AssertionError("no process waits for the next launch")
 

@@ -230,7 +230,7 @@ def test_a_stream_of_stats_ends_with_the_container(engine: pc.Engine, busybox: p
             found.append(stats)
             if len(found) == 3:
                 box.kill()
-        assert len(found) in (3, 4)
+        assert len(found) >= 3  # one may be on its way while it is killed, and more on a busy host
         assert all(stats.cpu_percent is not None and stats.cpu_percent > 0 for stats in found)
         assert found[0].monotonic_ns < found[1].monotonic_ns < found[2].monotonic_ns
 

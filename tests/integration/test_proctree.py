@@ -57,7 +57,8 @@ def start(directory: str) -> subprocess.Popen[bytes]:
         ["sh", "-c", f"echo $$ >{directory}/cgroup.procs; {TREE}"], stdin=subprocess.DEVNULL
     )
     deadline = time.monotonic() + 10
-    while len(Path(f"{directory}/cgroup.procs").read_text().split()) < 4 and time.monotonic() < deadline:
+    # The shell and three that sleep long; one more is the shell's short sleep, or is about to be replaced.
+    while len(Path(f"{directory}/cgroup.procs").read_text().split()) < 5 and time.monotonic() < deadline:
         pass
     return process
 
