@@ -7,6 +7,8 @@ the test command does; otherwise nox makes one per session.
 from __future__ import annotations
 
 import sys
+import tempfile
+from pathlib import Path
 
 import nox
 
@@ -14,6 +16,8 @@ nox.options.sessions = ["lint", "types", "unit"]
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_external_run = False
 
+# Each worker takes neighbours, which share an engine, and in the end what another has not come to.
+SOME_AT_A_TIME = ("-n", "4", "--dist", "worksteal")
 PATHS = ("pycontainer", "tests", "benchmarks", "examples", "noxfile.py", "docs/conf.py")
 
 
@@ -23,14 +27,19 @@ def _install(session: nox.Session, extra: str) -> None:
         session.install("-e", f".[{extra}]")
 
 
-def _python(session: nox.Session, *arguments: str) -> None:
+def _python(session: nox.Session, *arguments: str, env: dict[str, str] | None = None) -> None:
     """Run the session's interpreter; without a sandbox that is nox's own, whatever the path says."""
-    session.run("python" if session.virtualenv.is_sandboxed else sys.executable, *arguments, external=True)
+    python = "python" if session.virtualenv.is_sandboxed else sys.executable
+    session.run(python, *arguments, external=True, env=env)
 
 
 def _pytest(session: nox.Session, *arguments: str) -> None:
     _install(session, "test")
-    _python(session, "-m", "pytest", *arguments, *session.posargs)
+    # A place of its own, lest what one session leaves behind be in the way of another's tidying up.
+    place = Path(tempfile.gettempdir(), f"nox-{session.name}")
+    place.mkdir(exist_ok=True)
+    root = {"PYTEST_DEBUG_TEMPROOT": str(place)}
+    _python(session, "-m", "pytest", *arguments, *session.posargs, env=root)
 
 
 @nox.session
@@ -57,7 +66,7 @@ def unit(session: nox.Session) -> None:
 @nox.session
 def integration(session: nox.Session) -> None:
     """Run real containers, as root; some at a time, since most of them wait for others than processors."""
-    _pytest(session, "tests/integration", "-n", "3")
+    _pytest(session, "tests/integration", *SOME_AT_A_TIME)
 
 
 @nox.session
@@ -82,6 +91,12 @@ def fuzz(session: nox.Session) -> None:
 def guest(session: nox.Session) -> None:
     """Boot a virtual machine that has cgroup v2 only, and run containers in it."""
     _pytest(session, "tests/guest")
+
+
+@nox.session
+def compat_and_guest(session: nox.Session) -> None:
+    """Run both side by side: either keeps hardly more than one processor busy."""
+    _pytest(session, "tests/guest", "tests/compat", "-n", "2", "--dist", "loadgroup")
 
 
 @nox.session

@@ -53,6 +53,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         kind = item.path.relative_to(Path(__file__).parent).parts[0]
         if kind in {"integration", "compat", "guest", "property", "fuzz"}:
             item.add_marker(kind)
+        # Other engines have the host's rules and directories to themselves, and a machine boots once: where
+        # some workers run tests of several kinds, one has all of a kind.
+        if kind in {"compat", "guest"}:
+            item.add_marker(pytest.mark.xdist_group(kind))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
