@@ -25,6 +25,8 @@ Plan = Mapping[str, Any]
 _REMOVE_WAIT_S = 5.0
 _MAKE_ATTEMPTS = 10
 _REAP_PAUSE_S = 0.001
+_EMPTY_LINKS = 2
+"""How many links a directory of cgroups has that no other is in."""
 
 
 def make(plan: Plan) -> None:
@@ -301,9 +303,11 @@ def remove(plan: Plan, timeout_s: float = _REMOVE_WAIT_S) -> list[str]:
     for parent in reversed(plan.get("dirs") or ()):
         if parent not in own:
             try:
-                os.rmdir(parent)
+                # Others are in it most of the time; to ask is less than to have the kernel refuse.
+                if os.stat(parent).st_nlink <= _EMPTY_LINKS:
+                    os.rmdir(parent)
             except OSError:
-                pass  # other containers are in it
+                pass  # others have come meanwhile
     return kept
 
 
