@@ -20,16 +20,16 @@ from pycontainer.engine.pulling import import_view
 from pycontainer.engine.state import observe
 from pycontainer.engine.thawing import thaw
 from pycontainer.errors import BadReference, HelperDied, InvalidInput, NotFound
-from pycontainer.image import ImageView, LayerWriter
+from pycontainer.image import ImageView, LayerWriter, derived, keep
 from pycontainer.launcher import freezer
-from pycontainer.oci import Descriptor, Healthcheck, History, Reference, encode, mediatype
+from pycontainer.oci import Healthcheck, History, Reference
 from pycontainer.options import parse_seconds
 
 if TYPE_CHECKING:
     from pycontainer.engine.containers import Container
     from pycontainer.engine.state import Observed
     from pycontainer.image import WrittenLayer
-    from pycontainer.oci import ContainerConfig, ImageConfig
+    from pycontainer.oci import ContainerConfig
     from pycontainer.options import RunOptions
 
 __all__ = ["KILL_POINTS", "commit"]
@@ -185,26 +185,6 @@ def _assembled(
     step = History(
         created=now, created_by=" ".join(container._options.command or ()), author=author, comment=message
     )
-    made: ImageConfig = evolve(
-        base.config,
-        config=config,
-        created=now,
-        author=author,
-        diff_ids=(*base.config.diff_ids, layer.diff_id),
-        history=(*base.config.history, step),
-    )
-    config_bytes = encode(made)
-    descriptor = layer.descriptor
-    if base.manifest.media_type == mediatype.DOCKER_MANIFEST:
-        descriptor = evolve(descriptor, media_type=mediatype.DOCKER_LAYER_GZIP)
-    manifest = evolve(
-        base.manifest,
-        config=Descriptor.of(config_bytes, base.manifest.config.media_type),
-        layers=(*base.manifest.layers, descriptor),
-        subject=None,
-        annotations={},
-    )
-    manifest_bytes = encode(manifest)
-    content.put(config_bytes)
-    content.put(manifest_bytes)
-    return ImageView(manifest_bytes, config_bytes, content)
+    made = derived(base, layer=layer, config=config, step=step, annotations={}, author=author)
+    keep(made, content)
+    return ImageView(made.manifest_bytes, made.config_bytes, content)

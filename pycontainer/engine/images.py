@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias, final
 import attrs
 
 from pycontainer.engine import views
+from pycontainer.engine.algebra import ImageAlgebra
 from pycontainer.engine.engine import Engine, current_engine
 from pycontainer.engine.events import emit_image
 from pycontainer.engine.progress import shown
@@ -44,12 +45,8 @@ class HistoryEntry:
 
 
 @final
-class Image:
+class Image(ImageAlgebra):
     """An image in the store. Equal when the id is equal; the names are read anew each time."""
-
-    def __init__(self, engine: Engine, record: ImageRecord) -> None:
-        self._engine = engine
-        self._record = record
 
     # -- where images come from ------------------------------------------------------------------
 
@@ -106,7 +103,7 @@ class Image:
         from pycontainer.image import from_directory
 
         engine = engine or current_engine()
-        return cls._made(engine, tags, lambda blobs: from_directory(blobs, path, config=_config(config)))
+        return cls._import(engine, tags, lambda blobs: from_directory(blobs, path, config=_config(config)))
 
     @classmethod
     def from_tar(
@@ -124,7 +121,7 @@ class Image:
         from pycontainer.image import from_tar
 
         engine = engine or current_engine()
-        return cls._made(engine, tags, lambda blobs: from_tar(blobs, tar, config=_config(config)))
+        return cls._import(engine, tags, lambda blobs: from_tar(blobs, tar, config=_config(config)))
 
     @classmethod
     def from_host(
@@ -146,12 +143,23 @@ class Image:
 
         engine = engine or current_engine()
         given = _config(config)
-        return cls._made(
+        return cls._import(
             engine, tags, lambda blobs: from_host(blobs, programs, paths=paths, files=files, config=given)
         )
 
     @classmethod
-    def _made(cls, engine: Engine, tags: Sequence[str], make: Any) -> Image:
+    def scratch(cls, platform: str | None = None, *, engine: Engine | None = None) -> Image:
+        """The image without a layer, to which files and settings are added. platform: default this host's."""
+        from pycontainer.image import scratch
+
+        engine = engine or current_engine()
+        wanted = None if platform is None else Platform.parse(platform)
+        made = cls(engine, None)
+        made._made = scratch(engine.store.content, wanted)
+        return made
+
+    @classmethod
+    def _import(cls, engine: Engine, tags: Sequence[str], make: Any) -> Image:
         names = [_tag_name(tag) for tag in tags]
         with engine.store.lease("make an image") as lease:
             made = cls(engine, import_view(engine, make(engine.store.content), names, lease))
@@ -180,12 +188,12 @@ class Image:
     @property
     def id(self) -> str:
         """sha256 digest of its configuration, as `docker images` of the classic store shows it."""
-        return self._record.id
+        return self._stored.id if self._stored is not None else self.view.id
 
     @property
     def manifest_digest(self) -> str:
         """Digest of its manifest, by which a registry knows this one platform of it."""
-        return self._record.manifest_digest
+        return self._stored.manifest_digest if self._stored is not None else self.view.descriptor.digest
 
     @property
     def digest(self) -> str:
@@ -212,7 +220,7 @@ class Image:
     @property
     def platform(self) -> str:
         """As "linux/amd64"."""
-        return self._record.platform
+        return str(self.view.platform) if self._stored is None else self._stored.platform
 
     @property
     def created_at(self) -> datetime:
@@ -228,11 +236,6 @@ class Image:
     def snapshots(self) -> tuple[SnapshotKey, ...]:
         """Keys of its unpacked layers, bottom first."""
         return self._record.snapshots
-
-    @property
-    def view(self) -> ImageView:
-        """Its documents and blobs."""
-        return self._engine.image_view(self._record)
 
     def inspect(self) -> dict[str, Any]:
         """What `docker image inspect` shows."""
@@ -260,14 +263,22 @@ class Image:
         emit_image(self._engine, "tag", self.id, reference.familiar)
         return self
 
-    def push(self, reference: str | None = None, *, on_event: OnEvent | None = None) -> str:
+    def push(
+        self,
+        reference: str | None = None,
+        *,
+        compression: str | None = None,
+        on_event: OnEvent | None = None,
+    ) -> str:
         """Upload it and return the digest of its manifest there.
 
-        reference: where to; default its first tag. What the registry has is not sent again.
+        reference: where to; default its first tag. What the registry has is not sent again. compression: of
+        its layers, as `recompress` takes it; each is compressed once, and kept for the next time.
         Raises: BadReference, AuthDenied, RegistryError; InvalidInput for an image without a name.
         """
         if reference is None and not self.tags:
             raise InvalidInput(f"image {self.name} has no name to push it by; pass a reference")
+        view = self._variant(compression)
         target = Reference.parse(reference or self.name)
         own = [Reference.parse(tag) for tag in self.tags]
         siblings = [name.path for name in own if name.domain == target.domain and name.path != target.path]
@@ -275,7 +286,7 @@ class Image:
             digest = self._engine.registries.push(
                 target,
                 self._engine.store.content,
-                self.view.descriptor,
+                view.descriptor,
                 on_event=show,
                 mount_from=siblings,
             )
@@ -283,26 +294,39 @@ class Image:
         return digest
 
     def save(
-        self, target: str | os.PathLike[str] | BinaryIO, *, format: ArchiveFormat = "docker-archive"
+        self,
+        target: str | os.PathLike[str] | BinaryIO,
+        *,
+        format: ArchiveFormat = "docker-archive",
+        compression: str | None = None,
     ) -> None:
         """Write it with its names to a directory ("oci-layout"), a file or a stream.
 
         "docker-archive" is what `docker load` and podman take, "oci-archive" what podman and skopeo do.
+        compression: of its layers, as in push; a docker-archive has them uncompressed always.
         """
         from pycontainer.image import Layout, write_docker_archive, write_oci_archive
 
         names = tuple(Reference.parse(tag) for tag in self.tags)
+        view = self._variant(compression)
         with self._engine.store.lease(f"save {self.name}"):
             if format == "oci-layout":
                 if not isinstance(target, (str, os.PathLike)):
                     raise InvalidInput("an oci-layout is a directory; give its path")
-                Layout.create(target).add(self.view, names)
+                Layout.create(target).add(view, names)
             elif format in ("oci-archive", "docker-archive"):
                 write = write_oci_archive if format == "oci-archive" else write_docker_archive
-                write(target, [(self.view, names)])
+                write(target, [(view, names)])
             else:
                 raise InvalidInput(f"format {format!r}: give oci-layout, oci-archive or docker-archive")
         emit_image(self._engine, "save", self.id)
+
+    def _variant(self, compression: str | None) -> ImageView:
+        """Its documents in the store, with layers compressed so; kept with the image for the next time."""
+        from pycontainer.engine.attached import recompressed_once
+
+        record = self._record
+        return self.view if compression is None else recompressed_once(self._engine, record, compression)
 
     def remove(self, name: str | None = None, *, force: bool = False) -> None:
         """Remove one of its names, or the image itself; with its last name the image goes, too.

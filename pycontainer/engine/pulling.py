@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from pycontainer.checkpoints import reached
-from pycontainer.image import ImageView, OnEvent, Progress
+from pycontainer.image import ImageView, OnEvent, Progress, keep
 from pycontainer.registry import Cancellation
 from pycontainer.store import ImageLayer, ImageRecord, LayerToUnpack, Lease
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pycontainer.engine.engine import Engine
     from pycontainer.oci import Descriptor, Digest, Platform, Reference
 
-__all__ = ["KILL_POINTS", "import_view", "pull", "unpack_again"]
+__all__ = ["KILL_POINTS", "import_view", "pull", "record_view", "unpack_again"]
 
 KILL_POINTS = (
     "pull.manifest.resolved",  # nothing is written yet
@@ -64,6 +64,16 @@ def import_view(
     layers = store.unpack(_to_unpack(view), lease=lease, on_event=on_event)
     record = _record(view, layers, view.descriptor.digest)
     record = store.state.images.put(record, [str(name) for name in names])
+    store.sync_later()
+    return record
+
+
+def record_view(engine: Engine, view: ImageView) -> ImageRecord:
+    """Keep an image whose layers are in the store, without a name; it is unpacked when it is run."""
+    store = engine.store
+    with store.lease(f"keep {view.id}"):
+        keep(view, store.content)
+        record = store.state.images.put(_record(view, [""] * len(view.layers), view.descriptor.digest))
     store.sync_later()
     return record
 

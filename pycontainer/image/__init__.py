@@ -9,22 +9,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pycontainer.image import settings
+    from pycontainer.image.algebra import derived, keep, rebased, recompressed, scratch, squashed
     from pycontainer.image.archive import Archive, ArchivedImage, images_in_layout
     from pycontainer.image.archivewriter import NamedImage, write_docker_archive, write_oci_archive
     from pycontainer.image.blobs import BlobSink, BlobSource, BlobStore, Ingest
+    from pycontainer.image.compression import Compression
     from pycontainer.image.events import Action, OnEvent, Progress
     from pycontainer.image.layerwriter import LayerWriter, WrittenLayer
     from pycontainer.image.layout import Layout
+    from pycontainer.image.merged import MergedTree
     from pycontainer.image.mutate import (
+        EPOCH,
         File,
         Files,
         Symlink,
+        add_files,
         assemble,
+        copy_tar,
         from_directory,
         from_files,
         from_host,
         from_tar,
+        write_layer,
     )
+    from pycontainer.image.tree import Tree
     from pycontainer.image.validate import Problem, validate_image
     from pycontainer.image.view import ImageView, copy_blob
 
@@ -35,47 +44,69 @@ __all__ = [
     "BlobSink",
     "BlobSource",
     "BlobStore",
+    "Compression",
+    "EPOCH",
     "File",
     "Files",
     "ImageView",
     "Ingest",
     "LayerWriter",
     "Layout",
+    "MergedTree",
     "NamedImage",
     "OnEvent",
     "Problem",
     "Progress",
     "Symlink",
+    "Tree",
     "WrittenLayer",
+    "add_files",
     "assemble",
     "copy_blob",
+    "copy_tar",
+    "derived",
     "from_directory",
     "from_files",
     "from_host",
     "from_tar",
     "images_in_layout",
+    "keep",
+    "rebased",
+    "recompressed",
+    "scratch",
+    "settings",
+    "squashed",
     "validate_image",
     "write_docker_archive",
+    "write_layer",
     "write_oci_archive",
 ]
 
 _MODULES = {
+    "algebra": ("derived", "keep", "rebased", "recompressed", "scratch", "squashed"),
     "archive": ("Archive", "ArchivedImage", "images_in_layout"),
     "archivewriter": ("NamedImage", "write_docker_archive", "write_oci_archive"),
     "blobs": ("BlobSink", "BlobSource", "BlobStore", "Ingest"),
+    "compression": ("Compression",),
     "events": ("Action", "OnEvent", "Progress"),
     "layerwriter": ("LayerWriter", "WrittenLayer"),
     "layout": ("Layout",),
+    "merged": ("MergedTree",),
     "mutate": (
+        "EPOCH",
         "File",
         "Files",
         "Symlink",
+        "add_files",
         "assemble",
+        "copy_tar",
         "from_directory",
         "from_files",
         "from_host",
         "from_tar",
+        "write_layer",
     ),
+    "tree": ("Tree",),
     "validate": ("Problem", "validate_image"),
     "view": ("ImageView", "copy_blob"),
 }
@@ -83,11 +114,13 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    if name == "settings":
+        return import_module(f"{__name__}.settings")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
     value: object = getattr(import_module(f"{__name__}.{home}"), name)
     globals()[name] = value
     return value

@@ -1,42 +1,27 @@
-"""Write one layer: tar → compressor → scratch file, with both digests taken on the way.
-
-The bytes depend on the entries and the compressor's version only: headers carry no time and no name.
-"""
+"""Write one layer: tar → compressor → scratch file, with both digests taken on the way."""
 
 from __future__ import annotations
 
 import tempfile
-import zlib
-from collections.abc import Callable
-from importlib import import_module
 from types import TracebackType
-from typing import Any, BinaryIO, Literal, Protocol, cast
+from typing import BinaryIO, cast
 
 from attrs import frozen
 
-from pycontainer.errors import InvalidInput, Unsupported
 from pycontainer.image.blobs import BlobSink
+from pycontainer.image.compression import Compression, open_compressor
 from pycontainer.oci import Descriptor, Digest, Hasher, mediatype
 
-__all__ = ["Compression", "LayerWriter", "WrittenLayer"]
+__all__ = ["LAYER_TYPES", "LayerWriter", "WrittenLayer"]
 
-Compression = Literal["gzip", "zstd", "plain"]
 COPY_SIZE = 1 << 20
 SPOOL_SIZE = 16 << 20  # a layer of host programs fits; larger ones go to a file in TMPDIR
-ZSTD_LEVEL = 3
-ISAL_LEVEL = 2
-ZLIB_LEVEL = 6
 
-_MEDIA_TYPES = {
+LAYER_TYPES = {
     "plain": mediatype.OCI_LAYER,
     "gzip": mediatype.OCI_LAYER_GZIP,
     "zstd": mediatype.OCI_LAYER_ZSTD,
 }
-
-
-class _Compressor(Protocol):
-    def compress(self, data: bytes, /) -> bytes: ...
-    def flush(self) -> bytes: ...
 
 
 @frozen(kw_only=True)
@@ -50,9 +35,11 @@ class WrittenLayer:
 class LayerWriter:
     """Takes the bytes of a tar; `store` puts the finished layer into a sink. A context manager."""
 
-    def __init__(self, compression: Compression = "gzip") -> None:
-        self._compression = compression
-        self._compressor = _compressor(compression)
+    def __init__(self, compression: str | Compression = "gzip") -> None:
+        """compression: as Compression.parse takes it. Raises: InvalidInput, Unsupported."""
+        chosen = Compression.parse(compression)
+        self._kind = chosen.kind
+        self._compressor = open_compressor(chosen)
         self._diff_id = Hasher()
         self._digest = Hasher()
         self._spool = cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=SPOOL_SIZE))  # noqa: SIM115
@@ -67,7 +54,7 @@ class LayerWriter:
         """Finish the layer and put it into `sink`."""
         self._emit(self._compressor.flush())
         descriptor = Descriptor(
-            media_type=_MEDIA_TYPES[self._compression], digest=self._digest.digest(), size=self._digest.size
+            media_type=LAYER_TYPES[self._kind], digest=self._digest.digest(), size=self._digest.size
         )
         with sink.ingest(descriptor) as ingest:
             if ingest is not None:
@@ -88,39 +75,5 @@ class LayerWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._compressor.close()
         self._spool.close()
-
-
-class _Plain:
-    def compress(self, data: bytes) -> bytes:
-        return data
-
-    def flush(self) -> bytes:
-        return b""
-
-
-def _compressor(compression: str) -> _Compressor:
-    makers: dict[str, Callable[[], _Compressor]] = {"plain": _Plain, "gzip": _gzip, "zstd": _zstd}
-    maker = makers.get(compression)
-    if maker is None:
-        raise InvalidInput(f"layer compression {compression!r} is not one of {', '.join(makers)}")
-    return maker()
-
-
-def _gzip() -> _Compressor:
-    window = 31  # 15 bits, with a gzip header that has neither name nor time
-    try:
-        isal: Any = import_module("isal.isal_zlib")
-    except ImportError:
-        return zlib.compressobj(ZLIB_LEVEL, zlib.DEFLATED, window)
-    return cast(_Compressor, isal.compressobj(ISAL_LEVEL, isal.DEFLATED, window))
-
-
-def _zstd() -> _Compressor:
-    for name in ("compression.zstd", "backports.zstd"):
-        try:
-            module: Any = import_module(name)
-        except ImportError:
-            continue
-        return cast(_Compressor, module.ZstdCompressor(level=ZSTD_LEVEL))
-    raise Unsupported("zstd layers on this Python", "install the package backports.zstd, or use gzip")

@@ -17,7 +17,8 @@ from attrs import evolve, frozen
 from pycontainer.errors import InvalidInput
 from pycontainer.image import hostfiles
 from pycontainer.image.blobs import BlobStore
-from pycontainer.image.layerwriter import Compression, LayerWriter, WrittenLayer
+from pycontainer.image.compression import Compression
+from pycontainer.image.layerwriter import LayerWriter, WrittenLayer
 from pycontainer.image.tree import Tree, entry_of, opener
 from pycontainer.image.view import ImageView
 from pycontainer.layers import (
@@ -41,7 +42,20 @@ from pycontainer.oci import (
     mediatype,
 )
 
-__all__ = ["File", "Files", "Symlink", "assemble", "from_directory", "from_files", "from_host", "from_tar"]
+__all__ = [
+    "EPOCH",
+    "File",
+    "Files",
+    "Symlink",
+    "add_files",
+    "assemble",
+    "copy_tar",
+    "from_directory",
+    "from_files",
+    "from_host",
+    "from_tar",
+    "write_layer",
+]
 
 EPOCH = "1970-01-01T00:00:00Z"  # a creation time would make every build another image
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -80,13 +94,15 @@ def from_directory(
     *,
     config: ContainerConfig | None = None,
     platform: Platform | None = None,
-    compression: Compression = "gzip",
+    compression: str | Compression = "gzip",
 ) -> ImageView:
     """An image of all that is below a directory, with owners, modes, times, links and attributes.
 
     Raises: OSError; InvalidInput for names that mean a whiteout, or files that change meanwhile.
     """
-    layer = _write(blobs, Tree.from_directory(path).write, compression)
+    tree = Tree()
+    tree.add_directory(path)
+    layer = write_layer(blobs, tree.write, compression)
     return assemble(blobs, [layer], config=config, platform=platform, created_by="from directory")
 
 
@@ -96,15 +112,15 @@ def from_files(
     *,
     config: ContainerConfig | None = None,
     platform: Platform | None = None,
-    compression: Compression = "gzip",
+    compression: str | Compression = "gzip",
 ) -> ImageView:
     """An image of files given in memory.
 
     Raises: InvalidInput for a path that is not inside the image; OSError for a host file.
     """
     tree = Tree()
-    _add_files(tree, files)
-    layer = _write(blobs, tree.write, compression)
+    add_files(tree, files)
+    layer = write_layer(blobs, tree.write, compression)
     return assemble(blobs, [layer], config=config, platform=platform, created_by="from files")
 
 
@@ -115,7 +131,7 @@ def from_host(
     paths: Sequence[str] = (),
     files: Files | None = None,
     config: ContainerConfig | None = None,
-    compression: Compression = "gzip",
+    compression: str | Compression = "gzip",
 ) -> ImageView:
     """An image of programs of this host with the libraries they load, and a minimal /etc.
 
@@ -129,12 +145,12 @@ def from_host(
         hostfiles.add_tree(tree, path)
     has_shell = b"bin/sh" in tree or b"usr/bin/sh" in tree
     hostfiles.add_base_files(tree, "/bin/sh" if has_shell else None)
-    _add_files(tree, files or {})
+    add_files(tree, files or {})
     if config is None:
         config = ContainerConfig(cmd=("/bin/sh",) if has_shell else None)
     if not any(variable.startswith("PATH=") for variable in config.env):
         config = evolve(config, env=(DEFAULT_PATH, *config.env))
-    layer = _write(blobs, tree.write, compression)
+    layer = write_layer(blobs, tree.write, compression)
     return assemble(blobs, [layer], config=config, created_by=f"from host: {' '.join(programs)}")
 
 
@@ -144,7 +160,7 @@ def from_tar(
     *,
     config: ContainerConfig | None = None,
     platform: Platform | None = None,
-    compression: Compression = "gzip",
+    compression: str | Compression = "gzip",
     limits: Limits | None = None,
 ) -> ImageView:
     """An image of a root file system's tar, plain or compressed with gzip, zstd, xz or bzip2.
@@ -152,11 +168,20 @@ def from_tar(
     The tar's bytes are kept as they are, so its own order and padding decide the digests.
     Raises: InvalidImage if it is broken or beyond the limits; OSError.
     """
+    layer = copy_tar(blobs, tar, compression, limits)
+    return assemble(blobs, [layer], config=config, platform=platform, created_by="from tar")
+
+
+def copy_tar(
+    blobs: BlobStore,
+    tar: str | os.PathLike[str] | bytes | BinaryIO,
+    compression: str | Compression,
+    limits: Limits | None = None,
+) -> WrittenLayer:
+    """A tar, compressed or not, as a layer; its bytes stay as they are. Raises: InvalidImage; OSError."""
     if isinstance(tar, (str, os.PathLike)):
         with open(tar, "rb") as file:
-            return from_tar(
-                blobs, file, config=config, platform=platform, compression=compression, limits=limits
-            )
+            return copy_tar(blobs, file, compression, limits)
     source = BytesIO(tar) if isinstance(tar, bytes) else tar
     head = source.read(HEAD_SIZE)
     decoder = open_decoder(detect(head), source, limits, head)
@@ -165,8 +190,7 @@ def from_tar(
         while reader.next() is not None:
             pass
         reader.drain()  # the digest covers what follows the end mark, too
-        layer = writer.store(blobs)
-    return assemble(blobs, [layer], config=config, platform=platform, created_by="from tar")
+        return writer.store(blobs)
 
 
 def assemble(
@@ -213,7 +237,10 @@ class _Tee:
         return slot
 
 
-def _write(blobs: BlobStore, write: Callable[[TarWriter], None], compression: Compression) -> WrittenLayer:
+def write_layer(
+    blobs: BlobStore, write: Callable[[TarWriter], None], compression: str | Compression
+) -> WrittenLayer:
+    """The layer that `write` writes."""
     with LayerWriter(compression) as out:
         tar = TarWriter(out)
         write(tar)
@@ -221,7 +248,8 @@ def _write(blobs: BlobStore, write: Callable[[TarWriter], None], compression: Co
         return out.store(blobs)
 
 
-def _add_files(tree: Tree, files: Files) -> None:
+def add_files(tree: Tree, files: Files) -> None:
+    """Put files into a tree. Raises: InvalidInput, OSError."""
     for path, what in files.items():
         name = tree.resolve(os.fsencode(path).strip(b"/"))
         if isinstance(what, Symlink):

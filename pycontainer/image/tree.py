@@ -1,10 +1,13 @@
 """A file tree to become a layer: entries by path, written in sorted order.
 
-Paths inside are bytes without a leading slash, as in the tar. Parents are made when they are missing.
+Paths inside are bytes without a leading slash, as in the tar. Parents are made when they are missing. Above
+layers that are there already, a path leads where their symbolic links lead, and parents are theirs with owner
+and mode: so the layer lists all its parents, means the same to every engine, and changes no directory.
 """
 
 from __future__ import annotations
 
+import copy
 import errno
 import os
 import stat
@@ -12,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from pycontainer.errors import InvalidInput
+from pycontainer.image.merged import MergedTree
 from pycontainer.kernel.syscalls import AT_FDCWD, RESOLVE_NO_SYMLINKS, openat2
 from pycontainer.layers import Entry, TarWriter, kind_of
 
@@ -31,10 +35,11 @@ _SKIPPED_XATTRS = (
 
 
 class Tree:
-    """Entries of a layer to be; adding a path again replaces it."""
+    """Entries of a layer to be; adding a path again replaces it. below: what the layers under it make."""
 
-    def __init__(self) -> None:
+    def __init__(self, below: MergedTree | None = None) -> None:
         self._members: dict[bytes, tuple[Entry, Content]] = {}
+        self._below = below or MergedTree()
 
     def __contains__(self, path: bytes) -> bool:
         return path in self._members
@@ -48,23 +53,46 @@ class Tree:
         parent = entry.name.rpartition(b"/")[0]
         missing = []
         while parent and parent not in self._members:
-            missing.append(parent)
+            missing.append(self._parent(parent))
             parent = parent.rpartition(b"/")[0]
-        if parent and self._members[parent][0].kind != "dir":
-            shown = os.fsdecode(entry.name)
-            raise InvalidInput(f"{shown}: its parent {os.fsdecode(parent)} is not a directory")
+        known = [self._members[parent][0]] if parent else []
+        for above in (*missing, *known):
+            if above.kind != "dir":
+                shown = os.fsdecode(entry.name)
+                raise InvalidInput(f"{shown}: its parent {os.fsdecode(above.name)} is not a directory")
+        if entry.kind != "dir" and self._lower_kind(entry.name) == "dir":
+            raise InvalidInput(f"{os.fsdecode(entry.name)}: it is a directory in the layers below")
         earlier = self._members.get(entry.name)
         if earlier is not None and earlier[0].kind == "dir" != entry.kind and self._has_children(entry.name):
             raise InvalidInput(f"{os.fsdecode(entry.name)}: it has files below it, so it must be a directory")
         for directory in missing:
-            self._members[directory] = (Entry(directory, "dir", mode=0o755), None)
+            self._members[directory.name] = (directory, None)
         self._members[entry.name] = (entry, content)
+
+    def _parent(self, path: bytes) -> Entry:
+        """A directory that is to be listed for what is in it: that of the layers below, or a plain one."""
+        lower = self._below.find(path)
+        entry = copy.copy(lower.entry) if lower is not None else Entry(path, "dir", mode=0o755)
+        entry.name = path
+        return entry
+
+    def _lower_kind(self, path: bytes) -> str | None:
+        lower = self._below.find(path)
+        return None if lower is None else lower.entry.kind
+
+    def _look(self, path: bytes) -> Entry | None:
+        if path in self._members:
+            return self._members[path][0]
+        lower = self._below.find(path)
+        return None if lower is None else lower.entry
 
     def _has_children(self, path: bytes) -> bool:
         return any(name.startswith(path + b"/") for name in self._members)
 
-    def resolve(self, path: bytes) -> bytes:
+    def resolve(self, path: bytes, *, follow: bool = False) -> bytes:
         """The path with symbolic links of its parents followed, as far as they lead within the tree.
+
+        follow: those of its last component, too.
 
         Raises: InvalidInput for links in a circle, and for a path that is not plain.
         """
@@ -76,8 +104,8 @@ class Tree:
             if part == b"..":
                 at = at[:-1]
             elif part not in (b"", b"."):
-                entry, _content = self._members.get(b"/".join([*at, part]), (None, None))
-                if entry is not None and entry.kind == "symlink" and todo:
+                entry = self._look(b"/".join([*at, part]))
+                if entry is not None and entry.kind == "symlink" and (todo or follow):
                     todo += entry.linkname.split(b"/")[::-1]
                     at = [] if entry.linkname.startswith(b"/") else at
                 else:
@@ -95,23 +123,32 @@ class Tree:
             else:
                 writer.add(entry, content)
 
-    @classmethod
-    def from_directory(cls, root: str | os.PathLike[str]) -> Tree:
+    def add_directory(
+        self, root: str | os.PathLike[str], to: bytes = b"", owner: tuple[int, int] | None = None
+    ) -> None:
         """All that is below a directory, hard links kept as such; sockets are left out.
 
+        to: where in the image it is put. owner: uid and gid of everything, else as on the host. A directory
+        that the layers below have stays as it is.
         Raises: OSError; InvalidInput as `add`.
         """
-        tree = cls()
         first_names: dict[tuple[int, int], bytes] = {}
         for path, entry, status in _walk(os.path.realpath(os.fsencode(root))):
+            if to or self._below.root.children:
+                entry.name = self.resolve(to + b"/" + entry.name if to else entry.name)
+            if owner is not None:
+                entry.uid, entry.gid = owner
             key = (status.st_dev, status.st_ino)
-            if entry.kind != "dir" and status.st_nlink > 1:
+            if entry.kind == "dir":
+                if self._lower_kind(self.resolve(entry.name, follow=True)) == "dir":
+                    continue
+            elif status.st_nlink > 1:
                 if key in first_names:
-                    tree.add(_entry(entry.name, "hardlink", status, first_names[key]))
+                    entry.kind, entry.size, entry.linkname, entry.xattrs = "hardlink", 0, first_names[key], {}
+                    self.add(entry)
                     continue
                 first_names[key] = entry.name
-            tree.add(entry, opener(path) if entry.kind == "file" else None)
-        return tree
+            self.add(entry, opener(path) if entry.kind == "file" else None)
 
 
 def entry_of(path: bytes, name: bytes, status: os.stat_result) -> Entry | None:
@@ -188,9 +225,8 @@ def _scan(top: bytes, directory: bytes) -> list[tuple[bytes, Entry, os.stat_resu
     return found
 
 
-def _entry(name: bytes, kind: str, status: os.stat_result, linkname: bytes = b"") -> Entry:
-    mode = stat.S_IMODE(status.st_mode)
-    entry = Entry(name, kind, mode, status.st_uid, status.st_gid, linkname=linkname)
+def _entry(name: bytes, kind: str, status: os.stat_result) -> Entry:
+    entry = Entry(name, kind, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
     entry.mtime_ns = status.st_mtime_ns
     return entry
 

@@ -79,16 +79,14 @@ class Leases:
         self._directory = layout.leases
         self._store_lock = layout.store_lock
         self._active: list[Lease] = []
+        self._pinned: weakref.WeakSet[Lease] = weakref.WeakSet()
         self._guard = threading.Lock()
         _registries.add(self)
 
     @contextmanager
     def hold(self, purpose: str) -> Iterator[Lease]:
         """A lease for a block. purpose: one line for those who list the leases."""
-        lock = FileLock(self._directory / secrets.token_hex(8))
-        lock.acquire()
-        os.write(lock.fd, f"purpose {time.time():.0f} {os.getpid()} {' '.join(purpose.split())}\n".encode())
-        lease = Lease(lock, self._store_lock, purpose)
+        lease = self._made(purpose)
         with self._guard:
             self._active.append(lease)
         try:
@@ -98,6 +96,23 @@ class Leases:
                 if lease in self._active:
                     self._active.remove(lease)
             lease.release()
+
+    def pin(self, purpose: str) -> Lease:
+        """A lease that protects only what it is told, until it is released or the store is closed."""
+        lease = self._made(purpose)
+        self._pinned.add(lease)
+        return lease
+
+    def close(self) -> None:
+        """Release what is pinned."""
+        for lease in list(self._pinned):
+            lease.release()
+
+    def _made(self, purpose: str) -> Lease:
+        lock = FileLock(self._directory / secrets.token_hex(8))
+        lock.acquire()
+        os.write(lock.fd, f"purpose {time.time():.0f} {os.getpid()} {' '.join(purpose.split())}\n".encode())
+        return Lease(lock, self._store_lock, purpose)
 
     def touch(self, digest: Digest) -> None:
         """Protect a blob with every lease of this process: a pull need not pass its lease around."""

@@ -83,6 +83,10 @@ class Store:
         """Protect what a block names, and every blob this process touches in it, from collection."""
         return self.leases.hold(purpose)
 
+    def pin(self, purpose: str) -> Lease:
+        """A lease for what an object of the caller's needs, which protects only what it is told."""
+        return self.leases.pin(purpose)
+
     def unpack(
         self,
         layers: Sequence[LayerToUnpack],
@@ -220,4 +224,5 @@ class Store:
     def close(self) -> None:
         """Close the database and stop background work; idempotent."""
         self._durability.close()
+        self.leases.close()
         self.state.close()

@@ -200,7 +200,8 @@ class TestFromDirectory:
     ) -> None:
         (tmp_path / "secret").mkdir()
         (tmp_path / "secret" / "file").write_bytes(b"content")
-        found = Tree.from_directory(tree)
+        found = Tree()
+        found.add_directory(tree)
         shutil.rmtree(tree / "sub")
         (tree / "a-link").unlink()
         (tree / "a-link").symlink_to(tmp_path / "secret" / "file")
@@ -211,7 +212,8 @@ class TestFromDirectory:
         for top in ("root", "secret"):
             (tmp_path / top / "sub").mkdir(parents=True)
             (tmp_path / top / "sub" / "file").write_bytes(b"content")
-        found = Tree.from_directory(tmp_path / "root")
+        found = Tree()
+        found.add_directory(tmp_path / "root")
         shutil.rmtree(tmp_path / "root" / "sub")
         (tmp_path / "root" / "sub").symlink_to(tmp_path / "secret" / "sub")
         with pytest.raises(InvalidInput, match="became a symbolic link"):

@@ -1,0 +1,260 @@
+"""The file tree that an image's layers make together, seen from their tars alone: nothing is unpacked.
+
+Theory of operation. Layers are read bottom first, headers only. A directory holds its children by name, each
+with the number of the layer that put it there, for a whiteout acts on lower layers only, wherever it stands
+in its own. A node is what the kernel calls an inode: names that are hard links share it. Parents of an entry
+are followed through symbolic links inside the tree, as an unpacker that applies one layer to the other does.
+Source: OCI image-spec, layer.md; containerd, archive/tar.go.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from pycontainer.errors import InvalidImage
+from pycontainer.image.view import ImageView
+from pycontainer.layers import (
+    HEAD_SIZE,
+    Entry,
+    FileBlocks,
+    Limits,
+    TarReader,
+    TarWriter,
+    detect,
+    open_decoder,
+)
+from pycontainer.oci import Descriptor
+
+__all__ = ["MergedTree", "Node"]
+
+WHITEOUT = b".wh."
+WHITEOUT_META = b".wh..wh."  # of aufs: .wh..wh..opq says something, the others nothing
+OPAQUE = b".wh..wh..opq"
+MAX_DEPTH = 256  # as unpacking has it
+MAX_LINKS = 40  # the kernel's own limit, path_resolution(7)
+
+
+class Node:
+    """A file, directory, link or device. Attributes: entry (its name is not meant), children, source.
+
+    children: of a directory, by name, with the layer that put each there. source: layer and number of the
+    header which brought the content.
+    """
+
+    __slots__ = ("children", "entry", "source")
+
+    def __init__(self, entry: Entry, source: tuple[int, int] = (-1, -1)) -> None:
+        self.entry = entry
+        self.source = source
+        self.children: dict[bytes, tuple[Node, int]] = {}
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether it can have children."""
+        return self.entry.kind == "dir"
+
+
+class MergedTree:
+    """The tree of an image. Attributes: root."""
+
+    def __init__(self) -> None:
+        self.root = Node(Entry(b"/", "dir", 0o755))
+        self._has_root = False
+
+    @classmethod
+    def of(cls, view: ImageView, limits: Limits | None = None) -> MergedTree:
+        """Read the headers of all layers of an image.
+
+        Raises: InvalidImage for a layer that is broken or beyond the limits; DigestMismatch; NotFound.
+        """
+        tree = cls()
+        for number, layer in enumerate(view.layers):
+            with _opened(view, layer, limits) as reader:
+                tree._apply(reader, number)
+        return tree
+
+    def find(self, path: bytes) -> Node | None:
+        """What lies at a path, no link followed; the path has no leading slash."""
+        node: Node | None = self.root
+        for part in path.split(b"/") if path else ():
+            if node is None:
+                return None
+            node = node.children.get(part, (None, 0))[0]
+        return node
+
+    def write(self, view: ImageView, out: TarWriter, limits: Limits | None = None) -> None:
+        """Write the tree as one layer: directories, files in the order of the layers, links and devices.
+
+        view: the image that the tree was made of, whose layers are read once more for their content.
+        """
+        paths: dict[int, bytes] = {}
+        files: dict[tuple[int, int], Node] = {}
+        others: list[tuple[bytes, Node]] = []
+        links: list[tuple[bytes, Node]] = []
+        for path, node in self._walk():
+            if node.is_directory:
+                if path or self._has_root:
+                    out.add(_named(node.entry, path or b"."))
+            elif id(node) in paths:
+                links.append((path, node))
+            else:
+                paths[id(node)] = path
+                if node.entry.kind == "file":
+                    files[node.source] = node
+                else:
+                    others.append((path, node))
+        for number, layer in enumerate(view.layers):
+            if any(source[0] == number for source in files):
+                with _opened(view, layer, limits) as reader:
+                    _copy_files(reader, number, files, paths, out)
+        for path, node in others:
+            out.add(_named(node.entry, path))
+        for path, node in links:
+            out.add(Entry(path, "hardlink", node.entry.mode, linkname=paths[id(node)]))
+
+    def _walk(self) -> Iterator[tuple[bytes, Node]]:
+        """All nodes with their paths, parents first, names sorted within a directory."""
+        stack = [(b"", self.root)]
+        while stack:
+            path, node = stack.pop()
+            yield path, node
+            for name in sorted(node.children, reverse=True):
+                stack.append((path + b"/" + name if path else name, node.children[name][0]))
+
+    def _apply(self, reader: TarReader, layer: int) -> None:
+        number = -1
+        while (entry := reader.next()) is not None:
+            number += 1
+            parts = _parts(entry.name)
+            if not parts:
+                if entry.kind == "dir":
+                    self.root.entry, self._has_root = entry, True
+                continue
+            parent = self._directory(parts[:-1], layer)
+            name = parts[-1]
+            if name == OPAQUE:
+                for child in list(parent.children):
+                    _remove_lower(parent, child, layer)
+            elif name.startswith(WHITEOUT_META):
+                continue
+            elif name.startswith(WHITEOUT):
+                _remove_lower(parent, name[len(WHITEOUT) :], layer)
+            else:
+                self._put(parent, name, entry, (layer, number))
+
+    def _put(self, parent: Node, name: bytes, entry: Entry, source: tuple[int, int]) -> None:
+        layer = source[0]
+        if entry.kind == "hardlink":
+            target = self._linked(entry)
+            parent.children[name] = (target, layer)
+            return
+        node = Node(entry, source)
+        known = parent.children.get(name)
+        if known is not None and known[0].is_directory and node.is_directory:
+            node.children = known[0].children
+        parent.children[name] = (node, layer)
+
+    def _linked(self, entry: Entry) -> Node:
+        parts = _parts(entry.linkname)
+        node = self._directory(parts[:-1], None).children.get(parts[-1], (None, 0))[0] if parts else None
+        if node is None or node.is_directory:
+            raise InvalidImage(
+                f"layer entry {entry.name!r} is a hard link to {entry.linkname!r}: no such file"
+            )
+        return node
+
+    def _directory(self, parts: Sequence[bytes], layer: int | None) -> Node:
+        """The directory at a path, links followed; made where it is missing, unless layer is None."""
+        trail = [self.root]
+        todo = list(reversed(parts))
+        links = 0
+        while todo:
+            part = todo.pop()
+            if part == b"..":
+                trail = trail[:-1] or trail
+                continue
+            if part in (b"", b"."):
+                continue
+            node = trail[-1].children.get(part, (None, 0))[0]
+            if node is None:
+                if layer is None:
+                    raise InvalidImage(f"layer: {b'/'.join(parts)!r} does not exist")
+                node = Node(Entry(part, "dir", 0o755))
+                trail[-1].children[part] = (node, layer)
+            if node.entry.kind == "symlink":
+                links += 1
+                if links > MAX_LINKS:
+                    raise InvalidImage(f"layer: more than {MAX_LINKS} links lead to {b'/'.join(parts)!r}")
+                if node.entry.linkname.startswith(b"/"):
+                    trail = [self.root]
+                todo += node.entry.linkname.split(b"/")[::-1]
+                continue
+            if not node.is_directory:
+                raise InvalidImage(f"layer: {part!r} on the way to {b'/'.join(parts)!r} is no directory")
+            trail.append(node)
+            if len(trail) > MAX_DEPTH:
+                raise InvalidImage(f"layer: {b'/'.join(parts)[:200]!r} is below {MAX_DEPTH} directories")
+        return trail[-1]
+
+
+@contextmanager
+def _opened(view: ImageView, layer: Descriptor, limits: Limits | None) -> Iterator[TarReader]:
+    with view.open_blob(layer) as blob:
+        head = blob.read(HEAD_SIZE)
+        yield TarReader(FileBlocks(open_decoder(detect(head), blob, limits, head)), limits)
+
+
+def _copy_files(
+    reader: TarReader,
+    layer: int,
+    files: dict[tuple[int, int], Node],
+    paths: dict[int, bytes],
+    out: TarWriter,
+) -> None:
+    number = -1
+    while (entry := reader.next()) is not None:
+        number += 1
+        node = files.get((layer, number))
+        if node is not None:
+            out.add(_named(entry, paths[id(node)]), _Content(reader))
+
+
+class _Content:
+    """The content of the reader's current entry, as a file."""
+
+    def __init__(self, reader: TarReader) -> None:
+        self._reader = reader
+        self._rest = memoryview(b"")
+
+    def read(self, size: int) -> bytes:
+        if not len(self._rest):
+            self._rest = self._reader.piece()
+        data, self._rest = bytes(self._rest[:size]), self._rest[size:]
+        return data
+
+
+def _parts(path: bytes) -> list[bytes]:
+    """Components of a path of a layer. Raises: InvalidImage for one that goes upwards."""
+    parts = [part for part in path.split(b"/") if part not in (b"", b".")]
+    if b".." in parts:
+        raise InvalidImage(f"layer entry {path[:200]!r} leads upwards")
+    return parts
+
+
+def _named(entry: Entry, name: bytes) -> Entry:
+    made = copy.copy(entry)
+    made.name = name
+    return made
+
+
+def _remove_lower(parent: Node, name: bytes, layer: int) -> None:
+    """Remove what lower layers put under a name; what this layer put there, or below it, stays."""
+    node, born = parent.children.get(name, (None, layer))
+    if node is None:
+        return
+    for inner in list(node.children):
+        _remove_lower(node, inner, layer)
+    if born < layer and not node.children:
+        del parent.children[name]

@@ -1,0 +1,92 @@
+"""Images made from images in Python alone, and what runs of them."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import pycontainer as pc
+from pycontainer import errors
+from tests.integration.test_images import stored_files
+
+pytestmark = pytest.mark.needs("root", "overlay")
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[pc.Engine]:
+    with pc.Engine(tmp_path / "fresh") as made:
+        yield made
+
+
+def test_files_and_settings_on_a_base_run(engine: pc.Engine, busybox: pc.Image) -> None:
+    made = busybox.add({"/srv/app/hello": "#!/bin/sh\necho $GREETING $@\n"}).env(GREETING="hi")
+    made = made.workdir("/srv/app").entrypoint(["./hello"]).cmd(["there"])
+    result = pc.run(made, engine=engine)
+    assert result.text == "hi there\n"
+    assert busybox.config.config.entrypoint != ("./hello",)
+    made.remove()
+
+
+def test_an_image_from_nothing_is_the_same_everywhere(engine: pc.Engine, fresh: pc.Engine) -> None:
+    def make(on: pc.Engine) -> pc.Image:
+        image = pc.Image.scratch("linux/arm64", engine=on).add({"etc/motd": "x"})
+        return image.label(a="b").expose(80).user("1:1").volume("/data").stop_signal("SIGINT").annotate(k="v")
+
+    first, second = make(engine), make(fresh)
+    assert first.id == second.id
+    assert (first.manifest_digest, first.platform) == (second.manifest_digest, "linux/arm64")
+
+
+def test_what_nobody_named_leaves_nothing_behind(fresh: pc.Engine) -> None:
+    image = pc.Image.scratch(engine=fresh).add({"a": "1"}).env(A="1")
+    assert pc.Image.list(engine=fresh) == []
+    pc.Image.prune(engine=fresh)
+    kept = image.env(B="2").tag("kept:1")
+    image.env(C="3").tag("other:1").remove("other:1")
+    assert len(kept.view.layers) == 1
+    kept.remove("kept:1")
+    del image, kept
+    gc.collect()
+    pc.Image.prune(all=True, engine=fresh)
+    fresh.store.collect_garbage()
+    assert stored_files(fresh.root) == []
+
+
+def test_a_squashed_image_shows_the_same_files(engine: pc.Engine, busybox: pc.Image) -> None:
+    made = busybox.add({"/srv/new": "n"}).squash()
+    assert len(made.view.layers) == 1
+    assert pc.run(made, ["cat", "/srv/greeting", "/srv/new"], engine=engine).text.endswith("layer\nn")
+    made.remove()
+
+
+def test_a_rebased_image_runs_on_the_new_base(engine: pc.Engine, busybox: pc.Image) -> None:
+    old, new = busybox.env(V="1"), busybox.add({"/srv/patched": "yes"}).env(V="2")
+    image = old.add({"/srv/app": "mine"})
+    made = image.rebase(new, old=old)
+    assert (
+        pc.run(made, ["sh", "-c", "cat /srv/patched /srv/app; echo $V"], engine=engine).text == "yesmine2\n"
+    )
+    with pytest.raises(errors.InvalidInput, match="pass old="):
+        image.rebase(new)
+    made.remove()
+
+
+def test_pushing_in_another_compression_compresses_once(
+    engine: pc.Engine, busybox: pc.Image, fresh: pc.Engine
+) -> None:
+    with pc.Registry() as registry:
+        reference = f"{registry.address}/tests/zstd:1"
+        digest = busybox.push(reference, compression="zstd:4")
+        count = len(registry.requests)
+        assert busybox.push(reference, compression="zstd:4") == digest != busybox.manifest_digest
+        assert {request.method for request in registry.requests[count:]} == {"HEAD", "PUT"}
+        assert not any("/blobs/uploads" in request.path for request in registry.requests[count:])
+        pulled = pc.Image.pull(reference, engine=fresh)
+        assert pulled.id == busybox.id
+        assert {layer.media_type.rpartition("+")[2] for layer in pulled.view.layers} == {"zstd"}
+        assert pc.run(pulled, ["true"], engine=fresh).exit_code == 0
+        engine.registries.close()
+        fresh.registries.close()
