@@ -18,6 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pycontainer import errors as errors
     from pycontainer import wait as wait
+    from pycontainer.engine import Artifact as Artifact
+    from pycontainer.engine import ArtifactFile as ArtifactFile
     from pycontainer.engine import Attachment as Attachment
     from pycontainer.engine import Change as Change
     from pycontainer.engine import Chunk as Chunk
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from pycontainer.engine import Health as Health
     from pycontainer.engine import HealthResult as HealthResult
     from pycontainer.engine import Image as Image
+    from pycontainer.engine import ImageIndex as ImageIndex
     from pycontainer.engine import Impairment as Impairment
     from pycontainer.engine import LogLine as LogLine
     from pycontainer.engine import Logs as Logs
@@ -44,14 +47,18 @@ if TYPE_CHECKING:
     from pycontainer.engine import Process as Process
     from pycontainer.engine import ProcessInfo as ProcessInfo
     from pycontainer.engine import Pruned as Pruned
+    from pycontainer.engine import RemoteImage as RemoteImage
     from pycontainer.engine import RunResult as RunResult
     from pycontainer.engine import Stats as Stats
     from pycontainer.engine import Usage as Usage
     from pycontainer.engine import Volume as Volume
     from pycontainer.engine import VolumePath as VolumePath
     from pycontainer.engine import VolumeSnapshot as VolumeSnapshot
+    from pycontainer.engine import copy as copy
     from pycontainer.engine import disk_usage as disk_usage
     from pycontainer.engine import info as info
+    from pycontainer.engine import login as login
+    from pycontainer.engine import logout as logout
     from pycontainer.engine import prune as prune
     from pycontainer.engine import read_events as events
     from pycontainer.engine import run as run
@@ -62,6 +69,8 @@ if TYPE_CHECKING:
     from pycontainer.registry import RegistryConfig as RegistryConfig
 
 _HOMES = {
+    "Artifact": "pycontainer.engine",
+    "ArtifactFile": "pycontainer.engine",
     "Attachment": "pycontainer.engine",
     "Change": "pycontainer.engine",
     "Chunk": "pycontainer.engine",
@@ -79,13 +88,14 @@ _HOMES = {
     "Health": "pycontainer.engine",
     "HealthResult": "pycontainer.engine",
     "Image": "pycontainer.engine",
+    "ImageIndex": "pycontainer.engine",
     "Impairment": "pycontainer.engine",
     "LogLine": "pycontainer.engine",
     "Logs": "pycontainer.engine",
     "Network": "pycontainer.engine",
     "OutputLine": "pycontainer.engine",
-    "Platform": "pycontainer.oci",
     "Partition": "pycontainer.engine",
+    "Platform": "pycontainer.oci",
     "PortBinding": "pycontainer.engine",
     "Process": "pycontainer.engine",
     "ProcessInfo": "pycontainer.engine",
@@ -93,16 +103,20 @@ _HOMES = {
     "Pruned": "pycontainer.engine",
     "Registry": "pycontainer.registry",
     "RegistryConfig": "pycontainer.registry",
+    "RemoteImage": "pycontainer.engine",
     "RunResult": "pycontainer.engine",
     "Stats": "pycontainer.engine",
     "Usage": "pycontainer.engine",
+    "Volume": "pycontainer.engine",
     "VolumePath": "pycontainer.engine",
     "VolumeSnapshot": "pycontainer.engine",
-    "Volume": "pycontainer.engine",
+    "copy": "pycontainer.engine",
     "disk_usage": "pycontainer.engine",
     "errors": "pycontainer",
     "events": "pycontainer.engine",
     "info": "pycontainer.engine",
+    "login": "pycontainer.engine",
+    "logout": "pycontainer.engine",
     "prune": "pycontainer.engine",
     "run": "pycontainer.engine",
     "wait": "pycontainer",
@@ -112,6 +126,8 @@ _NAMES = {"events": "read_events"}
 """Where a name is another one at home."""
 
 __all__ = [
+    "Artifact",
+    "ArtifactFile",
     "Attachment",
     "Change",
     "Chunk",
@@ -129,6 +145,7 @@ __all__ = [
     "Health",
     "HealthResult",
     "Image",
+    "ImageIndex",
     "Impairment",
     "LogLine",
     "Logs",
@@ -143,16 +160,20 @@ __all__ = [
     "Pruned",
     "Registry",
     "RegistryConfig",
+    "RemoteImage",
     "RunResult",
     "Stats",
     "Usage",
     "Volume",
     "VolumePath",
     "VolumeSnapshot",
+    "copy",
     "disk_usage",
     "errors",
     "events",
     "info",
+    "login",
+    "logout",
     "prune",
     "run",
     "wait",

@@ -5,6 +5,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pycontainer.engine import waits as waits
+    from pycontainer.engine.artifacts import Artifact, ArtifactFile
     from pycontainer.engine.attaching import Attachment, Chunk
     from pycontainer.engine.changed import Change
     from pycontainer.engine.config import EngineConfig
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pycontainer.engine.hostinfo import info
     from pycontainer.engine.images import HistoryEntry, Image
     from pycontainer.engine.impairing import Impairment
+    from pycontainer.engine.indexes import ImageIndex
     from pycontainer.engine.logs import LogLine, Logs
     from pycontainer.engine.networks import Network
     from pycontainer.engine.partitioning import Partition
@@ -25,14 +27,18 @@ if TYPE_CHECKING:
     from pycontainer.engine.processes import ProcessInfo, Top
     from pycontainer.engine.pruning import Pruned, prune
     from pycontainer.engine.publishing import PortBinding
+    from pycontainer.engine.remote import RemoteImage, login, logout
     from pycontainer.engine.result import RunResult, Usage
     from pycontainer.engine.running import run
     from pycontainer.engine.snapshots import VolumeSnapshot
     from pycontainer.engine.stats import NetworkStats, Stats, StatsStream
     from pycontainer.engine.supervision import Health, HealthResult
+    from pycontainer.engine.transferring import copy
     from pycontainer.engine.volumes import Volume
 
 __all__ = [
+    "Artifact",
+    "ArtifactFile",
     "Attachment",
     "Change",
     "Chunk",
@@ -51,6 +57,7 @@ __all__ = [
     "HealthResult",
     "HistoryEntry",
     "Image",
+    "ImageIndex",
     "ImageUsage",
     "Impairment",
     "LogLine",
@@ -63,6 +70,7 @@ __all__ = [
     "Process",
     "ProcessInfo",
     "Pruned",
+    "RemoteImage",
     "RunResult",
     "Stats",
     "StatsStream",
@@ -71,10 +79,13 @@ __all__ = [
     "Volume",
     "VolumePath",
     "VolumeSnapshot",
+    "copy",
     "current_engine",
     "disk_usage",
     "info",
     "kept_ahead",
+    "login",
+    "logout",
     "prune",
     "read_events",
     "run",
@@ -82,6 +93,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Artifact": "artifacts",
+    "ArtifactFile": "artifacts",
     "Attachment": "attaching",
     "Change": "changed",
     "Chunk": "attaching",
@@ -100,30 +113,35 @@ _HOMES = {
     "HealthResult": "supervision",
     "HistoryEntry": "images",
     "Image": "images",
+    "ImageIndex": "indexes",
     "ImageUsage": "diskusage",
+    "Impairment": "impairing",
     "LogLine": "logs",
     "Logs": "logs",
     "Network": "networks",
     "NetworkStats": "stats",
     "OutputLine": "process",
-    "Impairment": "impairing",
     "Partition": "partitioning",
     "PortBinding": "publishing",
     "Process": "process",
     "ProcessInfo": "processes",
     "Pruned": "pruning",
+    "RemoteImage": "remote",
     "RunResult": "result",
     "Stats": "stats",
     "StatsStream": "stats",
     "Top": "processes",
     "Usage": "result",
+    "Volume": "volumes",
     "VolumePath": "paths",
     "VolumeSnapshot": "snapshots",
-    "Volume": "volumes",
+    "copy": "transferring",
     "current_engine": "engine",
     "disk_usage": "diskusage",
     "info": "hostinfo",
     "kept_ahead": "engine",
+    "login": "remote",
+    "logout": "remote",
     "prune": "pruning",
     "read_events": "eventstream",
     "run": "running",

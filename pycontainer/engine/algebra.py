@@ -125,7 +125,10 @@ class ImageAlgebra:
         """
         from pycontainer.image import rebased
 
-        return self._derive(rebased(self.view, (old or self._annotated_base()).view, base.view))
+        with self._engine.store.lease(f"rebase {self.view.id}"):
+            if base._engine.root != self._engine.root:
+                base.view.copy_to(self._engine.store.content)
+            return self._derive(rebased(self.view, (old or self._annotated_base()).view, base.view))
 
     def squash(self, *, compression: str = "gzip") -> Image:
         """The image with one layer that has what all of its layers together show, and nothing they hide."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pycontainer.options import RunOptions
     from pycontainer.store import ImageRecord, SnapshotKey
 
-__all__ = ["HistoryEntry", "Image", "resolve_image"]
+__all__ = ["HistoryEntry", "Image", "events_shown", "resolve_image"]
 
 ArchiveFormat = Literal["oci-layout", "oci-archive", "docker-archive"]
 
@@ -69,7 +69,7 @@ class Image(ImageAlgebra):
         engine = engine or current_engine()
         name = Reference.parse(reference)
         wanted = None if platform is None else Platform.parse(platform)
-        with _shown(engine, on_event) as show:
+        with events_shown(engine, on_event) as show:
             pulled = cls(engine, pull(engine, name, wanted, show))
         emit_image(engine, "pull", name.familiar, name.familiar_repository)
         return pulled
@@ -282,7 +282,7 @@ class Image(ImageAlgebra):
         target = Reference.parse(reference or self.name)
         own = [Reference.parse(tag) for tag in self.tags]
         siblings = [name.path for name in own if name.domain == target.domain and name.path != target.path]
-        with self._engine.store.lease(f"push {target}"), _shown(self._engine, on_event) as show:
+        with self._engine.store.lease(f"push {target}"), events_shown(self._engine, on_event) as show:
             digest = self._engine.registries.push(
                 target,
                 self._engine.store.content,
@@ -362,7 +362,7 @@ class Image(ImageAlgebra):
 
 
 @contextmanager
-def _shown(engine: Engine, on_event: OnEvent | None) -> Iterator[OnEvent | None]:
+def events_shown(engine: Engine, on_event: OnEvent | None) -> Iterator[OnEvent | None]:
     """The caller's own receiver of events, else one that draws where someone watches."""
     if on_event is not None:
         yield on_event

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pycontainer.image.archivewriter import NamedImage, write_docker_archive, write_oci_archive
     from pycontainer.image.blobs import BlobSink, BlobSource, BlobStore, Ingest
     from pycontainer.image.compression import Compression
+    from pycontainer.image.contents import Contents, Document, Target
     from pycontainer.image.events import Action, OnEvent, Progress
     from pycontainer.image.layerwriter import LayerWriter, WrittenLayer
     from pycontainer.image.layout import Layout
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         from_tar,
         write_layer,
     )
+    from pycontainer.image.names import named_entries
     from pycontainer.image.tree import Tree
     from pycontainer.image.validate import Problem, validate_image
     from pycontainer.image.view import ImageView, copy_blob
@@ -45,6 +47,8 @@ __all__ = [
     "BlobSource",
     "BlobStore",
     "Compression",
+    "Contents",
+    "Document",
     "EPOCH",
     "File",
     "Files",
@@ -58,6 +62,7 @@ __all__ = [
     "Problem",
     "Progress",
     "Symlink",
+    "Target",
     "Tree",
     "WrittenLayer",
     "add_files",
@@ -71,6 +76,7 @@ __all__ = [
     "from_tar",
     "images_in_layout",
     "keep",
+    "named_entries",
     "rebased",
     "recompressed",
     "scratch",
@@ -88,6 +94,7 @@ _MODULES = {
     "archivewriter": ("NamedImage", "write_docker_archive", "write_oci_archive"),
     "blobs": ("BlobSink", "BlobSource", "BlobStore", "Ingest"),
     "compression": ("Compression",),
+    "contents": ("Contents", "Document", "Target"),
     "events": ("Action", "OnEvent", "Progress"),
     "layerwriter": ("LayerWriter", "WrittenLayer"),
     "layout": ("Layout",),
@@ -106,6 +113,7 @@ _MODULES = {
         "from_tar",
         "write_layer",
     ),
+    "names": ("named_entries",),
     "tree": ("Tree",),
     "validate": ("Problem", "validate_image"),
     "view": ("ImageView", "copy_blob"),

@@ -23,7 +23,7 @@ from pycontainer.image.blobs import BlobSource
 from pycontainer.image.hashed import HashedReader, read_verified
 from pycontainer.image.layout import INDEX_FILE, INDEX_LIMIT, LAYOUT_FILE, Layout, check_layout_mark
 from pycontainer.image.members import Member, Members
-from pycontainer.image.names import names_of
+from pycontainer.image.names import named_entries, names_of
 from pycontainer.image.view import MAX_INDEX_NESTING, ImageView
 from pycontainer.layers import HEAD_SIZE, Limits, detect, open_decoder
 from pycontainer.oci import (
@@ -124,6 +124,23 @@ class Archive:
             ]
         return _merged(found)
 
+    def target(self, name: str | None = None) -> Descriptor:
+        """What a name stands for, an index of all platforms where there is one; or the only one there is.
+
+        Raises: NotFound listing the names there are; InvalidImage.
+        """
+        if self.format == "oci-archive":
+            entries = named_entries(self._index().manifests, name, "the archive")
+            if len({entry.digest for entry in entries}) == 1:
+                return entries[0]
+            raise InvalidImage("the archive has several manifests under one name, and no index of them")
+        found = self.images()
+        named = [image for image in found if name is None or name in _texts(image.names)]
+        if len(named) != 1:
+            names = ", ".join(text for image in found for text in _texts(image.names)[::2]) or "none"
+            raise NotFound(f"the archive has {len(named)} images {name or ''}; there are: {names}")
+        return named[0].view.descriptor
+
     # BlobSource
 
     def open(self, descriptor: Descriptor) -> BinaryIO:
@@ -171,12 +188,15 @@ class Archive:
 
     # Image layout
 
-    def _oci_images(self, platform: Platform) -> list[ArchivedImage]:
+    def _index(self) -> Index:
         index = decode_manifest(
             self._members.read(INDEX_FILE, INDEX_LIMIT), mediatype.OCI_INDEX, limit_bytes=INDEX_LIMIT
         )
         assert isinstance(index, Index)  # the media type says so
-        return _images_of(index, self, self._has, platform)
+        return index
+
+    def _oci_images(self, platform: Platform) -> list[ArchivedImage]:
+        return _images_of(self._index(), self, self._has, platform)
 
     # Docker's manifest.json
 
@@ -293,6 +313,10 @@ def _view_of(
             raise NotFound(f"every image that index {target.digest} lists is missing")
         target = choose(evolve(document, manifests=present), platform)
     raise InvalidImage(f"indexes nest deeper than {MAX_INDEX_NESTING} levels at {target.digest}")
+
+
+def _texts(names: Iterable[Reference]) -> list[str]:
+    return [text for name in names for text in (str(name), name.familiar)]
 
 
 def _parse_names(texts: Iterable[str]) -> tuple[Reference, ...]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from pycontainer.image.archive import MANIFEST_FILE, REPOSITORIES_FILE
+from pycontainer.image.contents import Contents, Target
 from pycontainer.image.hashed import HashedReader
 from pycontainer.image.layout import INDEX_FILE, LAYOUT_FILE, LAYOUT_MARK
 from pycontainer.image.names import names_annotations
@@ -40,8 +41,13 @@ COPY_SIZE = 1 << 20
 SPOOL_SIZE = 16 << 20
 
 
-def write_oci_archive(out: str | os.PathLike[str] | BinaryIO, images: Iterable[NamedImage]) -> None:
-    """Write an image layout as a tar; a path appears only when it is complete.
+def write_oci_archive(
+    out: str | os.PathLike[str] | BinaryIO,
+    images: Iterable[tuple[ImageView | Target, Sequence[Reference]]],
+) -> None:
+    """Write images, indexes with all they list, and artifacts as a tar of an image layout.
+
+    A path appears only when it is complete.
 
     Raises: DigestMismatch, NotFound if a source's blob is damaged or missing; OSError.
     """
@@ -81,15 +87,19 @@ def _umask() -> int:
     return 0o022
 
 
-def _write_oci(file: BinaryIO, images: Iterable[NamedImage]) -> None:
+def _write_oci(file: BinaryIO, images: Iterable[tuple[ImageView | Target, Sequence[Reference]]]) -> None:
     out = _BlobWriter(file)
     entries: list[Descriptor] = []
-    for view, names in images:
-        for blob in view.blobs:
-            with view.open_blob(blob) as content:
+    for what, names in images:
+        target = Target.of(what)
+        contents = Contents(target)
+        for blob in contents.blobs.values():
+            with target.source.open(blob) as content:
                 out.add_blob(blob.digest, blob.size, content)
-        out.add_blob(view.descriptor.digest, view.descriptor.size, BytesIO(view.manifest_bytes))
-        entries += names_annotations(view.descriptor, names, full_ref_name=True)
+        for document in contents.manifests:
+            described = document.descriptor
+            out.add_blob(described.digest, described.size, BytesIO(document.content))
+        entries += names_annotations(target.descriptor, names, full_ref_name=True)
     out.add_file(INDEX_FILE, encode(Index(manifests=tuple(entries))))
     out.close()
 

@@ -21,7 +21,7 @@ from attrs import evolve
 
 from pycontainer.errors import AlreadyExists, DeadlineExceeded, DigestMismatch, InvalidImage, NotFound
 from pycontainer.image.hashed import read_verified
-from pycontainer.image.names import REF_NAME, names_annotations, names_of
+from pycontainer.image.names import named_entries, names_annotations, names_of
 from pycontainer.image.view import ImageView
 from pycontainer.oci import (
     Descriptor,
@@ -106,29 +106,27 @@ class Layout:
 
         Raises: NotFound listing the names there are.
         """
-        entries = self.index.manifests
-        if name is not None:
-            entries = tuple(entry for entry in entries if _is_named(entry, name))
-        if not entries:
-            raise NotFound(f"{self.root} has no image {name or 'at all'}; there are: {self._names()}")
+        entries = named_entries(self.index.manifests, name, str(self.root))
         if len({entry.digest for entry in entries}) == 1:
             return ImageView.load(self, entries[0], platform)
-        if len({names_of(entry) for entry in entries}) > 1:
-            raise NotFound(f"{self.root} holds {len(entries)} images; name one of: {self._names()}")
         # One name, several manifests: an index per platform without an index document of its own.
         return ImageView.load(self, choose(Index(manifests=entries), platform or Platform.host()), platform)
 
     def add(self, view: ImageView, names: Iterable[Reference] = ()) -> None:
         """Copy an image here and list it in the index, under each name; names move from older images."""
         view.copy_to(self)
+        self.name(view.descriptor, names)
+
+    def name(self, target: Descriptor, names: Iterable[Reference] = ()) -> None:
+        """List a manifest or an index that is here, under each name; names move from older images."""
         names = list(names)
         with self._locked():
             index = self.index
             taken = {str(name) for name in names}
             kept = [entry for entry in index.manifests if not taken & {str(name) for name in names_of(entry)}]
             if not names:
-                kept = [entry for entry in kept if entry.digest != view.descriptor.digest]
-            entries = names_annotations(view.descriptor, names, full_ref_name=True)
+                kept = [entry for entry in kept if entry.digest != target.digest]
+            entries = names_annotations(target, names, full_ref_name=True)
             updated = evolve(index, media_type=mediatype.OCI_INDEX, manifests=(*kept, *entries))
             _replace(self.root / INDEX_FILE, encode(updated))
 
@@ -204,10 +202,6 @@ class Layout:
             raise InvalidImage(f"{what} in image layout {self.root} is not a regular file")
         return open(fd, "rb")
 
-    def _names(self) -> str:
-        named = [str(name) for entry in self.index.manifests for name in names_of(entry)]
-        return ", ".join(named or [entry.digest for entry in self.index.manifests]) or "none"
-
     @contextmanager
     def _locked(self) -> Iterator[None]:
         fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -264,12 +258,6 @@ class FileIngest:
             raise
         os.fsync(self._file.fileno())
         self._partial.rename(self._final)
-
-
-def _is_named(entry: Descriptor, name: str | Reference) -> bool:
-    if str(name) in (entry.digest, entry.annotations.get(REF_NAME)):
-        return True
-    return str(name) in {text for known in names_of(entry) for text in (str(known), known.familiar)}
 
 
 def _lock(fd: int, deadline: float | None, digest: Digest) -> None:

@@ -7,14 +7,14 @@ Source: OCI image-spec, annotations.md; containerd, core/images/annotations.go.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from attrs import evolve
 
-from pycontainer.errors import BadReference
+from pycontainer.errors import BadReference, NotFound
 from pycontainer.oci import DEFAULT_TAG, Descriptor, Reference
 
-__all__ = ["CONTAINERD_NAME", "REF_NAME", "names_annotations", "names_of"]
+__all__ = ["CONTAINERD_NAME", "REF_NAME", "named_entries", "names_annotations", "names_of"]
 
 CONTAINERD_NAME = "io.containerd.image.name"
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -47,3 +47,31 @@ def names_annotations(
         }
         entries.append(evolve(entry, annotations={**entry.annotations, **annotations}))
     return entries or [entry]
+
+
+def named_entries(
+    entries: Sequence[Descriptor], name: str | Reference | None, where: str
+) -> tuple[Descriptor, ...]:
+    """The entries of an index under a name (a reference, a `ref.name` annotation or a digest), or all of the
+    only image there is.
+
+    Raises: NotFound listing the names there are in `where`.
+    """
+    found = tuple(entry for entry in entries if name is None or _is_named(entry, name))
+    if not found:
+        raise NotFound(f"{where} has no image {name or 'at all'}; there are: {_shown(entries)}")
+    if len({entry.digest for entry in found}) > 1 and len({names_of(entry) for entry in found}) > 1:
+        raise NotFound(f"{where} holds {len(found)} images; name one of: {_shown(entries)}")
+    return found
+
+
+def _is_named(entry: Descriptor, name: str | Reference) -> bool:
+    if str(name) in (entry.digest, entry.annotations.get(REF_NAME)):
+        return True
+    return str(name) in {text for known in names_of(entry) for text in (str(known), known.familiar)}
+
+
+def _shown(entries: Iterable[Descriptor]) -> str:
+    entries = list(entries)
+    named = [str(name) for entry in entries for name in names_of(entry)]
+    return ", ".join(named or [entry.digest for entry in entries]) or "none"

@@ -16,17 +16,18 @@ import httpx
 
 from pycontainer.errors import InvalidInput
 from pycontainer.image import BlobSink, BlobSource, OnEvent, Progress
-from pycontainer.oci import Descriptor, Digest, Platform, Reference, parse_digest
+from pycontainer.oci import Descriptor, Digest, Index, Manifest, Platform, Reference, parse_digest
 from pycontainer.registry import listing
-from pycontainer.registry.auth import Right
+from pycontainer.registry.auth import Right, forget_account, normal_key, save_account
 from pycontainer.registry.cancel import Cancellation
-from pycontainer.registry.config import RegistryConfig
+from pycontainer.registry.config import Credentials, RegistryConfig
 from pycontainer.registry.download import Download
 from pycontainer.registry.endpoints import upstream
 from pycontainer.registry.push import push
 from pycontainer.registry.redact import redact_url
 from pycontainer.registry.resolve import Resolved, Resolver
 from pycontainer.registry.session import Request, Session
+from pycontainer.registry.source import RemoteSource
 from pycontainer.registry.transfer import run_all
 
 __all__ = ["RegistryClient"]
@@ -94,6 +95,10 @@ class RegistryClient:
         """The descriptor of what a reference names now; to see whether a tag has moved."""
         return self._parts.resolver.top(reference)[0]
 
+    def document(self, reference: Reference) -> tuple[Descriptor, bytes, Manifest | Index]:
+        """The manifest or index a reference names now, an artifact's too: descriptor, bytes and model."""
+        return self._parts.resolver.top(reference)
+
     def read(self, reference: Reference, descriptor: Descriptor, limit: int) -> bytes:
         """A small blob of the reference's repository, verified, in memory.
 
@@ -153,6 +158,11 @@ class RegistryClient:
             self._parts.session, reference, source, descriptor, mount_from=mount_from, on_event=on_event
         )
 
+    def source(self, reference: Reference) -> BlobSource:
+        """The reference's repository as a source: blobs are read from the registry as they are asked for."""
+        parts = self._parts
+        return RemoteSource(parts.session, parts.resolver, reference)
+
     def tags(self, reference: Reference) -> list[str]:
         """All tags of the reference's repository."""
         return listing.tags(self._parts.session, reference)
@@ -182,13 +192,34 @@ class RegistryClient:
 
         Raises: BadReference for a host outside the grammar; AuthDenied; RegistryError.
         """
-        domain = Reference.parse(f"{host}/ping").domain
-        if domain != host.lower() and host != "index.docker.io":
-            raise InvalidInput(f"{host[:200]!r} is not a registry's host, such as ghcr.io or localhost:5000")
+        domain = _domain(host)
         endpoint = upstream(domain)
         request = Request(action=f"reach registry {domain}")
         self._parts.session.document(endpoint, request, ANSWER_BYTES)
         return redact_url(self._parts.session.known_url(endpoint, request)).removesuffix("/v2/")
+
+    def login(self, name: str, account: Credentials) -> str:
+        """Check an account with its registry, then keep it where `config.login_file` says; returns the file.
+
+        name: the registry's host, or a part of its repositories, as ghcr.io/owner. A credential helper that
+        the file names gets the secret. Raises: AuthDenied; RegistryError; InvalidInput for a file that is
+        broken or cannot be written.
+        """
+        key, domain = _account_name(name)
+        if account.is_empty:
+            raise InvalidInput(f"no password and no token to log in to {key} with")
+        alone = attrs.evolve(self.config, credentials={domain: account}, auth_files=(), inline_auth="")
+        with RegistryClient(alone, transport=self._transport) as client:
+            client.ping(domain)
+        path = save_account(self.config, key, account)
+        self._parts.session.forget_accounts()
+        return str(path)
+
+    def logout(self, name: str) -> bool:
+        """Remove an account from `config.login_file` and its credential helper; whether there was one."""
+        was_known = forget_account(self.config, _account_name(name)[0])
+        self._parts.session.forget_accounts()
+        return was_known
 
     def close(self) -> None:
         """Close idle connections; the client can be used again and opens new ones."""
@@ -201,3 +232,20 @@ class RegistryClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _domain(host: str) -> str:
+    domain = Reference.parse(f"{host}/ping").domain
+    if domain != host.lower() and host != "index.docker.io":
+        raise InvalidInput(f"{host[:200]!r} is not a registry's host, such as ghcr.io or localhost:5000")
+    return domain
+
+
+def _account_name(name: str) -> tuple[str, str]:
+    """The key of an account, and its registry."""
+    key = normal_key(name)
+    host, slash, path = key.partition("/")
+    domain = _domain(host)
+    if slash:
+        Reference.parse(f"{domain}/{path}")
+    return key, domain

@@ -138,6 +138,7 @@ class RegistryConfig:
     credentials: explicit accounts by registry domain (`docker.io`, `ghcr.io`, `host:5000`) or by
         `domain/namespace`; they win over every file.
     auth_files: Docker or podman files, in the order in which they are asked.
+    login_file: where `login` writes accounts; one of auth_files, so that they are found again.
     inline_auth: the content of such a file (Docker's DOCKER_AUTH_CONFIG), asked before the files.
     insecure: hosts, `host:port`, addresses or CIDR networks whose certificate is not checked, and
         which are asked over plain HTTP if HTTPS does not work there.
@@ -149,6 +150,7 @@ class RegistryConfig:
 
     credentials: Mapping[str, Credentials] = attrs.field(factory=dict)
     auth_files: tuple[Path, ...] = ()
+    login_file: Path | None = None
     inline_auth: str = attrs.field(default="", repr=False)
     mirrors: tuple[Mirror, ...] = ()
     insecure: tuple[str, ...] = ()
@@ -176,8 +178,11 @@ class RegistryConfig:
             for name, value in environ.items()
             if name in HELPER_VARIABLES or name in PROXY_VARIABLES or name.startswith(HELPER_PREFIXES)
         }
+        auth_files = tuple(_auth_files(environ))
         config = cls(
-            auth_files=tuple(_auth_files(environ)),
+            auth_files=auth_files,
+            # REGISTRY_AUTH_FILE, or Docker's file, which podman and skopeo read too.
+            login_file=auth_files[-1],
             inline_auth=environ.get("DOCKER_AUTH_CONFIG", ""),
             proxies=_proxies(environ),
             ca_files=tuple(Path(path) for path in [environ.get("SSL_CERT_FILE", "")] if path),

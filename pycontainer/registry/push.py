@@ -7,17 +7,15 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from pycontainer.checkpoints import reached
-from pycontainer.errors import IntegrityError, InvalidImage
-from pycontainer.image import BlobSource, OnEvent, Progress
+from pycontainer.errors import IntegrityError
+from pycontainer.image import BlobSource, Contents, Document, OnEvent, Progress, Target
 from pycontainer.oci import (
     Descriptor,
     Digest,
     Index,
     Manifest,
     Reference,
-    decode_manifest,
     encode,
-    mediatype,
     sha256,
 )
 from pycontainer.registry.auth import Right
@@ -29,7 +27,6 @@ from pycontainer.registry.upload import Upload
 
 __all__ = ["push"]
 
-MAX_NESTING = 4
 ANSWER_BYTES = 64 << 10
 
 
@@ -48,8 +45,7 @@ def push(
     may have the blobs already. Returns the digest that was pushed.
     Raises: RegistryError; NotFound if the source lacks a part; InvalidImage.
     """
-    plan = _Plan(source, session.config.limits.manifest_bytes)
-    plan.add(descriptor)
+    plan = Contents(Target(source, descriptor), manifest_limit=session.config.limits.manifest_bytes)
 
     def send(blob: Descriptor) -> None:
         Upload(session, reference, blob, source, mount_from=mount_from, on_event=on_event).run()
@@ -70,45 +66,7 @@ def push(
     return descriptor.digest
 
 
-@attrs.frozen
-class _Document:
-    descriptor: Descriptor
-    content: bytes = attrs.field(repr=False)
-    model: Manifest | Index = attrs.field(repr=False)
-
-
-class _Plan:
-    """What must be sent. manifests: children before the index that lists them."""
-
-    def __init__(self, source: BlobSource, manifest_limit: int) -> None:
-        self.blobs: dict[Digest, Descriptor] = {}
-        self.foreign: list[Descriptor] = []
-        self.manifests: list[_Document] = []
-        self._seen: set[Digest] = set()
-        self._source = source
-        self._manifest_limit = manifest_limit
-
-    def add(self, descriptor: Descriptor, depth: int = 0) -> None:
-        if depth > MAX_NESTING:
-            raise InvalidImage(f"indexes are nested more than {MAX_NESTING} deep")
-        if descriptor.digest in self._seen:
-            return
-        self._seen.add(descriptor.digest)
-        content = self._source.read(descriptor, self._manifest_limit)
-        model = decode_manifest(content, descriptor.media_type, limit_bytes=self._manifest_limit)
-        if isinstance(model, Index):
-            for child in model.manifests:
-                self.add(child, depth + 1)
-        else:
-            for blob in (model.config, *model.layers):
-                if mediatype.is_foreign(blob.media_type):
-                    self.foreign.append(blob)
-                else:
-                    self.blobs.setdefault(blob.digest, blob)
-        self.manifests.append(_Document(descriptor, content, model))
-
-
-def _put_manifest(session: Session, reference: Reference, document: _Document, name: str) -> None:
+def _put_manifest(session: Session, reference: Reference, document: Document, name: str) -> None:
     endpoint = upstream(reference.domain, reference.registry_host)
     digest = document.descriptor.digest
     request = Request(
@@ -131,7 +89,7 @@ def _put_manifest(session: Session, reference: Reference, document: _Document, n
 
 
 def _list_as_referrer(
-    session: Session, reference: Reference, document: _Document, subject: Descriptor
+    session: Session, reference: Reference, document: Document, subject: Descriptor
 ) -> None:
     """Keep the stand-in tag of a registry without referrers API, as the specification asks of clients."""
     endpoint = upstream(reference.domain, reference.registry_host)
@@ -150,7 +108,7 @@ def _list_as_referrer(
     changed = attrs.evolve(listed, manifests=(*listed.manifests, entry))
     content = encode(changed)
     descriptor = Descriptor(media_type=changed.media_type, digest=sha256(content), size=len(content))
-    _put_manifest(session, reference, _Document(descriptor, content, changed), referrers_tag(subject.digest))
+    _put_manifest(session, reference, Document(descriptor, content, changed), referrers_tag(subject.digest))
 
 
 def _tell(on_event: Callable[[Progress], None] | None, event: Progress) -> None:

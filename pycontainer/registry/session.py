@@ -69,12 +69,17 @@ class Session:
 
     def __init__(self, config: RegistryConfig, *, transport: httpx.BaseTransport | None = None) -> None:
         self.config = config
-        self._authenticator = Authenticator(Keychain(config))
+        self._keychain = Keychain(config)
+        self._authenticator = Authenticator(self._keychain)
         self._wires = Wires(config, transport)
         self._lock = threading.Lock()
         self._schemes: LRUCache[str, str] = LRUCache(1024)
         self._zones: LRUCache[str, Zone] = LRUCache(1024)
         self._down: TTLCache[str, bool] = TTLCache(256, DOWN_S)
+
+    def forget_accounts(self) -> None:
+        """Ask credential helpers anew: an account was written or removed."""
+        self._keychain.forget()
 
     def close(self) -> None:
         """Close all connections."""

@@ -13,11 +13,13 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 
+import attrs
+
 from pycontainer.errors import AuthDenied, InvalidInput
-from pycontainer.registry.config import Credentials
+from pycontainer.registry.config import Credentials, RegistryConfig
 from pycontainer.registry.redact import printable
 
-__all__ = ["ask_helper"]
+__all__ = ["Helper"]
 
 IDENTITY_TOKEN_USER = "<token>"  # the protocol's word for "the secret is an identity token"
 NOT_FOUND = "credentials not found"
@@ -25,37 +27,77 @@ MAX_ANSWER = 1 << 20
 _NAME = re.compile(r"[a-z0-9_.-]+")
 
 
-def ask_helper(
-    name: str, server: str, *, search_path: str, environment: Mapping[str, str], timeout_s: float
-) -> Credentials | None:
-    """What the helper `docker-credential-NAME` knows of a server; None if it knows nothing.
+@attrs.frozen(kw_only=True)
+class Helper:
+    """The program `docker-credential-NAME`. search_path, environment: all it gets of them.
 
-    Raises: InvalidInput for a name outside [a-z0-9-_.]; AuthDenied if the program is missing, fails or
-    takes longer than timeout_s.
+    Raises (in every method): InvalidInput for a name outside [a-z0-9-_.]; AuthDenied if the program is
+    missing, fails or takes longer than timeout_s.
     """
-    if not _NAME.fullmatch(name):
-        raise InvalidInput(f"credential helper {printable(name)!r} may only have the letters a-z 0-9 - _ .")
-    program = _find(f"docker-credential-{name}", search_path)
-    try:
-        done = subprocess.run(
-            [program, "get"],
-            input=server.encode() + b"\n",
-            capture_output=True,
-            env={**environment, "PATH": search_path},
-            cwd="/",
-            timeout=timeout_s,
-            check=False,
+
+    name: str
+    search_path: str
+    environment: Mapping[str, str] = attrs.field(repr=False)
+    timeout_s: float
+
+    @classmethod
+    def of(cls, name: str, config: RegistryConfig) -> Helper:
+        """The helper of that name, run as a configuration says."""
+        return cls(
+            name=name,
+            search_path=config.helper_path,
+            environment=config.helper_environment,
+            timeout_s=config.timeouts.helper_s,
         )
-    except subprocess.TimeoutExpired:
-        raise AuthDenied(f"credential helper {program} gave no answer within {timeout_s:g} s") from None
-    except OSError as error:
-        raise AuthDenied(f"credential helper {program} cannot be run: {error.strerror}") from error
-    if done.returncode != 0:
-        said = (done.stdout + done.stderr).decode(errors="replace")
-        if NOT_FOUND in said:
+
+    def get(self, server: str) -> Credentials | None:
+        """What it knows of a server; None if it knows nothing."""
+        answer = self._run("get", server.encode() + b"\n")
+        return None if answer is None else _read(answer, f"docker-credential-{self.name}")
+
+    def store(self, server: str, account: Credentials) -> None:
+        """Have it keep an account, in place of the one it had."""
+        is_token = bool(account.identity_token)
+        document = {
+            "ServerURL": server,
+            "Username": IDENTITY_TOKEN_USER if is_token else account.username,
+            "Secret": account.identity_token if is_token else account.password,
+        }
+        self._run("store", json.dumps(document).encode())
+
+    def erase(self, server: str) -> bool:
+        """Have it forget a server; whether it knew it."""
+        return self._run("erase", server.encode() + b"\n") is not None
+
+    def _run(self, verb: str, said: bytes) -> bytes | None:
+        """What it answers; None if it says that it knows nothing."""
+        if not _NAME.fullmatch(self.name):
+            raise InvalidInput(
+                f"credential helper {printable(self.name)!r} may only have the letters a-z 0-9 - _ ."
+            )
+        program = _find(f"docker-credential-{self.name}", self.search_path)
+        try:
+            done = subprocess.run(
+                [program, verb],
+                input=said,
+                capture_output=True,
+                env={**self.environment, "PATH": self.search_path},
+                cwd="/",
+                timeout=self.timeout_s,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise AuthDenied(
+                f"credential helper {program} gave no answer within {self.timeout_s:g} s"
+            ) from None
+        except OSError as error:
+            raise AuthDenied(f"credential helper {program} cannot be run: {error.strerror}") from error
+        if done.returncode == 0:
+            return done.stdout
+        told = (done.stdout + done.stderr).decode(errors="replace")
+        if NOT_FOUND in told:
             return None
-        raise AuthDenied(f"credential helper {program} failed with {done.returncode}: {printable(said)}")
-    return _read(done.stdout, program)
+        raise AuthDenied(f"credential helper {program} failed with {done.returncode}: {printable(told)}")
 
 
 def _find(program: str, search_path: str) -> str:

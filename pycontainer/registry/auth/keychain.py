@@ -18,11 +18,11 @@ from typing import Any
 from cachetools import TTLCache
 
 from pycontainer.errors import InvalidInput
-from pycontainer.registry.auth.helpers import ask_helper
+from pycontainer.registry.auth.helpers import Helper
 from pycontainer.registry.config import Credentials, RegistryConfig
 from pycontainer.registry.redact import printable
 
-__all__ = ["Keychain"]
+__all__ = ["Keychain", "normal_key", "parse_file", "server_of"]
 
 MAX_FILE = 4 << 20
 HELPER_MEMORY_S = 300.0
@@ -35,7 +35,7 @@ class Keychain:
 
     def __init__(self, config: RegistryConfig) -> None:
         self._config = config
-        self._explicit = {_normal_key(name): account for name, account in config.credentials.items()}
+        self._explicit = {normal_key(name): account for name, account in config.credentials.items()}
         self._answers: TTLCache[tuple[str, str], Credentials | None] = TTLCache(256, HELPER_MEMORY_S)
         self._lock = threading.Lock()
 
@@ -54,23 +54,26 @@ class Keychain:
                 return found
         return None
 
+    def forget(self) -> None:
+        """Ask credential helpers anew from now on."""
+        with self._lock:
+            self._answers.clear()
+
     def _documents(self) -> Iterator[tuple[dict[str, Any], str]]:
         if self._config.inline_auth:
-            yield _parse(self._config.inline_auth.encode(), "DOCKER_AUTH_CONFIG"), "DOCKER_AUTH_CONFIG"
+            yield parse_file(self._config.inline_auth.encode(), "DOCKER_AUTH_CONFIG"), "DOCKER_AUTH_CONFIG"
         for path in self._config.auth_files:
             content = _read(path)
             if content is not None:
-                yield _parse(content, str(path)), str(path)
+                yield parse_file(content, str(path)), str(path)
 
     def _look_up(self, document: dict[str, Any], origin: str, names: list[str]) -> Credentials | None:
         """Ask one file: the host's own helper, else its entries, else the general helper."""
-        helpers = {
-            _normal_key(key): value for key, value in _mapping(document, "credHelpers", origin).items()
-        }
+        helpers = {normal_key(key): value for key, value in _mapping(document, "credHelpers", origin).items()}
         for name in names:
             if name in helpers:
                 return self._from_helper(helpers[name], name, origin)
-        entries = {_normal_key(key): value for key, value in _mapping(document, "auths", origin).items()}
+        entries = {normal_key(key): value for key, value in _mapping(document, "auths", origin).items()}
         for name in names:
             account = _account(entries[name], name, origin) if name in entries else None
             if account is not None:
@@ -84,13 +87,7 @@ class Keychain:
         with self._lock:
             if (helper, name) in self._answers:
                 return self._answers[helper, name]
-        found = ask_helper(
-            helper,
-            HUB_SERVER if name in HUB_NAMES else name,
-            search_path=self._config.helper_path,
-            environment=self._config.helper_environment,
-            timeout_s=self._config.timeouts.helper_s,
-        )
+        found = Helper.of(helper, self._config).get(server_of(name))
         with self._lock:
             self._answers[helper, name] = found
         return found
@@ -104,7 +101,7 @@ def _candidates(domain: str, repository: str) -> Iterator[str]:
         yield "/".join([host, *parts[:length]])
 
 
-def _normal_key(key: str) -> str:
+def normal_key(key: str) -> str:
     """A file's key as host and path. Old Docker keys are URLs of an API version."""
     text = key.strip()
     text = text.removeprefix("https://").removeprefix("http://").rstrip("/")
@@ -127,7 +124,13 @@ def _read(path: Path) -> bytes | None:
     return content
 
 
-def _parse(content: bytes, origin: str) -> dict[str, Any]:
+def server_of(name: str) -> str:
+    """How credential helpers and Docker's own file call a registry."""
+    return HUB_SERVER if name in HUB_NAMES else name
+
+
+def parse_file(content: bytes, origin: str) -> dict[str, Any]:
+    """The document of a credentials file; an empty file is one without entries. Raises: InvalidInput."""
     if not content.strip():
         return {}
     try:
