@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pycontainer.engine import Image as Image
     from pycontainer.engine import ImageIndex as ImageIndex
     from pycontainer.engine import Impairment as Impairment
+    from pycontainer.engine import LockFile as LockFile
     from pycontainer.engine import LogLine as LogLine
     from pycontainer.engine import Logs as Logs
     from pycontainer.engine import Network as Network
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from pycontainer.engine import RunResult as RunResult
     from pycontainer.engine import Stats as Stats
     from pycontainer.engine import Usage as Usage
+    from pycontainer.engine import Verified as Verified
     from pycontainer.engine import Volume as Volume
     from pycontainer.engine import VolumePath as VolumePath
     from pycontainer.engine import VolumeSnapshot as VolumeSnapshot
@@ -62,11 +64,16 @@ if TYPE_CHECKING:
     from pycontainer.engine import prune as prune
     from pycontainer.engine import read_events as events
     from pycontainer.engine import run as run
+    from pycontainer.engine import sign as sign
+    from pycontainer.engine import verify as verify
     from pycontainer.image import Progress as Progress
     from pycontainer.oci import Platform as Platform
     from pycontainer.registry import Credentials as Credentials
     from pycontainer.registry import Registry as Registry
     from pycontainer.registry import RegistryConfig as RegistryConfig
+    from pycontainer.trust import PublicKey as PublicKey
+    from pycontainer.trust import SignaturePolicy as SignaturePolicy
+    from pycontainer.trust import SigningKey as SigningKey
 
 _HOMES = {
     "Artifact": "pycontainer.engine",
@@ -90,6 +97,7 @@ _HOMES = {
     "Image": "pycontainer.engine",
     "ImageIndex": "pycontainer.engine",
     "Impairment": "pycontainer.engine",
+    "LockFile": "pycontainer.engine",
     "LogLine": "pycontainer.engine",
     "Logs": "pycontainer.engine",
     "Network": "pycontainer.engine",
@@ -101,12 +109,16 @@ _HOMES = {
     "ProcessInfo": "pycontainer.engine",
     "Progress": "pycontainer.image",
     "Pruned": "pycontainer.engine",
+    "PublicKey": "pycontainer.trust",
     "Registry": "pycontainer.registry",
     "RegistryConfig": "pycontainer.registry",
     "RemoteImage": "pycontainer.engine",
     "RunResult": "pycontainer.engine",
+    "SignaturePolicy": "pycontainer.trust",
+    "SigningKey": "pycontainer.trust",
     "Stats": "pycontainer.engine",
     "Usage": "pycontainer.engine",
+    "Verified": "pycontainer.engine",
     "Volume": "pycontainer.engine",
     "VolumePath": "pycontainer.engine",
     "VolumeSnapshot": "pycontainer.engine",
@@ -119,6 +131,8 @@ _HOMES = {
     "logout": "pycontainer.engine",
     "prune": "pycontainer.engine",
     "run": "pycontainer.engine",
+    "sign": "pycontainer.engine",
+    "verify": "pycontainer.engine",
     "wait": "pycontainer",
 }
 
@@ -147,6 +161,7 @@ __all__ = [
     "Image",
     "ImageIndex",
     "Impairment",
+    "LockFile",
     "LogLine",
     "Logs",
     "Network",
@@ -158,12 +173,16 @@ __all__ = [
     "ProcessInfo",
     "Progress",
     "Pruned",
+    "PublicKey",
     "Registry",
     "RegistryConfig",
     "RemoteImage",
     "RunResult",
+    "SignaturePolicy",
+    "SigningKey",
     "Stats",
     "Usage",
+    "Verified",
     "Volume",
     "VolumePath",
     "VolumeSnapshot",
@@ -176,6 +195,8 @@ __all__ = [
     "logout",
     "prune",
     "run",
+    "sign",
+    "verify",
     "wait",
 ]
 

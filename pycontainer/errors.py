@@ -13,7 +13,8 @@ PycontainerError
 ├ Unsupported                         this host cannot; carries the remedy
 ├ KernelError(OSError)                a system call failed; carries call, path and errno
 ├ IntegrityError
-│ └ DigestMismatch                    bytes that are not what their digest or size says
+│ ├ DigestMismatch                    bytes that are not what their digest or size says
+│ └ UntrustedImage                    no signature that is asked for; carries reference, digest and reasons
 ├ RegistryError
 │ ├ AuthDenied                        no credentials, or not these
 │ ├ RateLimited                       asked to wait; carries retry_after_s
@@ -60,6 +61,7 @@ __all__ = [
     "RegistryError",
     "TransferFailed",
     "Unsupported",
+    "UntrustedImage",
     "WrongState",
 ]
 
@@ -181,6 +183,21 @@ class DigestMismatch(IntegrityError):
 
     def __str__(self) -> str:
         return f"{self.source}: expected {self.expected}, got {self.actual}"
+
+
+class UntrustedImage(IntegrityError):
+    """An image that the policy does not accept, or that lacks the signature asked for.
+
+    Attributes: reference, digest, reasons (what is wrong with each signature there is).
+    """
+
+    def __init__(
+        self, message: str, *, reference: str = "", digest: str = "", reasons: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(message)
+        self.reference = reference
+        self.digest = digest
+        self.reasons = reasons
 
 
 class RegistryError(PycontainerError):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pycontainer.engine.images import HistoryEntry, Image
     from pycontainer.engine.impairing import Impairment
     from pycontainer.engine.indexes import ImageIndex
+    from pycontainer.engine.locking import LockFile
     from pycontainer.engine.logs import LogLine, Logs
     from pycontainer.engine.networks import Network
     from pycontainer.engine.partitioning import Partition
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from pycontainer.engine.stats import NetworkStats, Stats, StatsStream
     from pycontainer.engine.supervision import Health, HealthResult
     from pycontainer.engine.transferring import copy
+    from pycontainer.engine.trusting import Verified, sign, verify
     from pycontainer.engine.volumes import Volume
 
 __all__ = [
@@ -60,6 +62,7 @@ __all__ = [
     "ImageIndex",
     "ImageUsage",
     "Impairment",
+    "LockFile",
     "LogLine",
     "Logs",
     "Network",
@@ -76,6 +79,7 @@ __all__ = [
     "StatsStream",
     "Top",
     "Usage",
+    "Verified",
     "Volume",
     "VolumePath",
     "VolumeSnapshot",
@@ -89,6 +93,8 @@ __all__ = [
     "prune",
     "read_events",
     "run",
+    "sign",
+    "verify",
     "waits",
 ]
 
@@ -116,6 +122,7 @@ _HOMES = {
     "ImageIndex": "indexes",
     "ImageUsage": "diskusage",
     "Impairment": "impairing",
+    "LockFile": "locking",
     "LogLine": "logs",
     "Logs": "logs",
     "Network": "networks",
@@ -132,6 +139,7 @@ _HOMES = {
     "StatsStream": "stats",
     "Top": "processes",
     "Usage": "result",
+    "Verified": "trusting",
     "Volume": "volumes",
     "VolumePath": "paths",
     "VolumeSnapshot": "snapshots",
@@ -145,6 +153,8 @@ _HOMES = {
     "prune": "pruning",
     "read_events": "eventstream",
     "run": "running",
+    "sign": "trusting",
+    "verify": "trusting",
 }
 
 

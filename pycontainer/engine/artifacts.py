@@ -10,17 +10,17 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import cached_property
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from pycontainer.engine.engine import Engine, current_engine
 from pycontainer.engine.images import events_shown
 from pycontainer.errors import AlreadyExists, InvalidImage, InvalidInput, NotFound
+from pycontainer.image import Documents
 from pycontainer.kernel.syscalls import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
-from pycontainer.oci import Descriptor, Digest, Hasher, Index, Manifest, Reference, encode, mediatype, sha256
+from pycontainer.oci import Descriptor, Hasher, Index, Manifest, Reference, encode, mediatype
 
 if TYPE_CHECKING:
     from pycontainer.image import OnEvent
@@ -204,56 +204,24 @@ class Artifact:
         return f"Artifact({self._reference.familiar!r})"
 
 
-class _Files:
-    """Files and documents as a source of blobs."""
-
-    def __init__(self, files: Mapping[str, bytes | str | Path]) -> None:
-        self._files = {
-            name: content.encode() if isinstance(content, str) else content for name, content in files.items()
-        }
-        self._homes: dict[Digest, bytes | Path] = {}
-        self.add_document(EMPTY)
-
-    def descriptor(self, name: str, media_type: str) -> Descriptor:
-        """The descriptor of a file."""
-        content = self._files[name]
-        hasher = Hasher()
-        with open(content, "rb") if isinstance(content, Path) else BytesIO(content) as file:
-            while chunk := file.read(COPY_SIZE):
-                hasher.update(chunk)
-        self._homes[hasher.digest()] = content
-        return Descriptor(
-            media_type=media_type, digest=hasher.digest(), size=hasher.size, annotations={TITLE: name}
-        )
-
-    def add_document(self, data: bytes) -> bytes:
-        """Take a document in; returns it."""
-        self._homes[sha256(data)] = data
-        return data
-
-    def open(self, descriptor: Descriptor) -> BinaryIO:
-        """See BlobSource."""
-        content = self._homes[descriptor.digest]
-        return open(content, "rb") if isinstance(content, Path) else BytesIO(content)
-
-    def read(self, descriptor: Descriptor, limit: int) -> bytes:
-        """See BlobSource."""
-        with self.open(descriptor) as file:
-            return file.read(limit)
-
-
 def _built(
     files: Mapping[str, bytes | str | Path],
     artifact_type: str,
     media_types: Mapping[str, str] | None,
     annotations: Mapping[str, str] | None,
     subject: Descriptor | None,
-) -> tuple[_Files, Descriptor]:
+) -> tuple[Documents, Descriptor]:
     """The files with their manifest, and the descriptor of that."""
-    source = _Files(files)
+    source = Documents()
     types = media_types or {}
-    layers = tuple(source.descriptor(name, types.get(name, OCTETS)) for name in files)
-    empty = Descriptor.of(EMPTY, mediatype.OCI_EMPTY)
+    layers = tuple(
+        evolve(
+            source.add(content.encode() if isinstance(content, str) else content, types.get(name, OCTETS)),
+            annotations={TITLE: name},
+        )
+        for name, content in files.items()
+    )
+    empty = source.add(EMPTY, mediatype.OCI_EMPTY)
     manifest = Manifest(
         artifact_type=artifact_type or UNKNOWN_TYPE,
         config=empty,
@@ -261,7 +229,7 @@ def _built(
         annotations=dict(annotations or {}),
         subject=subject,
     )
-    return source, Descriptor.of(source.add_document(encode(manifest)), mediatype.OCI_MANIFEST)
+    return source, source.add(encode(manifest), mediatype.OCI_MANIFEST)
 
 
 def _subject(engine: Engine, target: Reference, subject: str) -> Descriptor:

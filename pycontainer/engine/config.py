@@ -13,6 +13,7 @@ from pycontainer.errors import InvalidOption
 
 if TYPE_CHECKING:
     from pycontainer.registry import RegistryConfig
+    from pycontainer.trust import SignaturePolicy
 
 __all__ = ["EngineConfig"]
 
@@ -26,6 +27,8 @@ class EngineConfig:
     root: directory of the store.
     python: the interpreter the helper runs on; None is sys.executable.
     registry: how registries are reached; None is as the environment says.
+    policy: which images may be pulled and run; None is any. See SignaturePolicy.
+    lock: a file of pinned digests; names that are not in it are neither pulled nor run. See LockFile.
     progress: "auto" (a bar on a terminal or in a notebook), "plain" or "off".
     cgroup_manager: "cgroupfs" writes into the cgroup file system; "systemd" has systemd make a transient,
     delegated scope for each container that this engine starts, pycontainer-STORE-ID.scope in system.slice or
@@ -37,6 +40,8 @@ class EngineConfig:
     root: Path
     python: str | None = None
     registry: RegistryConfig | None = None
+    policy: SignaturePolicy | None = None
+    lock: Path | None = None
     progress: str = "auto"
     cgroup_manager: str = attrs.field(default="cgroupfs")
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pycontainer.registry import RegistryClient
     from pycontainer.runtime import HostFacts
     from pycontainer.store import ImageRecord, Store
+    from pycontainer.trust import SignaturePolicy
 
 __all__ = ["Engine", "current_engine", "kept_ahead"]
 
@@ -47,7 +48,8 @@ class Engine:
 
     root: directory of the store; default as EngineConfig.from_environment() says.
     python: interpreter of the helper process, where sys.executable is none.
-    registry: how registries are reached. progress: "auto", "plain" or "off".
+    registry: how registries are reached. policy: which images may be pulled and run, a SignaturePolicy or the
+    path of a policy.json. lock: path of a LockFile, whose digests count. progress: "auto", "plain" or "off".
     cgroup_manager: who makes the containers' cgroups: "cgroupfs" (the default), this library itself, or
     "systemd", asked over D-Bus for one transient, delegated scope each; see EngineConfig.
 
@@ -62,6 +64,8 @@ class Engine:
         *,
         python: str | None = None,
         registry: object | None = None,
+        policy: SignaturePolicy | str | Path | None = None,
+        lock: str | Path | None = None,
         progress: str | None = None,
         cgroup_manager: str | None = None,
     ) -> None:
@@ -72,6 +76,10 @@ class Engine:
             "cgroup_manager": cgroup_manager,
         }
         changes: dict[str, object] = {name: value for name, value in given.items() if value is not None}
+        if policy is not None:
+            changes["policy"] = _policy(policy)
+        if lock is not None:
+            changes["lock"] = Path(lock).absolute()
         if root is not None:
             changes["root"] = Path(root).absolute()
         self.config: EngineConfig = attrs.evolve(EngineConfig.from_environment(), **changes)  # type: ignore[arg-type]
@@ -130,6 +138,11 @@ class Engine:
                     partitioning.sweep(self)
                     impairing.sweep(self)
             return self._store
+
+    @property
+    def policy(self) -> SignaturePolicy | None:
+        """Which images may be pulled and run; None is any."""
+        return self.config.policy
 
     @property
     def registries(self) -> RegistryClient:
@@ -383,6 +396,12 @@ def engine_on(root: Path) -> Engine:
             engine = _by_root[root] = Engine(root)
             atexit.register(engine.close)
         return engine
+
+
+def _policy(given: SignaturePolicy | str | Path) -> SignaturePolicy:
+    from pycontainer.trust import SignaturePolicy
+
+    return given if isinstance(given, SignaturePolicy) else SignaturePolicy.load(given)
 
 
 def current_engine() -> Engine:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pycontainer.options import RunOptions
     from pycontainer.store import ImageRecord, SnapshotKey
 
-__all__ = ["HistoryEntry", "Image", "events_shown", "resolve_image"]
+__all__ = ["HistoryEntry", "Image", "events_shown", "ready", "resolve_image"]
 
 ArchiveFormat = Literal["oci-layout", "oci-archive", "docker-archive"]
 
@@ -376,7 +376,15 @@ _Images: TypeAlias = list[Image]  # inside the class, `list` is its own method
 
 def resolve_image(engine: Engine, image: str | Image, options: RunOptions) -> Image:
     """The image to run, ready to be: as given, from the store, or pulled as options.pull says."""
-    chosen = _choose(engine, image, options)
+    return ready(engine, _choose(engine, image, options), image if isinstance(image, str) else "")
+
+
+def ready(engine: Engine, chosen: Image, name: str) -> Image:
+    """An image of the store that may be run under this name, unpacked. Raises: UntrustedImage."""
+    if engine.policy is not None:
+        from pycontainer.engine.trusting import check_run
+
+        check_run(engine, chosen._record, name)
     if engine.store.is_unpacked(chosen._record):
         return chosen
     return Image(engine, unpack_again(engine, chosen._record, chosen.view))
@@ -392,9 +400,25 @@ def _choose(engine: Engine, image: str | Image, options: RunOptions) -> Image:
             if options.pull == "never":
                 raise
         else:
-            if _fits(record, options.platform):
+            if _fits(record, options.platform) and _is_pinned(engine, record, image):
                 return Image(engine, record)
     return Image.pull(image, platform=options.platform, engine=engine)
+
+
+def _is_pinned(engine: Engine, record: ImageRecord, name: str) -> bool:
+    """Whether a name stands for what the engine's lock file says, or there is none, or it is an id."""
+    if engine.config.lock is None:
+        return True
+    from pycontainer.engine.locking import pinned
+
+    names = {tag.name for tag in engine.store.state.images.tags(record.id)}
+    try:
+        reference = Reference.parse(name)
+    except BadReference:
+        return True
+    if str(reference) not in names:
+        return True
+    return pinned(engine, reference).digest in (None, record.target_digest, record.manifest_digest)
 
 
 def _fits(record: ImageRecord, platform: str | None) -> bool:

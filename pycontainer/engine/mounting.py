@@ -98,9 +98,10 @@ def _make_missing(engine: Engine, container_id: str, points: Sequence[MountPoint
 
 def _resolved(engine: Engine, point: MountPoint) -> MountPoint:
     if point.kind == "image":
-        from pycontainer.engine.images import Image
+        from pycontainer.engine.images import Image, ready
 
-        return attrs.evolve(point, snapshots=Image.get(point.source, engine=engine).snapshots)
+        image = ready(engine, Image.get(point.source, engine=engine), point.source)
+        return attrs.evolve(point, snapshots=image.snapshots)
     if point.kind == "volume":
         return _volume(engine, point)
     if point.kind == "bind":

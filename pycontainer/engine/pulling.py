@@ -32,12 +32,22 @@ KILL_POINTS = (
 
 
 def pull(
-    engine: Engine, reference: Reference, platform: Platform | None, on_event: OnEvent | None
+    engine: Engine, asked: Reference, platform: Platform | None, on_event: OnEvent | None
 ) -> ImageRecord:
     """Bring an image here and give it its name. Raises RegistryError, NotFound, IntegrityError."""
     store = engine.store
+    reference = asked
+    if engine.config.lock is not None:
+        from pycontainer.engine.locking import pinned  # few engines have one
+
+        reference = pinned(engine, asked)
     with store.lease(f"pull {reference}") as lease:
         found = engine.registries.resolve(reference, platform, on_event)
+        signatures = None
+        if engine.policy is not None:
+            from pycontainer.engine.trusting import check_pulled, keep_signatures
+
+            signatures = check_pulled(engine, asked, found)
         reached("pull.manifest.resolved")
         for document in (found.index_bytes, found.manifest_bytes, found.config_bytes):
             if document is not None:
@@ -48,7 +58,9 @@ def pull(
         reached("pull.layers.unpacked")
         record = _record(view, layers, found.descriptor.digest)
         # By digest alone it has no tag, and is kept under that digest as its name.
-        record = store.state.images.put(record, [str(reference)])
+        record = store.state.images.put(record, [str(asked)])
+        if signatures is not None:
+            keep_signatures(engine, record, signatures)
         store.sync_later()
     if on_event is not None:
         on_event(Progress(action="done", reference=reference.familiar, digest=view.id))

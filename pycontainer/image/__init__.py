@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pycontainer.image.archivewriter import NamedImage, write_docker_archive, write_oci_archive
     from pycontainer.image.blobs import BlobSink, BlobSource, BlobStore, Ingest
     from pycontainer.image.compression import Compression
-    from pycontainer.image.contents import Contents, Document, Target
+    from pycontainer.image.contents import Contents, Document, Documents, Target
     from pycontainer.image.events import Action, OnEvent, Progress
     from pycontainer.image.layerwriter import LayerWriter, WrittenLayer
     from pycontainer.image.layout import Layout
@@ -49,6 +49,7 @@ __all__ = [
     "Compression",
     "Contents",
     "Document",
+    "Documents",
     "EPOCH",
     "File",
     "Files",
@@ -94,7 +95,7 @@ _MODULES = {
     "archivewriter": ("NamedImage", "write_docker_archive", "write_oci_archive"),
     "blobs": ("BlobSink", "BlobSource", "BlobStore", "Ingest"),
     "compression": ("Compression",),
-    "contents": ("Contents", "Document", "Target"),
+    "contents": ("Contents", "Document", "Documents", "Target"),
     "events": ("Action", "OnEvent", "Progress"),
     "layerwriter": ("LayerWriter", "WrittenLayer"),
     "layout": ("Layout",),

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
 from attrs import field, frozen
 
-from pycontainer.errors import InvalidImage
+from pycontainer.errors import InvalidImage, NotFound
 from pycontainer.image.blobs import BlobSource
+from pycontainer.image.hashed import read_verified
 from pycontainer.image.view import MAX_INDEX_NESTING, ImageView
-from pycontainer.oci import MANIFEST_LIMIT, Descriptor, Digest, Index, Manifest, decode_manifest, mediatype
+from pycontainer.oci import (
+    MANIFEST_LIMIT,
+    Descriptor,
+    Digest,
+    Hasher,
+    Index,
+    Manifest,
+    decode_manifest,
+    mediatype,
+)
 
-__all__ = ["Contents", "Document", "Target"]
+__all__ = ["Contents", "Document", "Documents", "Target"]
 
+COPY_SIZE = 1 << 20
 MAX_MANIFESTS = 16384  # of one index with all it nests; twice what one index may list
 
 
@@ -34,6 +49,39 @@ class Document:
     descriptor: Descriptor
     content: bytes = field(repr=False)
     model: Manifest | Index = field(repr=False)
+
+
+class Documents:
+    """Blobs in memory, and files of the host, as a source of blobs."""
+
+    def __init__(self, *blobs: bytes) -> None:
+        self._homes: dict[Digest, bytes | Path] = {}
+        for data in blobs:
+            self.add(data)
+
+    def add(self, content: bytes | Path, media_type: str = "application/octet-stream") -> Descriptor:
+        """Take a blob in. Raises: OSError."""
+        if isinstance(content, bytes):
+            found = Descriptor.of(content, media_type)
+        else:
+            hasher = Hasher()
+            with open(content, "rb") as file:
+                while chunk := file.read(COPY_SIZE):
+                    hasher.update(chunk)
+            found = Descriptor(media_type=media_type, digest=hasher.digest(), size=hasher.size)
+        self._homes[found.digest] = content
+        return found
+
+    def open(self, descriptor: Descriptor) -> BinaryIO:
+        """See BlobSource."""
+        content = self._homes.get(descriptor.digest)
+        if content is None:
+            raise NotFound(f"blob {descriptor.digest} is not among what was given")
+        return BytesIO(content) if isinstance(content, bytes) else open(content, "rb")
+
+    def read(self, descriptor: Descriptor, limit: int) -> bytes:
+        """See BlobSource."""
+        return read_verified(self, descriptor, limit, "blob")
 
 
 class Contents:

@@ -9,12 +9,12 @@ import tomllib
 from tests.support.source import ROOT, all_imports, is_stdlib, modules, tree_of
 
 PLACES = {
-    "attrs": ("oci", "options", "image", "registry", "store", "runtime", "network", "engine"),
+    "attrs": ("oci", "options", "image", "registry", "store", "runtime", "network", "trust", "engine"),
     "backports": ("layers.codecs",),
     "cachetools": ("registry", "runtime", "engine"),
     "certifi": ("registry",),
     "click": ("cli",),
-    "cryptography": (),  # the tests make certificates with it
+    "cryptography": ("trust.keys",),
     "h11": ("registry.server",),
     "httpcore": ("registry", "engine.innerhttp"),
     "httpx": ("registry", "engine.connecting", "engine.innerhttp"),

@@ -23,6 +23,7 @@ EXAMPLES: dict[str, errors.PycontainerError] = {
     "RateLimited": errors.RateLimited("slow down", retry_after_s=3.0, status=429, url="http://r"),
     "TransferFailed": errors.TransferFailed("broke off", is_temporary=False, status=500),
     "Unsupported": errors.Unsupported("overlay is missing", "modprobe overlay"),
+    "UntrustedImage": errors.UntrustedImage("unsigned", reference="a:1", digest="sha256:a", reasons=("x",)),
     "WrongState": errors.WrongState("is running", verb="remove", state="running", allowed=("exited",)),
 }
 

@@ -11,7 +11,7 @@ LEVELS = (
     {"launcher"},
     {"oci", "options", "_generated"},
     {"image"},
-    {"registry", "store", "runtime", "network"},
+    {"registry", "store", "runtime", "network", "trust"},
     {"engine"},
     {"wait"},
     {""},

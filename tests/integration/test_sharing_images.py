@@ -33,19 +33,17 @@ def made(warm: pc.Engine) -> Iterator[pc.Engine]:
     warm.registries.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def registry() -> Iterator[pc.Registry]:
     with pc.Registry() as running:
         yield running
 
 
-@pytest.fixture(scope="module")
-def both(warm: pc.Engine, registry: pc.Registry) -> tuple[str, str]:
+@pytest.fixture
+def both(made: pc.Engine, registry: pc.Registry) -> tuple[str, str]:
     """The name of an index for two platforms in the registry, and its digest."""
     name = f"{registry.address}/team/app:1"
-    digest = index_of(warm).push(name)
-    warm.registries.close()
-    return name, digest
+    return name, index_of(made).push(name)
 
 
 def image(engine: pc.Engine, architecture: str) -> pc.Image:

@@ -1,0 +1,281 @@
+"""Signatures of images: made, kept in registries as cosign does, verified, and asked for by a policy.
+
+A policy is obeyed where an image comes in, before any of it is unpacked, and where it is run: signatures that
+were there at the pull are kept with the image, so that running needs no registry.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from attrs import evolve, field, frozen
+
+from pycontainer.engine.attached import attach, attached_manifests
+from pycontainer.engine.engine import Engine, current_engine
+from pycontainer.errors import InvalidInput, NotFound, PycontainerError, UntrustedImage
+from pycontainer.image import Documents
+from pycontainer.oci import (
+    Descriptor,
+    Digest,
+    ImageConfig,
+    Manifest,
+    Platform,
+    Reference,
+    encode,
+    mediatype,
+)
+from pycontainer.trust import (
+    SIGNATURE_ARTIFACT,
+    SIMPLE_SIGNING,
+    Claim,
+    Identity,
+    PublicKey,
+    Signature,
+    SigningKey,
+    signature_tag,
+    verified_claims,
+)
+
+if TYPE_CHECKING:
+    from pycontainer.registry import Resolved
+    from pycontainer.store import ImageRecord
+
+__all__ = ["Verified", "check_pulled", "check_run", "keep_signatures", "sign", "verify"]
+
+MAX_SIGNATURES = 64  # of one image; more are not looked at, for a stranger may have put them there
+CLAIM_LIMIT = 1 << 20
+MAX_MANIFESTS = 16
+
+Key = PublicKey | str | bytes | os.PathLike[str]
+
+
+@frozen(kw_only=True)
+class Verified:
+    """What was verified. digest: of the manifest or index that is signed. reference: its name with that
+    digest, to pull just this. notes: what the signers said besides, one entry a signature.
+    """
+
+    digest: str
+    reference: str
+    notes: tuple[Mapping[str, object], ...] = ()
+
+
+@frozen(kw_only=True)
+class Found:
+    """Signatures, and the documents they were in."""
+
+    signatures: tuple[Signature, ...] = ()
+    documents: tuple[bytes, ...] = field(default=(), repr=False)
+
+
+def sign(
+    reference: str,
+    key: SigningKey,
+    *,
+    notes: Mapping[str, str] | None = None,
+    with_tag: bool = False,
+    as_referrer: bool = False,
+    engine: Engine | None = None,
+) -> str:
+    """Sign what a name stands for in its registry, and push the signature beside it; returns that digest.
+
+    An index is signed as a whole. notes: further claims. with_tag: sign the name with its tag, so that the
+    signature does not count for another tag (where a policy says matchExact); cosign itself leaves it out.
+    as_referrer: as a referrer of the image (OCI 1.1) in place of the tag sha256-HEX.sig that cosign uses.
+    A signature of the same key and claim is not added again.
+    Raises: NotFound, AuthDenied, RegistryError.
+    """
+    engine = engine or current_engine()
+    target = Reference.parse(reference)
+    client = engine.registries
+    subject = client.describe(target)
+    if with_tag and target.tag is None:
+        raise InvalidInput(f"{reference!r} has no tag that could be signed")
+    name = f"{target.repository}:{target.tag}" if with_tag else target.repository
+    payload = Claim.encode(subject.digest, name, notes)
+    home = Reference(domain=target.domain, path=target.path, tag=signature_tag(subject.digest))
+    known = [] if as_referrer else _layers_under(engine, home)
+    for layer, content in known:
+        found = Signature.of(content, layer.annotations)
+        if found is not None and content == payload:
+            if key.public_key.verifies(found.payload, found.signature):
+                return subject.digest
+    signature = Signature(payload, key.sign(payload))
+    documents = Documents(payload, *(content for _, content in known))
+    layers = (
+        *(layer for layer, _ in known),
+        evolve(Descriptor.of(payload, SIMPLE_SIGNING), annotations=signature.annotations),
+    )
+    manifest = _signature_manifest(documents, layers, subject if as_referrer else None)
+    top = documents.add(encode(manifest), mediatype.OCI_MANIFEST)
+    if as_referrer:
+        home = Reference(domain=target.domain, path=target.path, digest=top.digest)
+    client.push(home, documents, top)
+    return subject.digest
+
+
+def verify(
+    reference: str,
+    key: Key | Sequence[Key],
+    *,
+    with_tag: bool = False,
+    engine: Engine | None = None,
+) -> Verified:
+    """Verify that what a name stands for in its registry is signed by the key, or by one of several.
+
+    A signature counts for the digest and the repository it names; with_tag: and for this tag alone.
+    Pull `.reference` of the answer: the tag may move meanwhile.
+    Raises: UntrustedImage saying what is wrong with each signature; NotFound, RegistryError.
+    """
+    engine = engine or current_engine()
+    target = Reference.parse(reference)
+    given: Sequence[Key] = [key] if isinstance(key, (PublicKey, str, bytes, os.PathLike)) else key
+    keys = [each if isinstance(each, PublicKey) else PublicKey.load(each) for each in given]
+    digest = engine.registries.describe(target).digest
+    found = _from_registry(engine, target, digest)
+    identity = Identity(kind="matchExact" if with_tag else "matchRepository")
+    claims = verified_claims(target, [digest], found.signatures, keys, identity)
+    return Verified(
+        digest=digest,
+        reference=str(target.with_digest(digest).with_tag(None)),
+        notes=tuple(claim.notes for claim in claims),
+    )
+
+
+def check_pulled(engine: Engine, reference: Reference, found: Resolved) -> Found:
+    """Pass an image that the engine's policy accepts, and give the signatures to be kept with it.
+
+    Raises: UntrustedImage.
+    """
+    policy = engine.policy
+    if policy is None:
+        return Found()
+    digests = list(dict.fromkeys([found.descriptor.digest, found.manifest_descriptor.digest]))
+    signatures = Found()
+    if policy.needs_signatures(reference):
+        signatures = _joined(_from_registry(engine, reference, digest) for digest in digests)
+    policy.check(reference, digests, signatures.signatures)
+    return signatures
+
+
+def keep_signatures(engine: Engine, record: ImageRecord, found: Found) -> None:
+    """Keep signatures with an image, so that it can be verified where there is no registry."""
+    if found.documents:
+        with engine.store.lease(f"keep signatures of {record.id}"):
+            attach(engine, record, [engine.store.content.put(document) for document in found.documents])
+
+
+def check_run(engine: Engine, record: ImageRecord, name: str) -> None:
+    """Pass an image of the store that the engine's policy lets run under a name.
+
+    name: by which it was asked for; if it is none of its names (an id, say), one of these has to be accepted.
+    Raises: UntrustedImage.
+    """
+    policy = engine.policy
+    if policy is None:
+        return
+    names = [Reference.parse(tag.name) for tag in engine.store.state.images.tags(record.id)]
+    asked = [each for each in names if name in (str(each), each.familiar) or name == each.familiar_repository]
+    digests = list(dict.fromkeys([record.target_digest, record.manifest_digest]))
+    kept = _kept(engine, record)
+    errors: list[UntrustedImage] = []
+    for reference in asked or names:
+        try:
+            policy.check(reference, digests, kept.signatures)
+            return
+        except UntrustedImage as error:
+            errors.append(error)
+    for reference in (asked or names)[:1]:
+        if policy.needs_signatures(reference):
+            try:
+                found = _joined(_from_registry(engine, reference, digest) for digest in digests)
+                policy.check(reference, digests, found.signatures)
+            except PycontainerError as error:
+                errors[0].add_note(f"its registry was asked: {error}")
+            else:
+                keep_signatures(engine, record, found)
+                return
+    if errors:
+        raise errors[0]
+    policy.check_unnamed(record.id)
+
+
+def _from_registry(engine: Engine, reference: Reference, digest: Digest) -> Found:
+    """Signatures of a digest, under cosign's tag and among its referrers; unverified."""
+    layers: list[tuple[Descriptor, bytes]] = []
+    documents: list[bytes] = []
+    client = engine.registries
+    homes = [Reference(domain=reference.domain, path=reference.path, tag=signature_tag(digest))]
+    referrers = client.referrers(reference, digest)
+    for entry in referrers:
+        if entry.artifact_type == SIGNATURE_ARTIFACT:
+            homes.append(Reference(domain=reference.domain, path=reference.path, digest=entry.digest))
+    for home in homes[:MAX_MANIFESTS]:
+        try:
+            _, data, model = client.document(home)
+        except NotFound:
+            continue
+        if isinstance(model, Manifest):
+            documents.append(data)
+            layers += _read_layers(engine, home, model)
+    documents += [content for _, content in layers]
+    return Found(signatures=_signatures(layers), documents=tuple(documents))
+
+
+def _layers_under(engine: Engine, home: Reference) -> list[tuple[Descriptor, bytes]]:
+    try:
+        _, _, model = engine.registries.document(home)
+    except NotFound:
+        return []
+    return _read_layers(engine, home, model) if isinstance(model, Manifest) else []
+
+
+def _read_layers(engine: Engine, home: Reference, manifest: Manifest) -> list[tuple[Descriptor, bytes]]:
+    """The claims of a signature manifest, with their descriptors; what else lies there is left out."""
+    return [
+        (layer, engine.registries.read(home, layer, CLAIM_LIMIT))
+        for layer in manifest.layers[:MAX_SIGNATURES]
+        if layer.media_type == SIMPLE_SIGNING
+    ]
+
+
+def _kept(engine: Engine, record: ImageRecord) -> Found:
+    layers = []
+    for _, manifest in attached_manifests(engine, record):
+        for layer in manifest.layers:
+            if layer.media_type == SIMPLE_SIGNING:
+                layers.append((layer, engine.store.content.read(layer, CLAIM_LIMIT)))
+    return Found(signatures=_signatures(layers))
+
+
+def _signatures(layers: Iterable[tuple[Descriptor, bytes]]) -> tuple[Signature, ...]:
+    made = (Signature.of(content, layer.annotations) for layer, content in layers)
+    return tuple(signature for signature in made if signature is not None)
+
+
+def _joined(several: Iterable[Found]) -> Found:
+    found = list(several)
+    return Found(
+        signatures=tuple(each for one in found for each in one.signatures),
+        documents=tuple(each for one in found for each in one.documents),
+    )
+
+
+def _signature_manifest(
+    documents: Documents, layers: Sequence[Descriptor], subject: Descriptor | None
+) -> Manifest:
+    """The manifest that cosign makes: an image whose layers are claims, or an artifact that has a subject."""
+    if subject is not None:
+        return Manifest(
+            artifact_type=SIGNATURE_ARTIFACT,
+            config=documents.add(b"{}", mediatype.OCI_EMPTY),
+            layers=tuple(layers),
+            subject=subject,
+        )
+    host = Platform.host()
+    config = ImageConfig(
+        os=host.os, architecture=host.architecture, diff_ids=tuple(layer.digest for layer in layers)
+    )
+    return Manifest(config=documents.add(encode(config), mediatype.OCI_CONFIG), layers=tuple(layers))

@@ -1,0 +1,63 @@
+"""Whom to believe what an image is: signatures, the policy that asks for them, and pinned digests.
+
+Names load on first use: cryptography, which is optional, comes with the first key.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pycontainer.trust.claim import (
+        SIGNATURE_ANNOTATION,
+        SIGNATURE_ARTIFACT,
+        SIMPLE_SIGNING,
+        Claim,
+        Signature,
+        signature_tag,
+    )
+    from pycontainer.trust.keys import PublicKey, SigningKey
+    from pycontainer.trust.lockfile import read_lock, write_lock
+    from pycontainer.trust.policy import Identity, Requirement, SignaturePolicy, verified_claims
+
+__all__ = [
+    "SIGNATURE_ANNOTATION",
+    "SIGNATURE_ARTIFACT",
+    "SIMPLE_SIGNING",
+    "Claim",
+    "Identity",
+    "PublicKey",
+    "Requirement",
+    "Signature",
+    "SignaturePolicy",
+    "SigningKey",
+    "read_lock",
+    "signature_tag",
+    "verified_claims",
+    "write_lock",
+]
+
+_HOMES = {
+    "Identity": "policy",
+    "PublicKey": "keys",
+    "Requirement": "policy",
+    "SignaturePolicy": "policy",
+    "SigningKey": "keys",
+    "read_lock": "lockfile",
+    "verified_claims": "policy",
+    "write_lock": "lockfile",
+}
+_HOMES |= dict.fromkeys(
+    ["Claim", "SIGNATURE_ANNOTATION", "SIGNATURE_ARTIFACT", "SIMPLE_SIGNING", "Signature", "signature_tag"],
+    "claim",
+)
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value

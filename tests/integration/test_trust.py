@@ -1,0 +1,180 @@
+"""Only what is signed is pulled and run, and tags stay what they were pinned to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import pycontainer as pc
+from pycontainer import errors
+from pycontainer.oci import Reference
+from pycontainer.trust import signature_tag
+
+pytestmark = pytest.mark.needs("root", "overlay")
+KEY, OTHER = pc.SigningKey.generate(), pc.SigningKey.generate()
+
+
+@pytest.fixture
+def registry() -> Iterator[pc.Registry]:
+    with pc.Registry() as running:
+        yield running
+
+
+@pytest.fixture
+def pushed(engine: pc.Engine, busybox: pc.Image, registry: pc.Registry) -> Iterator[str]:
+    """The name of an image that is signed by KEY."""
+    name = f"{registry.address}/signed/app:1"
+    busybox.push(name)
+    pc.sign(name, KEY, engine=engine)
+    yield name
+    engine.registries.close()
+
+
+@pytest.fixture
+def strict(tmp_path: Path, registry: pc.Registry) -> Iterator[pc.Engine]:
+    """An engine that takes what is signed by KEY, from that registry, and nothing else."""
+    policy = pc.SignaturePolicy.signed({registry.address: KEY.public_key})
+    with pc.Engine(tmp_path / "strict", policy=policy) as made:
+        yield made
+
+
+def repository(name: str) -> str:
+    return name.rpartition(":")[0]
+
+
+def test_a_signature_is_pushed_once_and_verified(engine: pc.Engine, pushed: str, tmp_path: Path) -> None:
+    pc.sign(pushed, KEY, engine=engine)
+    pc.sign(pushed, OTHER, notes={"who": "other"}, engine=engine)
+    home = f"{repository(pushed)}:{signature_tag(pc.RemoteImage(pushed, engine=engine).digest)}"  # type: ignore[arg-type]
+    assert len(pc.RemoteImage(home, engine=engine).manifest["layers"]) == 2
+    KEY.save(tmp_path / "cosign", "pw")
+    verified = pc.verify(pushed, tmp_path / "cosign.pub", engine=engine)
+    assert verified.reference == f"{repository(pushed)}@{verified.digest}"
+    assert pc.verify(pushed, [OTHER.public_key], engine=engine).notes == ({"who": "other"},)
+    with pytest.raises(errors.UntrustedImage, match="by no key"):
+        pc.verify(pushed, pc.SigningKey.generate().public_key, engine=engine)
+
+
+def test_a_signature_can_be_a_referrer(engine: pc.Engine, busybox: pc.Image, registry: pc.Registry) -> None:
+    name = f"{registry.address}/referred/app:1"
+    busybox.push(name)
+    pc.sign(name, KEY, as_referrer=True, engine=engine)
+    assert pc.RemoteImage.tags(name, engine=engine) == ["1"]
+    pc.verify(name, KEY.public_key, engine=engine)
+    engine.registries.close()
+
+
+def test_a_signed_image_is_pulled_and_run_without_its_registry(
+    strict: pc.Engine, pushed: str, registry: pc.Registry
+) -> None:
+    assert pc.run(pushed, ["echo", "hi"], engine=strict).text == "hi\n"
+    count = len(registry.requests)
+    assert pc.run(pushed, ["true"], engine=strict).exit_code == 0
+    assert pc.run(pc.Image.get(pushed, engine=strict), ["true"], engine=strict).exit_code == 0
+    assert len(registry.requests) == count
+    strict.registries.close()
+
+
+@pytest.mark.parametrize("attack", ["unsigned", "other key", "other digest", "other repository", "stripped"])
+def test_what_is_not_signed_as_it_should_be_is_neither_pulled_nor_unpacked(
+    engine: pc.Engine, strict: pc.Engine, busybox: pc.Image, pushed: str, registry: pc.Registry, attack: str
+) -> None:
+    evil = busybox.env(EVIL="1")
+    name = f"{registry.address}/attacked/{attack.replace(' ', '-')}:1"
+    evil.push(name)
+    digest = pc.RemoteImage(name, engine=engine).digest
+    home = f"{repository(name)}:{signature_tag(digest)}"  # type: ignore[arg-type]
+    good = f"{repository(pushed)}:{signature_tag(pc.RemoteImage(pushed, engine=engine).digest)}"  # type: ignore[arg-type]
+    if attack == "other key":
+        pc.sign(name, OTHER, engine=engine)
+    elif attack == "other digest":
+        pc.copy(good, home, engine=engine)  # a good signature, replayed under the tag of the evil image
+    elif attack == "other repository":
+        name = f"{registry.address}/attacked/moved:1"
+        pc.copy(pushed, name, engine=engine)
+        pc.copy(good, f"{repository(name)}:{good.rpartition(':')[2]}", engine=engine)
+    elif attack == "stripped":
+        pc.sign(name, KEY, engine=engine)
+        pc.RemoteImage(home, engine=engine).delete()
+    with pytest.raises(errors.UntrustedImage):
+        pc.Image.pull(name, engine=strict)
+    with pytest.raises(errors.UntrustedImage):
+        pc.run(name, ["true"], engine=strict)
+    assert pc.Image.list(engine=strict) == []
+    assert list((strict.root / "content" / "blobs").rglob("sha256/*")) == []
+    strict.registries.close()
+
+
+def test_an_old_signed_image_under_a_new_tag_is_refused_where_tags_are_signed(
+    engine: pc.Engine, busybox: pc.Image, registry: pc.Registry
+) -> None:
+    name = f"{registry.address}/replayed/app"
+    busybox.push(f"{name}:1")
+    pc.sign(f"{name}:1", KEY, with_tag=True, engine=engine)
+    pc.copy(f"{name}:1", f"{name}:2", engine=engine)
+    pc.verify(f"{name}:1", KEY.public_key, with_tag=True, engine=engine)
+    pc.verify(f"{name}:2", KEY.public_key, engine=engine)
+    with pytest.raises(errors.UntrustedImage, match="matchExact"):
+        pc.verify(f"{name}:2", KEY.public_key, with_tag=True, engine=engine)
+    engine.registries.close()
+
+
+def test_images_that_came_another_way_are_not_run_either(
+    strict: pc.Engine, pushed: str, busybox: pc.Image, tmp_path: Path
+) -> None:
+    busybox.env(EVIL="1").save(tmp_path / "evil.tar")
+    [loaded] = pc.Image.load(tmp_path / "evil.tar", engine=strict)
+    for image in (loaded, loaded.tag("docker.io/library/evil:1"), loaded.tag(pushed), pushed):
+        with pytest.raises(errors.UntrustedImage):
+            pc.run(image, ["true"], pull="never", engine=strict)
+    with pytest.raises(errors.UntrustedImage):
+        pc.Container.create(loaded, ["true"], engine=strict)
+    strict.registries.close()
+
+
+def test_an_index_is_signed_as_a_whole(
+    engine: pc.Engine, strict: pc.Engine, busybox: pc.Image, registry: pc.Registry
+) -> None:
+    name = f"{registry.address}/indexed/app:1"
+    pc.ImageIndex(engine=engine).add(busybox).push(name)
+    pc.sign(name, KEY, engine=engine)
+    assert pc.run(name, ["echo", "hi"], engine=strict).text == "hi\n"
+    strict.registries.close()
+    engine.registries.close()
+
+
+class TestLock:
+    def test_a_pinned_tag_stays_what_it_was(
+        self, engine: pc.Engine, busybox: pc.Image, registry: pc.Registry, tmp_path: Path
+    ) -> None:
+        name = f"{registry.address}/locked/app:1"
+        busybox.push(name)
+        lock = pc.LockFile(tmp_path / "containers.lock", engine=engine).add(name)
+        pinned = lock.images[name]
+        assert lock.verify() == ()
+        moved = busybox.env(MOVED="1")
+        moved.push(name)
+        [difference] = lock.verify()
+        assert (difference.name, difference.pinned, difference.found) == (name, pinned, moved.manifest_digest)
+        with pc.Engine(tmp_path / "store", lock=lock.path) as locked:
+            assert pc.run(name, ["sh", "-c", "echo $MOVED"], engine=locked).text == "\n"
+            assert pc.Image.get(name, engine=locked).digest == pinned
+            lock.update()
+            assert pc.run(name, ["sh", "-c", "echo $MOVED"], engine=locked).text == "1\n"
+            with pytest.raises(errors.NotFound, match="is not pinned"):
+                pc.Image.pull(f"{registry.address}/locked/app:2", engine=locked)
+            locked.registries.close()
+        assert lock.add(name).images[name] == moved.manifest_digest
+        before = lock.path.read_bytes()
+        with pytest.raises(errors.NotFound):
+            lock.add(f"{registry.address}/locked/app:9")
+        assert lock.path.read_bytes() == before
+        assert lock.remove(name).images == {}
+        engine.registries.close()
+
+    def test_a_name_with_a_digest_needs_none(self, engine: pc.Engine, tmp_path: Path) -> None:
+        with pytest.raises(errors.BadReference, match="leave it out"):
+            pc.LockFile(tmp_path / "lock", engine=engine).add(f"a@sha256:{'a' * 64}")
+        assert Reference.parse("a").tag == "latest"

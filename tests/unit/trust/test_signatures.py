@@ -1,0 +1,254 @@
+"""Keys, claims and policies: what is accepted, and every way in which a signature is not."""
+
+from __future__ import annotations
+
+import base64
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from pycontainer.errors import InvalidImage, InvalidInput, PycontainerError, Unsupported, UntrustedImage
+from pycontainer.oci import Digest, Reference
+from pycontainer.trust import Claim, PublicKey, Signature, SignaturePolicy, SigningKey, signature_tag
+
+KEY, OTHER = SigningKey.generate(), SigningKey.generate()
+DIGEST, WRONG = Digest("sha256:" + "a" * 64), Digest("sha256:" + "b" * 64)
+APP = Reference.parse("ghcr.io/owner/app:1")
+
+
+def signed(digest: Digest = DIGEST, name: str = "ghcr.io/owner/app", key: SigningKey = KEY) -> Signature:
+    payload = Claim.encode(digest, name)
+    return Signature(payload, key.sign(payload))
+
+
+def policy(*requirements: dict[str, Any], scope: str = "ghcr.io/owner") -> SignaturePolicy:
+    document = {"default": [{"type": "reject"}], "transports": {"docker": {scope: list(requirements)}}}
+    return SignaturePolicy.parse(json.dumps(document))
+
+
+def sigstore(identity: dict[str, str] | None = None) -> dict[str, Any]:
+    given = {"type": "sigstoreSigned", "keyData": base64.b64encode(KEY.public_key.pem.encode()).decode()}
+    return given | ({"signedIdentity": identity} if identity else {})  # type: ignore[dict-item]
+
+
+class TestKeys:
+    def test_a_key_pair_is_written_as_cosign_writes_it_and_read_back(self, tmp_path: Path) -> None:
+        private, public = KEY.save(tmp_path / "cosign", "secret")
+        assert private.read_text().startswith("-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\n")
+        assert stat.S_IMODE(private.stat().st_mode) == 0o600
+        loaded = SigningKey.load(private, "secret")
+        assert PublicKey.load(public) == loaded.public_key == KEY.public_key
+        assert PublicKey.load(public).verifies(b"data", loaded.sign(b"data"))
+        with pytest.raises(FileExistsError):
+            KEY.save(tmp_path / "cosign", "secret")
+        with pytest.raises(InvalidInput, match="passphrase is wrong"):
+            SigningKey.load(private, "other")
+
+    def test_keys_of_openssl_are_read(self) -> None:
+        for form, password in (
+            (serialization.PrivateFormat.PKCS8, b""),
+            (serialization.PrivateFormat.PKCS8, b"pw"),
+            (serialization.PrivateFormat.TraditionalOpenSSL, b""),
+        ):
+            hiding = (
+                serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
+            )
+            pem = KEY._inner.private_bytes(serialization.Encoding.PEM, form, hiding)
+            assert SigningKey.load(pem, password).public_key == KEY.public_key
+
+    def test_other_kinds_of_keys_and_files_are_refused(self, tmp_path: Path) -> None:
+        for other in (ec.generate_private_key(ec.SECP384R1()), rsa.generate_private_key(65537, 2048)):
+            pem = other.public_key().public_bytes(
+                serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+            )
+            with pytest.raises(InvalidInput, match="P-256"):
+                PublicKey.load(pem)
+        for content in (
+            b"",
+            b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n",
+            b"x" * (65 << 10),
+        ):
+            (tmp_path / "key").write_bytes(content)
+            with pytest.raises(InvalidInput, match="key"):
+                PublicKey.load(tmp_path / "key")
+            with pytest.raises(InvalidInput, match="key"):
+                SigningKey.load(tmp_path / "key")
+        with pytest.raises(InvalidInput, match="cannot be read"):
+            PublicKey.load(tmp_path / "none")
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"kdf": {"name": "scrypt", "params": {"N": 2**30, "r": 8, "p": 1}, "salt": "AAAA"}},
+            {"kdf": {"name": "none"}},
+            {"cipher": {"name": "nacl/secretbox", "nonce": "AAAA"}},
+            {"ciphertext": "!"},
+            {"kdf": []},
+        ],
+        ids=["costs", "kdf", "nonce", "base64", "type"],
+    )
+    def test_a_sealed_key_that_was_tampered_with_is_refused_at_once(self, change: dict[str, Any]) -> None:
+        body = "".join(KEY.pem("pw").splitlines()[1:-1])
+        envelope = json.loads(base64.b64decode(body)) | change
+        text = base64.b64encode(json.dumps(envelope).encode()).decode()
+        title = "ENCRYPTED SIGSTORE PRIVATE KEY"
+        with pytest.raises(InvalidInput):
+            SigningKey.load(f"-----BEGIN {title}-----\n{text}\n-----END {title}-----\n", "pw")
+
+    def test_nothing_shows_a_secret(self) -> None:
+        assert repr(KEY) == repr(SigningKey.load(KEY.pem("pw"), "pw"))
+        assert "PRIVATE" not in repr(KEY)
+
+
+class TestClaims:
+    def test_a_claim_is_read_as_it_was_written(self) -> None:
+        claim = Claim.parse(Claim.encode(DIGEST, "docker.io/library/app:1", {"who": "me"}))
+        assert (claim.digest, str(claim.name), claim.has_tag) == (DIGEST, "docker.io/library/app:1", True)
+        assert claim.notes == {"who": "me"}
+        assert Claim.parse(Claim.encode(DIGEST, "index.docker.io/library/app")).name.domain == "docker.io"
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda claim: claim["critical"].update(type="atomic container signature"),
+            lambda claim: claim["critical"].update(more=1),
+            lambda claim: claim["critical"]["image"].update({"docker-manifest-digest": "sha256:x"}),
+            lambda claim: claim["critical"]["image"].update({"Docker-Manifest-Digest": DIGEST}),
+            lambda claim: claim["critical"]["identity"].update({"docker-reference": "a b"}),
+            lambda claim: claim.pop("critical"),
+        ],
+        ids=["type", "unknown", "digest", "spelling", "name", "missing"],
+    )
+    def test_a_claim_that_is_not_exactly_one_is_refused(self, change: Any) -> None:
+        claim = json.loads(Claim.encode(DIGEST, "app"))
+        change(claim)
+        with pytest.raises(InvalidImage):
+            Claim.parse(json.dumps(claim).encode())
+
+    def test_the_tag_is_cosigns(self) -> None:
+        assert signature_tag(DIGEST) == f"sha256-{'a' * 64}.sig"
+
+
+class TestPolicy:
+    def test_a_signed_image_passes_and_others_fall_to_the_default(self) -> None:
+        made = policy(sigstore())
+        made.check(APP, [DIGEST], [signed()])
+        made.check(APP, [WRONG, DIGEST], [signed(key=OTHER), signed()])
+        with pytest.raises(UntrustedImage, match="the policy rejects it"):
+            made.check(Reference.parse("ghcr.io/other/app"), [DIGEST], [signed()])
+
+    @pytest.mark.parametrize(
+        ("given", "reason"),
+        [
+            ([], "none at all"),
+            ([signed(key=OTHER)], "by no key"),
+            ([signed(WRONG)], f"it is for {WRONG}"),
+            ([signed(name="ghcr.io/owner/other")], "ghcr.io/owner/other"),
+            ([signed(name="evil.example/owner/app")], "evil.example"),
+            ([Signature(signed().payload, signed(WRONG).signature)], "by no key"),
+            ([Signature(signed().payload + b" ", signed().signature)], "by no key"),
+            ([Signature(b"{}", KEY.sign(b"{}"))], "critical"),
+            ([Signature(signed().payload, b"")], "by no key"),
+        ],
+        ids=["stripped", "key", "digest", "repository", "host", "swapped", "changed", "no claim", "empty"],
+    )
+    def test_every_other_signature_is_refused_with_its_reason(
+        self, given: list[Signature], reason: str
+    ) -> None:
+        with pytest.raises(UntrustedImage) as caught:
+            policy(sigstore()).check(APP, [DIGEST], given)
+        assert reason in str(caught.value)
+        assert (caught.value.reference, caught.value.digest) == (str(APP), DIGEST)
+        assert len(caught.value.reasons) == len(given)
+
+    @pytest.mark.parametrize(
+        ("identity", "name", "reference", "fits"),
+        [
+            ("matchRepository", "ghcr.io/owner/app:9", "ghcr.io/owner/app:1", True),
+            ("matchExact", "ghcr.io/owner/app:1", "ghcr.io/owner/app:1", True),
+            ("matchExact", "ghcr.io/owner/app:1", "ghcr.io/owner/app:2", False),
+            ("matchExact", "ghcr.io/owner/app", "ghcr.io/owner/app:latest", False),
+            ("matchExact", "ghcr.io/owner/app", f"ghcr.io/owner/app@{DIGEST}", False),
+            ("matchRepoDigestOrExact", "ghcr.io/owner/app", f"ghcr.io/owner/app@{DIGEST}", True),
+            ("matchRepoDigestOrExact", "ghcr.io/owner/app", "ghcr.io/owner/app:1", False),
+        ],
+    )
+    def test_the_name_must_fit_as_the_policy_says(
+        self, identity: str, name: str, reference: str, fits: bool
+    ) -> None:
+        made, target = policy(sigstore({"type": identity})), Reference.parse(reference)
+        if fits:
+            made.check(target, [DIGEST], [signed(name=name)])
+        else:
+            with pytest.raises(UntrustedImage, match=identity):
+                made.check(target, [DIGEST], [signed(name=name)])
+
+    def test_names_can_be_fixed_or_mapped(self) -> None:
+        exact = policy(sigstore({"type": "exactRepository", "dockerRepository": "docker.io/vendor/app"}))
+        exact.check(APP, [DIGEST], [signed(name="docker.io/vendor/app:5")])
+        mapped = {"type": "remapIdentity", "prefix": "ghcr.io/owner", "signedPrefix": "quay.io/vendor"}
+        policy(sigstore(mapped)).check(APP, [DIGEST], [signed(name="quay.io/vendor/app:1")])
+        with pytest.raises(UntrustedImage):
+            policy(sigstore(mapped)).check(APP, [DIGEST], [signed()])
+
+    def test_all_requirements_of_a_scope_must_hold(self) -> None:
+        with pytest.raises(UntrustedImage, match="rejects"):
+            policy(sigstore(), {"type": "reject"}).check(APP, [DIGEST], [signed()])
+
+    @pytest.mark.parametrize(
+        ("scope", "name", "covers"),
+        [
+            ("ghcr.io", "ghcr.io/a/b:1", True),
+            ("ghcr.io/a", "ghcr.io/ab/c:1", False),
+            ("ghcr.io/a/b:1", "ghcr.io/a/b:2", False),
+            ("*.example.com", "eu.reg.example.com/a:1", True),
+            ("*.example.com", "example.com/a:1", False),
+            ("docker.io/library", "alpine", True),
+            ("alpine", "docker.io/library/alpine:3", True),
+            ("localhost:5000", "localhost:5000/a:1", True),
+            ("", "anything:1", True),
+        ],
+    )
+    def test_a_scope_covers_whole_components(self, scope: str, name: str, covers: bool) -> None:
+        made = policy({"type": "insecureAcceptAnything"}, scope=scope)
+        kinds = [each.kind for each in made.requirements(Reference.parse(name))]
+        assert kinds == (["accept"] if covers else ["reject"])
+
+    @pytest.mark.parametrize(
+        "document",
+        [
+            "{",
+            "[]",
+            "{}",
+            '{"default": []}',
+            '{"default": [{"type": "accept"}]}',
+            '{"default": [{"type": "sigstoreSigned"}]}',
+            '{"default": [{"type": "sigstoreSigned", "keyPath": "/none"}]}',
+            '{"default": [{"type": "sigstoreSigned", "keyData": "!"}]}',
+            '{"default": [{"type": "reject", "more": 1}]}',
+            '{"default": [{"type": "reject"}], "more": 1}',
+            '{"default": [{"type": "reject"}], "transports": []}',
+            '{"default": [{"type": "reject"}], "transports": {"docker": {"a b": [{"type": "reject"}]}}}',
+            '{"default": [{"type": "reject"}], "transports": {"docker": {"ghcr.io": []}}}',
+        ],
+    )
+    def test_what_cannot_be_understood_is_an_error(self, document: str) -> None:
+        with pytest.raises(InvalidInput):
+            SignaturePolicy.parse(document)
+
+    @pytest.mark.parametrize("more", [{"fulcio": {}}, {"rekorPublicKeyPath": "/x"}])
+    def test_what_is_not_supported_is_never_ignored(self, more: dict[str, Any]) -> None:
+        with pytest.raises(PycontainerError, match="keyless"):
+            policy(sigstore() | more)
+        with pytest.raises(Unsupported, match="GPG"):
+            policy({"type": "signedBy", "keyPath": "/x"})
+
+    def test_an_image_without_a_name_passes_only_where_all_do(self) -> None:
+        with pytest.raises(UntrustedImage, match="no name"):
+            policy(sigstore()).check_unnamed(DIGEST)
+        SignaturePolicy.signed({"ghcr.io": KEY.public_key}, default="accept").check_unnamed(DIGEST)
