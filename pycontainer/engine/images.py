@@ -20,7 +20,7 @@ from pycontainer.engine.progress import shown
 from pycontainer.engine.pruning import Pruned, prune_images, remove_image
 from pycontainer.engine.pulling import import_view, pull, unpack_again
 from pycontainer.errors import BadReference, InvalidInput, NotFound, PycontainerError
-from pycontainer.oci import Platform, Reference
+from pycontainer.oci import DEFAULT_TAG, Platform, Reference
 
 if TYPE_CHECKING:
     from pycontainer.engine.filters import FilterValues
@@ -81,10 +81,39 @@ class Image(ImageAlgebra):
         return cls(engine, engine.store.find_image(key))
 
     @classmethod
-    def list(cls, *, engine: Engine | None = None) -> list[Image]:
-        """All images of the store, the newest first."""
+    def pull_all(
+        cls,
+        repository: str,
+        *,
+        platform: str | None = None,
+        on_event: OnEvent | None = None,
+        engine: Engine | None = None,
+    ) -> _Images:
+        """Pull every tag of a repository, as `docker pull --all-tags`.
+
+        Raises: as pull; BadReference for a name with a tag.
+        """
         engine = engine or current_engine()
-        return [cls(engine, record) for record in engine.store.state.images.list()]
+        name = Reference.parse(repository)
+        if str(name) != f"{name.repository}:{DEFAULT_TAG}" or repository.endswith(f":{DEFAULT_TAG}"):
+            raise BadReference(f"{repository!r} names one image; leave tag and digest out to pull all tags")
+        return [
+            cls.pull(str(name.with_tag(tag)), platform=platform, on_event=on_event, engine=engine)
+            for tag in engine.registries.tags(name)
+        ]
+
+    @classmethod
+    def list(cls, *, filters: FilterValues | None = None, engine: Engine | None = None) -> list[Image]:
+        """The images of the store, the newest first.
+
+        filters: dangling (without a name), label and label! ("key" or "key=value"), reference (a pattern of
+        names, as "ghcr.io/*/app:1*"), before and since (an image), until (a moment, or a duration that has
+        passed). Times are those at which images came here. Raises: InvalidInput for another one; NotFound.
+        """
+        from pycontainer.engine.imagelisting import listed
+
+        engine = engine or current_engine()
+        return [cls(engine, record) for record in listed(engine, filters)]
 
     @classmethod
     def from_directory(
@@ -168,16 +197,22 @@ class Image(ImageAlgebra):
 
     @classmethod
     def load(
-        cls, source: str | os.PathLike[str] | bytes | BinaryIO, *, engine: Engine | None = None
+        cls,
+        source: str | os.PathLike[str] | bytes | BinaryIO,
+        *,
+        platform: str | None = None,
+        engine: Engine | None = None,
     ) -> _Images:
         """The images of an OCI layout directory, oci-archive or docker-archive, with their names.
 
+        platform: which one of an image of several, as "linux/arm64"; default this host's.
         source: a path, the bytes or a stream; gzip, zstd, xz or plain. Which it is, is seen from the content.
         Raises: InvalidImage, DigestMismatch, NotFound.
         """
         engine = engine or current_engine()
         loaded = []
-        with engine.store.lease("load images") as lease, _opened(source) as found:
+        wanted = None if platform is None else Platform.parse(platform)
+        with engine.store.lease("load images") as lease, _opened(source, wanted) as found:
             for image in found:
                 loaded.append(cls(engine, import_view(engine, image.view, image.names, lease)))
                 emit_image(engine, "load", loaded[-1].id)
@@ -305,21 +340,40 @@ class Image(ImageAlgebra):
         "docker-archive" is what `docker load` and podman take, "oci-archive" what podman and skopeo do.
         compression: of its layers, as in push; a docker-archive has them uncompressed always.
         """
+        self.save_all([self], target, format=format, compression=compression)
+
+    @staticmethod
+    def save_all(
+        images: Sequence[Image],
+        target: str | os.PathLike[str] | BinaryIO,
+        *,
+        format: ArchiveFormat = "docker-archive",
+        compression: str | None = None,
+    ) -> None:
+        """Write several images of one engine with their names, as `save` does; what they share is there once."""
         from pycontainer.image import Layout, write_docker_archive, write_oci_archive
 
-        names = tuple(Reference.parse(tag) for tag in self.tags)
-        view = self._variant(compression)
-        with self._engine.store.lease(f"save {self.name}"):
+        if not images:
+            raise InvalidInput("no image to save")
+        engine = images[0]._engine
+        with engine.store.lease(f"save {len(images)} images"):
+            named = [
+                (image._variant(compression), tuple(Reference.parse(tag) for tag in image.tags))
+                for image in images
+            ]
             if format == "oci-layout":
                 if not isinstance(target, (str, os.PathLike)):
                     raise InvalidInput("an oci-layout is a directory; give its path")
-                Layout.create(target).add(view, names)
+                layout = Layout.create(target)
+                for view, names in named:
+                    layout.add(view, names)
             elif format in ("oci-archive", "docker-archive"):
                 write = write_oci_archive if format == "oci-archive" else write_docker_archive
-                write(target, [(view, names)])
+                write(target, named)
             else:
                 raise InvalidInput(f"format {format!r}: give oci-layout, oci-archive or docker-archive")
-        emit_image(self._engine, "save", self.id)
+        for image in images:
+            emit_image(engine, "save", image.id)
 
     def _variant(self, compression: str | None) -> ImageView:
         """Its documents in the store, with layers compressed so; kept with the image for the next time."""
@@ -455,7 +509,7 @@ def _config(given: Mapping[str, Any]) -> ContainerConfig | None:
 
 @contextmanager
 def _opened(
-    source: str | os.PathLike[str] | bytes | BinaryIO,
+    source: str | os.PathLike[str] | bytes | BinaryIO, platform: Platform | None
 ) -> Iterator[list[ArchivedImage]]:
     """The images of a layout directory or an archive, with their names."""
     from pycontainer.image import Archive, Layout, images_in_layout
@@ -463,10 +517,10 @@ def _opened(
     if isinstance(source, bytes):
         source = BytesIO(source)
     if isinstance(source, (str, os.PathLike)) and Path(source).is_dir():
-        yield images_in_layout(Layout(source))
+        yield images_in_layout(Layout(source), platform)
         return
     with Archive(source) as archive:
-        yield archive.images()
+        yield archive.images(platform)
 
 
 def _size_of(layer: Any) -> int:

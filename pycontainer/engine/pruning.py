@@ -12,12 +12,13 @@ from pycontainer.engine.diskusage import writable_sizes
 from pycontainer.engine.engine import Engine, current_engine
 from pycontainer.engine.events import emit, emit_image
 from pycontainer.engine.filters import Filters, FilterValues
+from pycontainer.engine.imagelisting import labels_of
 from pycontainer.errors import NotFound, WrongState
 from pycontainer.oci import Reference
 
 if TYPE_CHECKING:
     from pycontainer.engine.containers import Container
-    from pycontainer.store import ImageRecord, RemovedImage
+    from pycontainer.store import RemovedImage
 
 __all__ = ["Pruned", "prune", "prune_containers", "prune_images", "remove_image"]
 
@@ -105,7 +106,7 @@ def prune_images(engine: Engine, all_unused: bool, given: FilterValues | None) -
     for record in store.state.images.list():
         if until_ns is not None and record.created_at * 1e9 >= until_ns:
             continue
-        if _asks_labels(filters) and not filters.has_labels(_labels(engine, record)):
+        if _asks_labels(filters) and not filters.has_labels(labels_of(engine, record)):
             continue
         gone = store.prune_image(record.id, also_named=all_unused)
         if gone is not None:
@@ -114,13 +115,6 @@ def prune_images(engine: Engine, all_unused: bool, given: FilterValues | None) -
     collected = store.collect_garbage()
     emit(engine, "image", "prune", "", {"reclaimed": str(collected.bytes)})
     return Pruned(images=tuple(removed), freed_bytes=collected.bytes)
-
-
-def _labels(engine: Engine, record: ImageRecord) -> dict[str, str]:
-    try:
-        return dict(engine.image_view(record).config.config.labels)
-    except NotFound:
-        return {}  # its documents were lost, and its labels with them
 
 
 def _tell(engine: Engine, image_id: str, removed: RemovedImage) -> None:

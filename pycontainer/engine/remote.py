@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, final
 
 from pycontainer.engine.engine import Engine, current_engine
 from pycontainer.errors import InvalidImage
-from pycontainer.oci import Index, Platform, Reference, jsontext
+from pycontainer.oci import Index, Platform, Reference, choose, jsontext
 
 if TYPE_CHECKING:
     from pycontainer.engine.images import Image
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from pycontainer.registry import Credentials, Resolved
 
 __all__ = ["RemoteImage", "login", "logout"]
+
+ATTESTED = "vnd.docker.reference.digest"
+IN_TOTO = "application/vnd.in-toto+json"
+STATEMENT_LIMIT = 64 << 20
 
 
 def login(
@@ -167,6 +172,23 @@ class RemoteImage:
         """What refers to it (signatures, SBOMs and other artifacts), of one type if given."""
         return tuple(self._engine.registries.referrers(self._reference, self.digest, artifact_type))
 
+    def attestations(self, platform: str | None = None) -> tuple[Mapping[str, Any], ...]:
+        """The in-toto statements (provenance, SBOMs) that BuildKit put into the index for a platform."""
+        model = self._document[2]
+        if not isinstance(model, Index):
+            return ()
+        wanted = choose(model, Platform.host() if platform is None else Platform.parse(platform)).digest
+        client, found = self._engine.registries, []
+        for entry in model.manifests:
+            if entry.annotations.get(ATTESTED) != wanted:
+                continue
+            _, _, manifest = client.document(self._reference.with_digest(entry.digest))
+            for layer in () if isinstance(manifest, Index) else manifest.layers:
+                if layer.media_type == IN_TOTO:
+                    data = client.read(self._reference, layer, STATEMENT_LIMIT)
+                    found.append(jsontext.parse(data, "attestation", STATEMENT_LIMIT))
+        return tuple(each for each in found if isinstance(each, dict))
+
     def pull(self, platform: str | None = None) -> Image:
         """Pull exactly this, though the tag may have moved; it gets the tag's name."""
         from pycontainer.engine.images import Image
@@ -195,6 +217,15 @@ class RemoteImage:
     def tags(cls, repository: str, *, engine: Engine | None = None) -> list[str]:
         """All tags of a repository, in the registry's order."""
         return (engine or current_engine()).registries.tags(Reference.parse(repository))
+
+    @classmethod
+    def repositories(cls, registry: str, pattern: str = "*", *, engine: Engine | None = None) -> list[str]:
+        """Names of the repositories of a registry that lists them, which fit a pattern such as "team/*".
+
+        Raises: NotFound or RegistryError where it does not list them, as most public ones.
+        """
+        found = (engine or current_engine()).registries.repositories(registry)
+        return [f"{registry}/{name}" for name in found if fnmatchcase(name, pattern)]
 
     def _resolved(self, platform: str | None) -> Resolved:
         if self.artifact_type and not isinstance(self._document[2], Index):

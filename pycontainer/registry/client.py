@@ -167,6 +167,13 @@ class RegistryClient:
         """All tags of the reference's repository."""
         return listing.tags(self._parts.session, reference)
 
+    def repositories(self, host: str) -> list[str]:
+        """All repositories of a registry that lists them.
+
+        Raises: BadReference; RegistryError, NotFound where it does not.
+        """
+        return listing.repositories(self._parts.session, _domain(host))
+
     def referrers(self, reference: Reference, digest: str, artifact_type: str = "") -> list[Descriptor]:
         """What refers to `digest` (signatures, SBOMs …), of one artifact type if given."""
         return listing.referrers(self._parts.session, reference, parse_digest(digest), artifact_type)

@@ -19,7 +19,7 @@ from pycontainer.registry.errors import NotInRegistry
 from pycontainer.registry.redact import redact_url
 from pycontainer.registry.session import Request, Session
 
-__all__ = ["referrers", "referrers_index", "referrers_tag", "tags"]
+__all__ = ["referrers", "referrers_index", "referrers_tag", "repositories", "tags"]
 
 PAGE_ENTRIES = 1000  # ECR refuses more
 PAGE_BYTES = 8 << 20
@@ -41,6 +41,24 @@ def tags(session: Session, reference: Reference) -> list[str]:
         page = _json(content, request.action).get("tags") or []
         if not isinstance(page, list) or not all(isinstance(tag, str) for tag in page):
             raise RegistryError(f"cannot {request.action}: the answer's tags are no list of names")
+        found.update(dict.fromkeys(page))
+    return list(found)
+
+
+def repositories(session: Session, domain: str) -> list[str]:
+    """Paths of all repositories of a registry that lists them; many public ones do not."""
+    request = Request(
+        action=f"list the repositories of {domain}",
+        path="_catalog",
+        query=(("n", str(PAGE_ENTRIES)),),
+        headers={"Accept": "application/json"},
+        right=Right(scopes=("registry:catalog:*",)),
+    )
+    found: dict[str, None] = {}
+    for content, _ in _pages(session, upstream(domain), request):
+        page = _json(content, request.action).get("repositories") or []
+        if not isinstance(page, list) or not all(isinstance(name, str) for name in page):
+            raise RegistryError(f"cannot {request.action}: the answer's repositories are no list of names")
         found.update(dict.fromkeys(page))
     return list(found)
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import pycontainer as pc
 from pycontainer import errors
 from pycontainer.image import Archive, Layout, Target, validate_image
-from pycontainer.oci import Descriptor, Manifest, Reference, encode, mediatype
-from tests.unit.registry.fakes import MemorySink
+from pycontainer.oci import Descriptor, ImageConfig, Manifest, Platform, Reference, encode, mediatype
+from tests.unit.registry.fakes import MemorySink, small_image, small_index
 
 pytestmark = pytest.mark.needs("root", "overlay")
 
@@ -251,3 +253,83 @@ def test_a_copy_of_a_target_reads_every_blob_once_verified(made: pc.Engine, both
     wrong = Descriptor(media_type="x/y", digest=image(made, "amd64").view.layers[0].digest, size=7)
     with pytest.raises(errors.PycontainerError), target.source.open(wrong) as blob:
         blob.read()
+
+
+def test_attestations_of_an_index_are_read(made: pc.Engine, registry: pc.Registry) -> None:
+    source = MemorySink()
+    statement = {"_type": "https://in-toto.io/Statement/v0.1", "predicateType": "https://spdx.dev/Document"}
+    app = small_image(source, b"layer")
+    attestation = source.add(
+        encode(
+            Manifest(
+                config=source.add(
+                    encode(ImageConfig(architecture="unknown", os="unknown")), mediatype.OCI_CONFIG
+                ),
+                layers=(source.add(json.dumps(statement).encode(), "application/vnd.in-toto+json"),),
+            )
+        ),
+        mediatype.OCI_MANIFEST,
+        platform=Platform(os="unknown", architecture="unknown"),
+        annotations={
+            "vnd.docker.reference.type": "attestation-manifest",
+            "vnd.docker.reference.digest": app.digest,
+        },
+    )
+    name = f"{registry.address}/attested/app:1"
+    made.registries.push(Reference.parse(name), source, small_index(source, app, attestation))
+    remote = pc.RemoteImage(name, engine=made)
+    assert remote.attestations("linux/amd64") == (statement,)
+    assert remote.platforms == ("linux/amd64",)
+
+
+def test_repositories_are_listed_and_all_tags_pulled(made: pc.Engine, registry: pc.Registry) -> None:
+    name = f"{registry.address}/many/app"
+    for tag in ("a", "b"):
+        image(made, "amd64").env(TAG=tag).push(f"{name}:{tag}")
+    image(made, "amd64").push(f"{registry.address}/other:1")
+    assert pc.RemoteImage.repositories(registry.address, "many/*", engine=made) == [name]
+    pulled = pc.Image.pull_all(name, engine=made)
+    assert [each.tags for each in pulled] == [(f"{name}:a",), (f"{name}:b",)]
+    for each in pulled:
+        each.remove()
+    with pytest.raises(errors.BadReference, match="leave tag and digest out"):
+        pc.Image.pull_all(f"{name}:a", engine=made)
+
+
+def test_images_are_listed_by_filters(made: pc.Engine) -> None:
+    first = image(made, "amd64").label(kind="test").tag("quay.io/team/first:1.0")
+    second = image(made, "amd64").label(kind="other").tag("second:2")
+    third = image(made, "amd64").label(kind="none").tag("third:3")
+    third.remove("third:3")
+    unnamed = image(made, "amd64").env(X="1")
+    assert unnamed.created_at
+
+    def names(**filters: object) -> list[str]:
+        given = {name.replace("_", "!"): value for name, value in filters.items()}
+        return [each.id for each in pc.Image.list(filters=given, engine=made)]
+
+    assert names(reference="quay.io/*/first:1*") == [first.id]
+    assert names(reference=["second", "first"]) == [second.id]
+    assert names(label="kind=test") == [first.id]
+    assert first.id not in names(label_="kind")
+    assert unnamed.id in names(dangling=True)
+    assert not {first.id, second.id} & set(names(dangling=True))
+    assert second.id in names(since="quay.io/team/first:1.0")
+    assert first.id in names(before="second:2")
+    assert first.id not in names(until="1h")
+    with pytest.raises(errors.InvalidInput, match="do you mean 'reference'"):
+        names(referense="x")
+    for each in (first, second, unnamed):
+        each.remove()
+
+
+@pytest.mark.parametrize("form", ["docker-archive", "oci-archive", "oci-layout"])
+def test_several_images_are_saved_together_and_one_platform_loaded(
+    made: pc.Engine, tmp_path: Path, form: Any
+) -> None:
+    images = [image(made, "arm64").env(N=str(number)).tag(f"saved:{number}") for number in range(2)]
+    pc.Image.save_all(images, tmp_path / "out", format=form)
+    loaded = pc.Image.load(tmp_path / "out", platform="linux/arm64", engine=made)
+    assert [each.id for each in loaded] == [each.id for each in images]
+    for each in images:
+        each.remove()
