@@ -36,9 +36,9 @@ class Pin:
         weakref.finalize(self, lease.release)
 
     def keep(self, view: ImageView) -> None:
-        """Keep the layers of an image."""
-        for layer in view.layers:
-            self._lease.protect(layer.digest)
+        """Keep the blobs of an image."""
+        for blob in (*view.blobs, view.descriptor):
+            self._lease.protect(blob.digest)
 
 
 class ImageAlgebra:
@@ -67,7 +67,19 @@ class ImageAlgebra:
         if self._stored is None:
             assert self._made is not None  # an image has one of the two
             self._stored = record_view(self._engine, self._made)
+            self._pin = None  # the record keeps what it needs
         return self._stored
+
+    def _documents_kept(self) -> ImageView:
+        """Its view, with the documents in the store for as long as this object lives."""
+        from pycontainer.image import keep
+
+        view = self.view
+        if self._stored is None:
+            self._pin = self._pin or Pin(self._engine.store.pin("images not yet named"))
+            self._pin.keep(view)
+            keep(view, self._engine.store.content)
+        return view
 
     # -- layers ----------------------------------------------------------------------------------
 

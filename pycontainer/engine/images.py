@@ -350,7 +350,7 @@ class Image(ImageAlgebra):
         format: ArchiveFormat = "docker-archive",
         compression: str | None = None,
     ) -> None:
-        """Write several images of one engine with their names, as `save` does; what they share is there once."""
+        """Write several images of one engine with their names, as `save` does; shared blobs are there once."""
         from pycontainer.image import Layout, write_docker_archive, write_oci_archive
 
         if not images:
@@ -377,10 +377,15 @@ class Image(ImageAlgebra):
 
     def _variant(self, compression: str | None) -> ImageView:
         """Its documents in the store, with layers compressed so; kept with the image for the next time."""
+        if compression is None:
+            return self._documents_kept()
+        if self._stored is None:
+            made = self.recompress(compression, force=":" in compression)
+            self._pin = made._pin
+            return made._documents_kept()
         from pycontainer.engine.attached import recompressed_once
 
-        record = self._record
-        return self.view if compression is None else recompressed_once(self._engine, record, compression)
+        return recompressed_once(self._engine, self._record, compression)
 
     def remove(self, name: str | None = None, *, force: bool = False) -> None:
         """Remove one of its names, or the image itself; with its last name the image goes, too.

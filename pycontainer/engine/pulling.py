@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from pycontainer.checkpoints import reached
-from pycontainer.image import ImageView, OnEvent, Progress, keep
+from pycontainer.image import ImageView, OnEvent, Progress
 from pycontainer.registry import Cancellation
 from pycontainer.store import ImageLayer, ImageRecord, LayerToUnpack, Lease
 
@@ -82,6 +82,8 @@ def import_view(
 
 def record_view(engine: Engine, view: ImageView) -> ImageRecord:
     """Keep an image whose layers are in the store, without a name; it is unpacked when it is run."""
+    from pycontainer.image import keep  # with all that makes images, which a pull does without
+
     store = engine.store
     with store.lease(f"keep {view.id}"):
         keep(view, store.content)

@@ -33,6 +33,9 @@ WHITEOUT = b".wh."
 WHITEOUT_META = b".wh..wh."  # of aufs: .wh..wh..opq says something, the others nothing
 OPAQUE = b".wh..wh..opq"
 MAX_DEPTH = 256  # as unpacking has it
+# What a tree may cost in memory, which unpacking does not: a million entries, and what they are called.
+TREE_LIMITS = Limits(entries=1_000_000)
+MAX_TEXT_BYTES = 256 << 20
 MAX_LINKS = 40  # the kernel's own limit, path_resolution(7)
 
 
@@ -62,9 +65,10 @@ class MergedTree:
     def __init__(self) -> None:
         self.root = Node(Entry(b"/", "dir", 0o755))
         self._has_root = False
+        self._text_bytes = 0
 
     @classmethod
-    def of(cls, view: ImageView, limits: Limits | None = None) -> MergedTree:
+    def of(cls, view: ImageView, limits: Limits = TREE_LIMITS) -> MergedTree:
         """Read the headers of all layers of an image.
 
         Raises: InvalidImage for a layer that is broken or beyond the limits; DigestMismatch; NotFound.
@@ -84,7 +88,7 @@ class MergedTree:
             node = node.children.get(part, (None, 0))[0]
         return node
 
-    def write(self, view: ImageView, out: TarWriter, limits: Limits | None = None) -> None:
+    def write(self, view: ImageView, out: TarWriter, limits: Limits = TREE_LIMITS) -> None:
         """Write the tree as one layer: directories, files in the order of the layers, links and devices.
 
         view: the image that the tree was made of, whose layers are read once more for their content.
@@ -127,6 +131,7 @@ class MergedTree:
         number = -1
         while (entry := reader.next()) is not None:
             number += 1
+            self._count(entry)
             parts = _parts(entry.name)
             if not parts:
                 if entry.kind == "dir":
@@ -143,6 +148,12 @@ class MergedTree:
                 _remove_lower(parent, name[len(WHITEOUT) :], layer)
             else:
                 self._put(parent, name, entry, (layer, number))
+
+    def _count(self, entry: Entry) -> None:
+        self._text_bytes += len(entry.name) + len(entry.linkname)
+        self._text_bytes += sum(len(name) + len(value) for name, value in entry.xattrs.items())
+        if self._text_bytes > MAX_TEXT_BYTES:
+            raise InvalidImage(f"layers: more than {MAX_TEXT_BYTES} bytes of names and attributes")
 
     def _put(self, parent: Node, name: bytes, entry: Entry, source: tuple[int, int]) -> None:
         layer = source[0]
@@ -200,7 +211,7 @@ class MergedTree:
 
 
 @contextmanager
-def _opened(view: ImageView, layer: Descriptor, limits: Limits | None) -> Iterator[TarReader]:
+def _opened(view: ImageView, layer: Descriptor, limits: Limits) -> Iterator[TarReader]:
     with view.open_blob(layer) as blob:
         head = blob.read(HEAD_SIZE)
         yield TarReader(FileBlocks(open_decoder(detect(head), blob, limits, head)), limits)

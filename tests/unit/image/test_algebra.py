@@ -336,6 +336,14 @@ class TestSquash:
         with pytest.raises(InvalidImage):
             squashed(layout, view)
 
+    def test_what_a_tree_costs_in_memory_is_bounded(
+        self, layout: Layout, make_tar: MakeTar, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        view = with_tar(layout, from_files(layout, {"x": "y"}), make_tar({"long" * 20: b""}))
+        monkeypatch.setattr("pycontainer.image.merged.MAX_TEXT_BYTES", 50)
+        with pytest.raises(InvalidImage, match="more than 50 bytes of names"):
+            squashed(layout, view)
+
     def test_links_never_lead_out_of_the_tree(self, layout: Layout, make_tar: MakeTar) -> None:
         view = with_tar(layout, scratch(layout), make_tar({"up": link(tarfile.SYMTYPE, "../../../../etc")}))
         view = with_tar(layout, view, make_tar({"up/file": b"x"}))
