@@ -350,7 +350,7 @@ class Image(ImageAlgebra):
         format: ArchiveFormat = "docker-archive",
         compression: str | None = None,
     ) -> None:
-        """Write several images of one engine with their names, as `save` does; shared blobs are there once."""
+        """Write several images of one engine with their names, as `save` does; blobs are there once."""
         from pycontainer.image import Layout, write_docker_archive, write_oci_archive
 
         if not images:

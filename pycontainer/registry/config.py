@@ -15,6 +15,7 @@ import attrs
 from pycontainer.errors import InvalidOption
 from pycontainer.oci import MANIFEST_HARD_LIMIT, MANIFEST_LIMIT
 from pycontainer.registry.redact import redact_url
+from pycontainer.registry.rules import RegistryRule, load_rules, rule_files
 
 __all__ = ["Credentials", "Limits", "Mirror", "Proxies", "RegistryConfig", "Retries", "Timeouts"]
 
@@ -140,6 +141,7 @@ class RegistryConfig:
     auth_files: Docker or podman files, in the order in which they are asked.
     login_file: where `login` writes accounts; one of auth_files, so that they are found again.
     inline_auth: the content of such a file (Docker's DOCKER_AUTH_CONFIG), asked before the files.
+    rules: what containers-registries.conf says of prefixes of names: other locations, mirrors, blocks.
     insecure: hosts, `host:port`, addresses or CIDR networks whose certificate is not checked, and
         which are asked over plain HTTP if HTTPS does not work there.
     secure: loopback registries that speak HTTPS. Loopback means plain HTTP unless it is listed here
@@ -153,6 +155,7 @@ class RegistryConfig:
     login_file: Path | None = None
     inline_auth: str = attrs.field(default="", repr=False)
     mirrors: tuple[Mirror, ...] = ()
+    rules: tuple[RegistryRule, ...] = ()
     insecure: tuple[str, ...] = ()
     secure: tuple[str, ...] = ()
     certs_dirs: tuple[Path, ...] = DEFAULT_CERTS_DIRS
@@ -170,8 +173,10 @@ class RegistryConfig:
     def from_environment(cls, environ: Mapping[str, str], **changes: object) -> RegistryConfig:
         """What Docker and podman would take from this environment; `changes` override fields.
 
-        Reads DOCKER_CONFIG, DOCKER_AUTH_CONFIG, REGISTRY_AUTH_FILE, XDG_RUNTIME_DIR, XDG_CONFIG_HOME,
-        HOME, PATH, the proxy variables, SSL_CERT_FILE, and what credential helpers need.
+        Reads podman's registries.conf, DOCKER_CONFIG, DOCKER_AUTH_CONFIG, REGISTRY_AUTH_FILE,
+        XDG_RUNTIME_DIR, XDG_CONFIG_HOME, HOME, PATH, the proxy variables, SSL_CERT_FILE,
+        CONTAINERS_REGISTRIES_CONF, and what credential helpers need.
+        Raises: InvalidInput for a registries.conf that is broken.
         """
         helper_environment = {
             name: value
@@ -179,7 +184,10 @@ class RegistryConfig:
             if name in HELPER_VARIABLES or name in PROXY_VARIABLES or name.startswith(HELPER_PREFIXES)
         }
         auth_files = tuple(_auth_files(environ))
+        rules = load_rules(rule_files(environ))
         config = cls(
+            rules=rules,
+            insecure=tuple(host for rule in rules for host in rule.hosts_without_tls),
             auth_files=auth_files,
             # REGISTRY_AUTH_FILE, or Docker's file, which podman and skopeo read too.
             login_file=auth_files[-1],

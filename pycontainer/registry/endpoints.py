@@ -8,13 +8,23 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from pycontainer.errors import InvalidOption
+from pycontainer.errors import InvalidOption, RegistryError
 from pycontainer.oci import DEFAULT_DOMAIN, Reference
 from pycontainer.registry import certs
 from pycontainer.registry.config import RegistryConfig
 from pycontainer.registry.redact import redact_url
+from pycontainer.registry.rules import rule_for
 
-__all__ = ["Endpoint", "Scheme", "endpoints_for", "host_matches", "is_loopback", "schemes_for", "split_host"]
+__all__ = [
+    "Endpoint",
+    "Scheme",
+    "endpoints_for",
+    "host_matches",
+    "is_loopback",
+    "located",
+    "schemes_for",
+    "split_host",
+]
 
 
 @attrs.frozen(kw_only=True)
@@ -23,6 +33,7 @@ class Endpoint:
 
     host: host and port on the wire. domain: the registry it stands for. scheme: fixed, or None where
     trial decides. path: prefix of every request path. account: the domain whose credentials it gets.
+    repository: the path of the repository as it is named, and as it is there.
     """
 
     host: str
@@ -31,6 +42,7 @@ class Endpoint:
     path: str = ""
     is_mirror: bool = False
     resolves_tags: bool = True
+    repository: tuple[str, str] = ("", "")
 
     @property
     def account(self) -> str:
@@ -49,7 +61,7 @@ class Scheme:
 def endpoints_for(reference: Reference, config: RegistryConfig) -> list[Endpoint]:
     """Mirrors of the reference's registry in their order, then the registry itself."""
     mirrors = [mirror for mirror in config.mirrors if mirror.registry == reference.domain]
-    found = []
+    found = _mirrors_by_rule(reference, config)
     for mirror in mirrors:
         parts = urlsplit(mirror.url)
         if not parts.hostname or parts.username is not None or parts.query or parts.fragment:
@@ -65,6 +77,38 @@ def endpoints_for(reference: Reference, config: RegistryConfig) -> list[Endpoint
             )
         )
     return [*found, upstream(reference.domain, reference.registry_host)]
+
+
+def _mirrors_by_rule(reference: Reference, config: RegistryConfig) -> list[Endpoint]:
+    rule = rule_for(config.rules, reference.domain, reference.path)
+    found = []
+    for mirror in rule.mirrors if rule is not None and not rule.blocked else ():
+        host, path = rule.moved(mirror.location, reference.domain, reference.path) if rule else ("", "")
+        found.append(
+            Endpoint(
+                host=host,
+                domain=reference.domain,
+                is_mirror=True,
+                resolves_tags=not mirror.by_digest_only,
+                repository=(reference.path, path),
+            )
+        )
+    return found
+
+
+def located(endpoint: Endpoint, path: str, config: RegistryConfig) -> Endpoint:
+    """Where the repository of that path really is. Raises: RegistryError for one that is blocked."""
+    if endpoint.is_mirror or not config.rules:
+        return endpoint
+    rule = rule_for(config.rules, endpoint.domain, path)
+    if rule is None:
+        return endpoint
+    if rule.blocked:
+        raise RegistryError(f"{endpoint.domain}/{path} is blocked by registries.conf ({rule.prefix})")
+    if not rule.location:
+        return endpoint
+    host, there = rule.moved(rule.location, endpoint.domain, path)
+    return attrs.evolve(upstream(host), repository=(path, there))
 
 
 def upstream(domain: str, host: str | None = None) -> Endpoint:

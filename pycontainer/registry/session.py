@@ -25,7 +25,7 @@ from pycontainer.registry import guard
 from pycontainer.registry.auth import Authenticator, Keychain, Right, TokenAnswer, TokenRequest
 from pycontainer.registry.cancel import Cancelled, current
 from pycontainer.registry.config import RegistryConfig
-from pycontainer.registry.endpoints import Endpoint, endpoints_for, schemes_for
+from pycontainer.registry.endpoints import Endpoint, endpoints_for, located, schemes_for
 from pycontainer.registry.errors import ERROR_BODY_BYTES, Unreachable, refusal
 from pycontainer.registry.guard import Zone
 from pycontainer.registry.redact import redact_url
@@ -92,7 +92,7 @@ class Session:
         Raises: RegistryError of the fitting kind for any status outside request.accepts.
         """
         current().check()
-        answer = self._authorised(endpoint, request)
+        answer = self._authorised(*self._located(endpoint, request))
         try:
             if answer.inner.status_code not in request.accepts:
                 raise self._refusal(request, answer)
@@ -159,9 +159,22 @@ class Session:
         """Where a request goes that was sent before, so that the scheme is known."""
         if request.url is not None:
             return request.url
+        endpoint, request = self._located(endpoint, request)
         with self._lock:
             scheme = self._schemes.get(endpoint.host) or schemes_for(endpoint, self.config)[0].name
         return self._url_of(endpoint, scheme, request)
+
+    def _located(self, endpoint: Endpoint, request: Request) -> tuple[Endpoint, Request]:
+        """Where a request really goes, and with the repository's path there."""
+        endpoint = located(endpoint, request.right.repository, self.config)
+        named, there = endpoint.repository
+        if named == there or request.right.repository != named:
+            return endpoint, request
+        right = request.right.moved(named, there)
+        path = request.path
+        if path == named or path.startswith(f"{named}/"):
+            path = there + path[len(named) :]
+        return endpoint, attrs.evolve(request, path=path, right=right)
 
     def _url_of(self, endpoint: Endpoint, scheme: str, request: Request) -> httpx.URL:
         """The URL of a request that goes to the endpoint itself."""

@@ -48,6 +48,12 @@ class Right:
         others = [f"repository:{other}:pull" for other in dict.fromkeys(mount_from) if other != repository]
         return cls(repository=repository, scopes=(f"repository:{repository}:{actions}", *others))
 
+    def moved(self, repository: str, there: str) -> Right:
+        """The right to the same on a repository that has another path there."""
+        start, moved = f"repository:{repository}:", f"repository:{there}:"
+        scopes = (moved + scope[len(start) :] if scope.startswith(start) else scope for scope in self.scopes)
+        return Right(repository=there, scopes=tuple(scopes))
+
 
 @attrs.frozen
 class _Key:
