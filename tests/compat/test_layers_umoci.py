@@ -12,7 +12,19 @@ from typing import Any
 
 import pytest
 
+from pycontainer.image import (
+    ImageView,
+    Layout,
+    MergedTree,
+    Tree,
+    add_files,
+    derived,
+    keep,
+    squashed,
+    write_layer,
+)
 from pycontainer.layers import Entry
+from pycontainer.oci import History, Reference
 from tests.support.layers import describe, directory, file, merged, run_job, tar, unpack, unpack_stacked
 
 pytestmark = [pytest.mark.needs("root", "overlay"), pytest.mark.compat]
@@ -173,3 +185,47 @@ def test_others_read_the_tar_of_a_directory(tmp_path: Path) -> None:
     expected = describe(tmp_path / "source")
     assert describe(tmp_path / "gnu") == expected
     assert describe(tmp_path / "bundle" / "rootfs") == expected
+
+
+@pytest.mark.needs("umoci")
+def test_one_squashed_layer_is_the_tree_that_umoci_makes_of_all(tmp_path: Path) -> None:
+    write_image(tmp_path / "layout", [LOWER, DEPENDENT, SELF_CONTAINED])
+    command = ["umoci", "unpack", "--image", f"{tmp_path}/layout:tag", str(tmp_path / "bundle")]
+    subprocess.run(command, check=True, capture_output=True)
+    layout = Layout(tmp_path / "layout")
+    [layer] = squashed(layout, layout.view("tag")).layers
+    with layout.open(layer) as blob:
+        assert unpack(gzip.decompress(blob.read()), tmp_path / "ours")
+    ours, theirs = describe(tmp_path / "ours"), describe(tmp_path / "bundle" / "rootfs")
+    assert sorted(ours) == sorted(theirs)
+    for path, entry in theirs.items():
+        # A directory's time is that of its last listing; umoci touches it once more.
+        assert (*ours[path][:4], *ours[path][5:]) == (*entry[:4], *entry[5:]), path
+        assert entry[0].startswith("0o40") or ours[path][4] == entry[4], path
+
+
+@pytest.mark.needs("umoci")
+def test_files_added_to_a_base_land_where_umoci_puts_them(tmp_path: Path) -> None:
+    write_image(tmp_path / "layout", [LOWER])
+    layout = Layout(tmp_path / "layout")
+    base = layout.view("tag")
+    before = describe(_unpacked(tmp_path, "tag", "before"))
+    tree = Tree(MergedTree.of(base))
+    add_files(tree, {"lib/b": "through a link", "etc/new": "x", "fresh/deep/c": "y"})
+    layer = write_layer(layout, tree.write, "gzip")
+    layout.add(_kept(layout, derived(base, layer=layer, step=History())), [Reference.parse("made:1")])
+    after = describe(_unpacked(tmp_path, "docker.io/library/made:1", "after"))
+    assert set(after) - set(before) == {"usr/lib/b", "etc/new", "fresh", "fresh/deep", "fresh/deep/c"}
+    for path, entry in before.items():
+        assert after[path][:4] == entry[:4], path
+
+
+def _kept(layout: Layout, view: ImageView) -> ImageView:
+    keep(view, layout)
+    return view
+
+
+def _unpacked(folder: Path, name: str, target: str) -> Path:
+    command = ["umoci", "unpack", "--image", f"{folder}/layout:{name}", str(folder / target)]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder / target / "rootfs"
