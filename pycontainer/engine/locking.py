@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
@@ -59,13 +61,11 @@ class LockFile:
 
     def remove(self, *names: str) -> LockFile:
         """Drop names. Raises: NotFound for one that is not in the file."""
-        known = self._read()
-        for name in names:
-            reference = _name(name)
-            if reference not in known:
-                raise NotFound(f"{reference.familiar} is not in {self.path}")
-            del known[reference]
-        write_lock(self.path, known)
+        unwanted = [_name(name) for name in names]
+        with self._changed() as known:
+            for reference in unwanted:
+                if known.pop(reference, None) is None:
+                    raise NotFound(f"{reference.familiar} is not in {self.path}")
         return self
 
     def verify(self) -> tuple[Moved, ...]:
@@ -86,12 +86,23 @@ class LockFile:
 
     def _resolve(self, names: tuple[str, ...], known: dict[Reference, Digest], *, keeps: bool) -> LockFile:
         client = self._client()
-        wanted = [_name(name) for name in names]
-        for name in wanted:
-            if not (keeps and name in known):
-                known[name] = client.describe(name).digest
-        write_lock(self.path, known)
+        wanted = [name for name in map(_name, names) if not (keeps and name in known)]
+        found = {name: client.describe(name).digest for name in wanted}
+        with self._changed() as current:
+            current.update(found)
         return self
+
+    @contextmanager
+    def _changed(self) -> Iterator[dict[Reference, Digest]]:
+        """What the file pins, written when the block ends well; programs that change it take turns."""
+        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)  # held for as long as a small file takes to be written
+            known = self._read()
+            yield known
+            write_lock(self.path, known)
+        finally:
+            os.close(folder)
 
     def _read(self) -> dict[Reference, Digest]:
         try:

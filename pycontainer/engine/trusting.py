@@ -14,7 +14,7 @@ from attrs import evolve, field, frozen
 
 from pycontainer.engine.attached import attach, attached_manifests
 from pycontainer.engine.engine import Engine, current_engine
-from pycontainer.errors import InvalidInput, NotFound, PycontainerError, UntrustedImage
+from pycontainer.errors import InvalidInput, NotFound, PycontainerError, RegistryError, UntrustedImage
 from pycontainer.image import Documents
 from pycontainer.oci import (
     Descriptor,
@@ -47,6 +47,7 @@ __all__ = ["Verified", "check_pulled", "check_run", "keep_signatures", "sign", "
 MAX_SIGNATURES = 64  # of one image; more are not looked at, for a stranger may have put them there
 CLAIM_LIMIT = 1 << 20
 MAX_MANIFESTS = 16
+NO_REFERRERS = (400, 405, 501)  # what registries without that API say where they should say 404
 
 Key = PublicKey | str | bytes | os.PathLike[str]
 
@@ -208,8 +209,7 @@ def _from_registry(engine: Engine, reference: Reference, digest: Digest) -> Foun
     documents: list[bytes] = []
     client = engine.registries
     homes = [Reference(domain=reference.domain, path=reference.path, tag=signature_tag(digest))]
-    referrers = client.referrers(reference, digest)
-    for entry in referrers:
+    for entry in _referrers(engine, reference, digest):
         if entry.artifact_type == SIGNATURE_ARTIFACT:
             homes.append(Reference(domain=reference.domain, path=reference.path, digest=entry.digest))
     for home in homes[:MAX_MANIFESTS]:
@@ -222,6 +222,15 @@ def _from_registry(engine: Engine, reference: Reference, digest: Digest) -> Foun
             layers += _read_layers(engine, home, model)
     documents += [content for _, content in layers]
     return Found(signatures=_signatures(layers), documents=tuple(documents))
+
+
+def _referrers(engine: Engine, reference: Reference, digest: Digest) -> list[Descriptor]:
+    try:
+        return engine.registries.referrers(reference, digest)
+    except RegistryError as error:
+        if error.status in NO_REFERRERS:
+            return []  # then the tag alone tells, and without a signature the image is refused
+        raise
 
 
 def _layers_under(engine: Engine, home: Reference) -> list[tuple[Descriptor, bytes]]:

@@ -90,3 +90,20 @@ def test_pushing_in_another_compression_compresses_once(
         assert pc.run(pulled, ["true"], engine=fresh).exit_code == 0
         engine.registries.close()
         fresh.registries.close()
+
+
+def test_what_was_compressed_for_a_push_goes_with_the_image(fresh: pc.Engine) -> None:
+    image = pc.Image.scratch(engine=fresh).add({"a": "1"}).tag("app:1")
+    with pc.Registry() as registry:
+        image.push(f"{registry.address}/app:1", compression="zstd:5")
+        fresh.registries.close()
+    assert len(stored_files(fresh.root)) == 5  # two manifests, two layers, one configuration
+    image.remove()
+    assert stored_files(fresh.root) == []
+
+
+def test_an_image_that_was_never_unpacked_can_be_mounted(engine: pc.Engine, busybox: pc.Image) -> None:
+    data = pc.Image.scratch(engine=engine).add({"file": "content"}).tag("data:1")
+    mount = {"type": "image", "source": "data:1", "target": "/data"}
+    assert pc.run(busybox, ["cat", "/data/file"], mounts=[mount], engine=engine).text == "content"
+    data.remove()
