@@ -121,18 +121,22 @@ class Image(ImageAlgebra):
         path: str | os.PathLike[str],
         *,
         tags: Sequence[str] = (),
+        platform: str | None = None,
+        compression: str = "gzip",
         engine: Engine | None = None,
         **config: Any,
     ) -> Image:
         """An image whose one layer is this directory, with owners, modes, times and attributes.
 
+        platform: which it is for, as "linux/arm64"; default this host's. compression: as in recompress.
         config: entrypoint, cmd, env, user, working_dir, labels, stop_signal of the image.
         Equal directories give equal ids.
         """
         from pycontainer.image import from_directory
 
         engine = engine or current_engine()
-        return cls._import(engine, tags, lambda blobs: from_directory(blobs, path, config=_config(config)))
+        given = _layer_options(platform, compression, config)
+        return cls._import(engine, tags, lambda blobs: from_directory(blobs, path, **given))
 
     @classmethod
     def from_tar(
@@ -140,17 +144,20 @@ class Image(ImageAlgebra):
         tar: str | os.PathLike[str] | bytes | BinaryIO,
         *,
         tags: Sequence[str] = (),
+        platform: str | None = None,
+        compression: str = "gzip",
         engine: Engine | None = None,
         **config: Any,
     ) -> Image:
         """An image of a root file system's tar: a path, the bytes, or a stream; gz, zst, xz, bz2 or plain.
 
-        config: as from_directory. Raises: InvalidImage.
+        platform, compression, config: as from_directory. Raises: InvalidImage.
         """
         from pycontainer.image import from_tar
 
         engine = engine or current_engine()
-        return cls._import(engine, tags, lambda blobs: from_tar(blobs, tar, config=_config(config)))
+        given = _layer_options(platform, compression, config)
+        return cls._import(engine, tags, lambda blobs: from_tar(blobs, tar, **given))
 
     @classmethod
     def from_host(
@@ -489,6 +496,14 @@ def _tag_name(text: str) -> Reference:
     if reference.digest is not None:
         raise BadReference(f"{text!r} names a digest, which no tag can change; leave the digest out")
     return reference
+
+
+def _layer_options(platform: str | None, compression: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "platform": None if platform is None else Platform.parse(platform),
+        "compression": compression,
+        "config": _config(config),
+    }
 
 
 def _config(given: Mapping[str, Any]) -> ContainerConfig | None:

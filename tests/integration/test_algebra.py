@@ -107,3 +107,10 @@ def test_an_image_that_was_never_unpacked_can_be_mounted(engine: pc.Engine, busy
     mount = {"type": "image", "source": "data:1", "target": "/data"}
     assert pc.run(busybox, ["cat", "/data/file"], mounts=[mount], engine=engine).text == "content"
     data.remove()
+
+
+def test_a_tar_is_imported_for_a_platform_and_in_a_compression(engine: pc.Engine) -> None:
+    image = pc.Image.from_tar(bytes(1024), platform="linux/arm64", compression="zstd", engine=engine)
+    assert image.platform == "linux/arm64"
+    assert [layer.media_type.rpartition("+")[2] for layer in image.view.layers] == ["zstd"]
+    image.remove()
