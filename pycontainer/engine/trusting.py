@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 __all__ = ["Verified", "check_pulled", "check_run", "keep_signatures", "sign", "verify"]
 
 MAX_SIGNATURES = 64  # of one image; more are not looked at, for a stranger may have put them there
-CLAIM_LIMIT = 1 << 20
-MAX_MANIFESTS = 16
+CLAIM_LIMIT = 64 << 10
+MAX_MANIFESTS = 8
 NO_REFERRERS = (400, 405, 501)  # what registries without that API say where they should say 404
 
 Key = PublicKey | str | bytes | os.PathLike[str]
@@ -153,7 +153,7 @@ def check_pulled(engine: Engine, reference: Reference, found: Resolved) -> Found
     policy = engine.policy
     if policy is None:
         return Found()
-    digests = list(dict.fromkeys([found.descriptor.digest, found.manifest_descriptor.digest]))
+    digests = _unique(found.descriptor.digest, found.manifest_descriptor.digest)
     signatures = Found()
     if policy.needs_signatures(reference):
         signatures = _joined(_from_registry(engine, reference, digest) for digest in digests)
@@ -177,22 +177,26 @@ def check_run(engine: Engine, record: ImageRecord, name: str) -> None:
     policy = engine.policy
     if policy is None:
         return
-    names = [Reference.parse(tag.name) for tag in engine.store.state.images.tags(record.id)]
+    names = {
+        # What the name stood for, for another name may since have brought the same image by another digest.
+        Reference.parse(tag.name): _unique(tag.target_digest, record.target_digest, record.manifest_digest)
+        for tag in engine.store.state.images.tags(record.id)
+    }
     asked = [each for each in names if name in (str(each), each.familiar) or name == each.familiar_repository]
-    digests = list(dict.fromkeys([record.target_digest, record.manifest_digest]))
+    wanted = asked or list(names)
     kept = _kept(engine, record)
     errors: list[UntrustedImage] = []
-    for reference in asked or names:
+    for reference in wanted:
         try:
-            policy.check(reference, digests, kept.signatures)
+            policy.check(reference, names[reference], kept.signatures)
             return
         except UntrustedImage as error:
             errors.append(error)
-    for reference in (asked or names)[:1]:
+    for reference in wanted[:1]:
         if policy.needs_signatures(reference):
             try:
-                found = _joined(_from_registry(engine, reference, digest) for digest in digests)
-                policy.check(reference, digests, found.signatures)
+                found = _joined(_from_registry(engine, reference, digest) for digest in names[reference])
+                policy.check(reference, names[reference], found.signatures)
             except PycontainerError as error:
                 errors[0].add_note(f"its registry was asked: {error}")
             else:
@@ -201,6 +205,10 @@ def check_run(engine: Engine, record: ImageRecord, name: str) -> None:
     if errors:
         raise errors[0]
     policy.check_unnamed(record.id)
+
+
+def _unique(*digests: Digest) -> list[Digest]:
+    return list(dict.fromkeys(digests))
 
 
 def _from_registry(engine: Engine, reference: Reference, digest: Digest) -> Found:

@@ -145,6 +145,21 @@ def test_an_index_is_signed_as_a_whole(
     engine.registries.close()
 
 
+def test_the_same_image_under_another_digest_and_name_changes_nothing(
+    engine: pc.Engine, busybox: pc.Image, pushed: str, registry: pc.Registry, tmp_path: Path
+) -> None:
+    other = f"{registry.address}/open/app:1"
+    busybox.push(other, compression="zstd")
+    policy = pc.SignaturePolicy.signed({repository(pushed): KEY.public_key}, default="accept")
+    with pc.Engine(tmp_path / "store", policy=policy) as made:
+        for name in (pushed, other):
+            pc.Image.pull(name, engine=made)
+        made.registries.close()
+        registry.close()
+        for name in (pushed, other):
+            assert pc.run(name, ["echo", "hi"], engine=made).text == "hi\n"
+
+
 class TestLock:
     def test_a_pinned_tag_stays_what_it_was(
         self, engine: pc.Engine, busybox: pc.Image, registry: pc.Registry, tmp_path: Path
