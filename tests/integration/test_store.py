@@ -28,7 +28,6 @@ from pycontainer.image import Progress
 from pycontainer.launcher import Helper
 from pycontainer.oci import Descriptor, Digest, chain_ids, sha256
 from pycontainer.store import ImageLayer, ImageRecord, LayerToUnpack, SnapshotKey, Store
-from pycontainer.testing import killpoints
 from tests.support import images
 from tests.support.needs import needs
 from tests.support.stores import await_condition
@@ -452,58 +451,6 @@ def test_eight_processes_pull_and_remove_the_same_images(tmp_path: Path, helper:
             assert store.is_unpacked(record)
             assert all(store.content.verify(digest) for digest in record.digests)
             store.remove_image(record.id, force=True)
-        store.collect_garbage(stale_ingest_s=0)
-        assert list(store.content.digests()) == []
-        assert list(store.snapshots.committed()) == []
-        assert is_clean(store)
-    finally:
-        store.close()
-
-
-KILLED = """
-import sys
-from pathlib import Path
-from pycontainer.launcher import Helper
-from pycontainer.store import Store
-from tests.integration.test_store import pull
-store = Store(Path({root!r}), Helper())
-pull(store, Path({source!r}), "docker.io/library/one:1")
-store.sync()
-store.remove_image("one:1")
-print("survived")
-"""
-
-POINTS = [
-    *killpoints.names("unpack"),
-    "pull.blob.started",
-    "pull.blob.written",
-    "pull.blob.verified",
-    "pull.blob.committed",
-    "pull.image.recording",
-    "pull.image.recorded",
-    "remove.image.forgotten",
-    "remove.tree.renamed",
-]
-
-
-@pytest.mark.parametrize("victim", ["reacher", "caller"])
-@pytest.mark.parametrize("point", POINTS)
-def test_after_a_kill_the_next_process_repairs_and_repeats(
-    tmp_path: Path, helper: Helper, point: str, victim: str
-) -> None:
-    source = write_layers(tmp_path / "source")
-    script = KILLED.format(root=str(tmp_path / "store"), source=str(source))
-    environment = {"PYTHONPATH": str(Path(__file__).parents[2])}
-    outcome = killpoints.run_killed(script, point, victim=victim, env=environment)  # type: ignore[arg-type]
-    assert "survived" not in outcome.stdout
-    store = Store(tmp_path / "store", helper)
-    try:
-        assert store.repaired.missing == {}
-        assert all(store.is_unpacked(record) for record in store.state.images.list())
-        record = pull(store, source, "docker.io/library/one:1")
-        assert store.is_unpacked(record)
-        assert tree(store.lower_dirs(record.snapshots)[-1])["usr/lib/big"] == "x" * 10
-        store.remove_image(record.id, force=True)
         store.collect_garbage(stale_ingest_s=0)
         assert list(store.content.digests()) == []
         assert list(store.snapshots.committed()) == []
