@@ -48,16 +48,11 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("patient")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         kind = item.path.relative_to(Path(__file__).parent).parts[0]
         if kind in {"integration", "compat", "guest", "property", "fuzz"}:
             item.add_marker(kind)
-        # Other engines have the host's rules and directories to themselves, and a machine boots once: where
-        # some workers run tests of several kinds, one has all of a kind.
-        if kind in {"compat", "guest"}:
-            item.add_marker(pytest.mark.xdist_group(kind))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
