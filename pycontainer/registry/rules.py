@@ -127,6 +127,11 @@ def rule_files(environ: Mapping[str, str]) -> list[Path]:
 
 
 def _rules(document: dict[str, Any], where: str) -> list[RegistryRule]:
+    if "registries" in document:
+        # Its lists of blocked registries would be passed over; containers/image refuses it, too.
+        raise InvalidInput(
+            f"{where} has the format of version 1; write [[registry]] tables, as version 2 has"
+        )
     found = []
     for number, given in enumerate(_tables(document.get("registry"), f"{where}: registry")):
         at = f"{where}: registry {number + 1}"

@@ -124,6 +124,7 @@ def test_what_is_blocked_is_never_asked_for(config: RegistryConfig) -> None:
     [
         "x",
         "registry = 1",
+        '[registries.block]\nregistries = ["evil.example"]',
         "[[registry]]\nblocked = true",
         '[[registry]]\nprefix = "a b"',
         '[[registry]]\nlocation = "ghcr.io"\ninsecure = "yes"',
