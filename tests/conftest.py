@@ -15,7 +15,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import hypothesis
 import pytest
 
 from pycontainer.testing import leaks
@@ -41,6 +40,10 @@ def _refuse_the_internet(event: str, arguments: tuple[object, ...]) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(*features): skip where the host lacks a feature or program")
     sys.addaudithook(_refuse_the_internet)
+    if not config.pluginmanager.has_plugin("hypothesispytest"):
+        return  # in a virtual machine, whose tests have no generated inputs
+    import hypothesis
+
     # How long a generated input takes says more about the machine's other work than about ours.
     hypothesis.settings.register_profile(
         "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
