@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import subprocess
@@ -36,6 +37,17 @@ def data(engine: pc.Engine) -> pc.Volume:
     (made.path / "sub").mkdir()
     (made.path / "sub/file").write_text("one")
     return made
+
+
+def test_a_container_holds_its_volumes_only_until_it_is_known_to_run(
+    data: pc.Volume, engine: pc.Engine, busybox: pc.Image
+) -> None:
+    # Else one that has ended would keep them for as long as its monitor takes to put things away.
+    with pc.Container.create(busybox, ["sleep", "60"], volumes={"data": "/data"}, engine=engine) as box:
+        box.start()
+        top = os.open(data.mountpoint.parent, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(top, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(top)
 
 
 def test_a_snapshot_keeps_what_was_there_and_is_restored(

@@ -90,6 +90,9 @@ def start(monitor: Monitor) -> None:
             os.close(lock)  # a process is in them now
     reached("start.process.executed")
     monitor.show_status()
+    # They kept volumes from being restored before the container was known to run.
+    for name in [name for name in monitor.fds if name.startswith("volume:")]:
+        os.close(monitor.fds.pop(name))
     reached("start.status.written")
     # Told in time for those who look when they know; whoever waits for the end as well need not wait now.
     awaits_end = bool(monitor.params.get("inline_output"))
