@@ -9,7 +9,8 @@ PycontainerError
 ├ InvalidInput(ValueError)
 │ ├ BadReference                      an image name that does not follow the grammar
 │ ├ InvalidOption                     a container option with a value it cannot have
-│ └ InvalidImage                      a manifest, config, layer or archive that breaks its specification
+│ ├ InvalidImage                      a manifest, config, layer or archive that breaks its specification
+│ └ DockerfileError                   a Dockerfile that cannot be built; carries file, line and text
 ├ Unsupported                         this host cannot; carries the remedy
 ├ KernelError(OSError)                a system call failed; carries call, path and errno
 ├ IntegrityError
@@ -45,6 +46,7 @@ __all__ = [
     "ContainerFailed",
     "DeadlineExceeded",
     "DigestMismatch",
+    "DockerfileError",
     "HelperDied",
     "InUse",
     "IntegrityError",
@@ -126,6 +128,47 @@ class InvalidOption(InvalidInput):
 
 class InvalidImage(InvalidInput):
     """A manifest, configuration, layer or archive that breaks its specification."""
+
+
+class DockerfileError(InvalidInput):
+    """A Dockerfile that cannot be understood or built. The message ends with the lines around the place.
+
+    Attributes: problem (what is wrong, in one line), file, line and last_line (counted from 1; 0 where
+    the file as a whole is meant), text (of those lines, as written), expected (what would be accepted,
+    or ""), suggestion (the word that was probably meant, or ""), excerpt (numbered lines with the
+    place marked, or "").
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        file: str = "Dockerfile",
+        line: int = 0,
+        last_line: int = 0,
+        text: str = "",
+        expected: str = "",
+        suggestion: str = "",
+        excerpt: str = "",
+    ) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.file = file
+        self.line = line
+        self.last_line = last_line or line
+        self.text = text
+        self.expected = expected
+        self.suggestion = suggestion
+        self.excerpt = excerpt
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        message = f"{place}: {self.problem}"
+        if self.expected:
+            message += f"; expected {self.expected}"
+        if self.suggestion:
+            message += f" (did you mean {self.suggestion}?)"
+        return f"{message}\n{self.excerpt}" if self.excerpt else message
 
 
 class Unsupported(PycontainerError):

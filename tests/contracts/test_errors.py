@@ -18,6 +18,9 @@ EXAMPLES: dict[str, errors.PycontainerError] = {
     "ContainerFailed": errors.ContainerFailed("it failed", exit_code=3, stdout=b"a", stderr=b"b"),
     "DeadlineExceeded": errors.DeadlineExceeded("too late", timeout_s=1.5),
     "DigestMismatch": errors.DigestMismatch("sha256:a", "sha256:b", "layer"),
+    "DockerfileError": errors.DockerfileError(
+        "unknown instruction RUM", file="a/Dockerfile", line=3, text="RUM x", suggestion="RUN", excerpt="3 |"
+    ),
     "KernelError": errors.KernelError(2, "mount", "/proc", "make it"),
     "LaunchError": errors.LaunchError("no such program", step="exec", reason="x", exit_code=127),
     "RateLimited": errors.RateLimited("slow down", retry_after_s=3.0, status=429, url="http://r"),

@@ -12,6 +12,7 @@ LEVELS = (
     {"oci", "options", "_generated"},
     {"image"},
     {"registry", "store", "runtime", "network", "trust"},
+    {"build"},
     {"engine"},
     {"wait"},
     {""},

@@ -1,0 +1,1 @@
+"""Building images: the language of Dockerfiles here, and what executes it."""
