@@ -159,8 +159,8 @@ class Mount:
     Attributes: kind (bind, cache, tmpfs, secret, ssh), target ("" for the kind's default), source (a
     path in `from_stage`, for bind and cache), from_stage (stage, image or context; "" the context for
     bind, an empty directory for cache), id (of a cache, secret or agent; "" where none is given),
-    is_read_only, is_required, sharing (of a cache: shared, private or locked; "" means shared), size_bytes (of a
-    tmpfs, 0 unlimited), mode, uid, gid (None: the kind's default), env (the variable that gets a
+    is_read_only, is_required, sharing (of a cache: shared, private or locked; "" means shared),
+    size_bytes (of a tmpfs, 0 unlimited), mode, uid, gid (None: the kind's default), env (the variable that gets a
     secret, None for a file).
     """
 
