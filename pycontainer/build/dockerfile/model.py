@@ -17,6 +17,7 @@ from pycontainer.oci import Healthcheck
 __all__ = [
     "Add",
     "Arg",
+    "BuildWarning",
     "Cmd",
     "Command",
     "Copy",
@@ -56,6 +57,9 @@ class Lines:
 
     first: int
     last: int
+
+
+NOWHERE = Lines(first=0, last=0)
 
 
 @frozen(kw_only=True)
@@ -160,8 +164,8 @@ class Mount:
     path in `from_stage`, for bind and cache), from_stage (stage, image or context; "" the context for
     bind, an empty directory for cache), id (of a cache, secret or agent; "" where none is given),
     is_read_only, is_required, sharing (of a cache: shared, private or locked; "" means shared),
-    size_bytes (of a tmpfs, 0 unlimited), mode, uid, gid (None: the kind's default), env (the variable that gets a
-    secret, None for a file).
+    size_bytes (of a tmpfs, 0 unlimited), mode, uid, gid (None: the kind's default), env (the variable
+    that gets a secret, None for a file).
     """
 
     kind: str = "bind"
@@ -200,7 +204,7 @@ class Instruction:
 
     spelled: str = ""
     source: str = ""
-    lines: Lines = Lines(first=0, last=0)
+    lines: Lines = NOWHERE
     comments: tuple[str, ...] = ()
 
 
@@ -400,11 +404,31 @@ class Stage:
 
 
 @frozen(kw_only=True)
+class BuildWarning:
+    """What a build check finds.
+
+    Attributes: rule (BuildKit's name: `StageNameCasing`), message (about this place), description (of the
+    rule), url (where the rule is explained), lines, is_experimental (reported only on request).
+    """
+
+    rule: str
+    message: str
+    description: str
+    url: str
+    lines: Lines
+    is_experimental: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.message} (line {self.lines.first})"
+
+
+@frozen(kw_only=True)
 class Dockerfile:
     """A whole file.
 
     Attributes: filename (for messages), text, escape (a backslash or a backtick), directives by name,
-    global_args (the ARGs before the first FROM), stages in the order written.
+    global_args (the ARGs before the first FROM), stages in the order written, warnings (of the text; more
+    come with the plan).
     """
 
     filename: str
@@ -413,6 +437,7 @@ class Dockerfile:
     directives: Mapping[str, Directive] = Factory(dict)
     global_args: tuple[Arg, ...] = ()
     stages: tuple[Stage, ...] = ()
+    warnings: tuple[BuildWarning, ...] = ()
 
     def instructions(self) -> Iterator[Instruction]:
         """Every instruction in the order written, FROMs included."""
