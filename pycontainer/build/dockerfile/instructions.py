@@ -39,8 +39,10 @@ class _Common(TypedDict):
 
 def instruction(statement: Statement, source: Source) -> model.Instruction:
     """Raises: DockerfileError for an unknown keyword, or arguments and flags it does not take."""
-    with source.at(statement.lines):
+    try:
         return _made(statement)
+    except Problem as problem:
+        raise source.error(problem, statement.lines) from None
 
 
 def parse_trigger(statement: Statement, source: Source, lines: model.Lines) -> model.Instruction:

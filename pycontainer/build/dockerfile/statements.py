@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from attrs import evolve, field, frozen
+from attrs import define, evolve, field, frozen
 
 from pycontainer.build.dockerfile.heredocs import announced
 from pycontainer.build.dockerfile.limits import MAX_FILE, MAX_INSTRUCTION, MAX_LINE
@@ -34,9 +34,9 @@ _DIRECTIVE = re.compile(r"#\s*(?P<name>[a-zA-Z][a-zA-Z0-9]*)\s*=\s*(?P<value>.+)
 _BOM = "\ufeff"
 
 
-@frozen(kw_only=True)
+@define(kw_only=True, eq=False)
 class Statement:
-    """One instruction, split.
+    """One instruction, split. Not frozen only because that takes longer to make.
 
     Attributes: keyword (as written), flags (unquoted, with `--`), args, seps (of ENV and LABEL: for each
     pair of args, "=" or "" for the form with a blank), is_json, child (what ONBUILD triggers), line (all
@@ -110,7 +110,7 @@ class _Reader:
                 if statement is not None:
                     yield statement
 
-    def _here(self, first: int | None = None) -> Lines:
+    def _here(self, first: int = 0) -> Lines:
         return Lines(first=first or self._at, last=self._at)
 
     def _next(self) -> str:
@@ -146,6 +146,8 @@ class _Reader:
     def _statement(self, first: str, comments: tuple[str, ...]) -> Statement | None:
         started = self._at
         line, goes_on = self._continued(first)
+        if not goes_on and not line:
+            return None
         parts = [line]
         has_empty_lines = False
         length = len(line)
@@ -163,24 +165,25 @@ class _Reader:
             if length > MAX_INSTRUCTION:
                 problem = f"an instruction of more than {MAX_INSTRUCTION} characters is not read"
                 raise self._source.error(problem, self._here(started))
-        line = "".join(parts)
-        if not line.strip(SPACES):
-            return None
-        with self._source.at(self._here(started)):
+        line = "".join(parts) if len(parts) > 1 else parts[0]
+        try:
             made = _split(line, self.escape)
-            _check_text(line)
-            documents = announced(line) if "<<" in line and _takes_heredocs(made) else ()
-        read = tuple(self._content(document, started) for document in documents)
-        return evolve(
-            made,
-            heredocs=read,
-            comments=comments,
-            lines=self._here(started),
-            has_empty_lines=has_empty_lines,
-        )
+            if not line.isascii():
+                _check_text(line)
+            if "<<" in line and _takes_heredocs(made):
+                documents = announced(line)
+                made.heredocs = tuple(self._content(document, started) for document in documents)
+        except Problem as problem:
+            raise self._source.error(problem, self._here(started)) from None
+        made.comments = comments
+        made.lines = self._here(started)
+        made.has_empty_lines = has_empty_lines
+        return made
 
     def _continued(self, line: str) -> tuple[str, bool]:
         """The line without a continuation character at its end, and whether there was one."""
+        if self.escape not in line:
+            return line, False
         bare = line.rstrip(" \t")
         # Two of them are an escaped one, which continues nothing.
         if not bare.endswith(self.escape) or bare[-2:-1] == self.escape:
@@ -194,8 +197,7 @@ class _Reader:
             end = line.rstrip("\r")
             if (end.lstrip("\t") if document.strips_tabs else end) == document.name:
                 text = "\n".join([*content, ""]) if content else ""
-                with self._source.at(self._here(started)):
-                    _check_text(text)
+                _check_text(text)
                 return evolve(document, content=text)
             content.append(line)
         problem = Problem("unterminated heredoc", expected=f"a line {document.name[:80]!r} that ends it")
@@ -203,11 +205,10 @@ class _Reader:
 
 
 def _check_text(text: str) -> None:
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise Problem("an instruction that is not UTF-8 text") from None
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise Problem("an instruction that is not UTF-8 text") from None
 
 
 def _takes_heredocs(statement: Statement) -> bool:
@@ -224,15 +225,8 @@ def _split(line: str, escape: str, *, is_trigger: bool = False) -> Statement:
         child = _split(rest, escape, is_trigger=True) if rest and not is_trigger else None
         return Statement(keyword=keyword, flags=flags, line=line, child=child)
     split = _SPLITTERS.get(name)
-    arguments = split(name, rest, escape) if split and rest else _Arguments()
-    return Statement(
-        keyword=keyword,
-        flags=flags,
-        line=line,
-        args=arguments.args,
-        seps=arguments.seps,
-        is_json=arguments.is_json,
-    )
+    args, seps, is_json = split(name, rest, escape) if split and rest else ((), (), False)
+    return Statement(keyword=keyword, flags=flags, line=line, args=args, seps=seps, is_json=is_json)
 
 
 class _Arguments(NamedTuple):

@@ -16,6 +16,8 @@ __all__ = ["BLANKS", "fields", "json_strings", "split_flags", "split_keyword", "
 
 BLANKS = re.compile(r"[\t\v\f\r ]+")
 _SPACE = re.compile(f"[{SPACES}]+")
+_PLAIN = re.compile(f"[^{SPACES}'\"\\\\`]+(?=[{SPACES}]|$)")
+_MARKED = re.compile("['\"\\\\`]")
 _JSON_ARRAY = re.compile(r"\[[\t\n\r ]*(?:\]|[\"{\[\-0-9tfn])")
 MAX_JSON_DEPTH = 100
 
@@ -31,9 +33,10 @@ def split_flags(rest: str, escape: str) -> tuple[tuple[str, ...], str]:
     flags: list[str] = []
     at = 0
     while True:
-        at += len(rest) - at - len(rest[at:].lstrip(SPACES))
+        if rest[at : at + 1] in SPACES:
+            at += len(rest) - at - len(rest[at:].lstrip(SPACES))
         if not rest.startswith("--", at):
-            return tuple(flags), rest[at:].strip(SPACES)
+            return tuple(flags), rest[at:].rstrip(SPACES)
         word, at = _flag(rest, at, escape)
         if word == "--":
             return tuple(flags), rest[at:].strip(SPACES)
@@ -41,6 +44,9 @@ def split_flags(rest: str, escape: str) -> tuple[tuple[str, ...], str]:
 
 
 def _flag(rest: str, at: int, escape: str) -> tuple[str, int]:
+    plain = _PLAIN.match(rest, at)
+    if plain is not None:
+        return plain[0], plain.end()
     parts: list[str] = []
     quote = ""
     while at < len(rest):
@@ -67,8 +73,9 @@ def fields(rest: str) -> tuple[str, ...]:
 
 def split_words(rest: str, escape: str) -> tuple[str, ...]:
     """Words between blanks outside of quotes; quotes and escapes stay in them."""
-    if not any(char in rest for char in ("'", '"', escape)):
-        return tuple(_SPACE.split(rest.strip(SPACES))) if rest.strip(SPACES) else ()
+    if _MARKED.search(rest) is None:
+        rest = rest.strip(SPACES)
+        return tuple(_SPACE.split(rest)) if rest else ()
     words: list[str] = []
     start: int | None = None
     quote = ""
@@ -101,8 +108,7 @@ def json_strings(text: str) -> tuple[str, ...] | None:
 
     Raises: Problem for an array of anything else.
     """
-    text = text.lstrip(SPACES)
-    if not _JSON_ARRAY.match(text):
+    if not text.startswith("[") or not _JSON_ARRAY.match(text):
         return None
     if text.count("[") + text.count("{") > MAX_JSON_DEPTH and _is_deep(text):
         return None
