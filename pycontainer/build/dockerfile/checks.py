@@ -24,7 +24,6 @@ from pycontainer.build.dockerfile.model import (
 )
 from pycontainer.build.dockerfile.rules import warning
 from pycontainer.build.dockerfile.source import Problem, Source
-from pycontainer.errors import DockerfileError
 
 __all__ = ["CHECK_ARG", "Checks", "check_file", "check_instruction"]
 
@@ -42,9 +41,9 @@ class _Choice:
     is_error: bool = False
 
     def takes(self, found: BuildWarning) -> bool:
-        if found.rule in self.skipped or "all" in self.skipped:
-            return False
-        return not found.is_experimental or bool(self.experimental & {"all", found.rule})
+        if found.is_experimental:
+            return bool(self.experimental & {"all", found.rule})
+        return not self.skipped & {"all", found.rule}
 
     def merged(self, other: _Choice) -> _Choice:
         return _Choice(
@@ -89,11 +88,7 @@ class Checks:
         if not self._choice.is_error or not self._found:
             return
         rules = ", ".join(sorted({found.rule for found in self._found}))
-        first = self.warnings[0]
-        raise self.error(f"lint violation found for rules: {rules}; {first.message}", first.lines)
-
-    def error(self, problem: str, lines: Lines) -> DockerfileError:
-        return self._source.error(problem, lines)
+        raise self._source.error(f"lint violation found for rules: {rules}", self.warnings[0].lines)
 
 
 def _choice(text: str) -> _Choice:
