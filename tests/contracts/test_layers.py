@@ -7,7 +7,7 @@ from tests.support.source import PACKAGE, Import, all_imports, is_stdlib, module
 LEVELS = (
     {"errors", "checkpoints"},
     {"kernel"},
-    {"layers"},
+    {"layers", "patterns"},
     {"launcher"},
     {"oci", "options", "_generated"},
     {"image"},
@@ -19,7 +19,7 @@ LEVELS = (
     {"cli", "ocicli", "testing"},
     {"__main__"},
 )
-HELPER_SIDE = {"errors", "checkpoints", "kernel", "layers", "launcher"}
+HELPER_SIDE = {"errors", "checkpoints", "kernel", "layers", "launcher", "patterns"}
 # The seam to the kernel has no single front door: each of its modules is one (mounts, capabilities ...).
 # The helper's two halves are entered by the module that runs: the client here, the jobs there.
 # The runtime-spec's models cost 40 ms to make, which only those that run containers should pay.

@@ -337,14 +337,15 @@ def _stage_platform(stage: model.Stage, given: Given, declared: set[str]) -> Pla
     if not written:
         return None
     text, used, missing = _expanded(written, stage, given, declared)
+    near = next((near for name in sorted(missing) if (near := nearest(name, declared))), "")
     if not text:
-        near = next((near for name in sorted(missing) if (near := nearest(name, declared))), "")
         problem = f"empty platform value from expression {written[:100]}"
         raise given.source.error(Problem(problem, suggestion=near), lines)
     try:
         platform = Platform.parse(text)
     except InvalidInput as error:
-        raise given.source.error(f"failed to parse platform {written[:100]}: {error}", lines) from None
+        problem = f"failed to parse platform {written[:100]}: {error}"
+        raise given.source.error(Problem(problem, suggestion=near), lines) from None
     if used == {"TARGETPLATFORM"} and not missing and text == given.global_args["TARGETPLATFORM"]:
         given.checks.add([warning("RedundantTargetPlatform", lines, written)])
     is_in_name = platform.os in stage.name or platform.architecture in stage.name

@@ -7,6 +7,7 @@ Source: moby/buildkit, frontend/dockerfile/dockerfile2llb/convert.go; docs.docke
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
@@ -40,6 +41,9 @@ class Ignored(Protocol):
 
     @property
     def has_negations(self) -> bool: ...
+
+    @property
+    def ignores_everything(self) -> bool: ...
 
     def matches(self, path: str, /) -> bool: ...
 
@@ -255,9 +259,10 @@ class Scope:
         if ignored is None or ignored.has_negations:
             return
         for source in sources:
-            path = source.strip("/")
-            if path not in {"", "."} and ignored.matches(path):
-                self._warn("CopyIgnoredFile", lines, keyword, source)
+            path = posixpath.normpath(source)
+            is_root = path in {".", "/", "//"}
+            if ignored.ignores_everything if is_root else ignored.matches(path.lstrip("/")):
+                self._warn("CopyIgnoredFile", lines, keyword, path)
 
     def _expose(self, made: model.Expose) -> model.Expose:
         names: dict[str, None] = {}
