@@ -109,7 +109,7 @@ class PatternMatcher:
         return self.along(path)[0]
 
     def can_skip(self, path: str, state: int) -> bool:
-        """Whether nothing below a directory that is left out is taken back in. Args: state, of the directory."""
+        """Whether nothing below a directory that is left out is taken back in. Args: state, of `look`."""
         ignoring = max(
             (i for i, pattern in enumerate(self._patterns) if state >> i & 1 and not pattern.is_negation),
             default=-1,

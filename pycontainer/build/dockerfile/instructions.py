@@ -80,10 +80,13 @@ def _exactly_one(statement: Statement) -> str:
     return statement.args[0]
 
 
-def _described(statement: Statement, name: str) -> str:
-    """The description of a stage or argument: the comment above that begins with its name."""
-    marked = (comment for comment in statement.comments if name and comment.startswith(f"{name} "))
-    return next((comment.removeprefix(f"{name} ") for comment in marked), "")
+def _descriptions(statement: Statement) -> dict[str, str]:
+    """Descriptions of stages and arguments by name: the comments above that begin with it."""
+    described: dict[str, str] = {}
+    for comment in statement.comments:
+        name, _, text = comment.partition(" ")
+        described.setdefault(name, text)
+    return described
 
 
 def _from(statement: Statement) -> model.From:
@@ -104,7 +107,7 @@ def _from(statement: Statement) -> model.From:
         name_spelled=args[2] if is_named else "",
         as_spelled=args[1] if is_named else "",
         platform=flags.text("platform"),
-        comment=_described(statement, name),
+        comment=_descriptions(statement).get(name, ""),
         **_common(statement),
     )
 
@@ -113,12 +116,14 @@ def _arg(statement: Statement) -> model.Arg:
     _at_least_one(statement)
     Flags(statement.flags)
     declared = []
+    described = _descriptions(statement)
     for word in statement.args:
         name, equals, value = word.partition("=")
         if not name:
             raise Problem("ARG names can not be blank")
-        described = _described(statement, name)
-        declared.append(model.Declaration(name=name, value=value if equals else None, comment=described))
+        declared.append(
+            model.Declaration(name=name, value=value if equals else None, comment=described.get(name, ""))
+        )
     return model.Arg(args=tuple(declared), **_common(statement))
 
 
@@ -194,7 +199,7 @@ class _Transfer(TypedDict):
 def _transfer(statement: Statement) -> _Transfer:
     """Sources and destination of COPY and ADD."""
     keyword = statement.keyword.upper()
-    if _document(statement.args[-1]) is not None:
+    if not statement.is_json and _document(statement.args[-1]) is not None:
         raise Problem(f"{keyword} cannot accept a heredoc as a destination")
     contents = {document.name: document for document in statement.heredocs}
     sources, files = [], []

@@ -126,11 +126,11 @@ class Command:
         """The arguments to execute. Args: shell, what SHELL says, `["/bin/sh", "-c"]` by default.
 
         A lone here-document is the shell's script; beside a command, the shell gets the documents as
-        it would in a terminal. () where there is no command.
+        it would in a terminal.
         """
-        if not self.is_shell or not self.words:
+        if not self.is_shell:
             return self.words
-        text = self.words[0]
+        text = self.words[0] if self.words else ""
         if self.is_heredoc:
             text = self.heredocs[0].text if self.script is None else self.script.path
         else:

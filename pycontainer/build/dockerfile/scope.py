@@ -33,6 +33,7 @@ _SECRET = re.compile(
 _NO_SECRET = re.compile(r"(?:_|^)(?:public|file|version)(?:_|$)", re.IGNORECASE)
 # What a RUN and the image get where the base image sets none; moby/buildkit, util/system.
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_PORT_COST = 20  # characters that one port counts as
 _MAX_SUGGESTING = 500  # names among which a misspelt variable is still looked for
 
 
@@ -268,7 +269,7 @@ class Scope:
         names: dict[str, None] = {}
         for text in (word for port in made.ports for word in self._words(port, made.lines)):
             ports = parse_ports(text)
-            self._given.budget.spend(ports.last - ports.first)
+            self._given.budget.spend((ports.last - ports.first) * _PORT_COST)
             if ports.is_mapped:
                 self._warn("ExposeInvalidFormat", made.lines, text)
             if not ports.protocol_spelled.islower() and ports.protocol_spelled:

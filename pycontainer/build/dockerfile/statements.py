@@ -101,7 +101,10 @@ class _Reader:
             line = self._next().rstrip("\r").lstrip(SPACES)
             if line.startswith("#"):
                 comment = line[1:].strip(SPACES)
-                comments = [*comments, comment] if comment else []
+                if comment:
+                    comments.append(comment)
+                else:
+                    comments = []
             elif not line:
                 comments = []
             else:
