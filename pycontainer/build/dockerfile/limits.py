@@ -8,6 +8,7 @@ MAX_INSTRUCTION = 1 << 20  # characters of an instruction after joining its line
 MAX_HEREDOCS = 256  # here-documents of one instruction
 MAX_NESTING = 100  # of `${a:-${b:-…}}`
 MAX_WORD = 1 << 20  # characters a word may expand to; the kernel takes 128 KiB in a variable
+MAX_WORK = 8 << 20  # characters of all that is put together on the way to it
 MAX_EXPANDED = 64 << 20  # characters that all expansions of one stage may make
 MAX_MATCHING = 50_000_000  # characters of a pattern times those of the value it is looked for in
 MAX_STAGES = 10_000

@@ -7,13 +7,46 @@ Source: moby/buildkit, frontend/dockerfile/shell; POSIX, XCU 2.13, without brack
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pycontainer.build.dockerfile.limits import MAX_MATCHING
 from pycontainer.build.dockerfile.source import Problem
 
 __all__ = ["Pattern"]
 
 _ANY = None  # one character, whichever
-_Piece = tuple[str | None, ...]
+
+
+class _Piece:
+    """What stands between two stars: characters, of which some may be any."""
+
+    __slots__ = ("_chars", "_text", "length")
+
+    def __init__(self, chars: Sequence[str | None]) -> None:
+        self._chars = tuple(chars)
+        self._text = None if _ANY in chars else "".join(char for char in chars if char is not None)
+        self.length = len(chars)
+
+    @property
+    def has_any(self) -> bool:
+        return self._text is None
+
+    def mirrored(self) -> _Piece:
+        return _Piece(self._chars[::-1])
+
+    def stands(self, value: str, at: int) -> bool:
+        if self._text is not None:
+            return value.startswith(self._text, at)
+        if len(value) - at < self.length:
+            return False
+        return all(char is _ANY or char == value[at + index] for index, char in enumerate(self._chars))
+
+    def find(self, value: str, at: int) -> int:
+        """The first place from `at` on; -1 without one."""
+        if self._text is not None:
+            return value.find(self._text, at)
+        starts = range(at, len(value) - self.length + 1)
+        return next((start for start in starts if self.stands(value, start)), -1)
 
 
 class Pattern:
@@ -32,7 +65,7 @@ class Pattern:
     def without_suffix(self, value: str, *, longest: bool) -> str:
         """The value without the shortest or longest suffix that matches."""
         self._check_cost(value)
-        mirrored = [piece[::-1] for piece in reversed(self._pieces)]
+        mirrored = [piece.mirrored() for piece in reversed(self._pieces)]
         end = _end(mirrored, value[::-1], 0, longest)
         return value if end is None else value[: len(value) - end]
 
@@ -64,17 +97,14 @@ class Pattern:
         return "".join([*parts, value[copied:]])
 
     def _search(self, value: str, at: int) -> tuple[int, int] | None:
-        first = self._pieces[0]
-        if first:
-            at = _find(first, value, at)
-            if at < 0:
-                return None
+        at = self._pieces[0].find(value, at)
+        if at < 0:
+            return None
         end = _end(self._pieces, value, at, True)
         return None if end is None else (at, end)
 
     def _check_cost(self, value: str) -> None:
-        has_any = any(char is _ANY for piece in self._pieces for char in piece)
-        if has_any and self._length * len(value) > MAX_MATCHING:
+        if any(piece.has_any for piece in self._pieces) and self._length * len(value) > MAX_MATCHING:
             raise Problem("a pattern with ? is too long for its value")
 
 
@@ -84,7 +114,7 @@ def _pieces(text: str) -> list[_Piece]:
     characters = iter(enumerate(text))
     for index, char in characters:
         if char == "*":
-            pieces.append(tuple(piece))
+            pieces.append(_Piece(piece))
             piece = []
         elif char == "?":
             piece.append(_ANY)
@@ -95,39 +125,25 @@ def _pieces(text: str) -> list[_Piece]:
             piece.append(next(characters)[1])
         else:
             piece.append(char)
-    return [*pieces, tuple(piece)]
+    return [*pieces, _Piece(piece)]
 
 
 def _end(pieces: list[_Piece], value: str, at: int, longest: bool) -> int | None:
     """Where a match that begins at `at` ends, the farthest or nearest such place; None without a match."""
-    if not _stands(pieces[0], value, at):
+    if not pieces[0].stands(value, at):
         return None
-    at += len(pieces[0])
+    at += pieces[0].length
     for piece in pieces[1:-1]:
-        at = _find(piece, value, at)
+        at = piece.find(value, at)
         if at < 0:
             return None
-        at += len(piece)
+        at += piece.length
     if len(pieces) == 1:
         return at
     last = pieces[-1]
     if not longest:
-        found = _find(last, value, at)
-        return None if found < 0 else found + len(last)
+        found = last.find(value, at)
+        return None if found < 0 else found + last.length
     # The last place of a piece is the first one in the mirror image, which has no slow worst case.
-    found = _find(last[::-1], value[at:][::-1], 0)
+    found = last.mirrored().find(value[at:][::-1], 0)
     return None if found < 0 else len(value) - found
-
-
-def _stands(piece: _Piece, value: str, at: int) -> bool:
-    if len(value) - at < len(piece):
-        return False
-    return all(char is _ANY or char == value[at + index] for index, char in enumerate(piece))
-
-
-def _find(piece: _Piece, value: str, at: int) -> int:
-    if _ANY not in piece:
-        return value.find("".join(char for char in piece if char is not None), at)
-    return next(
-        (start for start in range(at, len(value) - len(piece) + 1) if _stands(piece, value, start)), -1
-    )

@@ -33,7 +33,7 @@ _SECRET = re.compile(
 _NO_SECRET = re.compile(r"(?:_|^)(?:public|file|version)(?:_|$)", re.IGNORECASE)
 # What a RUN and the image get where the base image sets none; moby/buildkit, util/system.
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_PORT_COST = 20  # characters that one port counts as
+_PORT_COST = 100  # characters that one port counts as
 _MAX_SUGGESTING = 500  # names among which a misspelt variable is still looked for
 
 

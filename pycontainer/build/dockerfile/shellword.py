@@ -14,7 +14,7 @@ from functools import cache
 
 from attrs import frozen
 
-from pycontainer.build.dockerfile.limits import MAX_NESTING, MAX_WORD
+from pycontainer.build.dockerfile.limits import MAX_NESTING, MAX_WORD, MAX_WORK
 from pycontainer.build.dockerfile.patterns import Pattern
 from pycontainer.build.dockerfile.source import Problem
 
@@ -27,6 +27,7 @@ SPACES = (
 )
 _BLANKS = re.compile(f"[{SPACES}]+")
 _PLAIN = re.compile(r"[^$'\"\\`<\s]*")
+_HEREDOC_BLANKS = re.compile(r"-?[ \t]+")
 _PARAMETERS = frozenset("@*#?-$!0")  # POSIX, XCU 2.5.2; never set here
 
 
@@ -180,7 +181,7 @@ class _Reader:
 
     def _grow(self, length: int) -> None:
         self._made += length
-        if self._made > MAX_WORD:
+        if length > MAX_WORD or self._made > MAX_WORK:
             raise Problem(f"a word expands to more than {MAX_WORD} characters")
 
     def _text(self, stop: str) -> str:
@@ -201,13 +202,12 @@ class _Reader:
         return kept + self._next()  # nothing is escaped at the end of the word
 
     def _redirection(self) -> str:
-        """`<`, or `<<` with the blanks after it, which belong to the word of a here-document."""
+        """`<`, or `<<` or `<<-` with the blanks behind, which belong to the word of a here-document."""
         start = self._at
         self._at += 1
         if self._peek() == "<":
-            self._at += 1
-            while self._peek() in {" ", "\t"}:
-                self._at += 1
+            blanks = _HEREDOC_BLANKS.match(self._word, self._at + 1)
+            self._at = blanks.end() if blanks else self._at + 1
         return self._word[start : self._at]
 
     def _single_quoted(self) -> str:
@@ -263,6 +263,8 @@ class _Reader:
         if self._peek() in "{}:":
             raise Problem("syntax error: bad substitution")
         name = self._name()
+        if self._ended():
+            raise Problem("syntax error: missing '}'")
         modifier = operator = self._next()
         if operator == "}":
             value = self._get(name)

@@ -15,7 +15,7 @@ __all__ = ["Problem", "Source", "nearest"]
 NEIGHBOURS = 2  # lines shown around the place, as BuildKit does
 MAX_SHOWN_LINES = 12
 MAX_SHOWN_CHARACTERS = 160
-NEAR = 3  # edits from which on a word is no misspelling; BuildKit's util/suggest
+NEAR = 3  # edits from which on a word is no misspelling; moby/buildkit, util/suggest
 MAX_SUGGESTED_FROM = 64  # a longer word is no misspelt keyword; keeps the comparison cheap
 
 
@@ -101,12 +101,12 @@ def nearest(word: str, options: Iterable[str], *, ignore_case: bool = False) -> 
 
 
 def _edits(one: str, other: str) -> int:
-    """The Levenshtein distance."""
-    row = list(range(len(other) + 1))
+    """How many letters are missing, too much, wrong, or swapped with their neighbour."""
+    before, row = list(range(len(other) + 1)), list(range(len(other) + 1))
     for index, char in enumerate(one, 1):
-        previous, row[0] = row[0], index
+        above, before, row = before, row, [index]
         for column, opposite in enumerate(other, 1):
-            cost = previous + (char != opposite)
-            previous = row[column]
-            row[column] = min(cost, row[column] + 1, row[column - 1] + 1)
+            cost = min(before[column - 1] + (char != opposite), before[column] + 1, row[column - 1] + 1)
+            is_swapped = index > 1 and column > 1 and char == other[column - 2] and one[index - 2] == opposite
+            row.append(min(cost, above[column - 2] + 1) if is_swapped else cost)
     return row[-1]
