@@ -49,8 +49,9 @@ from pycontainer.build.dockerfile.model import (
     Volume,
     Workdir,
 )
+from pycontainer.build.dockerfile.names import Base
 from pycontainer.build.dockerfile.parser import parse
-from pycontainer.build.dockerfile.plan import Base, Plan, PlannedStage, plan
+from pycontainer.build.dockerfile.plan import Plan, PlannedStage, plan
 from pycontainer.build.dockerfile.rules import RULES, Rule
 from pycontainer.build.dockerfile.scope import DEFAULT_PATH, Scope, Step
 from pycontainer.build.dockerfile.variables import Variables, proxy_environment

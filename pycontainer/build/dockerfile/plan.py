@@ -6,36 +6,21 @@ Source: moby/buildkit, frontend/dockerfile/dockerfile2llb/convert.go and validat
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Literal
 
 from attrs import evolve, field, frozen
 
 from pycontainer.build.dockerfile import model
 from pycontainer.build.dockerfile.checks import Checks
+from pycontainer.build.dockerfile.names import Base, Names, reference_of
 from pycontainer.build.dockerfile.parser import trigger
 from pycontainer.build.dockerfile.rules import warning
 from pycontainer.build.dockerfile.scope import Given, Ignored, Scope, Step
 from pycontainer.build.dockerfile.source import Problem, Source, nearest
 from pycontainer.build.dockerfile.variables import Budget, Variables
-from pycontainer.errors import BadReference, DockerfileError, InvalidInput
-from pycontainer.oci import ContainerConfig, Platform, Reference
+from pycontainer.errors import DockerfileError, InvalidInput
+from pycontainer.oci import ContainerConfig, Platform
 
-__all__ = ["Base", "Plan", "PlannedStage", "plan"]
-
-SCRATCH = "scratch"
-
-
-@frozen(kw_only=True)
-class Base:
-    """Where files come from.
-
-    Attributes: kind, name (of the image, named context or stage, as the Dockerfile has it after expansion;
-    for a context the key it was given under), stage (the number of a stage, else None).
-    """
-
-    kind: Literal["scratch", "stage", "image", "context"]
-    name: str
-    stage: int | None = None
+__all__ = ["Plan", "PlannedStage", "plan"]
 
 
 @frozen(kw_only=True)
@@ -73,9 +58,8 @@ class Plan:
     variables: Variables
     checks: Checks = field(repr=False)
     _stages: tuple[PlannedStage, ...] = field(repr=False)
-    _dockerfile: model.Dockerfile = field(repr=False)
     _given: Given = field(repr=False)
-    _contexts: frozenset[str] = field(repr=False)
+    _names: Names = field(repr=False)
     _is_whole: bool = field(repr=False)
 
     @property
@@ -102,7 +86,7 @@ class Plan:
     def _check_order(self, planned: PlannedStage) -> None:
         for name, base in planned.sources.items():
             if base.stage is not None and base.stage >= planned.index:
-                user = next(made for made in planned.instructions if name in _names(made))
+                user = next(made for made in planned.instructions if name in _taken_from(made))
                 verb = "copy" if isinstance(user, model.Copy) else "mount"
                 problem = (
                     f'cannot {verb} from stage "{name}", it needs to be defined before current stage '
@@ -118,7 +102,7 @@ class Plan:
         """
         if not on_build:
             return self
-        planned = _triggered(self._stages[index], on_build, self._dockerfile, self._contexts, self._given)
+        planned = _triggered(self._stages[index], on_build, self._names, self._given)
         stages = (*self._stages[:index], planned, *self._stages[index + 1 :])
         _check_circles(stages, self._given.source)
         return evolve(self, stages=stages)
@@ -209,7 +193,7 @@ def plan(
         budget=budget,
         ignored=ignored,
     )
-    names = frozenset(contexts)
+    names = Names.of(dockerfile, contexts)
     stages = tuple(_planned_stages(dockerfile, names, given, declared))
     _check_circles(stages, source)
     return Plan(
@@ -217,9 +201,8 @@ def plan(
         variables=variables,
         checks=checks,
         stages=stages,
-        dockerfile=dockerfile,
         given=given,
-        contexts=names,
+        names=names,
         is_whole=all_stages,
     )
 
@@ -269,23 +252,16 @@ def _check_defaults(
         values, _ = _global_args(dockerfile, variables, {}, budget, source)
         for stage in dockerfile.stages:
             name = budget.expand(stage.start.base, values, dockerfile.escape).text
-            if _reference(name) is None:
+            if reference_of(name) is None:
                 checks.add([warning("InvalidDefaultArgInFrom", stage.start.lines, stage.start.base)])
     except (Problem, DockerfileError):
         return  # the build itself says what is wrong, where it is
 
 
-def _reference(name: str) -> Reference | None:
-    try:
-        return Reference.parse(name)
-    except BadReference:
-        return None
-
-
 def _planned_stages(
-    dockerfile: model.Dockerfile, contexts: frozenset[str], given: Given, declared: set[str]
+    dockerfile: model.Dockerfile, names: Names, given: Given, declared: set[str]
 ) -> Iterator[PlannedStage]:
-    names: dict[str, int] = {}
+    above: dict[str, int] = {}
     planned: list[PlannedStage] = []
     for stage in dockerfile.stages:
         base_name = _expanded(stage.start.base, stage, given, declared)[0]
@@ -293,11 +269,11 @@ def _planned_stages(
             problem = f"base name ({stage.start.base[:100]}) should not be blank"
             raise given.source.error(problem, stage.start.lines)
         platform = _stage_platform(stage, given, declared)
-        base = _base(base_name, names, contexts)
-        is_replaced = stage.name and stage.name in contexts
+        base = names.base(base_name, above)
+        is_replaced = stage.name and stage.name in names.contexts
         if is_replaced:
             base = Base(kind="context", name=stage.name)
-        elif base.kind == "image" and _reference(base_name) is None:
+        elif base.kind == "image" and reference_of(base_name) is None:
             problem = f'failed to parse stage name "{base_name[:200]}": invalid reference format'
             raise given.source.error(problem, stage.start.lines)
         instructions = () if is_replaced else stage.instructions
@@ -305,15 +281,15 @@ def _planned_stages(
             PlannedStage(stage=stage, base=base, platform=platform, instructions=instructions, sources={})
         )
         if stage.name:
-            names[stage.name] = stage.index
+            above[stage.name] = stage.index
     for item in planned:
-        sources = _sources(item.instructions, dockerfile, contexts, given)
+        sources = _sources(item.instructions, names, given)
         item = evolve(item, sources=sources)
         below = dockerfile.stages[item.base.stage] if item.base.stage is not None else None
         texts = (
             [made.trigger for made in below.instructions if isinstance(made, model.OnBuild)] if below else []
         )
-        yield _triggered(item, texts, dockerfile, contexts, given) if texts else item
+        yield _triggered(item, texts, names, given) if texts else item
 
 
 def _expanded(
@@ -354,22 +330,7 @@ def _stage_platform(stage: model.Stage, given: Given, declared: set[str]) -> Pla
     return platform
 
 
-def _base(name: str, stages: Mapping[str, int], contexts: frozenset[str]) -> Base:
-    """What a name after FROM or `from=` means. Args: stages, numbers by lower-case name."""
-    if name in stages:
-        return Base(kind="stage", name=name, stage=stages[name])
-    if name == SCRATCH:
-        return Base(kind="scratch", name=SCRATCH)
-    if name in contexts:
-        return Base(kind="context", name=name)
-    wanted = _reference(name)
-    # A context given for `alpine` also replaces docker.io/library/alpine:latest.
-    same = (key for key in sorted(contexts) if wanted is not None and _reference(key) == wanted)
-    key = next(same, None)
-    return Base(kind="image", name=name) if key is None else Base(kind="context", name=key)
-
-
-def _names(made: model.Instruction) -> list[str]:
+def _taken_from(made: model.Instruction) -> list[str]:
     """The stages, images and contexts an instruction takes files from."""
     if isinstance(made, model.Copy):
         return [made.from_stage] if made.from_stage else []
@@ -378,57 +339,27 @@ def _names(made: model.Instruction) -> list[str]:
     return []
 
 
-def _sources(
-    instructions: Iterable[model.Instruction],
-    dockerfile: model.Dockerfile,
-    contexts: frozenset[str],
-    given: Given,
-) -> dict[str, Base]:
-    # Of stages with one name the last counts here, and the last before it after FROM; as in BuildKit.
-    stages = {stage.name: stage.index for stage in dockerfile.stages if stage.name}
+def _sources(instructions: Iterable[model.Instruction], names: Names, given: Given) -> dict[str, Base]:
     sources: dict[str, Base] = {}
     for made in instructions:
-        for name in _names(made):
+        for name in _taken_from(made):
             if name in sources:
                 continue
             try:
-                sources[name] = _source(name, stages, len(dockerfile.stages), contexts, given)
+                if given.budget.expand(name, {}, given.escape).text != name:
+                    raise Problem(
+                        "variable expansion is not supported for --from, "
+                        "define a new stage with FROM using ARG from global scope as a workaround"
+                    )
+                sources[name] = names.source(name)
             except Problem as problem:
                 raise given.source.error(problem, made.lines) from None
     return sources
 
 
-def _source(name: str, stages: Mapping[str, int], count: int, contexts: frozenset[str], given: Given) -> Base:
-    if given.budget.expand(name, {}, given.escape).text != name:
-        raise Problem(
-            "variable expansion is not supported for --from, "
-            "define a new stage with FROM using ARG from global scope as a workaround"
-        )
-    if name.lower() in stages:
-        return Base(kind="stage", name=name.lower(), stage=stages[name.lower()])
-    if name.lstrip("-").isdigit() and name.isascii():
-        index = int(name[:9])
-        if not 0 <= index < count:
-            raise Problem(f"invalid stage index {name[:20]}", expected=f"0 to {count - 1}")
-        return Base(kind="stage", name=name, stage=index)
-    base = _base(name, {}, contexts)
-    if base.kind == "image" and _reference(name) is None:
-        raise Problem(
-            f'failed to parse stage name "{name[:200]}": invalid reference format',
-            suggestion=nearest(name, stages),
-        )
-    return base
-
-
-def _triggered(
-    planned: PlannedStage,
-    texts: Sequence[str],
-    dockerfile: model.Dockerfile,
-    contexts: frozenset[str],
-    given: Given,
-) -> PlannedStage:
+def _triggered(planned: PlannedStage, texts: Sequence[str], names: Names, given: Given) -> PlannedStage:
     made = tuple(trigger(text, planned.stage, given.source) for text in texts)
-    sources = _sources(made, dockerfile, contexts, given)
+    sources = _sources(made, names, given)
     return evolve(
         planned,
         instructions=(*made, *planned.instructions),
@@ -452,7 +383,7 @@ def _check_circles(stages: Sequence[PlannedStage], source: Source) -> None:
                 finished.add(index)
             elif next_index in entered:
                 title = stages[next_index].stage.title
-                user = next(made for made in stages[index].instructions if _names(made))
+                user = next(made for made in stages[index].instructions if _taken_from(made))
                 raise source.error(f"circular dependency detected on stage: {title}", user.lines)
             elif next_index not in finished:
                 entered.add(next_index)
