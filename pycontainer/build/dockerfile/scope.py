@@ -33,6 +33,7 @@ _SECRET = re.compile(
 _NO_SECRET = re.compile(r"(?:_|^)(?:public|file|version)(?:_|$)", re.IGNORECASE)
 # What a RUN and the image get where the base image sets none; moby/buildkit, util/system.
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_REMOTE = re.compile(r"(?:https?|git|ssh)://|git@[^/]+:")
 _PORT_COST = 100  # characters that one port counts as
 _MAX_SUGGESTING = 500  # names among which a misspelt variable is still looked for
 
@@ -79,7 +80,7 @@ class Given:
 
 
 class Scope:
-    """The variables at one point of a stage. Scopes of one build share a budget: use them in one thread."""
+    """The variables at one point of a stage; of one thread at a time."""
 
     def __init__(
         self,
@@ -220,9 +221,14 @@ class Scope:
     def _copy(self, made: model.Copy) -> model.Copy:
         if not made.from_stage:
             self._check_ignored("Copy", made.sources, made.lines)
+        sources = self._all(made.sources, made)
+        for source in sources:
+            if _REMOTE.match(source):
+                what = "URL" if source.startswith("http") else "git ref"
+                raise Problem(f"source can't be a {what} for COPY", expected="ADD for it")
         return evolve(
             made,
-            sources=self._all(made.sources, made),
+            sources=sources,
             files=self._files(made.files, made),
             destination=self._word(made.destination, made.lines),
             chown=self._word(made.chown, made.lines),
@@ -232,9 +238,14 @@ class Scope:
 
     def _add(self, made: model.Add) -> model.Add:
         self._check_ignored("Add", made.sources, made.lines)
+        sources = self._all(made.sources, made)
+        if made.checksum and len(sources) != 1:
+            raise Problem("checksum can't be specified for multiple sources")
+        if made.checksum and not _REMOTE.match(sources[0]):
+            raise Problem("checksum requires HTTP(S) or Git sources")
         return evolve(
             made,
-            sources=self._all(made.sources, made),
+            sources=sources,
             files=self._files(made.files, made),
             destination=self._word(made.destination, made.lines),
             chown=self._word(made.chown, made.lines),

@@ -40,7 +40,7 @@ class Source:
         """The error that says where. Args: lines, whose first is 0 where the file as a whole is meant."""
         if isinstance(problem, str):
             problem = Problem(problem)
-        written = self.text.split("\n") if lines.first else []
+        written = self.text.removesuffix("\n").split("\n") if lines.first else []
         return DockerfileError(
             problem.problem,
             file=self.filename,
