@@ -125,7 +125,7 @@ def _of_comments(comments: tuple[str, ...]) -> _Choice | None:
 
 def check_instruction(made: Instruction, *, has_empty_lines: bool) -> list[BuildWarning]:
     """What an instruction shows without the rest of the file."""
-    found = []
+    found: list[BuildWarning] = []
     lines = made.lines
     if has_empty_lines:
         found.append(warning("NoEmptyContinuation", Lines(first=lines.last, last=lines.last)))

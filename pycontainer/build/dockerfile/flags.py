@@ -5,7 +5,7 @@ Source: moby/buildkit, frontend/dockerfile/instructions/bflag.go; encoding/csv o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pycontainer.build.dockerfile.source import Problem, nearest
 
@@ -24,13 +24,15 @@ class Flags:
 
     def __init__(
         self,
-        given: Iterable[str],
+        given: Sequence[str],
         *,
         texts: tuple[str, ...] = (),
         switches: tuple[str, ...] = (),
         lists: tuple[str, ...] = (),
     ) -> None:
         self._values: dict[str, list[str]] = {}
+        if not given:
+            return
         for flag in given:
             name, equals, value = flag.removeprefix("--").partition("=")
             known = (*texts, *switches, *lists)
@@ -46,7 +48,7 @@ class Flags:
             self._values.setdefault(name, []).append(value)
 
     def text(self, name: str, default: str = "") -> str:
-        return self._values.get(name, [default])[0]
+        return self._values[name][0] if name in self._values else default
 
     def all(self, name: str) -> tuple[str, ...]:
         return tuple(self._values.get(name, ()))

@@ -55,7 +55,7 @@ def _made(statement: Statement) -> model.Instruction:
     if make is None:
         word = statement.keyword[:100]
         raise Problem(f"unknown instruction: {word}", suggestion=nearest(word, KEYWORDS, ignore_case=True))
-    if "\0" in statement.line or any("\0" in arg for arg in statement.args):
+    if "\0" in statement.line or (statement.is_json and any("\0" in arg for arg in statement.args)):
         raise Problem(f"{statement.keyword.upper()} cannot hold a NUL character")
     return make(statement)
 
@@ -172,6 +172,8 @@ def _document(word: str) -> model.Heredoc | None:
 
 
 def _run(statement: Statement) -> model.Run:
+    if not statement.flags:
+        return model.Run(command=_command(statement), **_common(statement))
     flags = Flags(statement.flags, texts=("network", "security"), lists=("mount", "device"))
     network = flags.text("network", "default")
     if network not in {"default", "host", "none"}:

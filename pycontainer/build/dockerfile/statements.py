@@ -148,11 +148,9 @@ class _Reader:
 
     def _statement(self, first: str, comments: tuple[str, ...]) -> Statement | None:
         started = self._at
-        line, goes_on = self._continued(first)
-        if not goes_on and not line:
-            return None
-        parts = [line]
         has_empty_lines = False
+        line, goes_on = self._continued(first) if self.escape in first else (first, False)
+        parts = [line]
         length = len(line)
         while goes_on and self._at < len(self._lines):
             raw = self._next().rstrip("\r")
@@ -168,7 +166,10 @@ class _Reader:
             if length > MAX_INSTRUCTION:
                 problem = f"an instruction of more than {MAX_INSTRUCTION} characters is not read"
                 raise self._source.error(problem, self._here(started))
-        line = "".join(parts) if len(parts) > 1 else parts[0]
+        if len(parts) > 1:
+            line = "".join(parts)
+        if not line.strip(SPACES):
+            return None
         try:
             made = _split(line, self.escape)
             if not line.isascii():
@@ -179,14 +180,12 @@ class _Reader:
         except Problem as problem:
             raise self._source.error(problem, self._here(started)) from None
         made.comments = comments
-        made.lines = self._here(started)
+        made.lines = Lines(first=started, last=self._at)
         made.has_empty_lines = has_empty_lines
         return made
 
     def _continued(self, line: str) -> tuple[str, bool]:
         """The line without a continuation character at its end, and whether there was one."""
-        if self.escape not in line:
-            return line, False
         bare = line.rstrip(" \t")
         # Two of them are an escaped one, which continues nothing.
         if not bare.endswith(self.escape) or bare[-2:-1] == self.escape:
