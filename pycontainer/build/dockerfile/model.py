@@ -226,6 +226,8 @@ class From(Instruction):
 
 @frozen(kw_only=True)
 class Arg(Instruction):
+    """Attributes: args, the names it declares."""
+
     keyword = "ARG"
 
     args: tuple[Declaration, ...]
@@ -233,6 +235,8 @@ class Arg(Instruction):
 
 @frozen(kw_only=True)
 class Env(Instruction):
+    """Attributes: pairs, variables of the image and of what follows."""
+
     keyword = "ENV"
 
     pairs: tuple[Pair, ...]
@@ -240,6 +244,8 @@ class Env(Instruction):
 
 @frozen(kw_only=True)
 class Label(Instruction):
+    """Attributes: pairs."""
+
     keyword = "LABEL"
 
     pairs: tuple[Pair, ...]
@@ -247,6 +253,8 @@ class Label(Instruction):
 
 @frozen(kw_only=True)
 class Maintainer(Instruction):
+    """Attributes: name, the image's author."""
+
     keyword = "MAINTAINER"
 
     name: str
@@ -312,6 +320,8 @@ class Add(Instruction):
 
 @frozen(kw_only=True)
 class Cmd(Instruction):
+    """Attributes: command, the default arguments of a container."""
+
     keyword = "CMD"
 
     command: Command
@@ -319,6 +329,8 @@ class Cmd(Instruction):
 
 @frozen(kw_only=True)
 class Entrypoint(Instruction):
+    """Attributes: command, what a container starts."""
+
     keyword = "ENTRYPOINT"
 
     command: Command
@@ -326,6 +338,8 @@ class Entrypoint(Instruction):
 
 @frozen(kw_only=True)
 class HealthCheck(Instruction):
+    """Attributes: healthcheck, as the image config has it."""
+
     keyword = "HEALTHCHECK"
 
     healthcheck: Healthcheck
@@ -342,6 +356,8 @@ class Expose(Instruction):
 
 @frozen(kw_only=True)
 class Volume(Instruction):
+    """Attributes: paths in the image."""
+
     keyword = "VOLUME"
 
     paths: tuple[str, ...]
@@ -349,6 +365,8 @@ class Volume(Instruction):
 
 @frozen(kw_only=True)
 class User(Instruction):
+    """Attributes: user, a name or number, with `:GROUP` or without."""
+
     keyword = "USER"
 
     user: str
@@ -356,6 +374,8 @@ class User(Instruction):
 
 @frozen(kw_only=True)
 class Workdir(Instruction):
+    """Attributes: path, absolute or below the directory so far."""
+
     keyword = "WORKDIR"
 
     path: str
@@ -363,6 +383,8 @@ class Workdir(Instruction):
 
 @frozen(kw_only=True)
 class StopSignal(Instruction):
+    """Attributes: signal, a name or number."""
+
     keyword = "STOPSIGNAL"
 
     signal: str
@@ -370,6 +392,8 @@ class StopSignal(Instruction):
 
 @frozen(kw_only=True)
 class Shell(Instruction):
+    """Attributes: words, the program and arguments in front of a shell form."""
+
     keyword = "SHELL"
 
     words: tuple[str, ...]
