@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
-from attrs import evolve, frozen
+from attrs import Factory, evolve, frozen
 
 from pycontainer.build.dockerfile import model
 from pycontainer.build.dockerfile.checks import Checks
@@ -31,8 +31,6 @@ _SECRET = re.compile(
     r"(?:_|^)(?:apikey|auth|credentials?|key|password|pword|passwd|secret|token)(?:_|$)", re.IGNORECASE
 )
 _NO_SECRET = re.compile(r"(?:_|^)(?:public|file|version)(?:_|$)", re.IGNORECASE)
-# What a RUN and the image get where the base image sets none; moby/buildkit, util/system.
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _REMOTE = re.compile(r"(?:https?|git|ssh)://|git@[^/]+:")
 _PORT_COST = 100  # characters that one port counts as
 _MAX_SUGGESTING = 500  # names among which a misspelt variable is still looked for
@@ -61,8 +59,8 @@ class Step:
 
     instruction: model.Instruction
     used: frozenset[str] = frozenset()
-    environment: Mapping[str, str] = {}
-    build_args: Mapping[str, str] = {}
+    environment: Mapping[str, str] = Factory(dict)
+    build_args: Mapping[str, str] = Factory(dict)
     is_trigger: bool = False
 
 
@@ -104,13 +102,7 @@ class Scope:
         self._values.setdefault("PATH", DEFAULT_PATH)
         self._once: dict[str, model.Lines] = {}
         self._used: set[str] = set()
-        self._made: model.Instruction | None = None
         self._snapshot: tuple[Mapping[str, str], Mapping[str, str]] | None = None
-
-    @property
-    def values(self) -> Mapping[str, str]:
-        """What ENV and ARG have set so far."""
-        return self._values
 
     def step(self, instruction: model.Instruction, *, is_trigger: bool = False) -> Step:
         """Expand the next instruction.
