@@ -68,6 +68,8 @@ class Checks:
         self._local = {
             lines: choice for lines, texts in comments.items() if (choice := _of_comments(texts)) is not None
         }
+        choices = (self._choice, *self._local.values())
+        self._experimental = frozenset(rule for choice in choices for rule in choice.experimental)
         self.add(dockerfile.warnings)
 
     def add(self, found: Iterable[BuildWarning]) -> None:
@@ -77,6 +79,10 @@ class Checks:
             choice = self._choice.merged(local) if local else self._choice
             if choice.takes(item):
                 self._found[item] = None
+
+    def wants(self, experimental: str) -> bool:
+        """Whether an experimental rule is asked for anywhere; spares the work of one that is not."""
+        return bool(self._experimental & {"all", experimental})
 
     @property
     def warnings(self) -> tuple[BuildWarning, ...]:

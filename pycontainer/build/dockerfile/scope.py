@@ -32,6 +32,7 @@ _SECRET = re.compile(
 )
 _NO_SECRET = re.compile(r"(?:_|^)(?:public|file|version)(?:_|$)", re.IGNORECASE)
 _REMOTE = re.compile(r"(?:https?|git|ssh)://|git@[^/]+:")
+_LOOKUP_COST = 10_000  # characters that one look at an ignore file counts as
 _PORT_COST = 100  # characters that one port counts as
 _MAX_SUGGESTING = 500  # names among which a misspelt variable is still looked for
 
@@ -260,8 +261,9 @@ class Scope:
     def _check_ignored(self, keyword: str, sources: tuple[str, ...], lines: model.Lines) -> None:
         ignored = self._given.ignored
         # A negation may bring back what lies inside, which is not to be seen from here.
-        if ignored is None or ignored.has_negations:
+        if ignored is None or ignored.has_negations or not self._given.checks.wants("CopyIgnoredFile"):
             return
+        self._given.budget.spend(len(sources) * _LOOKUP_COST)
         for source in sources:
             path = posixpath.normpath(source)
             is_root = path in {".", "/", "//"}
