@@ -88,9 +88,7 @@ class PatternMatcher:
         is_out = False
         state = 0
         for index, pattern in enumerate(self._patterns):
-            is_matched = bool(above >> index & 1)
-            # Looked at only where it would change anything, and remembered only then; so does BuildKit.
-            if is_matched or (pattern.is_negation == is_out and pattern.match(path)):
+            if above >> index & 1 or pattern.match(path):
                 state |= 1 << index
                 is_out = not pattern.is_negation
         return is_out, state

@@ -106,6 +106,9 @@ def test_a_pattern_does_not_match(pattern: str, path: str) -> None:
         (["**", "!a/b"], ["x", "a", "a/c"], ["a/b/c"]),
         (["**", "!a/b", "a/b/c"], ["a/b/c"], ["a/b/d"]),
         (["!a", "a"], ["a"], []),
+        (["a/b", "!a"], [], ["a", "a/b", "a/b/c"]),
+        (["a/b/c", "!a/b", "a/b/d"], ["a/b/d"], ["a/b/c/e"]),
+        (["*", "!**/*.md"], ["a/b.c"], ["a/b.md", "c.md"]),
         (["*.c", "!a.c"], ["b.c"], ["a.c"]),
         (["a", " !a/b "], ["a/c"], ["a/b"]),
         (
@@ -144,7 +147,7 @@ def test_a_pattern_that_is_none_is_refused(pattern: str) -> None:
         (["a", "!x/**/b"], "a", True),
         (["a", "!a/b*"], "a", False),
         (["!a/b", "a"], "a", True),
-        (["a", "!a/b", "a"], "a", False),
+        (["a", "!a/b", "a"], "a", True),
         (["a/b", "!a/b/c"], "a/b", False),
         (["a", "![a]/b"], "a", False),
     ],
