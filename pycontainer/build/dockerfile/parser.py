@@ -64,11 +64,10 @@ def trigger(text: str, stage: Stage, source: Source) -> Instruction:
     Raises: DockerfileError at the stage's FROM, for whoever builds on the image sees only that.
     """
     lines = stage.start.lines
-    quoted = Source(filename=source.filename, text=source.text)
     split = statements(text, f"{source.filename} (ONBUILD of {stage.start.base})")
     if len(split.items) != 1:
-        raise quoted.error("onbuild trigger should be a single expression", lines)
-    made = parse_trigger(split.items[0], quoted, lines)
+        raise source.error("onbuild trigger should be a single expression", lines)
+    made = parse_trigger(split.items[0], source, lines)
     if isinstance(made, From) or made.keyword in {"ONBUILD", "MAINTAINER"}:
-        raise quoted.error(f"{made.keyword} isn't allowed as an ONBUILD trigger", lines)
+        raise source.error(f"{made.keyword} isn't allowed as an ONBUILD trigger", lines)
     return made
