@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pycontainer import errors as errors
     from pycontainer import wait as wait
+    from pycontainer.build import BuildEvent as BuildEvent
     from pycontainer.engine import Artifact as Artifact
     from pycontainer.engine import ArtifactFile as ArtifactFile
     from pycontainer.engine import Attachment as Attachment
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from pycontainer.engine import Events as Events
     from pycontainer.engine import Exec as Exec
     from pycontainer.engine import ExecResult as ExecResult
+    from pycontainer.engine import FailedStep as FailedStep
     from pycontainer.engine import Health as Health
     from pycontainer.engine import HealthResult as HealthResult
     from pycontainer.engine import Image as Image
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from pycontainer.engine import Process as Process
     from pycontainer.engine import ProcessInfo as ProcessInfo
     from pycontainer.engine import Pruned as Pruned
+    from pycontainer.engine import PrunedBuildCache as PrunedBuildCache
     from pycontainer.engine import RemoteImage as RemoteImage
     from pycontainer.engine import RunResult as RunResult
     from pycontainer.engine import Stats as Stats
@@ -62,6 +65,7 @@ if TYPE_CHECKING:
     from pycontainer.engine import login as login
     from pycontainer.engine import logout as logout
     from pycontainer.engine import prune as prune
+    from pycontainer.engine import prune_build_cache as prune_build_cache
     from pycontainer.engine import read_events as events
     from pycontainer.engine import run as run
     from pycontainer.engine import sign as sign
@@ -79,6 +83,7 @@ _HOMES = {
     "Artifact": "pycontainer.engine",
     "ArtifactFile": "pycontainer.engine",
     "Attachment": "pycontainer.engine",
+    "BuildEvent": "pycontainer.build",
     "Change": "pycontainer.engine",
     "Chunk": "pycontainer.engine",
     "Container": "pycontainer.engine",
@@ -92,6 +97,7 @@ _HOMES = {
     "Events": "pycontainer.engine",
     "Exec": "pycontainer.engine",
     "ExecResult": "pycontainer.engine",
+    "FailedStep": "pycontainer.engine",
     "Health": "pycontainer.engine",
     "HealthResult": "pycontainer.engine",
     "Image": "pycontainer.engine",
@@ -109,6 +115,7 @@ _HOMES = {
     "ProcessInfo": "pycontainer.engine",
     "Progress": "pycontainer.image",
     "Pruned": "pycontainer.engine",
+    "PrunedBuildCache": "pycontainer.engine",
     "PublicKey": "pycontainer.trust",
     "Registry": "pycontainer.registry",
     "RegistryConfig": "pycontainer.registry",
@@ -130,6 +137,7 @@ _HOMES = {
     "login": "pycontainer.engine",
     "logout": "pycontainer.engine",
     "prune": "pycontainer.engine",
+    "prune_build_cache": "pycontainer.engine",
     "run": "pycontainer.engine",
     "sign": "pycontainer.engine",
     "verify": "pycontainer.engine",
@@ -143,6 +151,7 @@ __all__ = [
     "Artifact",
     "ArtifactFile",
     "Attachment",
+    "BuildEvent",
     "Change",
     "Chunk",
     "Container",
@@ -156,6 +165,7 @@ __all__ = [
     "Events",
     "Exec",
     "ExecResult",
+    "FailedStep",
     "Health",
     "HealthResult",
     "Image",
@@ -173,6 +183,7 @@ __all__ = [
     "ProcessInfo",
     "Progress",
     "Pruned",
+    "PrunedBuildCache",
     "PublicKey",
     "Registry",
     "RegistryConfig",
@@ -194,6 +205,7 @@ __all__ = [
     "login",
     "logout",
     "prune",
+    "prune_build_cache",
     "run",
     "sign",
     "verify",

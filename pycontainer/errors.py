@@ -22,6 +22,7 @@ PycontainerError
 │ └ TransferFailed                    broken connection, server error; carries is_temporary
 ├ LaunchError                         the container's first process could not be started
 ├ HelperDied                          the helper process was killed in the middle of a request; ask again
+├ BuildError                          a step of a build failed; carries its place, exit code and log tail
 ├ ContainerFailed                     it started, and its exit code was not zero
 ├ NotReady                            it will not come to what was waited for
 │ └ ReadinessTimeout                  it did not in the time given; also a DeadlineExceeded
@@ -42,6 +43,7 @@ __all__ = [
     "AlreadyExists",
     "AuthDenied",
     "BadReference",
+    "BuildError",
     "Conflict",
     "ContainerFailed",
     "DeadlineExceeded",
@@ -305,6 +307,40 @@ class HelperDied(PycontainerError):
     def __init__(self, message: str, *, job: str = "") -> None:
         super().__init__(message)
         self.job = job
+
+
+class BuildError(PycontainerError):
+    """A step of a build failed; what came before it stays in the cache.
+
+    Attributes: file, line, last_line (of the instruction), stage, step (the instruction on one line),
+    exit_code (of a RUN's program, None if none ran), log_tail (the end of what it wrote). The cause says what
+    went wrong.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: str = "Dockerfile",
+        line: int = 0,
+        last_line: int = 0,
+        stage: str = "",
+        step: str = "",
+        exit_code: int | None = None,
+        log_tail: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.file = file
+        self.line = line
+        self.last_line = last_line or line
+        self.stage = stage
+        self.step = step
+        self.exit_code = exit_code
+        self.log_tail = log_tail
+
+    def __str__(self) -> str:
+        shown = super().__str__()
+        return f"{shown}\n{self.log_tail.rstrip()}" if self.log_tail.strip() else shown
 
 
 class ContainerFailed(PycontainerError):

@@ -1,1 +1,88 @@
-"""Building images: the language of Dockerfiles here, and what executes it."""
+"""Building images: the language of Dockerfiles, and what executes it.
+
+`dockerfile` turns text into a plan; `solve` executes a plan, stages beside each other, with a `Worker` that
+the engine is: it has the images, the cache and the containers.
+"""
+
+from typing import TYPE_CHECKING
+
+from pycontainer.build.events import BuildAction, BuildEvent, OnBuildEvent
+from pycontainer.build.sources import is_git, is_url, url_name
+
+if TYPE_CHECKING:
+    from pycontainer.build.dockerfile import Plan, parse, plan, proxy_environment
+    from pycontainer.build.executor import Rules
+    from pycontainer.build.solver import solve
+    from pycontainer.build.steps import Built, StageState, chain_of, key_of
+    from pycontainer.build.worker import (
+        Base,
+        CopyPart,
+        CopyStep,
+        FileSource,
+        GivenUp,
+        Layer,
+        RunMount,
+        RunStep,
+        Worker,
+    )
+
+_HOMES = {
+    "Base": "worker",
+    "Built": "steps",
+    "CopyPart": "worker",
+    "CopyStep": "worker",
+    "FileSource": "worker",
+    "GivenUp": "worker",
+    "Layer": "worker",
+    "Plan": "dockerfile",
+    "Rules": "executor",
+    "RunMount": "worker",
+    "RunStep": "worker",
+    "StageState": "steps",
+    "Worker": "worker",
+    "chain_of": "steps",
+    "key_of": "steps",
+    "parse": "dockerfile",
+    "plan": "dockerfile",
+    "proxy_environment": "dockerfile",
+    "solve": "solver",
+}
+
+__all__ = [
+    "Base",
+    "BuildAction",
+    "BuildEvent",
+    "Built",
+    "CopyPart",
+    "CopyStep",
+    "FileSource",
+    "GivenUp",
+    "Layer",
+    "OnBuildEvent",
+    "Plan",
+    "Rules",
+    "RunMount",
+    "RunStep",
+    "StageState",
+    "Worker",
+    "chain_of",
+    "is_git",
+    "is_url",
+    "key_of",
+    "parse",
+    "plan",
+    "proxy_environment",
+    "solve",
+    "url_name",
+]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value

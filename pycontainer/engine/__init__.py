@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from pycontainer.engine import waits as waits
     from pycontainer.engine.artifacts import Artifact, ArtifactFile
     from pycontainer.engine.attaching import Attachment, Chunk
+    from pycontainer.engine.building import FailedStep, PrunedBuildCache, prune_build_cache
     from pycontainer.engine.changed import Change
     from pycontainer.engine.config import EngineConfig
     from pycontainer.engine.containers import Container
@@ -55,6 +56,7 @@ __all__ = [
     "Events",
     "Exec",
     "ExecResult",
+    "FailedStep",
     "Health",
     "HealthResult",
     "HistoryEntry",
@@ -73,6 +75,7 @@ __all__ = [
     "Process",
     "ProcessInfo",
     "Pruned",
+    "PrunedBuildCache",
     "RemoteImage",
     "RunResult",
     "Stats",
@@ -91,6 +94,7 @@ __all__ = [
     "login",
     "logout",
     "prune",
+    "prune_build_cache",
     "read_events",
     "run",
     "sign",
@@ -115,6 +119,7 @@ _HOMES = {
     "Events": "eventstream",
     "Exec": "execs",
     "ExecResult": "process",
+    "FailedStep": "building",
     "Health": "supervision",
     "HealthResult": "supervision",
     "HistoryEntry": "images",
@@ -133,6 +138,7 @@ _HOMES = {
     "Process": "process",
     "ProcessInfo": "processes",
     "Pruned": "pruning",
+    "PrunedBuildCache": "building",
     "RemoteImage": "remote",
     "RunResult": "result",
     "Stats": "stats",
@@ -151,6 +157,7 @@ _HOMES = {
     "login": "remote",
     "logout": "remote",
     "prune": "pruning",
+    "prune_build_cache": "building",
     "read_events": "eventstream",
     "run": "running",
     "sign": "trusting",

@@ -135,7 +135,12 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
 
         engine = engine or current_engine()
         records = engine.store.state.containers.list()
-        found = [cls._attach(engine, record) for record in records if not forget_if_abandoned(engine, record)]
+        # One without an image is a step of a build that goes on.
+        found = [
+            cls._attach(engine, record)
+            for record in records
+            if not forget_if_abandoned(engine, record) and record.image_id
+        ]
         return select(engine, found, all=all, given=filters, limit=limit)
 
     @classmethod

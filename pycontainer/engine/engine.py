@@ -126,6 +126,10 @@ class Engine:
                 tell_repaired(self, self._store.repaired)
                 self.sweep_cgroups()
                 thaw_abandoned(self._store.container_dir(""))
+                if os.path.isdir(self._store.root / "builds"):
+                    from pycontainer.engine.building import sweep as sweep_builds  # only with builds
+
+                    sweep_builds(self)
                 if os.path.isdir(self._store.root / "volumes"):
                     from pycontainer.engine.volumes import sweep as sweep_volumes  # only with volumes
 

@@ -23,8 +23,10 @@ from pycontainer.errors import BadReference, InvalidInput, NotFound, Pycontainer
 from pycontainer.oci import DEFAULT_TAG, Platform, Reference
 
 if TYPE_CHECKING:
+    from pycontainer.build import OnBuildEvent
+    from pycontainer.engine.building import OnFailure
     from pycontainer.engine.filters import FilterValues
-    from pycontainer.image import ArchivedImage, Files, ImageView, OnEvent
+    from pycontainer.image import ArchivedImage, Compression, Files, ImageView, OnEvent
     from pycontainer.oci import ContainerConfig, ImageConfig
     from pycontainer.options import RunOptions
     from pycontainer.store import ImageRecord, SnapshotKey
@@ -73,6 +75,77 @@ class Image(ImageAlgebra):
             pulled = cls(engine, pull(engine, name, wanted, show))
         emit_image(engine, "pull", name.familiar, name.familiar_repository)
         return pulled
+
+    @classmethod
+    def build(
+        cls,
+        context: str | os.PathLike[str] | bytes | BinaryIO | Mapping[str, Any] | None = ".",
+        *,
+        dockerfile: str | os.PathLike[str] | bytes | None = None,
+        target: str | None = None,
+        build_args: Mapping[str, str | None] | None = None,
+        tags: Sequence[str] = (),
+        platform: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
+        secrets: Mapping[str, Any] | None = None,
+        ssh: bool | str | Mapping[str, str | None] | Sequence[str] = False,
+        contexts: Mapping[str, Any] | None = None,
+        no_cache: bool | Sequence[str] = False,
+        pull: bool | str = False,
+        network: str = "default",
+        allow: Sequence[str] = (),
+        compression: Compression = "gzip",
+        outputs: Sequence[str | Mapping[str, Any]] | str | Mapping[str, Any] = (),
+        progress: OnBuildEvent | str | None = None,
+        on_failure: OnFailure | None = None,
+        engine: Engine | None = None,
+        **limits: Any,
+    ) -> Image:
+        """Build an image from a Dockerfile and give it names.
+
+        context: a directory; a tar (path, bytes or stream; gz, bz2, xz, zst or plain); a dict of relative
+        path to bytes, text or Path; the URL of a tar or of a git repository; None for no files. A stream or
+        bytes that are no tar are the Dockerfile. .dockerignore counts, and before it DOCKERFILE.dockerignore.
+        dockerfile: its text, or its path: relative in the context, absolute on this host; default
+        "Dockerfile". target: the stage to build; default the last. build_args: values for ARG; None takes the
+        caller's own variable. SOURCE_DATE_EPOCH among them, or in the environment, bounds all times: then
+        equal inputs give equal digests. secrets: by id bytes, text, a Path or {"env": NAME}; they are in no
+        layer, history, key or log. ssh: the agent for `RUN --mount=type=ssh`, or sockets by id. contexts:
+        further ones by name, as a context or "docker-image://NAME". no_cache: nothing is taken from the
+        cache, or nothing of these stages. pull: True looks for newer base images. network: of every RUN:
+        default, none, host or a network's name. allow: what RUNs may ask for: network.host,
+        security.insecure. progress: a callable for each BuildEvent (from several threads), "plain", "rich",
+        "auto" or "off"; default the engine's. limits: options of `run` for every RUN, as memory, cpus,
+        ulimits, extra_hosts, dns. Raises: DockerfileError with file and line; BuildError with the failed
+        step, its exit code and the end of its output; NotFound, InvalidInput, Unsupported, RegistryError.
+        What was built until then stays cached.
+        """
+        from pycontainer.engine.building import build
+
+        return build(
+            engine or current_engine(),
+            context,
+            dockerfile=dockerfile,
+            progress=progress,
+            build_args=build_args,
+            target=target,
+            platform=platform,
+            tags=tags,
+            labels=labels,
+            annotations=annotations,
+            secrets=secrets,
+            ssh=ssh,
+            contexts=contexts,
+            no_cache=no_cache,
+            pull=pull,
+            network=network,
+            allow=allow,
+            limits=limits,
+            compression=compression,
+            outputs=outputs,
+            on_failure=on_failure,
+        )
 
     @classmethod
     def get(cls, key: str, *, engine: Engine | None = None) -> Image:

@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,9 +51,18 @@ _NAME_ATTEMPTS = 8
 
 
 def create(
-    engine: Engine, image: Image, options: RunOptions, *, owner: Owner | None = None, reference: str = ""
+    engine: Engine,
+    image: Image,
+    options: RunOptions,
+    *,
+    owner: Owner | None = None,
+    reference: str = "",
+    is_step: bool = False,
 ) -> tuple[ContainerRecord, Recipe]:
-    """Record a container and make its directory. Raises AlreadyExists, InvalidOption, NotFound."""
+    """Record a container and make its directory. Raises AlreadyExists, InvalidOption, NotFound.
+
+    is_step: it is a step of a build, on what is no image yet; no list shows it.
+    """
     # The next one's monitor waits for it with what it has made; nobody waits for one with an init.
     container_id = secrets.token_hex(32) if options.init else engine.helper.next_id()
     options = mounting.resolved(engine, options, image.config)
@@ -66,8 +75,8 @@ def create(
     record = ContainerRecord(
         id=container_id,
         name=options.name or random_name(),
-        image_id=image.id,
-        image_ref=reference or image.name,
+        image_id="" if is_step else image.id,
+        image_ref=reference or ("" if is_step else image.name),
         created_at=time.time(),
         options=given,
         snapshots=image.snapshots,
@@ -184,12 +193,15 @@ def launch(
     inline_output: int = 0,
     lets_go: bool = False,
     attach: tuple[int, dict[str, Any]] | None = None,
+    secret_files: Mapping[str, tuple[str, int, int, int]] | None = None,
+    is_volatile: bool = False,
 ) -> Job:
     """Start the container's process and return the channel to its monitor.
 
-    lets_go: the container does not end with the channel, only with its owner if it has one.
-    attach: a socket to serve from the first byte on, and how (see engine.attaching).
-    The program is running when this returns. Raises LaunchError, Unsupported, KernelError.
+    lets_go: the container does not end with the channel, only with its owner if it has one. attach: a socket
+    to serve from the first byte on, and how (see engine.attaching). secret_files: files in memory by path:
+    content, permission bits, uid, gid. is_volatile: what it writes need not reach the disk when it ends. The
+    program is running when this returns. Raises LaunchError, Unsupported, KernelError.
     """
     store = engine.store
     if options.requires:
@@ -204,7 +216,7 @@ def launch(
                 "upper": f"{directory}/upper",
                 "work": f"{directory}/work",
                 # Nothing of it outlives the container, so nothing needs to reach the disk.
-                "volatile": record.auto_remove,
+                "volatile": record.auto_remove or is_volatile,
             }
         },
         "container_dir": directory,
@@ -216,6 +228,8 @@ def launch(
         "events_dir": str(store.events_dir),
         "event_attributes": container_attributes(record, options, config),
     }
+    if secret_files:
+        params["secrets"] = secret_files
     if options.run_timeout is not None:
         params["run_timeout_s"] = options.run_timeout
     if made.spec.hooks:

@@ -97,7 +97,7 @@ def _make_missing(engine: Engine, container_id: str, points: Sequence[MountPoint
 
 
 def _resolved(engine: Engine, point: MountPoint) -> MountPoint:
-    if point.kind == "image":
+    if point.kind == "image" and not point.snapshots:
         from pycontainer.engine.images import Image, ready
 
         image = ready(engine, Image.get(point.source, engine=engine), point.source)

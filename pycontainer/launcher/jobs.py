@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pycontainer.launcher import execs, files, monitor, netjobs, probing, sizes, trees, volumejobs
+from pycontainer.launcher import building, execs, files, monitor, netjobs, probing, sizes, trees, volumejobs
 from pycontainer.launcher.ahead import Ahead
 from pycontainer.launcher.protocol import Channel
 from pycontainer.layers import JOBS
@@ -26,6 +26,7 @@ PLAIN: dict[str, PlainJob] = {
     **JOBS,
     "measure": sizes.measure,
     **files.JOBS,
+    **building.JOBS,
     "probe": probing.probe,
     "open_sockets": netjobs.open_sockets,
     "open_names": netjobs.open_names,

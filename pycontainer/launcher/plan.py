@@ -371,9 +371,13 @@ def _mounts(spec: Json, params: Json, new: int) -> list[Step]:
 def _files(spec: Json, params: Json) -> list[Step]:
     taken = {entry["destination"] for entry in spec.get("mounts") or ()}
     files = tuple(
-        (_bytes(_absolute(path, "file")), text.encode("utf-8", "surrogateescape"))
+        (_bytes(_absolute(path, "file")), text.encode("utf-8", "surrogateescape"), 0o644, 0, 0)
         for path, text in (params.get("files") or {}).items()
         if path not in taken
+    )
+    files += tuple(
+        (_bytes(_absolute(path, "file")), text.encode("utf-8", "surrogateescape"), mode, uid, gid)
+        for path, (text, mode, uid, gid) in (params.get("secrets") or {}).items()
     )
     attributes = mounts.ATTR_RDONLY if (spec.get("root") or {}).get("readonly") else 0
     return [Step("files", mount_steps.mount_files, (files, attributes))] if files else []

@@ -46,6 +46,13 @@ _LAYERS: dict[str, Compression] = {
     DOCKER_FOREIGN_GZIP: "gzip",
 }
 _FOREIGN = frozenset({OCI_FOREIGN, OCI_FOREIGN_GZIP, OCI_FOREIGN_ZSTD, DOCKER_FOREIGN, DOCKER_FOREIGN_GZIP})
+_AS_OCI = {
+    DOCKER_LAYER: OCI_LAYER,
+    DOCKER_LAYER_GZIP: OCI_LAYER_GZIP,
+    DOCKER_LAYER_ZSTD: OCI_LAYER_ZSTD,
+    DOCKER_FOREIGN: OCI_FOREIGN,
+    DOCKER_FOREIGN_GZIP: OCI_FOREIGN_GZIP,
+}
 _SCHEMA1 = frozenset({DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED})
 
 ACCEPTED: Final = (OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST)  # for a registry's Accept header
@@ -84,3 +91,8 @@ def is_schema1(media_type: str) -> bool:
 def compression_of(media_type: str) -> Compression | None:
     """The compression a layer's type states, or None if it is no known layer type."""
     return _LAYERS.get(media_type)
+
+
+def as_oci_layer(media_type: str) -> str:
+    """OCI's name for the same kind of layer; another type stays as it is."""
+    return _AS_OCI.get(media_type, media_type)

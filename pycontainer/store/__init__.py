@@ -8,12 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pycontainer.store.buildcache import BuildRecord
     from pycontainer.store.content import ContentStore
     from pycontainer.store.gc import Collected
     from pycontainer.store.images import ImageTable
     from pycontainer.store.ingest import Followed
     from pycontainer.store.leases import Lease
     from pycontainer.store.locks import FileLock
+    from pycontainer.store.newlayers import NewLayer
     from pycontainer.store.records import (
         ContainerRecord,
         EndpointRecord,
@@ -31,9 +33,10 @@ if TYPE_CHECKING:
     from pycontainer.store.repair import Repaired
     from pycontainer.store.statedb import StateDB
     from pycontainer.store.store import Store
-    from pycontainer.store.unpack import LayerToUnpack
+    from pycontainer.store.unpack import LayerToUnpack, codec_path
 
 _HOMES = {
+    "BuildRecord": "buildcache",
     "Collected": "gc",
     "ContainerRecord": "records",
     "ContentStore": "content",
@@ -48,6 +51,7 @@ _HOMES = {
     "NetworkRecord": "records",
     "EndpointRecord": "records",
     "LayerToUnpack": "unpack",
+    "NewLayer": "newlayers",
     "Lease": "leases",
     "Owner": "records",
     "RemovedImage": "removal",
@@ -56,9 +60,11 @@ _HOMES = {
     "StateDB": "statedb",
     "Store": "store",
     "Tag": "records",
+    "codec_path": "unpack",
 }
 
 __all__ = [
+    "BuildRecord",
     "Collected",
     "ContainerRecord",
     "ContentStore",
@@ -74,6 +80,7 @@ __all__ = [
     "EndpointRecord",
     "LayerToUnpack",
     "Lease",
+    "NewLayer",
     "Owner",
     "RemovedImage",
     "Repaired",
@@ -81,6 +88,7 @@ __all__ = [
     "StateDB",
     "Store",
     "Tag",
+    "codec_path",
 ]
 
 

@@ -22,7 +22,7 @@ from pycontainer.store.locks import FileLock
 
 __all__ = ["SCHEMA_VERSION", "Database"]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 BUSY_TIMEOUT_S = 30.0
 
 # Pages of the log after which a commit also checkpoints. Large, because that commit pays for two fsyncs;
@@ -80,7 +80,16 @@ CREATE TABLE volume_uses (
 CREATE INDEX volume_uses_by_container ON volume_uses(container_id);
 """
 
-_STEPS = (_SCHEMA, _NETWORKS_AND_VOLUMES)
+_BUILDS = """
+CREATE TABLE build_cache (
+    key TEXT PRIMARY KEY, diff_id TEXT NOT NULL, digest TEXT NOT NULL, media_type TEXT NOT NULL,
+    size INTEGER NOT NULL, snapshot TEXT NOT NULL, created TEXT NOT NULL, description TEXT NOT NULL,
+    used_at REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE build_sums (key TEXT PRIMARY KEY, digest TEXT NOT NULL, used_at REAL NOT NULL) WITHOUT ROWID;
+"""
+
+_STEPS = (_SCHEMA, _NETWORKS_AND_VOLUMES, _BUILDS)
 """What brings a database from each version to the next, from nothing on."""
 
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()

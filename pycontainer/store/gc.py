@@ -111,6 +111,9 @@ class Collector:
             digests |= image.digests
             keys.update(image.snapshots)
         digests.update(tag.target_digest for tag in self._db.images.tags())
+        for step in self._db.builds.list():
+            digests.add(step.digest)
+            keys.add(step.snapshot)
         for container in self._db.containers.list():
             keys.update(container.snapshots)
             keys.update(container.mounted_snapshots)

@@ -90,7 +90,7 @@ class Owner:
 class ContainerRecord:
     """A container as it was created; its state is in its directory's status file.
 
-    image_id: "" for a container without an image. snapshots: keys of its read-only layers, bottom
+    image_id: "" for a step of a build. snapshots: keys of its read-only layers, bottom
     first. options: the run options as JSON values.
     """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pycontainer.store.buildcache import BuildCacheTable
 from pycontainer.store.containers import ContainerTable
 from pycontainer.store.database import Database
 from pycontainer.store.images import ImageTable
@@ -17,7 +18,8 @@ __all__ = ["StateDB"]
 
 
 class StateDB:
-    """Attributes: images, containers, layers, networks, endpoints, volumes. Thread-safe and fork-safe."""
+    """Attributes: images, containers, layers, networks, endpoints, volumes,
+    builds. Thread-safe and fork-safe."""
 
     def __init__(self, layout: Layout) -> None:
         self._database = Database(layout.database, layout.store_lock)
@@ -27,6 +29,7 @@ class StateDB:
         self.networks = NetworkTable(self._database)
         self.endpoints = EndpointTable(self._database)
         self.volumes = VolumeTable(self._database)
+        self.builds = BuildCacheTable(self._database)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

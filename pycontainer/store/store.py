@@ -19,6 +19,7 @@ from pycontainer.store.gc import STALE_INGEST_S, Collected, Collector
 from pycontainer.store.layout import Layout
 from pycontainer.store.leases import Lease, Leases
 from pycontainer.store.locks import FileLock, shared
+from pycontainer.store.newlayers import NewLayer, NewLayers
 from pycontainer.store.records import ContainerRecord, EndpointRecord, ImageRecord, SnapshotKey
 from pycontainer.store.removal import RemovedImage, find_image, forget_image
 from pycontainer.store.repair import Repaired, Repairer
@@ -59,6 +60,7 @@ class Store:
         self.init_layer = make_init_layer(root, self._layout.store_lock)
         parts = (self._layout, self.state, self.content, self.snapshots)
         self._unpacker = Unpacker(*parts, helper)
+        self._new_layers = NewLayers(self._layout, self.state, self.snapshots, self._trash)
         self._durability = Durability(*parts, helper)
         self._collector = Collector(*parts, self.leases, self._trash)
         self._repairer = Repairer(*parts, self.leases, self._trash, self._collector)
@@ -98,6 +100,10 @@ class Store:
     ) -> list[SnapshotKey]:
         """The keys of the layers, bottom first, unpacking what is missing; see Unpacker.unpack."""
         return self._unpacker.unpack(layers, lease=lease, on_event=on_event, follow=follow, stop=stop)
+
+    def new_layer(self, below: Sequence[SnapshotKey], lease: Lease) -> AbstractContextManager[NewLayer]:
+        """A layer to be made on top of others, whole or not at all; see NewLayers.begun."""
+        return self._new_layers.begun(below, lease)
 
     def find_image(self, text: str) -> ImageRecord:
         """The image meant by a full id, a name, or a unique prefix of an id.

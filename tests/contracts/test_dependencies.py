@@ -17,12 +17,12 @@ PLACES = {
     "cryptography": ("trust.keys",),
     "h11": ("registry.server",),
     "httpcore": ("registry", "engine.innerhttp"),
-    "httpx": ("registry", "engine.connecting", "engine.innerhttp"),
+    "httpx": ("registry", "engine.building.fetching", "engine.connecting", "engine.innerhttp"),
     "IPython": ("engine.progress",),
     "ipywidgets": ("engine.progress",),
     "isal": ("layers.codecs", "image"),
     "pyroute2": ("network.links", "network.netlink"),
-    "rich": ("cli", "engine.progress"),
+    "rich": ("cli", "engine.building.progress", "engine.progress"),
 }
 
 

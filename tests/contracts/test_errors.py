@@ -15,6 +15,7 @@ CLASSES = [
     value for value in vars(errors).values() if inspect.isclass(value) and value.__module__ == errors.__name__
 ]
 EXAMPLES: dict[str, errors.PycontainerError] = {
+    "BuildError": errors.BuildError("it failed", line=3, stage="s", step="RUN x", exit_code=1, log_tail="l"),
     "ContainerFailed": errors.ContainerFailed("it failed", exit_code=3, stdout=b"a", stderr=b"b"),
     "DeadlineExceeded": errors.DeadlineExceeded("too late", timeout_s=1.5),
     "DigestMismatch": errors.DigestMismatch("sha256:a", "sha256:b", "layer"),

@@ -135,6 +135,13 @@ def life():
 attempt(life)
 """,
     ),
+    "build": (
+        "",
+        """
+text = 'FROM busybox\\nCOPY f /f\\nRUN --mount=type=cache,target=/c cat /f > /g\\n'
+attempt(lambda: pc.Image.build({{'f': 'built'}}, dockerfile=text, tags=['built'], engine=engine))
+""",
+    ),
     "push": ("", "attempt(lambda: pc.Image.get('busybox', engine=engine).push({reference!r}))"),
 }
 
@@ -146,7 +153,8 @@ OF_FILES = {  # test_applying.py, test_commit.py, test_copying.py
     *killpoints.names("commit"),
     *killpoints.names("copy"),
 }
-IN_MONITOR = set(killpoints.names(within="launcher")) - OF_FILES
+OF_BUILD = {*killpoints.names("build")}
+IN_MONITOR = set(killpoints.names(within="launcher")) - OF_FILES - OF_BUILD
 IN_JOBS = set(killpoints.names(within="layers"))
 OF_OTHER_VERBS = {
     step for verb in ("exec", "update", "restart", "health", "detach") for step in killpoints.names(verb)
@@ -177,6 +185,7 @@ STEPS = {
     "impairment": killpoints.names("impairment"),
     "network": killpoints.names("network"),
     "volume": killpoints.names("volume"),
+    "build": sorted(OF_BUILD),
     "push": killpoints.names("push"),
 }
 
@@ -184,6 +193,8 @@ STEPS = {
 def victims(verb: str, step: str) -> list[str]:
     if verb == "push":
         return ["caller"]  # there is no other process
+    if verb == "build" and step not in ("build.run.created", "build.layer.read"):
+        return ["caller"]  # the helper is of no account at the others
     return ["caller", "helper", "reacher"] if step in IN_MONITOR | IN_JOBS else ["caller", "helper"]
 
 
@@ -394,6 +405,14 @@ def network(engine: pc.Engine, reference: str) -> None:
     assert pc.Network.list(engine=engine) == []
 
 
+def build(engine: pc.Engine, reference: str) -> None:
+    text = "FROM busybox\nCOPY f /f\nRUN --mount=type=cache,target=/c cat /f > /g\n"
+    assert list((engine.store.root / "builds/scratch").iterdir()) == []
+    image = pc.Image.build({"f": "built"}, dockerfile=text, tags=["built"], engine=engine)
+    assert pc.run(image, ["cat", "/g"], engine=engine).text == "built"
+    pc.prune_build_cache(all=True, engine=engine)
+
+
 def push(engine: pc.Engine, reference: str) -> None:
     digest = pc.Image.get("busybox", engine=engine).push(reference)
     with pc.Engine(engine.root.with_name("other")) as other:
@@ -417,6 +436,7 @@ REPEAT: dict[str, Callable[[pc.Engine, str], None]] = {
     "impairment": impairment,
     "network": network,
     "volume": volume,
+    "build": build,
     "push": push,
 }
 

@@ -17,7 +17,7 @@ from pycontainer.launcher.files.protocol import Report
 from pycontainer.launcher.files.walking import Walker, explained
 from pycontainer.layers import Entry, FileBlocks, Limits, TarReader, TarWriter, clean
 
-__all__ = ["copy_in", "copy_out", "export"]
+__all__ = ["Unpacker", "copy_in", "copy_out", "export"]
 
 _OUTPUT_SIZE = 1 << 18
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
@@ -188,12 +188,12 @@ def _unpack(root: int, dst: bytes, source: int, manners: Manners) -> dict[str, A
     except NotADirectoryError:
         raise Conflict(f"{os.fsdecode(dst)} in the container is not a directory") from None
     with open(source, "rb", buffering=0, closefd=False) as file:
-        unpacker = _Unpacker(root, dst, top, TarReader(FileBlocks(file)), manners)
+        unpacker = Unpacker(root, dst, top, TarReader(FileBlocks(file)), manners)
         unpacker.run()
     return {"entries": unpacker.entries, "size": unpacker.size, "skipped": []}
 
 
-class _Unpacker:
+class Unpacker:
     """Unpacks a tar below a directory of the container, whose links lead where they lead inside.
 
     Each entry's directory is resolved anew from the root by the kernel, unless the last entry's was the

@@ -12,7 +12,8 @@ from pycontainer.launcher.steps import inroot
 from pycontainer.launcher.steps.context import Context, Refused
 
 _CLONE_RECURSIVE = 0x8001  # OPEN_TREE_CLONE | AT_RECURSIVE
-_FILES_BYTES = 1 << 16
+_FILES_BYTES = 1 << 16  # a page for each, beside what is in them
+_FILE_BYTES = 512_000  # as BuildKit bounds a secret
 
 
 def copy_trees(sources: tuple[tuple[bytes, bool], ...]) -> list[int]:
@@ -147,17 +148,27 @@ def mount_cgroups(
     os.close(top)
 
 
-def mount_files(context: Context, files: tuple[tuple[bytes, bytes], ...], attributes: int) -> None:
-    """Put small files of our own over the image's, (path, content) each: no path of the host shows."""
+def mount_files(
+    context: Context, files: tuple[tuple[bytes, bytes, int, int, int], ...], attributes: int
+) -> None:
+    """Put small files of our own over the image's, no path of the host shows.
+
+    files: path, content, permission bits, owner and group of each.
+    """
     flags = mounts.ATTR_NOSUID | mounts.ATTR_NODEV | mounts.ATTR_NOEXEC
     tree = context.create(b"tmpfs", ((b"mode", b"755"), (b"size", b"%d" % _FILES_BYTES)), flags)
     if syscalls.kernel_version() < (6, 15):
         _hang(tree)
-    for index, (path, content) in enumerate(files):
+    for index, (path, content, mode, uid, gid) in enumerate(files):
+        if len(content) > _FILE_BYTES:
+            raise Refused(f"{os.fsdecode(path)} is too large: its like have at most {_FILE_BYTES} bytes")
         name = b"%d" % index
-        fd = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644, dir_fd=tree)
+        fd = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600, dir_fd=tree)
         if os.write(fd, content) != len(content):
-            raise Refused(f"{os.fsdecode(path)} is too large: its like have {_FILES_BYTES} bytes together")
+            raise Refused(f"{os.fsdecode(path)} could not be written whole")
+        if uid or gid:
+            os.fchown(fd, uid, gid)
+        os.fchmod(fd, mode)
         os.close(fd)
         spot = inroot.target(context.root, path, is_directory=False)
         _refuse_proc(context, spot, path, False)

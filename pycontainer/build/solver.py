@@ -1,0 +1,228 @@
+"""A plan carried out: bases found, stages beside each other, the target's result.
+
+Theory of operation. Each stage has a thread, which waits for another stage only where it comes to need that:
+for the one it is built on at once, for one it copies from when it comes to the COPY. Stages are ordered so
+that none waits for one that waits for it. The first error has all others give up.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+
+from attrs import evolve
+
+from pycontainer.build.dockerfile.names import Base as Named
+from pycontainer.build.dockerfile.plan import Plan, PlannedStage
+from pycontainer.build.dockerfile.scope import Scope
+from pycontainer.build.events import BuildEvent
+from pycontainer.build.executor import MAKES_LAYER, Rules, StageExecutor
+from pycontainer.build.steps import Built, StageState, chain_of, key_of
+from pycontainer.build.worker import Base, CopyPart, CopyStep, FileSource, GivenUp, Worker
+from pycontainer.errors import DockerfileError, NotFound
+from pycontainer.oci import Platform
+
+__all__ = ["Contexts", "solve"]
+
+Contexts = Mapping[str, "FileSource | str"]
+"""Files by the name of a context, the main one's is ""; or the reference of an image."""
+
+
+def solve(
+    plan: Plan, worker: Worker, rules: Rules, contexts: Contexts, give_up: threading.Event
+) -> tuple[Built, Plan]:
+    """What the target is, and the plan as it became with the triggers of base images.
+
+    give_up: is set when the build fails, or was interrupted; whoever has the event may set it, too.
+    Raises: BuildError, DockerfileError, and what finding an image raises.
+    """
+    solving = _Solving(plan, worker, rules, contexts, give_up)
+    return solving.result(), solving.plan
+
+
+class _Solving:
+    def __init__(
+        self, plan: Plan, worker: Worker, rules: Rules, contexts: Contexts, give_up: threading.Event
+    ) -> None:
+        self.plan = plan
+        self._worker = worker
+        self._rules = rules
+        self._contexts = contexts
+        self._give_up = give_up
+        self._bases: dict[tuple[str, str], Base] = {}
+        self._guard = threading.Lock()
+        self._stages: dict[int, Future[Built]] = {}
+        self._scopes: dict[int, Scope] = {}
+
+    def result(self) -> Built:
+        self._find_bases()
+        needed = self.plan.stages
+        pool = ThreadPoolExecutor(len(needed), thread_name_prefix="pycontainer-build")
+        try:
+            for planned in needed:
+                self._stages[planned.index] = Future()
+            running = [pool.submit(self._guarded, planned) for planned in needed]
+            # In slices, so that a signal is seen in between.
+            while not wait(running, timeout=0.5, return_when=FIRST_EXCEPTION).done.issuperset(running):
+                if any(future.done() and future.exception() for future in running):
+                    break
+            for future in running:
+                if future.done():
+                    future.result()
+            return self._stages[self.plan.target].result()
+        except BaseException:
+            self._give_up.set()
+            for waited in self._stages.values():
+                waited.cancel()
+            raise
+        finally:
+            pool.shutdown(wait=True)
+
+    def _guarded(self, planned: PlannedStage) -> None:
+        try:
+            built = self._built(planned)
+        except BaseException as error:
+            with self._guard:
+                future = self._stages[planned.index]
+                if not future.done():
+                    future.set_exception(GivenUp("another stage failed"))
+            if not isinstance(error, GivenUp):
+                raise
+            return
+        with self._guard:
+            future = self._stages[planned.index]
+            if not future.done():
+                future.set_result(built)
+
+    def _await(self, index: int) -> Built:
+        while True:
+            future = self._stages[index]
+            wait([future], timeout=0.5)
+            if future.done():
+                return future.result()
+            if self._give_up.is_set():
+                raise GivenUp("another stage failed")
+
+    # -- bases -------------------------------------------------------------------------------------
+
+    def _find_bases(self) -> None:
+        """Find the images that stages are built on; their triggers may need more stages."""
+        known: set[int] = set()
+        while True:
+            new = [planned for planned in self.plan.stages if planned.index not in known]
+            if not new:
+                return
+            for planned in new:
+                known.add(planned.index)
+                reference = self._image_of(planned.base)
+                if reference is None:
+                    continue
+                base = self._at(planned, reference)
+                self.plan.check_base_platform(
+                    planned.index,
+                    Platform(
+                        os=base.config.os,
+                        architecture=base.config.architecture,
+                        variant=base.config.variant,
+                    ),
+                )
+                self.plan = self.plan.with_triggers(planned.index, base.config.config.on_build)
+
+    def _image_of(self, base: Named) -> str | None:
+        if base.kind == "image":
+            return base.name
+        if base.kind == "context":
+            found = self._contexts[base.name]
+            return found if isinstance(found, str) else None
+        return None
+
+    def _at(self, planned: PlannedStage, reference: str) -> Base:
+        try:
+            return self._base(reference, planned.platform)
+        except DockerfileError:
+            raise
+        except NotFound as error:
+            raise self.plan.error(str(error), planned.stage.start.lines) from error
+
+    def _base(self, reference: str, platform: Platform | None) -> Base:
+        wanted = platform or self.plan.variables.target_platform
+        key = (reference, str(wanted))
+        found = self._bases.get(key)
+        if found is None:
+            found = self._worker.base(reference, wanted)
+            with self._guard:
+                self._bases[key] = found
+        return found
+
+    # -- stages ------------------------------------------------------------------------------------
+
+    def _built(self, planned: PlannedStage) -> Built:
+        index = planned.index
+        total = 1 + sum(isinstance(made, MAKES_LAYER) for made in planned.instructions)
+        state, scope = self._start(planned)
+        title = planned.stage.title
+        is_alone = len(self.plan.stages) == 1
+        name = f"[{'' if is_alone else title + ' '}1/{total}] FROM {planned.base.name}"
+        lines = planned.stage.start.lines
+        self._worker.tell(BuildEvent(action="done", step=name, stage=title, lines=(lines.first, lines.last)))
+        executor = StageExecutor(
+            self._worker, self._rules, state, scope, lambda name: self._files(planned, name),
+            title=title, total=total, is_alone=is_alone,
+        )  # fmt: skip
+        built = executor.run(
+            [(made, number < planned.triggers) for number, made in enumerate(planned.instructions)]
+        )
+        self._scopes[index] = scope
+        return built
+
+    def _start(self, planned: PlannedStage) -> tuple[StageState, Scope]:
+        platform = planned.platform or self.plan.variables.target_platform
+        base = planned.base
+        reference = self._image_of(base)
+        if reference is not None:
+            found = self._base(reference, planned.platform)
+            state = StageState.on_image(found)
+            state.change(evolve(state.own, on_build=()))
+            return state, self.plan.scope(planned.index, found.config.config)
+        if base.stage is not None:
+            built = self._await(base.stage)
+            state = StageState.on_stage(built)
+            state.change(evolve(state.own, on_build=()))
+            return state, self.plan.scope(planned.index, base=self._scopes[base.stage])
+        state = StageState.on_nothing(platform)
+        if base.kind == "context":
+            files = self._contexts[base.name]
+            assert not isinstance(files, str)
+            part = CopyPart(source=files, patterns=("/",))
+            key = key_of("context", "", sum=self._worker.checksum(part))
+            layer = self._worker.cached(key) or self._worker.keep(
+                key, self._worker.copy(CopyStep(below=(), parts=(part,), destination="/")), base.name
+            )
+            state.told(f"FROM {base.name}", layer)
+        return state, self.plan.scope(planned.index, state.own)
+
+    def _files(self, planned: PlannedStage, name: str) -> FileSource:
+        """The files that an instruction calls by a name."""
+        if not name:
+            found = self._contexts[""]
+            assert not isinstance(found, str)
+            return found
+        source = planned.sources[name]
+        if source.kind == "context" and not isinstance(self._contexts[source.name], str):
+            files = self._contexts[source.name]
+            assert not isinstance(files, str)
+            return files
+        if source.stage is not None:
+            layers = self._await(source.stage).layers
+        elif source.kind == "scratch":
+            layers = ()
+        else:
+            reference = self._image_of(source)
+            assert reference is not None
+            layers = self._base(reference, planned.platform).layers
+        return FileSource(
+            name=f"{source.kind} {name}",
+            snapshots=tuple(layer.snapshot for layer in layers),
+            identity=chain_of(layers),
+        )

@@ -1,0 +1,31 @@
+"""`Image.build`: what the package `build` needs of an engine, and what becomes of its result."""
+
+from typing import TYPE_CHECKING
+
+from pycontainer.engine.building.scratch import sweep
+
+if TYPE_CHECKING:
+    from pycontainer.engine.building.building import build
+    from pycontainer.engine.building.failing import FailedStep, OnFailure
+    from pycontainer.engine.building.pruning import PrunedBuildCache, prune_build_cache
+
+__all__ = ["FailedStep", "OnFailure", "PrunedBuildCache", "build", "prune_build_cache", "sweep"]
+
+_HOMES = {
+    "FailedStep": "failing",
+    "OnFailure": "failing",
+    "PrunedBuildCache": "pruning",
+    "build": "building",
+    "prune_build_cache": "pruning",
+}
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,133 @@
+"""A build from its options to its image."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve
+
+from pycontainer.build import (
+    BuildEvent,
+    Built,
+    FileSource,
+    OnBuildEvent,
+    Rules,
+    parse,
+    plan,
+    proxy_environment,
+    solve,
+)
+from pycontainer.checkpoints import reached
+from pycontainer.engine.building.contexts import open_context, open_named
+from pycontainer.engine.building.documents import stored_view
+from pycontainer.engine.building.options import BuildRequest, understood
+from pycontainer.engine.building.outputs import write_output
+from pycontainer.engine.building.progress import shown_build
+from pycontainer.engine.building.scratch import scratch
+from pycontainer.engine.building.worker import EngineWorker
+from pycontainer.engine.events import emit_image
+from pycontainer.engine.images import Image
+from pycontainer.engine.pulling import import_view
+from pycontainer.image import ImageView
+from pycontainer.oci import ImageConfig
+
+if TYPE_CHECKING:
+    from pycontainer.engine.engine import Engine
+
+__all__ = ["KILL_POINTS", "build"]
+
+KILL_POINTS = (
+    "build.target.built",  # all layers are there, no image is
+    "build.image.recorded",
+)
+
+_IMAGE = "docker-image://"
+
+
+def build(
+    engine: Engine,
+    context: Any,
+    *,
+    dockerfile: str | os.PathLike[str] | bytes | None,
+    progress: OnBuildEvent | str | None,
+    **options: Any,
+) -> Image:
+    """See Image.build."""
+    with shown_build(progress or engine.config.progress) as on_event:
+        request = understood(on_event=on_event, **options)
+        with ExitStack() as cleanup:
+            lease = cleanup.enter_context(engine.store.lease("build an image"))
+            place = cleanup.enter_context(scratch(engine))
+            worker = cleanup.enter_context(EngineWorker(engine, request, lease, place))
+            built = _solved(worker, request, context, dockerfile)
+            reached("build.target.built")
+            view = _assembled(engine, worker, request, built)
+            image = Image(engine, import_view(engine, view, request.tags, lease))
+            reached("build.image.recorded")
+            for output in request.outputs:
+                write_output(worker, image, output)
+        names = ", ".join(tag.familiar for tag in request.tags)
+        worker.tell(BuildEvent(action="finished", digest=image.id, message=names))
+    emit_image(engine, "build", image.id, request.tags[0].familiar if request.tags else "")
+    return image
+
+
+def _solved(
+    worker: EngineWorker,
+    request: BuildRequest,
+    context: Any,
+    dockerfile: str | os.PathLike[str] | bytes | None,
+) -> Built:
+    opened = open_context(worker, context, dockerfile)
+    contexts: dict[str, FileSource | str] = {"": opened.source}
+    for name, value in request.contexts.items():
+        if isinstance(value, str) and value.startswith(_IMAGE):
+            contexts[name] = value.removeprefix(_IMAGE)
+        else:
+            contexts[name] = open_named(worker, name, value)
+    planned = plan(
+        parse(opened.text, opened.filename),
+        target=request.target,
+        build_args=request.build_args,
+        target_platform=request.platform,
+        contexts=[name for name in contexts if name],
+    )
+    rules = Rules(
+        filename=opened.filename,
+        epoch=request.epoch,
+        ignores_cache=request.ignores_cache,
+        uncached=request.uncached,
+        proxies=proxy_environment(request.build_args),
+        entitlements=request.allow,
+        run_inputs={
+            "network": request.network,
+            "hosts": request.limits.get("extra_hosts"),
+        },
+    )
+    built, planned = solve(planned, worker, rules, contexts, worker.stop)
+    for warning in planned.checks.warnings:
+        worker.tell(
+            BuildEvent(
+                action="warning",
+                message=f"{warning.rule}: {warning.message}",
+                lines=(warning.lines.first, warning.lines.last),
+            )
+        )
+    planned.checks.enforce()
+    return built
+
+
+def _assembled(engine: Engine, worker: EngineWorker, request: BuildRequest, built: Built) -> ImageView:
+    """The image's documents, in the store."""
+    worker.tell(BuildEvent(action="exporting"))
+    created = built.config.created or worker.now()
+    config: ImageConfig = evolve(
+        built.config,
+        created=created,
+        history=tuple(evolve(step, created=step.created or created) for step in built.config.history),
+        config=evolve(built.config.config, labels={**built.config.config.labels, **request.labels}),
+    )
+    descriptors = [layer.descriptor for layer in built.layers]
+    return stored_view(engine, config, descriptors, annotations=request.annotations)

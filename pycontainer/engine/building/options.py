@@ -1,0 +1,203 @@
+"""What is asked of a build, understood and checked before anything is done."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import Factory, frozen
+
+from pycontainer.build import OnBuildEvent
+from pycontainer.engine.building.failing import OnFailure
+from pycontainer.engine.building.outputs import Output, understood_outputs
+from pycontainer.errors import BadReference, InvalidOption, NotFound
+from pycontainer.oci import Platform, Reference
+
+if TYPE_CHECKING:
+    from pycontainer.image import Compression
+
+__all__ = ["BuildRequest", "understood"]
+
+_PULLS = ("missing", "always", "never")
+_ENTITLEMENTS = ("network.host", "security.insecure")
+_MAX_SECRET_BYTES = 512_000
+_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+
+
+@frozen(kw_only=True)
+class BuildRequest:
+    """A build as it is to be done.
+
+    epoch: SOURCE_DATE_EPOCH in seconds, None without. ignores_cache: nothing of it is taken; uncached: stages
+    of which nothing is. limits: run options of every RUN. agents: sockets of ssh agents by id.
+    """
+
+    build_args: Mapping[str, str] = Factory(dict)
+    target: str = ""
+    platform: Platform
+    tags: tuple[Reference, ...] = ()
+    labels: Mapping[str, str] = Factory(dict)
+    annotations: Mapping[str, str] = Factory(dict)
+    secrets: Mapping[str, bytes] = Factory(dict)
+    agents: Mapping[str, str] = Factory(dict)
+    contexts: Mapping[str, object] = Factory(dict)
+    ignores_cache: bool = False
+    uncached: frozenset[str] = frozenset()
+    pull: str = "missing"
+    network: str = "default"
+    allow: frozenset[str] = frozenset()
+    limits: Mapping[str, Any] = Factory(dict)
+    epoch: int | None = None
+    compression: Compression = "gzip"
+    outputs: tuple[Output, ...] = ()
+    on_event: OnBuildEvent | None = None
+    on_failure: OnFailure | None = None
+
+
+def understood(
+    *,
+    build_args: Mapping[str, str | None] | None,
+    target: str | None,
+    platform: str | None,
+    tags: Sequence[str],
+    labels: Mapping[str, str] | None,
+    annotations: Mapping[str, str] | None,
+    secrets: Mapping[str, object] | None,
+    ssh: object,
+    contexts: Mapping[str, object] | None,
+    no_cache: bool | Sequence[str],
+    pull: str | bool,
+    network: str,
+    allow: Sequence[str],
+    limits: Mapping[str, Any],
+    compression: Compression,
+    outputs: Sequence[str | Mapping[str, object]] | str | Mapping[str, object],
+    on_event: OnBuildEvent | None,
+    on_failure: OnFailure | None,
+) -> BuildRequest:
+    """The request that these options mean. Raises: InvalidOption, BadReference, NotFound, TypeError."""
+    args = _arguments(build_args)
+    if isinstance(pull, bool):
+        pull = "always" if pull else "missing"
+    if pull not in _PULLS:
+        raise InvalidOption(f"option pull: {pull!r} is not one of {', '.join(_PULLS)}")
+    if unknown := set(allow) - set(_ENTITLEMENTS):
+        raise InvalidOption(f"option allow: {min(unknown)!r} is not one of {', '.join(_ENTITLEMENTS)}")
+    if network not in ("default", "none", "host") and not _NAME.fullmatch(network):
+        raise InvalidOption(
+            f"option network: {network!r} is neither default, none, host nor a network's name"
+        )
+    return BuildRequest(
+        build_args=args,
+        target=target or "",
+        platform=Platform.host() if platform is None else Platform.parse(platform),
+        tags=tuple(map(_tag, _several(tags, "tags"))),
+        labels=dict(labels or {}),
+        annotations=dict(annotations or {}),
+        secrets={name: _secret(name, value) for name, value in (secrets or {}).items()},
+        agents=_agents(ssh),
+        contexts=dict(contexts or {}),
+        ignores_cache=no_cache is True,
+        uncached=frozenset() if isinstance(no_cache, bool) else frozenset(_several(no_cache, "no_cache")),
+        pull=pull,
+        network=network,
+        allow=frozenset(allow) | ({"network.host"} if network == "host" else set()),
+        limits=limits,
+        epoch=_epoch(args),
+        compression=compression,
+        outputs=tuple(understood_outputs(outputs)),
+        on_event=on_event,
+        on_failure=on_failure,
+    )
+
+
+def _several(values: Sequence[str], option: str) -> Sequence[str]:
+    if isinstance(values, str):
+        raise TypeError(f"{option}={values!r} is one string; give a list of them")
+    return values
+
+
+def _tag(text: str) -> Reference:
+    reference = Reference.parse(text)
+    if reference.digest is not None:
+        raise BadReference(f"{text!r} names a digest, which no tag can change; leave the digest out")
+    return reference
+
+
+def _arguments(given: Mapping[str, str | None] | None) -> dict[str, str]:
+    """The build arguments; None takes the value of the caller's environment, if there is one."""
+    found: dict[str, str] = {}
+    for name, value in (given or {}).items():
+        if not name or "=" in name:
+            raise InvalidOption(f"option build_args: {name!r} is no name")
+        if value is None:
+            value = os.environ.get(name)
+        if value is not None:
+            found[name] = str(value)
+    return found
+
+
+def _epoch(args: Mapping[str, str]) -> int | None:
+    text = args.get("SOURCE_DATE_EPOCH", os.environ.get("SOURCE_DATE_EPOCH", ""))
+    if not text:
+        return None
+    if not text.isdecimal() or not text.isascii() or int(text) > 1 << 33:
+        raise InvalidOption(f"SOURCE_DATE_EPOCH {text!r}: give whole seconds since 1970")
+    return int(text)
+
+
+def _secret(name: str, value: object) -> bytes:
+    """What a secret says: bytes or text themselves, a Path the file, {"env": NAME} the variable."""
+    content: bytes
+    if isinstance(value, bytes):
+        content = value
+    elif isinstance(value, str):
+        content = value.encode("utf-8", "surrogateescape")
+    elif isinstance(value, os.PathLike):
+        try:
+            content = Path(value).read_bytes()
+        except OSError as error:
+            raise NotFound(f"secret {name!r}: {os.fspath(value)}: {error.strerror}") from None
+    elif isinstance(value, Mapping) and set(value) == {"env"}:
+        text = os.environb.get(os.fsencode(str(value["env"])))
+        if text is None:
+            raise NotFound(f"secret {name!r}: the environment has no {value['env']}")
+        content = text
+    else:
+        raise InvalidOption(f'secret {name!r}: give bytes, text, a Path, or {{"env": "NAME"}}')
+    if len(content) > _MAX_SECRET_BYTES:
+        raise InvalidOption(f"secret {name!r} has {len(content)} bytes; {_MAX_SECRET_BYTES} are the most")
+    return content
+
+
+def _agents(given: object) -> dict[str, str]:
+    """Sockets by id. True or "default" is the caller's own agent."""
+    if given in (None, False, ()):
+        return {}
+    if given is True or given == "default":
+        given = {"default": None}
+    if isinstance(given, (list, tuple)):
+        given = {str(name): None for name in given}
+    if not isinstance(given, Mapping):
+        raise InvalidOption('option ssh: give True, or {"default": "/path/of/socket"}')
+    found: dict[str, str] = {}
+    for name, path in given.items():
+        path = os.environ.get("SSH_AUTH_SOCK") if path is None else os.fspath(path)
+        if not path or not Path(path).is_socket():
+            raise NotFound(f"ssh agent {name!r}: {path or 'SSH_AUTH_SOCK'} is no socket; start ssh-agent")
+        found[str(name)] = os.path.abspath(path)
+    return found
+
+
+def seconds_ago(moment: float | str | timedelta | datetime) -> float:
+    """The time on the clock that a duration ago, or a moment, is."""
+    from pycontainer.options import parse_seconds
+
+    if isinstance(moment, datetime):
+        return moment.timestamp()
+    return time.time() - parse_seconds(moment)

@@ -1,0 +1,159 @@
+"""What becomes of a built image besides its place in the store: pushed, archived, or its files written out.
+
+Source: docker buildx build, --output.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from attrs import frozen
+
+from pycontainer.build import BuildEvent
+from pycontainer.errors import Conflict, InvalidOption, KernelError, NotFound
+
+if TYPE_CHECKING:
+    from pycontainer.engine.building.worker import EngineWorker
+    from pycontainer.engine.images import Image
+
+__all__ = ["Output", "understood_outputs", "write_output"]
+
+_CHUNK = 1 << 20
+_TYPES = ("image", "registry", "local", "tar", "oci", "docker")
+_FORMATS = {"oci": "oci-archive", "docker": "docker-archive"}
+_KEYS = {"type", "dest", "name", "push"}
+
+
+@frozen(kw_only=True)
+class Output:
+    """One output. dest: a path, or a stream to write to; names: where to push to, () for the tags."""
+
+    kind: str
+    dest: str | BinaryIO | None = None
+    names: tuple[str, ...] = ()
+
+
+def understood_outputs(
+    given: Sequence[str | Mapping[str, object]] | str | Mapping[str, object],
+) -> list[Output]:
+    """Outputs from "type=local,dest=out", a path (a directory), or mappings. Raises: InvalidOption."""
+    if isinstance(given, (str, Mapping)):
+        given = [given]
+    return [_output(item) for item in given]
+
+
+def _output(item: str | Mapping[str, object]) -> Output:
+    fields = dict(item) if isinstance(item, Mapping) else _fields(item)
+    if unknown := set(fields) - _KEYS:
+        raise InvalidOption(f"option outputs: {min(unknown)!r} is not one of {', '.join(sorted(_KEYS))}")
+    kind = str(fields.get("type", "local"))
+    if kind not in _TYPES:
+        raise InvalidOption(f"option outputs: type {kind!r} is not one of {', '.join(_TYPES)}")
+    if kind == "image" and str(fields.get("push", "")).lower() == "true":
+        kind = "registry"
+    dest = fields.get("dest")
+    if isinstance(dest, (str, os.PathLike)):
+        dest = os.fspath(dest)
+    elif dest is not None and not hasattr(dest, "write"):
+        raise InvalidOption(f"option outputs: dest={dest!r} is neither a path nor a stream")
+    if kind in ("local", "tar", "oci", "docker") and dest is None:
+        raise InvalidOption(f"option outputs: type={kind} needs dest=PATH")
+    names = tuple(name for name in str(fields.get("name", "")).split(",") if name)
+    return Output(kind=kind, dest=dest, names=names)  # type: ignore[arg-type]
+
+
+def _fields(text: str) -> dict[str, object]:
+    if "=" not in text:
+        return {"type": "local", "dest": text}
+    pairs = [pair.partition("=") for pair in text.split(",")]
+    if not all(equals for _, equals, _ in pairs):
+        raise InvalidOption(f"option outputs: {text!r} is not like type=local,dest=PATH")
+    return {name.strip(): value for name, _, value in pairs}
+
+
+def write_output(worker: EngineWorker, image: Image, output: Output) -> None:
+    """Make one output. Raises: what writing or pushing raises."""
+    if output.kind == "registry":
+        for name in output.names or image.tags:
+            image.push(
+                name, on_event=lambda event: worker.tell(BuildEvent(action="transfer", progress=event))
+            )
+        if not (output.names or image.tags):
+            raise InvalidOption("option outputs: nothing to push to; give tags, or name=")
+    elif output.kind in _FORMATS:
+        assert output.dest is not None
+        image.save(output.dest, format=_FORMATS[output.kind])  # type: ignore[arg-type]
+    elif output.kind == "tar":
+        _write_tar(worker, image, output.dest)
+    elif output.kind == "local":
+        _write_directory(worker, image, output.dest)
+
+
+def _layers(worker: EngineWorker, image: Image) -> list[str]:
+    found = [str(path) for path in worker.engine.store.lower_dirs(image.snapshots)]
+    return found or [str(worker.engine.store.snapshots.path(worker.empty()))]
+
+
+def _write_directory(worker: EngineWorker, image: Image, dest: str | BinaryIO | None) -> None:
+    if not isinstance(dest, str):
+        raise InvalidOption("option outputs: type=local needs the path of a directory")
+    try:
+        os.makedirs(dest, exist_ok=True)
+        target = os.open(dest, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileExistsError, NotADirectoryError):
+        raise Conflict(f"{dest} is not a directory") from None
+    except OSError as error:
+        raise KernelError(error.errno or 0, "mkdir", dest) from error
+    try:
+        params = {
+            "layers": _layers(worker, image),
+            "is_tar": False,
+            "owner": (os.geteuid(), os.getegid()),
+        }
+        worker.job("build_export", params, [target])
+    finally:
+        os.close(target)
+
+
+def _write_tar(worker: EngineWorker, image: Image, dest: str | BinaryIO | None) -> None:
+    if not isinstance(dest, str):
+        assert dest is not None
+        _stream(worker, image, dest)
+        return
+    path = Path(dest)
+    if not path.absolute().parent.is_dir():
+        raise NotFound(f"the directory that {dest} is to be in is not there; make it first")
+    partial = path.with_name(f"{path.name}.{os.urandom(4).hex()}.part")
+    try:
+        with open(partial, "xb", buffering=0) as file:
+            _stream(worker, image, file)
+        os.rename(partial, path)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink()
+        raise
+
+
+def _stream(worker: EngineWorker, image: Image, target: BinaryIO) -> None:
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    try:
+        try:
+            params = {"layers": _layers(worker, image), "is_tar": True}
+            job = worker.engine.helper.submit("build_export", params, [writer])
+        finally:
+            os.close(writer)
+        with job:
+            poller = select.poll()
+            poller.register(reader, select.POLLIN)
+            while poller.poll() and (data := os.read(reader, _CHUNK)):
+                view = memoryview(data)
+                while view:
+                    view = view[target.write(view) or len(view) :]
+            job.result()
+    finally:
+        os.close(reader)

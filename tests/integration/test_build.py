@@ -1,0 +1,574 @@
+"""Image.build: what Dockerfiles make, what is taken from the cache, and what is left when a build fails."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pycontainer as pc
+from pycontainer.errors import BuildError, Conflict, DockerfileError, InvalidInput, NotFound
+from tests.support.needs import needs
+
+pytestmark = needs("root", "overlay")
+
+
+class Recorder:
+    """Takes the events of builds."""
+
+    def __init__(self) -> None:
+        self.events: list[pc.BuildEvent] = []
+
+    def __call__(self, event: pc.BuildEvent) -> None:
+        self.events.append(event)
+
+    def take(self, action: str) -> list[str]:
+        """The steps of these events since the last call."""
+        found = [event.step for event in self.events if event.action == action]
+        self.events.clear()
+        return found
+
+    @property
+    def output(self) -> str:
+        return b"".join(event.output for event in self.events).decode()
+
+
+def build(
+    engine: pc.Engine, dockerfile: str, files: Mapping[str, Any] | None = None, **options: Any
+) -> pc.Image:
+    return pc.Image.build(files, dockerfile=dockerfile, engine=engine, **options)
+
+
+def shell(engine: pc.Engine, image: pc.Image, script: str, **options: Any) -> str:
+    return pc.run(image, ["sh", "-c", script], engine=engine, check=True, **options).text
+
+
+def test_instructions_make_files_and_configuration(engine: pc.Engine, busybox: pc.Image) -> None:
+    image = build(
+        engine,
+        """
+        FROM busybox
+        ARG GREETING=hello
+        ENV A=1 B="two words"
+        LABEL org.example=yes
+        WORKDIR /srv/app
+        COPY a.txt sub ./
+        RUN echo "$GREETING $B" > out && ln /srv/app/out other
+        USER web
+        WORKDIR mine
+        EXPOSE 80 53/udp
+        VOLUME /data
+        STOPSIGNAL SIGINT
+        SHELL ["/bin/sh", "-ec"]
+        CMD cat ../out
+        """,
+        {"a.txt": "a", "sub/b.txt": "b", "sub/run.sh": "#!/bin/sh\n"},
+        tags=["made:1"],
+        labels={"more": "label"},
+    )
+    own = image.config.config
+    assert own.env[-2:] == ("A=1", "B=two words")
+    assert (own.user, own.working_dir, own.stop_signal) == ("web", "/srv/app/mine", "SIGINT")
+    assert (own.exposed_ports, own.volumes) == (("53/udp", "80/tcp"), ("/data",))
+    assert own.labels == {"org.example": "yes", "more": "label"}
+    assert own.cmd == ("/bin/sh", "-ec", "cat ../out")
+    assert image.tags == ("made:1",)
+    assert pc.run("made:1", engine=engine).text == "hello two words\n"
+    listing = shell(engine, image, "stat -c '%n %a %u:%g %h' /srv/app/* | sort")
+    assert listing == (
+        "/srv/app/a.txt 644 0:0 1\n/srv/app/b.txt 644 0:0 1\n/srv/app/mine 755 1000:1000 2\n"
+        "/srv/app/other 644 0:0 2\n/srv/app/out 644 0:0 2\n/srv/app/run.sh 755 0:0 1\n"
+    )
+    told = [step.created_by for step in image.history()[len(busybox.history()) :]]
+    assert told == [
+        "ARG GREETING=hello",
+        "ENV A=1 B=two words",
+        "LABEL org.example=yes",
+        "WORKDIR /srv/app",
+        "COPY a.txt sub ./ # buildkit",
+        'RUN |1 GREETING=hello /bin/sh -c echo "$GREETING $B" > out && ln /srv/app/out other # buildkit',
+        "USER web",
+        "WORKDIR /srv/app/mine",
+        "EXPOSE [53/udp 80/tcp]",
+        "VOLUME [/data]",
+        "STOPSIGNAL SIGINT",
+        "SHELL [/bin/sh -ec]",
+        'CMD ["/bin/sh" "-ec" "cat ../out"]',
+    ]
+    image.remove()
+
+
+def test_scratch_stages_and_what_copies_between_them(engine: pc.Engine, busybox: pc.Image) -> None:
+    seen = Recorder()
+    image = build(
+        engine,
+        """
+        FROM busybox AS one
+        RUN mkdir /out && echo one > /out/file && chown 7:8 /out/file && ln -s file /out/link
+        FROM busybox AS unused
+        RUN exit 1
+        FROM one AS two
+        RUN echo two >> /out/file
+        FROM scratch
+        COPY --from=two /out /from-two/
+        COPY --from=one --chown=5 --chmod=u=rwX,go= /out/link /single
+        COPY --from=busybox /bin /bin
+        ENTRYPOINT ["/bin/busybox"]
+        """,
+        progress=seen,
+    )
+    assert not any("unused" in step for step in seen.take("done"))
+    script = "cat /from-two/file /single; stat -c '%n %a %u:%g %F' /from-two/file /from-two/link /single"
+    told = pc.run(image, ["sh", "-c", script], engine=engine, check=True).text
+    assert told == (
+        "one\ntwo\none\n/from-two/file 644 7:8 regular file\n/from-two/link 777 0:0 symbolic link\n"
+        "/single 600 5:5 regular file\n"
+    )
+    assert image.config.config.env == ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",)
+    image.remove()
+
+
+def test_what_did_not_change_comes_from_the_cache(
+    engine: pc.Engine, busybox: pc.Image, tmp_path: Path
+) -> None:
+    (tmp_path / "Dockerfile").write_text(
+        "FROM busybox\nARG UNUSED\nCOPY kept /\nRUN cat /proc/sys/kernel/random/uuid > /first\n"
+        "COPY changed /\nARG USED=1\nRUN cat /proc/sys/kernel/random/uuid > /second\n"
+    )
+    (tmp_path / "kept").write_text("kept")
+    (tmp_path / "changed").write_text("1")
+    seen = Recorder()
+
+    def again(**options: Any) -> tuple[pc.Image, int]:
+        image = pc.Image.build(tmp_path, engine=engine, progress=seen, **options)
+        executed = [step for step in seen.take("done") if " FROM " not in step]
+        return image, len(executed)
+
+    first, executed = again()
+    assert executed == 4
+    os.utime(tmp_path / "kept", (1, 1))
+    second, executed = again(build_args={"UNUSED": "x"})
+    assert executed == 3, "an ARG counts for the first RUN after it, and what is upon that is new"
+    third, executed = again()
+    assert (third.id, executed) == (first.id, 0)
+    (tmp_path / "changed").write_text("2")
+    fourth, executed = again()
+    assert executed == 2
+    assert shell(engine, fourth, "cat /first") == shell(engine, first, "cat /first")
+    (tmp_path / "kept").chmod(0o600)
+    assert again()[1] == 4, "the mode counts"
+    _, executed = again(build_args={"USED": "2"})
+    assert executed == 1
+    fresh, executed = again(no_cache=True)
+    assert executed == 4
+    assert shell(engine, fresh, "cat /first") != shell(engine, first, "cat /first")
+    for image in (first, second, fourth, fresh):
+        image.remove(force=True)
+
+
+def test_a_failed_run_tells_its_place_and_keeps_what_came_before(
+    engine: pc.Engine, busybox: pc.Image
+) -> None:
+    seen = Recorder()
+    text = (
+        "FROM busybox AS base\nRUN echo before > /before\n"
+        "RUN echo some output; \\\n    echo to stderr >&2; exit 7\n"
+    )
+    with pytest.raises(BuildError) as caught:
+        build(engine, text, progress=seen)
+    error = caught.value
+    assert (error.file, error.line, error.last_line) == ("Dockerfile", 3, 4)
+    assert (error.stage, error.exit_code) == ("base", 7)
+    assert error.log_tail == "some output\nto stderr\n"
+    assert "Dockerfile:3" in str(error)
+    assert "exit code 7" in str(error)
+    assert "to stderr" in str(error)
+    assert len(seen.take("done")) == 2
+    with pytest.raises(BuildError):
+        build(engine, text, progress=seen)
+    assert len(seen.take("cached")) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "words"),
+    [
+        ("FROM busybox\nCOPY missing /\n", BuildError, "'missing' is not there"),
+        ("FROM busybox\nCOPY --from=busybox /no/such /\n", BuildError, "'/no/such' is not there"),
+        ("FROM busybox\nCOPY --chown=nobody-here a /\n", BuildError, "nobody-here"),
+        ("FROM busybox\nUSER nobody-here\nRUN true\n", BuildError, "nobody-here"),
+        ("FROM busybox\nCOPY a /etc/passwd/\n", BuildError, "no directory"),
+        ("FROM busybox\nCOPY a a /x\n", BuildError, "end it with a slash"),
+        ("FROM busybox\nRUN --network=host true\n", BuildError, "network.host"),
+        ("FROM busybox\nRUN --mount=type=secret,id=s,required true\n", BuildError, "secret 's' is required"),
+        ("FROM busybox\nRUM true\n", DockerfileError, "RUN"),
+        ("FROM busybox\nCOPY --from=later x /\nFROM busybox AS later\n", DockerfileError, "later"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_built_is_told(
+    engine: pc.Engine, busybox: pc.Image, text: str, kind: type[Exception], words: str
+) -> None:
+    with pytest.raises(kind, match=words):
+        build(engine, text, {"a": "a"}, target="0" if kind is DockerfileError and "later" in text else None)
+
+
+def test_mounts_of_a_run(engine: pc.Engine, busybox: pc.Image, tmp_path: Path) -> None:
+    (tmp_path / "from-file").write_text("of a file")
+    seen = Recorder()
+    text = """
+    FROM busybox AS tools
+    RUN mkdir /tools && echo tool > /tools/t
+    FROM busybox
+    RUN --mount=type=bind,target=/context,rw --mount=type=bind,from=tools,source=/tools,target=/tools \
+        --mount=type=bind,source=a/b,target=/single \
+        cat /context/a/b /tools/t /single; echo x > /context/new; ! touch /tools/x 2>/dev/null
+    RUN --mount=type=cache,target=/var/cache/x,id=kept,mode=0700 \
+        echo more >> /var/cache/x/log; wc -l < /var/cache/x/log; stat -c %a /var/cache/x
+    RUN --mount=type=tmpfs,target=/scratch,size=1m touch /scratch/x; df /scratch | tail -1
+    USER web
+    RUN --mount=type=secret,id=one,uid=1000 --mount=type=secret,id=two,target=/elsewhere/deep,mode=0444 \
+        --mount=type=secret,id=one,env=ONE --mount=type=secret,id=optional \
+        cat /run/secrets/one /elsewhere/deep; stat -c '%a %u' /run/secrets/one; echo "$ONE"; ls /run/secrets
+    """
+    secrets = {"one": b"first", "two": tmp_path / "from-file"}
+    image = build(engine, text, {"a/b": "content\n", "c": "c"}, progress=seen, secrets=secrets)
+    assert "content\ntool\ncontent\n" in seen.output
+    assert "1\n700\n" in seen.output
+    assert "firstof a file400 1000\nfirst\none\n" in seen.output
+    places = "/context /tools /single /var/cache/x /scratch /run/secrets /elsewhere"
+    left = shell(engine, image, f"ls -d {places}; true", user="0")
+    assert left == "/run\n" or left == ""
+    told = repr(image.view.config_bytes) + repr(image.history())
+    assert "first" not in told
+    assert "of a file" not in told
+    again = build(engine, text, {"a/b": "content\n", "c": "c"}, secrets={"one": b"other", "two": b"x"})
+    assert again.id == image.id, "what a secret says is no part of the key"
+    image.remove()
+
+
+def test_caches_are_shared_private_or_locked(engine: pc.Engine, busybox: pc.Image) -> None:
+    """Two stages at once: shared ones see each other, private ones do not, locked ones take turns."""
+    text = """
+    FROM busybox AS base
+    FROM base AS one
+    RUN --mount=type=cache,id=s{n},target=/s --mount=type=cache,id=p{n},sharing=private,target=/p \
+        touch /s/one /p/one; while [ ! -e /s/two ]; do sleep 0.02; done; ls /p > /seen
+    RUN --mount=type=cache,id=l{n},sharing=locked,target=/l mkdir /l/lock && sleep 0.1 && rmdir /l/lock
+    FROM base AS two
+    RUN --mount=type=cache,id=s{n},target=/s --mount=type=cache,id=p{n},sharing=private,target=/p \
+        touch /s/two /p/two; while [ ! -e /s/one ]; do sleep 0.02; done; ls /p > /seen
+    RUN --mount=type=cache,id=l{n},sharing=locked,target=/l mkdir /l/lock && sleep 0.1 && rmdir /l/lock
+    FROM busybox
+    COPY --from=one /seen /one
+    COPY --from=two /seen /two
+    """
+    image = build(engine, text.replace("{n}", "1"))
+    assert shell(engine, image, "cat /one /two") == "one\ntwo\n"
+    image.remove()
+
+
+def test_here_documents_and_scripts(engine: pc.Engine, busybox: pc.Image) -> None:
+    image = build(
+        engine,
+        'FROM busybox\nENV NAME=world\nRUN <<EOF\necho "hello $NAME" > /a\nEOF\n'
+        "RUN <<EOF\n#!/bin/cat\nscript itself\nEOF\n"
+        "COPY <<ONE <<'TWO' /etc/\nexpanded $NAME\nONE\nplain $NAME\nTWO\n",
+    )
+    assert shell(engine, image, "cat /a /etc/ONE /etc/TWO") == ("hello world\nexpanded world\nplain $NAME\n")
+    image.remove()
+
+
+def test_sources_with_wildcards_excludes_and_parents(engine: pc.Engine, busybox: pc.Image) -> None:
+    files = {
+        "src/a.py": "", "src/b.py": "", "src/c.txt": "", "src/deep/d.py": "", "src/deep/e.txt": "",
+        "ignored/x": "", "ignored/kept": "", ".dockerignore": "ignored\n!ignored/kept\n*.md\n", "r.md": "",
+    }  # fmt: skip
+    image = build(
+        engine,
+        """
+        FROM scratch AS all
+        COPY . /
+        FROM busybox
+        COPY --from=all / /all/
+        COPY src/*.py /wild/
+        COPY --exclude=**/*.txt src /excluded
+        COPY --parents src/deep/*.py src/./deep/e.txt /parents/
+        COPY --link src/a.py /linked/
+        """,
+        files,
+    )
+    found = shell(engine, image, "cd /; find all wild excluded parents linked ! -type d | sort").split()
+    assert found == [
+        "all/.dockerignore", "all/ignored/kept", "all/src/a.py", "all/src/b.py", "all/src/c.txt",
+        "all/src/deep/d.py", "all/src/deep/e.txt", "excluded/a.py", "excluded/b.py", "excluded/deep/d.py",
+        "linked/a.py", "parents/deep/e.txt", "parents/src/deep/d.py", "wild/a.py", "wild/b.py",
+    ]  # fmt: skip
+    image.remove()
+
+
+def _tar(files: Mapping[str, bytes], mode: str = "w") -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=mode) as archive:  # type: ignore[call-overload]
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.uid, entry.gid, entry.mode = len(content), 11, 12, 0o640
+            archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz", "w:bz2"])
+def test_add_unpacks_local_archives_only(engine: pc.Engine, busybox: pc.Image, mode: str) -> None:
+    files = {"a.tar": _tar({"d/f": b"in the tar"}, mode), "plain.gz": b"\x1f\x8bno tar"}
+    text = "FROM busybox\nADD a.tar plain.gz /x/\nCOPY a.tar /y/\nADD --unpack=false a.tar /z/\n"
+    image = build(engine, text, files)
+    told = shell(engine, image, "cat /x/d/f; stat -c '%a %u:%g' /x/d/f; ls /x /y /z")
+    assert told == "in the tar640 11:12\n/x:\nd\nplain.gz\n\n/y:\na.tar\n\n/z:\na.tar\n"
+    image.remove()
+
+
+def test_onbuild_triggers_run_in_the_image_built_on_it(engine: pc.Engine, busybox: pc.Image) -> None:
+    base = build(
+        engine, "FROM busybox\nONBUILD COPY given /\nONBUILD RUN cat /given > /seen\n", tags=["trigger"]
+    )
+    assert base.config.config.on_build == ("COPY given /", "RUN cat /given > /seen")
+    image = build(engine, "FROM trigger\nRUN cat /seen > /more\n", {"given": "x"})
+    assert shell(engine, image, "cat /more") == "x"
+    assert image.config.config.on_build == ()
+    image.remove()
+    base.remove()
+
+
+def test_two_builds_of_equal_inputs_give_one_digest(
+    engine: pc.Engine, busybox: pc.Image, tmp_path: Path
+) -> None:
+    text = (
+        "FROM busybox\nRUN mkdir -p /a/b && date > /dev/null && touch /a/b/c\nWORKDIR /w/x\n"
+        "COPY --chown=1:1 f /deep/er/\nRUN --mount=type=tmpfs,target=/t echo x > /x\n"
+    )
+    args = {"SOURCE_DATE_EPOCH": "1700000000"}
+    first = build(engine, text, {"f": "f"}, build_args=args)
+    second = build(engine, text, {"f": "f"}, build_args=args, no_cache=True)
+    assert first.manifest_digest == second.manifest_digest
+    assert first.config.created == "2023-11-14T22:13:20Z"
+    newest = shell(engine, first, "stat -c %Y /a /a/b/c /w/x /deep/er /x")
+    assert set(newest.split()) == {"1700000000"}
+    first.remove()
+
+
+def test_contexts_of_every_kind(engine: pc.Engine, busybox: pc.Image, tmp_path: Path) -> None:
+    text = "FROM busybox\nCOPY f /f\n"
+    files = {"Dockerfile": text.encode(), "f": b"content"}
+    directory = tmp_path / "context"
+    directory.mkdir()
+    for name, content in files.items():
+        (directory / name).write_bytes(content)
+        (directory / name).chmod(0o640)
+    archive = tmp_path / "context.tar.gz"
+    archive.write_bytes(_tar(files, "w:gz"))
+    ids = set()
+    with open(archive, "rb") as stream:
+        for context in (directory, str(archive), _tar(files), stream, io.BytesIO(_tar(files, "w:xz"))):
+            image = pc.Image.build(context, engine=engine, build_args={"SOURCE_DATE_EPOCH": "0"})
+            ids.add(image.id)
+    assert len(ids) == 1
+    image.remove()
+    for given in (io.BytesIO(b"FROM busybox\nENV ONLY=text\n"), b"FROM busybox\nENV ONLY=text\n"):
+        assert "ONLY=text" in pc.Image.build(given, engine=engine).config.config.env
+    with pytest.raises(NotFound, match="no Dockerfile"):
+        pc.Image.build({"f": ""}, engine=engine)
+    with pytest.raises(NotFound, match="no such directory"):
+        pc.Image.build(tmp_path / "none", engine=engine)
+
+
+def test_a_hostile_context_is_confined(engine: pc.Engine, busybox: pc.Image, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_text("host secret")
+    context = tmp_path / "context"
+    (context / "d").mkdir(parents=True)
+    (context / "out").symlink_to(outside)
+    (context / "abs").symlink_to("/secret")
+    (context / "loop").symlink_to("loop")
+    (context / "secret").write_text("in the context")
+    os.mkfifo(context / "d/fifo")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(context / "d/socket"))
+    (context / os.fsdecode(b"d/\xff\xfe")).write_text("odd name")
+    image = pc.Image.build(context, dockerfile="FROM busybox\nCOPY . /c/\nCOPY abs /abs\n", engine=engine)
+    assert shell(engine, image, "cat /abs; ls -l /c/d | wc -l; readlink /c/out; readlink /c/loop") == (
+        f"in the context3\n{outside}\nloop\n"
+    )
+    for source, words in (
+        ("out/secret", "is not there"),
+        ("loop", "circle"),
+        ("../outside/secret", "is not there"),
+    ):
+        with pytest.raises(BuildError, match=words):
+            pc.Image.build(context, dockerfile=f"FROM busybox\nCOPY {source} /\n", engine=engine)
+    (context / ".dockerignore").symlink_to(outside / "secret")
+    with pytest.raises(InvalidInput, match="link"):
+        pc.Image.build(context, dockerfile="FROM busybox\n", engine=engine)
+    image.remove()
+
+
+def test_links_of_the_image_lead_inside_it(engine: pc.Engine, busybox: pc.Image, tmp_path: Path) -> None:
+    """A destination through links of the image writes in the image (CVE-2024-1753 and its kin)."""
+    witness = tmp_path / "witness"
+    witness.mkdir()
+    image = build(
+        engine,
+        f"FROM busybox\nRUN ln -s {witness} /out && ln -s /run/real /linked\n"
+        "COPY f /out/f\nCOPY f /linked/f\n"
+        "RUN --mount=type=bind,target=/out/mounted ls /out > /dev/null\n"
+        "RUN --mount=type=cache,target=/linked/cache touch /linked/cache/x\n",
+        {"f": "f"},
+    )
+    assert list(witness.iterdir()) == []
+    assert shell(engine, image, f"cat {witness}/f /run/real/f; ls {witness}; ls /run/real") == ("fff\nf\n")
+    image.remove()
+
+
+def test_two_builds_at_once_make_each_step_once(engine: pc.Engine, busybox: pc.Image) -> None:
+    text = "FROM busybox\nRUN cat /proc/sys/kernel/random/uuid > /id; sleep 0.3\nRUN cp /id /again\n"
+    seen = Recorder()
+    images: list[pc.Image] = []
+    threads = [
+        threading.Thread(target=lambda: images.append(build(engine, text, progress=seen))) for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({image.id for image in images}) == 1
+    assert len(images) == 3
+    assert len([step for step in seen.take("done") if "RUN" in step]) == 2
+    images[0].remove()
+
+
+def test_pruning_forgets_steps_and_mounts(engine: pc.Engine, busybox: pc.Image) -> None:
+    seen = Recorder()
+    text = "FROM busybox\nRUN --mount=type=cache,target=/c touch /c/x; echo pruned > /pruned\n"
+    image = build(engine, text)
+    assert pc.prune_build_cache(engine=engine).mounts > 0
+    assert build(engine, text, progress=seen).id == image.id
+    assert len(seen.take("cached")) == 1, "what an image has stays"
+    image.remove()
+    assert pc.prune_build_cache(all=True, engine=engine).steps > 0
+    build(engine, text, progress=seen).remove()
+    assert len(seen.take("cached")) == 0
+
+
+def test_an_add_of_a_url_is_checked(engine: pc.Engine, busybox: pc.Image, tmp_path: Path) -> None:
+    import http.server
+
+    (tmp_path / "file.tar").write_bytes(_tar({"inner": b"inner"}))
+    digest = f"sha256:{hashlib.sha256((tmp_path / 'file.tar').read_bytes()).hexdigest()}"
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given, directory=str(tmp_path))
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}/file.tar"
+        image = build(
+            engine, f"FROM busybox\nADD {url} /x/\nADD --unpack=true --checksum={digest} {url} /y/\n"
+        )
+        assert shell(engine, image, "stat -c %a /x/file.tar; cat /y/inner") == "600\ninner"
+        image.remove()
+        with pytest.raises(BuildError, match="sha256"):
+            build(engine, f"FROM busybox\nADD --checksum=sha256:{'0' * 64} {url} /x/\n")
+        with pytest.raises(BuildError, match="no such file"):
+            build(engine, f"FROM busybox\nADD {url}x /x/\n")
+        server.shutdown()
+        thread.join()
+
+
+def test_outputs_beside_the_store(engine: pc.Engine, busybox: pc.Image, tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out/led").symlink_to(tmp_path / "elsewhere")
+    text = (
+        "FROM busybox AS b\nRUN mkdir -p /r/d && echo x > /r/d/f && chmod 4755 /r/d/f\n"
+        "FROM scratch\nCOPY --from=b /r /\n"
+    )
+    image = build(
+        engine,
+        text,
+        outputs=[
+            str(tmp_path / "out"),
+            {"type": "tar", "dest": stream},
+            f"type=oci,dest={tmp_path}/oci.tar",
+            f"type=docker,dest={tmp_path}/docker.tar",
+        ],
+    )
+    with pc.Registry() as registry, pc.Engine(tmp_path / "store") as other:
+        name = f"{registry.address}/made:1"
+        pushed = build(other, "FROM scratch\nCOPY f /\n", {"f": "f"}, tags=[name], outputs="type=registry")
+        assert pc.Image.pull(name, engine=other).id == pushed.id
+    assert (tmp_path / "out/d/f").read_text() == "x\n"
+    assert (tmp_path / "out/d/f").stat().st_mode & 0o7777 == 0o755, "no power leaves the image"
+    stream.seek(0)
+    with tarfile.open(fileobj=stream) as archive:
+        assert sorted(archive.getnames()) == ["d", "d/f"]
+    for archive_name in ("oci.tar", "docker.tar"):
+        assert pc.Image.load(tmp_path / archive_name, engine=engine)[0].id == image.id
+    text = "FROM busybox AS b\nRUN mkdir -p /r/led && echo x > /r/led/f\nFROM scratch\nCOPY --from=b /r /\n"
+    with pytest.raises(Conflict):
+        build(engine, text, outputs=str(tmp_path / "out"))
+    assert list((tmp_path / "elsewhere").iterdir()) == [], "an output stays in its directory"
+    image.remove(force=True)
+
+
+def test_a_hook_opens_a_container_in_the_failed_state(engine: pc.Engine, busybox: pc.Image) -> None:
+    found: list[str] = []
+
+    def look(failed: pc.FailedStep) -> None:
+        container = failed.container()
+        found.append(container.exec(["sh", "-c", "cat half; pwd; echo $NAME; id -u"]).text)
+        container.remove(force=True)
+        found.append(f"{failed.exit_code} {failed.log_tail}")
+
+    before = {image.id for image in pc.Image.list(engine=engine)}
+    text = "FROM busybox\nENV NAME=value\nWORKDIR /tmp\nUSER web\nRUN echo half > half; echo said; exit 3\n"
+    with pytest.raises(BuildError):
+        build(engine, text, on_failure=look)
+    assert found[1] == "3 said\n"
+    assert found[0] == "half\n/tmp\nvalue\n1000\n"
+    assert {image.id for image in pc.Image.list(engine=engine)} == before
+
+
+def test_an_interrupted_build_leaves_nothing(engine: pc.Engine, busybox: pc.Image) -> None:
+    script = (
+        "import pycontainer as pc, sys\n"
+        f"with pc.Engine({str(engine.root)!r}):\n"
+        "    def tell(event):\n"
+        "        if event.output: print(event.output.decode(), flush=True)\n"
+        "    pc.Image.build(None, dockerfile='FROM busybox\\nRUN echo begun; sleep 1000\\n', progress=tell)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert "KeyboardInterrupt" in err
+    assert list((engine.root / "builds/scratch").iterdir()) == []
+    assert engine.store.state.containers.list() == []
+    assert list((engine.root / "containers").iterdir()) == []
