@@ -142,7 +142,9 @@ class StageExecutor:
         try:
             with self._worker.executing(key):
                 found = None if self._ignores_cache else self._worker.cached(key)
-                layer = found or self._worker.keep(key, make(), f"{step.instruction.source}")
+                layer = found or self._worker.keep(
+                    key, make(), step.instruction.source, replaces=self._ignores_cache
+                )
         except PycontainerError as error:
             self._tell("failed", step, name, message=str(error), seconds=time.monotonic() - begun)
             raise

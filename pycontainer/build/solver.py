@@ -8,6 +8,7 @@ that none waits for one that waits for it. The first error has all others give u
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 
@@ -20,7 +21,7 @@ from pycontainer.build.events import BuildEvent
 from pycontainer.build.executor import MAKES_LAYER, Rules, StageExecutor
 from pycontainer.build.steps import Built, StageState, chain_of, key_of
 from pycontainer.build.worker import Base, CopyPart, CopyStep, FileSource, GivenUp, Worker
-from pycontainer.errors import DockerfileError, NotFound
+from pycontainer.errors import DeadlineExceeded, DockerfileError, NotFound
 from pycontainer.oci import Platform
 
 __all__ = ["Contexts", "solve"]
@@ -30,15 +31,20 @@ Contexts = Mapping[str, "FileSource | str"]
 
 
 def solve(
-    plan: Plan, worker: Worker, rules: Rules, contexts: Contexts, give_up: threading.Event
+    plan: Plan,
+    worker: Worker,
+    rules: Rules,
+    contexts: Contexts,
+    give_up: threading.Event,
+    timeout_s: float | None = None,
 ) -> tuple[Built, Plan]:
     """What the target is, and the plan as it became with the triggers of base images.
 
     give_up: is set when the build fails, or was interrupted; whoever has the event may set it, too.
-    Raises: BuildError, DockerfileError, and what finding an image raises.
+    Raises: BuildError, DockerfileError, DeadlineExceeded, and what finding an image raises.
     """
     solving = _Solving(plan, worker, rules, contexts, give_up)
-    return solving.result(), solving.plan
+    return solving.result(timeout_s), solving.plan
 
 
 class _Solving:
@@ -55,7 +61,8 @@ class _Solving:
         self._stages: dict[int, Future[Built]] = {}
         self._scopes: dict[int, Scope] = {}
 
-    def result(self) -> Built:
+    def result(self, timeout_s: float | None) -> Built:
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
         self._find_bases()
         needed = self.plan.stages
         pool = ThreadPoolExecutor(len(needed), thread_name_prefix="pycontainer-build")
@@ -67,6 +74,8 @@ class _Solving:
             while not wait(running, timeout=0.5, return_when=FIRST_EXCEPTION).done.issuperset(running):
                 if any(future.done() and future.exception() for future in running):
                     break
+                if deadline is not None and time.monotonic() > deadline:
+                    raise DeadlineExceeded(f"the build took longer than {timeout_s:g} s", timeout_s=timeout_s)
             for future in running:
                 if future.done():
                     future.result()

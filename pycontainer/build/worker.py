@@ -138,8 +138,8 @@ class Worker(Protocol):
         """Keep other builds, of any process, from executing the step of this key."""
         ...
 
-    def keep(self, key: str, layer: Layer, description: str) -> Layer:
-        """Put a step's layer into the cache; gives what is there now."""
+    def keep(self, key: str, layer: Layer, description: str, *, replaces: bool = False) -> Layer:
+        """Put a step's layer into the cache, unless one is there already; gives what is there now."""
         ...
 
     def checksum(self, part: CopyPart) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias, final
@@ -99,6 +99,7 @@ class Image(ImageAlgebra):
         outputs: Sequence[str | Mapping[str, Any]] | str | Mapping[str, Any] = (),
         progress: OnBuildEvent | str | None = None,
         on_failure: OnFailure | None = None,
+        timeout: float | str | timedelta | None = None,
         engine: Engine | None = None,
         **limits: Any,
     ) -> Image:
@@ -107,19 +108,36 @@ class Image(ImageAlgebra):
         context: a directory; a tar (path, bytes or stream; gz, bz2, xz, zst or plain); a dict of relative
         path to bytes, text or Path; the URL of a tar or of a git repository; None for no files. A stream or
         bytes that are no tar are the Dockerfile. .dockerignore counts, and before it DOCKERFILE.dockerignore.
-        dockerfile: its text, or its path: relative in the context, absolute on this host; default
-        "Dockerfile". target: the stage to build; default the last. build_args: values for ARG; None takes the
-        caller's own variable. SOURCE_DATE_EPOCH among them, or in the environment, bounds all times: then
-        equal inputs give equal digests. secrets: by id bytes, text, a Path or {"env": NAME}; they are in no
-        layer, history, key or log. ssh: the agent for `RUN --mount=type=ssh`, or sockets by id. contexts:
-        further ones by name, as a context or "docker-image://NAME". no_cache: nothing is taken from the
-        cache, or nothing of these stages. pull: True looks for newer base images. network: of every RUN:
-        default, none, host or a network's name. allow: what RUNs may ask for: network.host,
-        security.insecure. progress: a callable for each BuildEvent (from several threads), "plain", "rich",
-        "auto" or "off"; default the engine's. limits: options of `run` for every RUN, as memory, cpus,
-        ulimits, extra_hosts, dns. Raises: DockerfileError with file and line; BuildError with the failed
-        step, its exit code and the end of its output; NotFound, InvalidInput, Unsupported, RegistryError.
-        What was built until then stays cached.
+
+        dockerfile: its text, or its path: relative in the context, absolute on this host.
+
+        target: the stage to build; default the last.
+
+        build_args: values for ARG; None takes the caller's own variable. SOURCE_DATE_EPOCH among them, or in
+        the environment, bounds all times: then equal inputs give equal digests.
+
+        secrets: by id bytes, text, a Path or {"env": NAME}. They are in no layer, history, key or log.
+
+        ssh: True for the caller's agent, or sockets by id, for `RUN --mount=type=ssh`.
+
+        contexts: further ones by name, each as a context or "docker-image://NAME".
+
+        no_cache: nothing is taken from the cache, or nothing of these stages. pull: True looks for newer base
+        images, "never" for none that is not here.
+
+        network: of every RUN: default, none, host or a network's name. allow: what RUNs may ask for:
+        network.host, security.insecure. limits: options of `run` for every RUN, as memory, cpus, extra_hosts.
+
+        outputs: what to do with the image besides, as "type=registry", "type=local,dest=DIR" (or just DIR),
+        "type=tar,dest=FILE", "type=oci,dest=FILE", "type=docker,dest=FILE".
+
+        progress: a callable for each BuildEvent (from several threads), "plain", "rich", "auto" or "off".
+        on_failure: called with a FailedStep when a RUN fails, which opens a container in the failed state.
+        timeout: seconds for the steps; then what runs is killed, and DeadlineExceeded raised.
+
+        What was built until an error stays cached. Raises: DockerfileError with file and line; BuildError
+        with the failed step, its exit code and the end of its output; NotFound, InvalidInput, Unsupported,
+        RegistryError.
         """
         from pycontainer.engine.building import build
 
@@ -145,6 +163,7 @@ class Image(ImageAlgebra):
             compression=compression,
             outputs=outputs,
             on_failure=on_failure,
+            timeout=timeout,
         )
 
     @classmethod

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pycontainer.oci import runtime as model
     from pycontainer.options import RunOptions
 
-__all__ = ["Recipe", "groups_of", "manager_for", "recipe", "spec_of"]
+__all__ = ["Recipe", "groups_of", "manager_for", "recipe", "spec_of", "unshared_recipe"]
 
 _SHORT = 12  # digits of an id that make a host name
 
@@ -87,6 +87,11 @@ def recipe(
         return _make(engine, container_id, options, config)
     key = f"{image_id} {json.dumps(given)}"
     return engine.recipe(key, lambda: _make(engine, secrets.token_hex(32), options, config))
+
+
+def unshared_recipe(engine: Engine, container_id: str, options: RunOptions, config: ImageConfig) -> Recipe:
+    """The recipe for a container whose options are not those that are written down; it is not kept."""
+    return _make(engine, container_id, options, config)
 
 
 def _make(engine: Engine, container_id: str, options: RunOptions, config: ImageConfig) -> Recipe:

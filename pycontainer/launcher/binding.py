@@ -52,7 +52,7 @@ def open_source(place: str, described: Json, given: Mapping[str, int], *, recurs
             # What is reached over the network is reached over the host's.
             is_image = "layers" in described
             base = _layers(described["layers"]) if is_image else _filesystem(place, described["filesystem"])
-            if not subpath:
+            if not subpath and "cow" not in described:
                 return base
         else:
             base = os.dup(given[described["fd"]])

@@ -15,6 +15,7 @@ from pycontainer.store.records import SnapshotKey
 __all__ = ["BuildCacheTable", "BuildRecord"]
 
 _COLUMNS = "key, diff_id, digest, media_type, size, snapshot, created, description, used_at"
+_VALUES = f"INTO build_cache ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _USED_GAP_S = 60.0  # the time of use need not be exact, and writing is slower than reading
 
 
@@ -58,22 +59,14 @@ class BuildCacheTable:
     def put(self, record: BuildRecord) -> BuildRecord:
         """Keep what a step made, unless another build was faster; gives what is kept."""
         with self._database.transaction() as connection:
-            connection.execute(
-                f"INSERT OR IGNORE INTO build_cache ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    record.key,
-                    record.diff_id,
-                    record.digest,
-                    record.media_type,
-                    record.size,
-                    record.snapshot,
-                    record.created,
-                    record.description,
-                    record.used_at or time.time(),
-                ),
-            )
+            connection.execute(f"INSERT OR IGNORE {_VALUES}", _row(record))
             rows = connection.execute(f"SELECT {_COLUMNS} FROM build_cache WHERE key = ?", (record.key,))
             return _record(rows.fetchone())
+
+    def replace(self, record: BuildRecord) -> None:
+        """Keep what a step made, whatever was kept until now."""
+        with self._database.transaction() as connection:
+            connection.execute(f"INSERT OR REPLACE {_VALUES}", _row(record))
 
     def list(self) -> list[BuildRecord]:
         """All, the one not used for the longest time first."""
@@ -101,6 +94,20 @@ class BuildCacheTable:
         """Forget the checksums that were kept before a time."""
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM build_sums WHERE used_at < ?", (before,))
+
+
+def _row(record: BuildRecord) -> tuple[object, ...]:
+    return (
+        record.key,
+        record.diff_id,
+        record.digest,
+        record.media_type,
+        record.size,
+        record.snapshot,
+        record.created,
+        record.description,
+        record.used_at or time.time(),
+    )
 
 
 def _record(row: tuple[Any, ...]) -> BuildRecord:

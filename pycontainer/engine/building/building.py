@@ -106,7 +106,7 @@ def _solved(
             "hosts": request.limits.get("extra_hosts"),
         },
     )
-    built, planned = solve(planned, worker, rules, contexts, worker.stop)
+    built, planned = solve(planned, worker, rules, contexts, worker.stop, request.timeout_s)
     for warning in planned.checks.warnings:
         worker.tell(
             BuildEvent(

@@ -17,6 +17,7 @@ from pycontainer.engine.building.failing import OnFailure
 from pycontainer.engine.building.outputs import Output, understood_outputs
 from pycontainer.errors import BadReference, InvalidOption, NotFound
 from pycontainer.oci import Platform, Reference
+from pycontainer.options import parse_seconds
 
 if TYPE_CHECKING:
     from pycontainer.image import Compression
@@ -55,6 +56,7 @@ class BuildRequest:
     epoch: int | None = None
     compression: Compression = "gzip"
     outputs: tuple[Output, ...] = ()
+    timeout_s: float | None = None
     on_event: OnBuildEvent | None = None
     on_failure: OnFailure | None = None
 
@@ -77,6 +79,7 @@ def understood(
     limits: Mapping[str, Any],
     compression: Compression,
     outputs: Sequence[str | Mapping[str, object]] | str | Mapping[str, object],
+    timeout: float | str | timedelta | None,
     on_event: OnBuildEvent | None,
     on_failure: OnFailure | None,
 ) -> BuildRequest:
@@ -111,6 +114,7 @@ def understood(
         epoch=_epoch(args),
         compression=compression,
         outputs=tuple(understood_outputs(outputs)),
+        timeout_s=None if timeout is None else parse_seconds(timeout),
         on_event=on_event,
         on_failure=on_failure,
     )
@@ -196,8 +200,6 @@ def _agents(given: object) -> dict[str, str]:
 
 def seconds_ago(moment: float | str | timedelta | datetime) -> float:
     """The time on the clock that a duration ago, or a moment, is."""
-    from pycontainer.options import parse_seconds
-
     if isinstance(moment, datetime):
         return moment.timestamp()
     return time.time() - parse_seconds(moment)

@@ -25,6 +25,7 @@ from pycontainer.engine.images import Image
 from pycontainer.engine.launching import create, launch
 from pycontainer.engine.logfiles import Reader
 from pycontainer.engine.ownership import this_process
+from pycontainer.engine.recipes import unshared_recipe
 from pycontainer.engine.state import await_tidied
 from pycontainer.errors import ContainerFailed, DeadlineExceeded, LaunchError, NotFound
 from pycontainer.kernel import inotify
@@ -67,6 +68,10 @@ def run_step(
         options = _options(worker, step, prepared)
         image = _ground(engine, step, worker)
         record, made = create(engine, image, options, owner=this_process(), is_step=True)
+        if hidden := {**step.hidden_env, **prepared.env}:
+            # Only now: what is recorded of a container lies on the disk.
+            options = attrs.evolve(options, env={**(options.env or {}), **hidden})
+            made = unshared_recipe(engine, record.id, options, image.config)
         cleanup.callback(engine.forget_container, record.id)
         directory = engine.store.container_dir(record.id)
         stubs = worker.missing(step.below, [*prepared.targets, *prepared.secret_files])
@@ -183,7 +188,7 @@ def _ground(engine: Engine, step: RunStep, worker: EngineWorker) -> Image:
 def _options(worker: EngineWorker, step: RunStep, prepared: _Prepared) -> RunOptions:
     asked: dict[str, Any] = {
         "command": list(step.argv),
-        "env": {**step.env, **step.hidden_env, **prepared.env},
+        "env": dict(step.env),
         "workdir": step.workdir or "/",
         "hostname": HOSTNAME,
         "name": f"build-{secrets.token_hex(6)}",

@@ -113,7 +113,7 @@ class EngineWorker:
                 if self._request.pull == "never":
                     raise
             else:
-                if found.platform == wanted or not found.platform:
+                if _is_for(found, platform):
                     return found
         return Image.pull(
             reference,
@@ -159,7 +159,7 @@ class EngineWorker:
                         raise GivenUp("the build was given up") from None
             yield
 
-    def keep(self, key: str, layer: Layer, description: str) -> Layer:
+    def keep(self, key: str, layer: Layer, description: str, *, replaces: bool = False) -> Layer:
         """See build.Worker."""
         builds = self.engine.store.state.builds
         record = BuildRecord(
@@ -172,11 +172,11 @@ class EngineWorker:
             created=layer.created,
             description=description,
         )
-        kept = self._usable(builds.put(record))
-        if kept is None or self._request.ignores_cache:
+        kept = None if replaces else self._usable(builds.put(record))
+        if kept is None:
             # What was there is broken, or not wanted: this is what counts from now on.
-            builds.delete([key])
-            kept = self._usable(builds.put(record))
+            builds.replace(record)
+            kept = self._usable(record)
         reached("build.step.kept")
         return kept or layer
 
@@ -507,6 +507,12 @@ class EngineWorker:
         """See build.Worker."""
         if self._request.on_event is not None:
             self._request.on_event(event)
+
+
+def _is_for(image: Image, platform: Platform) -> bool:
+    own, wanted = image.view.platform.normalized(), platform.normalized()
+    is_variant = not wanted.variant or not own.variant or own.variant == wanted.variant
+    return (own.os, own.architecture) == (wanted.os, wanted.architecture) and is_variant
 
 
 def _digits(key: str) -> str:
