@@ -86,12 +86,15 @@ class Image(ImageAlgebra):
         build_args: Mapping[str, str | None] | None = None,
         tags: Sequence[str] = (),
         platform: str | None = None,
+        platforms: Sequence[str] = (),
         labels: Mapping[str, str] | None = None,
         annotations: Mapping[str, str] | None = None,
         secrets: Mapping[str, Any] | None = None,
         ssh: bool | str | Mapping[str, str | None] | Sequence[str] = False,
         contexts: Mapping[str, Any] | None = None,
         no_cache: bool | Sequence[str] = False,
+        cache_from: Sequence[str | Mapping[str, str]] | str | Mapping[str, str] = (),
+        cache_to: Sequence[str | Mapping[str, str]] | str | Mapping[str, str] = (),
         pull: bool | str = False,
         network: str = "default",
         allow: Sequence[str] = (),
@@ -113,6 +116,9 @@ class Image(ImageAlgebra):
 
         target: the stage to build; default the last.
 
+        platforms: build for each of them, and give the names to an index of all; the image returned is this
+        host's, or the first. RUN for another machine needs its emulator (binfmt_misc).
+
         build_args: values for ARG; None takes the caller's own variable. SOURCE_DATE_EPOCH among them, or in
         the environment, bounds all times: then equal inputs give equal digests.
 
@@ -124,6 +130,10 @@ class Image(ImageAlgebra):
 
         no_cache: nothing is taken from the cache, or nothing of these stages. pull: True looks for newer base
         images, "never" for none that is not here.
+
+        cache_from, cache_to: caches beside the store's: "type=registry,ref=NAME" (or just NAME),
+        "type=local,src=DIR" and dest=DIR, to export also "type=inline" into the image itself; mode=max
+        exports the steps of all stages.
 
         network: of every RUN: default, none, host or a network's name. allow: what RUNs may ask for:
         network.host, security.insecure. limits: options of `run` for every RUN, as memory, cpus, extra_hosts.
@@ -149,6 +159,7 @@ class Image(ImageAlgebra):
             build_args=build_args,
             target=target,
             platform=platform,
+            platforms=platforms,
             tags=tags,
             labels=labels,
             annotations=annotations,
@@ -156,6 +167,8 @@ class Image(ImageAlgebra):
             ssh=ssh,
             contexts=contexts,
             no_cache=no_cache,
+            cache_from=cache_from,
+            cache_to=cache_to,
             pull=pull,
             network=network,
             allow=allow,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.server
 import io
 import os
 import signal
@@ -11,14 +12,15 @@ import subprocess
 import sys
 import tarfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import pycontainer as pc
-from pycontainer.errors import BuildError, Conflict, DockerfileError, InvalidInput, NotFound
+from pycontainer.errors import BuildError, Conflict, DeadlineExceeded, DockerfileError, InvalidInput, NotFound
 from tests.support.needs import needs
 
 pytestmark = needs("root", "overlay")
@@ -42,6 +44,27 @@ class Recorder:
     @property
     def output(self) -> str:
         return b"".join(event.output for event in self.events).decode()
+
+
+@contextmanager
+def served(directory: Path) -> Iterator[str]:
+    """The address of a web server on loopback that serves a directory."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given, directory=str(directory))
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def build(
@@ -469,22 +492,11 @@ def test_pruning_forgets_steps_and_mounts(engine: pc.Engine, busybox: pc.Image) 
 
 
 def test_an_add_of_a_url_is_checked(engine: pc.Engine, busybox: pc.Image, tmp_path: Path) -> None:
-    import http.server
-
     (tmp_path / "file.tar").write_bytes(_tar({"inner": b"inner"}))
     digest = f"sha256:{hashlib.sha256((tmp_path / 'file.tar').read_bytes()).hexdigest()}"
 
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *given: Any) -> None:
-            super().__init__(*given, directory=str(tmp_path))
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        url = f"http://127.0.0.1:{server.server_port}/file.tar"
+    with served(tmp_path) as address:
+        url = f"{address}/file.tar"
         image = build(
             engine, f"FROM busybox\nADD {url} /x/\nADD --unpack=true --checksum={digest} {url} /y/\n"
         )
@@ -494,8 +506,6 @@ def test_an_add_of_a_url_is_checked(engine: pc.Engine, busybox: pc.Image, tmp_pa
             build(engine, f"FROM busybox\nADD --checksum=sha256:{'0' * 64} {url} /x/\n")
         with pytest.raises(BuildError, match="no such file"):
             build(engine, f"FROM busybox\nADD {url}x /x/\n")
-        server.shutdown()
-        thread.join()
 
 
 def test_outputs_beside_the_store(engine: pc.Engine, busybox: pc.Image, tmp_path: Path) -> None:
@@ -572,3 +582,97 @@ def test_an_interrupted_build_leaves_nothing(engine: pc.Engine, busybox: pc.Imag
     assert list((engine.root / "builds/scratch").iterdir()) == []
     assert engine.store.state.containers.list() == []
     assert list((engine.root / "containers").iterdir()) == []
+
+
+@needs("git")
+def test_git_repositories_are_contexts_and_sources(
+    engine: pc.Engine, busybox: pc.Image, tmp_path: Path
+) -> None:
+    work = tmp_path / "work"
+    (work / "sub").mkdir(parents=True)
+    (work / "sub/Dockerfile").write_text("FROM busybox\nCOPY f /f\n")
+    (work / "sub/f").write_text("first")
+    (work / "link").symlink_to("/etc")
+    (work / ".gitattributes").write_text("f filter=evil\n")
+
+    def git(*words: str) -> str:
+        own = ["-c", "user.name=n", "-c", "user.email=e", "-c", "init.defaultBranch=main"]
+        told = subprocess.run(
+            ["git", *own, "-C", str(work), *words], check=True, capture_output=True, text=True
+        )
+        return told.stdout.strip()
+
+    git("init", "--quiet")
+    git("add", ".")
+    git("commit", "--quiet", "--message=1")
+    commit = git("rev-parse", "HEAD")
+    (work / "sub/f").write_text("second")
+    git("commit", "--quiet", "--all", "--message=2")
+    git("clone", "--quiet", "--bare", str(work), str(tmp_path / "r.git"))
+    subprocess.run(["git", "-C", str(tmp_path / "r.git"), "update-server-info"], check=True)
+    with served(tmp_path) as address:
+        url = f"{address}/r.git"
+        image = pc.Image.build(f"{url}#main:sub", engine=engine)
+        assert shell(engine, image, "cat /f") == "second"
+        image.remove()
+        text = f"FROM busybox\nADD {url}#{commit} /r\nADD --keep-git-dir=true {url}#main:sub /s\n"
+        image = build(engine, text)
+        assert shell(engine, image, "cat /r/sub/f /s/f; ls -A /r") == "firstsecond.gitattributes\nlink\nsub\n"
+        image.remove()
+        for source, words in ((f"{url}#main:link", "no directory"), (f"{url}#none", "none")):
+            with pytest.raises(BuildError, match=words):
+                build(engine, f"FROM busybox\nADD {source} /x\n")
+        with pytest.raises(BuildError):
+            build(engine, f"FROM busybox\nADD --checksum={'0' * 40} {url} /x\n")
+
+
+def test_several_platforms_make_an_index(engine: pc.Engine, busybox: pc.Image, tmp_path: Path) -> None:
+    foreign = "linux/riscv64" if os.uname().machine != "riscv64" else "linux/amd64"
+    here = busybox.platform
+    text = "FROM scratch\nARG TARGETARCH\nCOPY $TARGETARCH /arch\n"
+    files = {Platform.partition("/")[2]: Platform for Platform in (foreign, here)}
+    with pc.Registry() as registry, pc.Engine(tmp_path / "store") as other:
+        name = f"{registry.address}/made:1"
+        image = build(other, text, files, platforms=[foreign, here], tags=[name], outputs="type=registry")
+        assert image.platform == here
+        assert image.digest != image.manifest_digest
+        pulled = pc.Image.pull(name, platform=foreign, engine=other)
+        assert (pulled.platform, pulled.digest) == (foreign, image.digest)
+    if not any(Path("/proc/sys/fs/binfmt_misc").glob("qemu-*")):
+        with pytest.raises(BuildError, match="qemu-user-static"):
+            build(engine, "FROM scratch\nCOPY a /a\nRUN /a\n", {"a": ""}, platform=foreign)
+
+
+def test_a_build_that_takes_too_long_is_ended(engine: pc.Engine, busybox: pc.Image) -> None:
+    with pytest.raises(DeadlineExceeded):
+        build(engine, "FROM busybox\nRUN sleep 1000\n", timeout=0.5)
+    assert engine.store.state.containers.list() == []
+
+
+def test_a_cache_is_carried_to_another_store(busybox_layout: Path, tmp_path: Path) -> None:
+    text = (
+        "FROM busybox AS one\nRUN cat /proc/sys/kernel/random/uuid > /id\n"
+        "FROM busybox\nCOPY --from=one /id /id\nRUN rm -r /usr && echo x > /x\n"
+    )
+    seen = Recorder()
+    places = iter(range(10))
+
+    def elsewhere(target: str = "", **options: Any) -> tuple[str, int]:
+        """What a store that knows nothing makes of it, and how many steps it took from a cache."""
+        with pc.Engine(tmp_path / f"store{next(places)}") as other:
+            pc.Image.load(busybox_layout, engine=other)[0].tag("busybox:latest")
+            image = build(other, text, target=target, progress=seen, **options)
+            told = shell(other, image, "cat /id; ls -d /usr /x 2>/dev/null || true")
+        return told, len(seen.take("cached"))
+
+    with pc.Registry() as registry:
+        name = f"{registry.address}/cache:1"
+        local = f"type=local,{{}}={tmp_path}/cache"
+        first, _ = elsewhere(
+            cache_to=[f"type=registry,ref={name},mode=max", local.format("dest") + ",mode=max"]
+        )
+        assert elsewhere(cache_from=name) == (first, 3)
+        assert elsewhere(cache_from=[f"{registry.address}/none:1", local.format("src")]) == (first, 3)
+        made = f"{registry.address}/made:1"
+        inline, _ = elsewhere("one", cache_to="type=inline", tags=[made], outputs="type=registry")
+        assert elsewhere("one", cache_from=made) == (inline, 1)

@@ -20,7 +20,8 @@ from pycontainer.build import (
     solve,
 )
 from pycontainer.checkpoints import reached
-from pycontainer.engine.building.contexts import open_context, open_named
+from pycontainer.engine.building.cacheimages import export_cache, import_cache, with_keys
+from pycontainer.engine.building.contexts import Opened, open_context, open_named
 from pycontainer.engine.building.documents import stored_view
 from pycontainer.engine.building.options import BuildRequest, understood
 from pycontainer.engine.building.outputs import write_output
@@ -31,10 +32,13 @@ from pycontainer.engine.events import emit_image
 from pycontainer.engine.images import Image
 from pycontainer.engine.pulling import import_view
 from pycontainer.image import ImageView
-from pycontainer.oci import ImageConfig
+from pycontainer.oci import Descriptor, ImageConfig, Index, Platform, encode, mediatype
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pycontainer.engine.engine import Engine
+    from pycontainer.store import Lease
 
 __all__ = ["KILL_POINTS", "build"]
 
@@ -61,25 +65,32 @@ def build(
             lease = cleanup.enter_context(engine.store.lease("build an image"))
             place = cleanup.enter_context(scratch(engine))
             worker = cleanup.enter_context(EngineWorker(engine, request, lease, place))
-            built = _solved(worker, request, context, dockerfile)
-            reached("build.target.built")
-            view = _assembled(engine, worker, request, built)
-            image = Image(engine, import_view(engine, view, request.tags, lease))
+            opened, contexts = _contexts(worker, request, context, dockerfile)
+            views = []
+            for platform in request.platforms:
+                worker.imported = import_cache(worker, request.cache_from, platform)
+                built = _solved(worker, evolve(request, platforms=(platform,)), opened, contexts)
+                reached("build.target.built")
+                views.append(_assembled(engine, worker, request, built))
+                for cache in request.cache_to:
+                    if cache.kind != "inline":
+                        export_cache(worker, cache, built.layers, worker.steps, platform)
+            image, target = _recorded(engine, request, views, lease)
             reached("build.image.recorded")
             for output in request.outputs:
-                write_output(worker, image, output)
+                write_output(worker, image, output, target)
         names = ", ".join(tag.familiar for tag in request.tags)
         worker.tell(BuildEvent(action="finished", digest=image.id, message=names))
     emit_image(engine, "build", image.id, request.tags[0].familiar if request.tags else "")
     return image
 
 
-def _solved(
+def _contexts(
     worker: EngineWorker,
     request: BuildRequest,
     context: Any,
     dockerfile: str | os.PathLike[str] | bytes | None,
-) -> Built:
+) -> tuple[Opened, dict[str, FileSource | str]]:
     opened = open_context(worker, context, dockerfile)
     contexts: dict[str, FileSource | str] = {"": opened.source}
     for name, value in request.contexts.items():
@@ -87,11 +98,17 @@ def _solved(
             contexts[name] = value.removeprefix(_IMAGE)
         else:
             contexts[name] = open_named(worker, name, value)
+    return opened, contexts
+
+
+def _solved(
+    worker: EngineWorker, request: BuildRequest, opened: Opened, contexts: dict[str, FileSource | str]
+) -> Built:
     planned = plan(
         parse(opened.text, opened.filename),
         target=request.target,
         build_args=request.build_args,
-        target_platform=request.platform,
+        target_platform=request.platforms[0],
         contexts=[name for name in contexts if name],
     )
     rules = Rules(
@@ -119,6 +136,27 @@ def _solved(
     return built
 
 
+def _recorded(
+    engine: Engine, request: BuildRequest, views: Sequence[ImageView], lease: Lease
+) -> tuple[Image, Descriptor]:
+    """The image in the store, and what its names stand for: of several platforms an index."""
+    host = Platform.host().normalized().architecture
+    main = next((view for view in views if view.config.architecture == host), views[0])
+    record = import_view(engine, main, request.tags, lease)
+    if len(views) == 1:
+        return Image(engine, record), main.descriptor
+    index = encode(
+        Index(manifests=tuple(view.descriptor for view in views), annotations=dict(request.annotations))
+    )
+    digest = engine.store.content.put(index)
+    others = {blob.digest for view in views for blob in (*view.blobs, view.descriptor)}
+    record = engine.store.state.images.put(
+        evolve(record, target_digest=digest, blobs=tuple(sorted(others - record.digests))),
+        [str(tag) for tag in request.tags],
+    )
+    return Image(engine, record), Descriptor.of(index, mediatype.OCI_INDEX)
+
+
 def _assembled(engine: Engine, worker: EngineWorker, request: BuildRequest, built: Built) -> ImageView:
     """The image's documents, in the store."""
     worker.tell(BuildEvent(action="exporting"))
@@ -129,5 +167,7 @@ def _assembled(engine: Engine, worker: EngineWorker, request: BuildRequest, buil
         history=tuple(evolve(step, created=step.created or created) for step in built.config.history),
         config=evolve(built.config.config, labels={**built.config.config.labels, **request.labels}),
     )
+    if any(cache.kind == "inline" for cache in request.cache_to):
+        config = with_keys(config, built.layers, worker.steps)
     descriptors = [layer.descriptor for layer in built.layers]
     return stored_view(engine, config, descriptors, annotations=request.annotations)

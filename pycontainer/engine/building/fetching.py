@@ -128,32 +128,7 @@ def clone(url: str, place: Path, checksum: str, *, keep_git_dir: bool, stop: thr
     with tempfile.TemporaryDirectory(prefix="pycontainer-git-") as home:
         run = _Git(git, tree, home, stop)
         run("init", "--quiet", "--initial-branch=main")
-        try:
-            run(
-                "fetch",
-                "--quiet",
-                "--depth=1",
-                "--no-tags",
-                "--no-recurse-submodules",
-                "--",
-                remote,
-                ref or "HEAD",
-            )
-        except TransferFailed:
-            if not ref or not _COMMIT.fullmatch(ref):
-                raise
-            # Not every server gives a commit by its name.
-            run(
-                "fetch",
-                "--quiet",
-                "--tags",
-                "--no-recurse-submodules",
-                "--",
-                remote,
-                "+refs/heads/*:refs/remotes/origin/*",
-            )
-            run("update-ref", "FETCH_HEAD", ref)
-        commit = run("rev-parse", "--verify", "FETCH_HEAD^{commit}").strip()
+        commit = _fetched(run, remote, ref)
         if checksum and not commit.startswith(checksum):
             raise DigestMismatch(checksum, commit, _shown(url))
         run("checkout", "--quiet", "--detach", commit)
@@ -168,6 +143,24 @@ def clone(url: str, place: Path, checksum: str, *, keep_git_dir: bool, stop: thr
         if part == ".." or inside.is_symlink() or not inside.is_dir():
             raise NotFound(f"{_shown(url)}: the repository has no directory {below}")
     return inside
+
+
+def _fetched(run: _Git, remote: str, ref: str) -> str:
+    """Fetch what a reference names, and give its commit."""
+    quiet = ("fetch", "--quiet", "--no-recurse-submodules")
+    wanted = ref or "HEAD"
+    try:
+        try:
+            run(*quiet, "--depth=1", "--no-tags", "--", remote, wanted)
+        except TransferFailed:
+            run(*quiet, "--no-tags", "--", remote, wanted)  # a server without shallow copies
+        return run("rev-parse", "--verify", "FETCH_HEAD^{commit}").strip()
+    except TransferFailed:
+        if not _COMMIT.fullmatch(ref):
+            raise
+    # Nor does every server give a commit by its name.
+    run(*quiet, "--tags", "--", remote, "+refs/heads/*:refs/remotes/origin/*")
+    return run("rev-parse", "--verify", f"{ref}^{{commit}}").strip()
 
 
 def split_git(url: str) -> tuple[str, str, str]:

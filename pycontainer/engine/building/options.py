@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import Factory, frozen
 
 from pycontainer.build import OnBuildEvent
+from pycontainer.engine.building.cacheimages import CachePlace, understood_caches
 from pycontainer.engine.building.failing import OnFailure
 from pycontainer.engine.building.outputs import Output, understood_outputs
 from pycontainer.errors import BadReference, InvalidOption, NotFound
@@ -40,7 +41,7 @@ class BuildRequest:
 
     build_args: Mapping[str, str] = Factory(dict)
     target: str = ""
-    platform: Platform
+    platforms: tuple[Platform, ...]
     tags: tuple[Reference, ...] = ()
     labels: Mapping[str, str] = Factory(dict)
     annotations: Mapping[str, str] = Factory(dict)
@@ -56,6 +57,8 @@ class BuildRequest:
     epoch: int | None = None
     compression: Compression = "gzip"
     outputs: tuple[Output, ...] = ()
+    cache_from: tuple[CachePlace, ...] = ()
+    cache_to: tuple[CachePlace, ...] = ()
     timeout_s: float | None = None
     on_event: OnBuildEvent | None = None
     on_failure: OnFailure | None = None
@@ -66,6 +69,7 @@ def understood(
     build_args: Mapping[str, str | None] | None,
     target: str | None,
     platform: str | None,
+    platforms: Sequence[str],
     tags: Sequence[str],
     labels: Mapping[str, str] | None,
     annotations: Mapping[str, str] | None,
@@ -79,6 +83,8 @@ def understood(
     limits: Mapping[str, Any],
     compression: Compression,
     outputs: Sequence[str | Mapping[str, object]] | str | Mapping[str, object],
+    cache_from: Sequence[str | Mapping[str, str]] | str | Mapping[str, str],
+    cache_to: Sequence[str | Mapping[str, str]] | str | Mapping[str, str],
     timeout: float | str | timedelta | None,
     on_event: OnBuildEvent | None,
     on_failure: OnFailure | None,
@@ -98,7 +104,7 @@ def understood(
     return BuildRequest(
         build_args=args,
         target=target or "",
-        platform=Platform.host() if platform is None else Platform.parse(platform),
+        platforms=_platforms(platform, platforms),
         tags=tuple(map(_tag, _several(tags, "tags"))),
         labels=dict(labels or {}),
         annotations=dict(annotations or {}),
@@ -114,10 +120,19 @@ def understood(
         epoch=_epoch(args),
         compression=compression,
         outputs=tuple(understood_outputs(outputs)),
+        cache_from=understood_caches(cache_from, "cache_from"),
+        cache_to=understood_caches(cache_to, "cache_to"),
         timeout_s=None if timeout is None else parse_seconds(timeout),
         on_event=on_event,
         on_failure=on_failure,
     )
+
+
+def _platforms(one: str | None, several: Sequence[str]) -> tuple[Platform, ...]:
+    if one is not None and several:
+        raise InvalidOption("options platform and platforms: give one of them")
+    names = [one] if one is not None else list(_several(several, "platforms"))
+    return tuple(map(Platform.parse, names)) or (Platform.host(),)
 
 
 def _several(values: Sequence[str], option: str) -> Sequence[str]:

@@ -16,10 +16,12 @@ from attrs import frozen
 
 from pycontainer.build import BuildEvent
 from pycontainer.errors import Conflict, InvalidOption, KernelError, NotFound
+from pycontainer.oci import Reference
 
 if TYPE_CHECKING:
     from pycontainer.engine.building.worker import EngineWorker
     from pycontainer.engine.images import Image
+    from pycontainer.oci import Descriptor
 
 __all__ = ["Output", "understood_outputs", "write_output"]
 
@@ -76,12 +78,16 @@ def _fields(text: str) -> dict[str, object]:
     return {name.strip(): value for name, _, value in pairs}
 
 
-def write_output(worker: EngineWorker, image: Image, output: Output) -> None:
-    """Make one output. Raises: what writing or pushing raises."""
+def write_output(worker: EngineWorker, image: Image, output: Output, target: Descriptor) -> None:
+    """Make one output. target: the manifest, or the index of several. Raises: what that raises."""
     if output.kind == "registry":
+        engine = worker.engine
         for name in output.names or image.tags:
-            image.push(
-                name, on_event=lambda event: worker.tell(BuildEvent(action="transfer", progress=event))
+            engine.registries.push(
+                Reference.parse(name),
+                engine.store.content,
+                target,
+                on_event=lambda event: worker.tell(BuildEvent(action="transfer", progress=event)),
             )
         if not (output.names or image.tags):
             raise InvalidOption("option outputs: nothing to push to; give tags, or name=")

@@ -21,6 +21,7 @@ import attrs
 from pycontainer.build import GivenUp, RunMount, RunStep
 from pycontainer.checkpoints import reached
 from pycontainer.engine.building.documents import stored_view
+from pycontainer.engine.building.emulation import check_machine
 from pycontainer.engine.images import Image
 from pycontainer.engine.launching import create, launch
 from pycontainer.engine.logfiles import Reader
@@ -63,6 +64,7 @@ def run_step(
 ) -> Iterator[Ran]:
     """Run the program to its end. Raises: ContainerFailed, LaunchError, GivenUp."""
     engine = worker.engine
+    check_machine(step.config)
     with ExitStack() as cleanup:
         prepared = _Prepared(worker, step, cleanup, stop)
         options = _options(worker, step, prepared)

@@ -21,6 +21,7 @@ from attrs import evolve
 
 from pycontainer.build import Base, BuildEvent, CopyPart, CopyStep, FileSource, GivenUp, Layer, RunStep
 from pycontainer.checkpoints import reached
+from pycontainer.engine.building.cacheimages import Imported
 from pycontainer.engine.building.documents import stored_view
 from pycontainer.engine.building.failing import FailedStep
 from pycontainer.engine.building.fetching import clone, download
@@ -30,7 +31,7 @@ from pycontainer.engine.pulling import import_view, unpack_again
 from pycontainer.errors import Conflict, ContainerFailed, DeadlineExceeded, HelperDied, InUse, NotFound
 from pycontainer.image import LayerWriter
 from pycontainer.oci import Descriptor, Digest, Platform, mediatype, sha256
-from pycontainer.store import BuildRecord, SnapshotKey, codec_path
+from pycontainer.store import BuildRecord, LayerToUnpack, SnapshotKey, codec_path
 
 if TYPE_CHECKING:
     from pycontainer.engine.building.options import BuildRequest
@@ -57,7 +58,8 @@ _NO_BLOB = Digest("")
 class EngineWorker:
     """One build's worker. A context manager: what it made only for the build goes with the block.
 
-    Attributes: engine, network, limits (run options of every RUN), caches, stop (set to give up).
+    Attributes: engine, network, limits (run options of every RUN), caches, stop (set to give up), imported
+    (layers that are elsewhere), steps (what this build has made or taken from a cache, by key).
     """
 
     def __init__(self, engine: Engine, request: BuildRequest, lease: Lease, scratch: Path) -> None:
@@ -65,6 +67,8 @@ class EngineWorker:
         self.network = request.network
         self.limits = dict(request.limits)
         self.stop = threading.Event()
+        self.imported = Imported()
+        self.steps: dict[str, Layer] = {}
         self.caches = Caches(engine.store.root / "builds/caches", self)
         self._request = request
         self._lease = lease
@@ -125,7 +129,21 @@ class EngineWorker:
     def cached(self, key: str) -> Layer | None:
         """See build.Worker."""
         record = self.engine.store.state.builds.get(key)
-        return None if record is None else self._usable(record)
+        found = None if record is None else self._usable(record)
+        if found is None and (brought := self.imported.brought(self, key)) is not None:
+            found = self.keep(key, brought, "imported", replaces=True)
+        return self._used(key, found)
+
+    def _used(self, key: str, layer: Layer | None) -> Layer | None:
+        if layer is not None:
+            with self._guard:
+                self.steps[key] = layer
+        return layer
+
+    def unpacked(self, descriptor: Descriptor, diff_id: Digest) -> SnapshotKey:
+        """The layer of a blob that is here, as a snapshot. Raises: InvalidImage, DigestMismatch."""
+        layer = LayerToUnpack(descriptor=descriptor, diff_id=diff_id)
+        return self.engine.store.unpack([layer], lease=self._lease)[0]
 
     def _usable(self, record: BuildRecord) -> Layer | None:
         store = self.engine.store
@@ -178,7 +196,9 @@ class EngineWorker:
             builds.replace(record)
             kept = self._usable(record)
         reached("build.step.kept")
-        return kept or layer
+        made = kept or layer
+        self._used(key, made)
+        return made
 
     def _noted(self, layer: Layer) -> Layer:
         with self._guard:
@@ -502,6 +522,10 @@ class EngineWorker:
         fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._cleanup.callback(os.close, fd)
         return evolve(FileSource(name=name, directory=fd, is_plain=True), **more)
+
+    def warn(self, message: str) -> None:
+        """Tell of what is only doubtful."""
+        self.tell(BuildEvent(action="warning", message=message))
 
     def tell(self, event: BuildEvent) -> None:
         """See build.Worker."""
