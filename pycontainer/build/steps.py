@@ -17,7 +17,7 @@ from pycontainer.oci import ContainerConfig, History, ImageConfig, Platform, cha
 
 __all__ = ["Built", "StageState", "chain_of", "destination", "key_of", "mode_of"]
 
-_CHANGE = re.compile(r"([ugoa]*)([-+=])([rwxXst]*|[ugo])")
+_CHANGE = re.compile(r"([ugoa]*)([-+=])([ugo]|[rwxXst]*)")
 _OCTAL = re.compile(r"[0-7]{1,8}")
 
 
