@@ -126,9 +126,11 @@ def test_files_of_ours_give_way_to_mounts_and_are_as_read_only_as_the_root(
     spec = base_spec(["x"])
     spec["mounts"].append({"destination": "/data", "type": "tmpfs"})
     spec["root"] = {"path": "rootfs", "readonly": is_readonly}
-    found = plan.plan(spec, params(files={"/etc/hosts": "1 \udcff\n", "/data": "ignored"}))
+    given = {"/etc/hosts": "1 \udcff\n", "/data": "ignored"}
+    found = plan.plan(spec, params(files=given, secrets={"/run/s": ["secret", 0o400, 5, 6]}))
     (step,) = [step for step in found if step.function is mount_steps.mount_files]
-    assert step.args == (((b"/etc/hosts", b"1 \xff\n"),), attributes)
+    files = ((b"/etc/hosts", b"1 \xff\n", 0o644, 0, 0), (b"/run/s", b"secret", 0o400, 5, 6))
+    assert step.args == (files, attributes)
 
 
 def test_cgroups_of_version_1_are_shown_by_controller() -> None:
