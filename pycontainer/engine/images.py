@@ -135,8 +135,9 @@ class Image(ImageAlgebra):
         "type=local,src=DIR" and dest=DIR, to export also "type=inline" into the image itself; mode=max
         exports the steps of all stages.
 
-        network: of every RUN: default, none, host or a network's name. allow: what RUNs may ask for:
-        network.host, security.insecure. limits: options of `run` for every RUN, as memory, cpus, extra_hosts.
+        network: of every RUN: none, host or a network's name; by default the bridge. allow: what RUNs may ask
+        for: network.host, security.insecure. limits: options of `run` for every RUN, as memory, cpus,
+        extra_hosts.
 
         outputs: what to do with the image besides, as "type=registry", "type=local,dest=DIR" (or just DIR),
         "type=tar,dest=FILE", "type=oci,dest=FILE", "type=docker,dest=FILE".

@@ -70,7 +70,7 @@ def served(directory: Path) -> Iterator[str]:
 def build(
     engine: pc.Engine, dockerfile: str, files: Mapping[str, Any] | None = None, **options: Any
 ) -> pc.Image:
-    return pc.Image.build(files, dockerfile=dockerfile, engine=engine, **options)
+    return pc.Image.build(files, dockerfile=dockerfile, engine=engine, **{"network": "none", **options})
 
 
 def shell(engine: pc.Engine, image: pc.Image, script: str, **options: Any) -> str:
@@ -174,7 +174,7 @@ def test_what_did_not_change_comes_from_the_cache(
     seen = Recorder()
 
     def again(**options: Any) -> tuple[pc.Image, int]:
-        image = pc.Image.build(tmp_path, engine=engine, progress=seen, **options)
+        image = pc.Image.build(tmp_path, engine=engine, progress=seen, network="none", **options)
         executed = [step for step in seen.take("done") if " FROM " not in step]
         return image, len(executed)
 
@@ -569,7 +569,8 @@ def test_an_interrupted_build_leaves_nothing(engine: pc.Engine, busybox: pc.Imag
         f"with pc.Engine({str(engine.root)!r}):\n"
         "    def tell(event):\n"
         "        if event.output: print(event.output.decode(), flush=True)\n"
-        "    pc.Image.build(None, dockerfile='FROM busybox\\nRUN echo begun; sleep 1000\\n', progress=tell)\n"
+        "    pc.Image.build(None, dockerfile='FROM busybox\\nRUN echo begun; sleep 1000\\n',\n"
+        "        progress=tell, network='none')\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -676,3 +677,15 @@ def test_a_cache_is_carried_to_another_store(busybox_layout: Path, tmp_path: Pat
         made = f"{registry.address}/made:1"
         inline, _ = elsewhere("one", cache_to="type=inline", tags=[made], outputs="type=registry")
         assert elsewhere("one", cache_from=made) == (inline, 1)
+
+
+def test_steps_have_a_network_unless_told_otherwise(busybox_layout: Path, tmp_path: Path) -> None:
+    with pc.Engine(tmp_path / "store") as other:
+        pc.Image.load(busybox_layout, engine=other)[0].tag("busybox:latest")
+        seen = Recorder()
+        text = (
+            "FROM busybox\nRUN ls /sys/class/net\n"
+            "RUN --network=none ls /sys/class/net | grep -v lo || echo none\n"
+        )
+        pc.Image.build(None, dockerfile=text, engine=other, progress=seen)
+        assert seen.output == "eth0\nlo\nnone\n"

@@ -33,7 +33,7 @@ def witness(tmp_path: Path) -> Path:
 def build(
     engine: pc.Engine, dockerfile: str, files: dict[str, Any] | None = None, **options: Any
 ) -> pc.Image:
-    return pc.Image.build(files, dockerfile=dockerfile, engine=engine, **options)
+    return pc.Image.build(files, dockerfile=dockerfile, engine=engine, network="none", **options)
 
 
 def is_untouched(witness: Path) -> bool:

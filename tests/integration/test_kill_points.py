@@ -139,7 +139,8 @@ attempt(life)
         "",
         """
 text = 'FROM busybox\\nCOPY f /f\\nRUN --mount=type=cache,target=/c cat /f > /g\\n'
-attempt(lambda: pc.Image.build({{'f': 'built'}}, dockerfile=text, tags=['built'], engine=engine))
+options = dict(dockerfile=text, tags=['built'], network='none', engine=engine)
+attempt(lambda: pc.Image.build({{'f': 'built'}}, **options))
 """,
     ),
     "push": ("", "attempt(lambda: pc.Image.get('busybox', engine=engine).push({reference!r}))"),
@@ -408,7 +409,7 @@ def network(engine: pc.Engine, reference: str) -> None:
 def build(engine: pc.Engine, reference: str) -> None:
     text = "FROM busybox\nCOPY f /f\nRUN --mount=type=cache,target=/c cat /f > /g\n"
     assert list((engine.store.root / "builds/scratch").iterdir()) == []
-    image = pc.Image.build({"f": "built"}, dockerfile=text, tags=["built"], engine=engine)
+    image = pc.Image.build({"f": "built"}, dockerfile=text, tags=["built"], network="none", engine=engine)
     assert pc.run(image, ["cat", "/g"], engine=engine).text == "built"
     pc.prune_build_cache(all=True, engine=engine)
 

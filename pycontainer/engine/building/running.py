@@ -199,8 +199,8 @@ def _options(worker: EngineWorker, step: RunStep, prepared: _Prepared) -> RunOpt
     if step.user:
         asked["user"] = step.user
     network = worker.network if step.network == "default" else step.network
-    if network != "default":
-        asked["network"] = network
+    # Unlike other containers: nearly every Dockerfile fetches something.
+    asked["network"] = "bridge" if network == "default" else network
     if step.security == "insecure":
         asked["privileged"] = True
     if step.devices:

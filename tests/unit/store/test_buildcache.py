@@ -1,4 +1,4 @@
-"""The cache of builds in the database: what is kept, what counts as used, and what it keeps from collection."""
+"""The cache of builds in the database: what is kept, and what counts as used."""
 
 from __future__ import annotations
 

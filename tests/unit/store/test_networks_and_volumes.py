@@ -125,15 +125,8 @@ def test_a_database_of_the_version_before_is_brought_up_to_date(state: StateDB, 
     state.containers.insert(container("old", of="a"))
     state.close()
     with closing(sqlite3.connect(layout.database)) as connection:
-        for table in (
-            "build_cache",
-            "build_sums",
-            "volume_uses",
-            "volumes",
-            "endpoints",
-            "subnets",
-            "networks",
-        ):
+        of_networks = ("volume_uses", "volumes", "endpoints", "subnets", "networks")
+        for table in ("build_cache", "build_sums", *of_networks):
             connection.execute(f"DROP TABLE {table}")
         connection.execute("PRAGMA user_version = 1")
         connection.commit()
