@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pycontainer.build import OnBuildEvent
     from pycontainer.engine.building import OnFailure
     from pycontainer.engine.filters import FilterValues
-    from pycontainer.image import ArchivedImage, Compression, Files, ImageView, OnEvent
+    from pycontainer.image import ArchivedImage, Files, ImageView, OnEvent
     from pycontainer.oci import ContainerConfig, ImageConfig
     from pycontainer.options import RunOptions
     from pycontainer.store import ImageRecord, SnapshotKey
@@ -98,7 +98,7 @@ class Image(ImageAlgebra):
         pull: bool | str = False,
         network: str = "default",
         allow: Sequence[str] = (),
-        compression: Compression = "gzip",
+        compression: str = "gzip",
         outputs: Sequence[str | Mapping[str, Any]] | str | Mapping[str, Any] = (),
         progress: OnBuildEvent | str | None = None,
         on_failure: OnFailure | None = None,

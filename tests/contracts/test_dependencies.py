@@ -9,7 +9,18 @@ import tomllib
 from tests.support.source import ROOT, all_imports, is_stdlib, modules, tree_of
 
 PLACES = {
-    "attrs": ("oci", "options", "image", "registry", "store", "runtime", "network", "trust", "build", "engine"),
+    "attrs": (
+        "oci",
+        "options",
+        "image",
+        "registry",
+        "store",
+        "runtime",
+        "network",
+        "trust",
+        "build",
+        "engine",
+    ),
     "backports": ("layers.codecs",),
     "cachetools": ("registry", "runtime", "engine"),
     "certifi": ("registry",),

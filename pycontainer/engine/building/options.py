@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attrs import Factory, frozen
 
@@ -17,11 +17,9 @@ from pycontainer.engine.building.cacheimages import CachePlace, understood_cache
 from pycontainer.engine.building.failing import OnFailure
 from pycontainer.engine.building.outputs import Output, understood_outputs
 from pycontainer.errors import BadReference, InvalidOption, NotFound
+from pycontainer.image import Compression
 from pycontainer.oci import Platform, Reference
 from pycontainer.options import parse_seconds
-
-if TYPE_CHECKING:
-    from pycontainer.image import Compression
 
 __all__ = ["BuildRequest", "understood"]
 
@@ -55,7 +53,7 @@ class BuildRequest:
     allow: frozenset[str] = frozenset()
     limits: Mapping[str, Any] = Factory(dict)
     epoch: int | None = None
-    compression: Compression = "gzip"
+    compression: Compression
     outputs: tuple[Output, ...] = ()
     cache_from: tuple[CachePlace, ...] = ()
     cache_to: tuple[CachePlace, ...] = ()
@@ -81,7 +79,7 @@ def understood(
     network: str,
     allow: Sequence[str],
     limits: Mapping[str, Any],
-    compression: Compression,
+    compression: str | Compression,
     outputs: Sequence[str | Mapping[str, object]] | str | Mapping[str, object],
     cache_from: Sequence[str | Mapping[str, str]] | str | Mapping[str, str],
     cache_to: Sequence[str | Mapping[str, str]] | str | Mapping[str, str],
@@ -118,7 +116,7 @@ def understood(
         allow=frozenset(allow) | ({"network.host"} if network == "host" else set()),
         limits=limits,
         epoch=_epoch(args),
-        compression=compression,
+        compression=Compression.parse(compression),
         outputs=tuple(understood_outputs(outputs)),
         cache_from=understood_caches(cache_from, "cache_from"),
         cache_to=understood_caches(cache_to, "cache_to"),

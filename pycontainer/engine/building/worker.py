@@ -26,8 +26,8 @@ from pycontainer.engine.building.documents import stored_view
 from pycontainer.engine.building.failing import FailedStep
 from pycontainer.engine.building.fetching import clone, download
 from pycontainer.engine.building.running import Caches, Ran, run_step
-from pycontainer.engine.images import Image
-from pycontainer.engine.pulling import import_view, unpack_again
+from pycontainer.engine.images import Image, ready
+from pycontainer.engine.pulling import import_view
 from pycontainer.errors import Conflict, ContainerFailed, DeadlineExceeded, HelperDied, InUse, NotFound
 from pycontainer.image import LayerWriter
 from pycontainer.oci import Descriptor, Digest, Platform, mediatype, sha256
@@ -88,10 +88,8 @@ class EngineWorker:
 
     def base(self, reference: str, platform: Platform) -> Base:
         """See build.Worker."""
-        image = self._image(reference, platform)
+        image = ready(self.engine, self._image(reference, platform), reference)
         record = image._record
-        if not self.engine.store.is_unpacked(record):
-            record = unpack_again(self.engine, record, image.view)
         view = image.view
         layers = []
         for descriptor, diff_id, layer in zip(view.layers, view.diff_ids, record.layers, strict=True):
