@@ -1,0 +1,125 @@
+"""`Image.build`, the verb; what it does is in `engine.building`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from pycontainer.engine.engine import Engine, current_engine
+
+if TYPE_CHECKING:
+    from pycontainer.build import OnBuildEvent
+    from pycontainer.engine.building import OnFailure
+    from pycontainer.engine.images import Image
+
+__all__ = ["Buildable"]
+
+
+class Buildable:
+    """What images come from a Dockerfile by."""
+
+    @classmethod
+    def build(
+        cls,
+        context: str | os.PathLike[str] | bytes | BinaryIO | Mapping[str, Any] | None = ".",
+        *,
+        dockerfile: str | os.PathLike[str] | bytes | None = None,
+        target: str | None = None,
+        build_args: Mapping[str, str | None] | None = None,
+        tags: Sequence[str] = (),
+        platform: str | None = None,
+        platforms: Sequence[str] = (),
+        labels: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
+        secrets: Mapping[str, Any] | None = None,
+        ssh: bool | str | Mapping[str, str | None] | Sequence[str] = False,
+        contexts: Mapping[str, Any] | None = None,
+        no_cache: bool | Sequence[str] = False,
+        cache_from: Sequence[str | Mapping[str, str]] | str | Mapping[str, str] = (),
+        cache_to: Sequence[str | Mapping[str, str]] | str | Mapping[str, str] = (),
+        pull: bool | str = False,
+        network: str = "default",
+        allow: Sequence[str] = (),
+        compression: str = "gzip",
+        outputs: Sequence[str | Mapping[str, Any]] | str | Mapping[str, Any] = (),
+        progress: OnBuildEvent | str | None = None,
+        on_failure: OnFailure | None = None,
+        timeout: float | str | timedelta | None = None,
+        engine: Engine | None = None,
+        **limits: Any,
+    ) -> Image:
+        """Build an image from a Dockerfile and give it names.
+
+        context: a directory; a tar (path, bytes or stream; gz, bz2, xz, zst or plain); a dict of relative
+        path to bytes, text or Path; the URL of a tar or of a git repository; None for no files. A stream or
+        bytes that are no tar are the Dockerfile. .dockerignore counts, and before it DOCKERFILE.dockerignore.
+
+        dockerfile: its text, or its path: relative in the context, absolute on this host.
+
+        target: the stage to build; default the last.
+
+        platforms: build for each of them, and give the names to an index of all; the image returned is this
+        host's, or the first. RUN for another machine needs its emulator (binfmt_misc).
+
+        build_args: values for ARG; None takes the caller's own variable. SOURCE_DATE_EPOCH among them, or in
+        the environment, bounds all times: then equal inputs give equal digests.
+
+        secrets: by id bytes, text, a Path or {"env": NAME}. They are in no layer, history, key or log.
+
+        ssh: True for the caller's agent, or sockets by id, for `RUN --mount=type=ssh`.
+
+        contexts: further ones by name, each as a context or "docker-image://NAME".
+
+        no_cache: nothing is taken from the cache, or nothing of these stages. pull: True looks for newer base
+        images, "never" for none that is not here.
+
+        cache_from, cache_to: caches beside the store's: "type=registry,ref=NAME" (or just NAME),
+        "type=local,src=DIR" and dest=DIR, to export also "type=inline" into the image itself; mode=max
+        exports the steps of all stages.
+
+        network: of every RUN: none, host or a network's name; by default the bridge. allow: what RUNs may ask
+        for: network.host, security.insecure. limits: options of `run` for every RUN, as memory, cpus,
+        extra_hosts.
+
+        outputs: what to do with the image besides, as "type=registry", "type=local,dest=DIR" (or just DIR),
+        "type=tar,dest=FILE", "type=oci,dest=FILE", "type=docker,dest=FILE".
+
+        progress: a callable for each BuildEvent (from several threads), "plain", "rich", "auto" or "off".
+        on_failure: called with a FailedStep when a RUN fails, which opens a container in the failed state.
+        timeout: seconds for the steps; then what runs is killed, and DeadlineExceeded raised.
+
+        What was built until an error stays cached. Raises: DockerfileError with file and line; BuildError
+        with the failed step, its exit code and the end of its output; NotFound, InvalidInput, Unsupported,
+        RegistryError.
+        """
+        from pycontainer.engine.building import build
+
+        return build(
+            engine or current_engine(),
+            context,
+            dockerfile=dockerfile,
+            progress=progress,
+            build_args=build_args,
+            target=target,
+            platform=platform,
+            platforms=platforms,
+            tags=tags,
+            labels=labels,
+            annotations=annotations,
+            secrets=secrets,
+            ssh=ssh,
+            contexts=contexts,
+            no_cache=no_cache,
+            cache_from=cache_from,
+            cache_to=cache_to,
+            pull=pull,
+            network=network,
+            allow=allow,
+            limits=limits,
+            compression=compression,
+            outputs=outputs,
+            on_failure=on_failure,
+            timeout=timeout,
+        )
