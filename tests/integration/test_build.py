@@ -258,15 +258,17 @@ def test_mounts_of_a_run(engine: pc.Engine, busybox: pc.Image, tmp_path: Path) -
     RUN --mount=type=cache,target=/var/cache/x,id=kept,mode=0700 \
         echo more >> /var/cache/x/log; wc -l < /var/cache/x/log; stat -c %a /var/cache/x
     RUN --mount=type=tmpfs,target=/scratch,size=1m touch /scratch/x; df /scratch | tail -1
+    RUN --mount=type=secret,id=large wc -c < /run/secrets/large
     USER web
     RUN --mount=type=secret,id=one,uid=1000 --mount=type=secret,id=two,target=/elsewhere/deep,mode=0444 \
         --mount=type=secret,id=one,env=ONE --mount=type=secret,id=optional \
         cat /run/secrets/one /elsewhere/deep; stat -c '%a %u' /run/secrets/one; echo "$ONE"; ls /run/secrets
     """
-    secrets = {"one": b"first", "two": tmp_path / "from-file"}
+    secrets = {"one": b"first", "two": tmp_path / "from-file", "large": b"s" * 400_000}
     image = build(engine, text, {"a/b": "content\n", "c": "c"}, progress=seen, secrets=secrets)
     assert "content\ntool\ncontent\n" in seen.output
     assert "1\n700\n" in seen.output
+    assert "400000\n" in seen.output
     assert "firstof a file400 1000\nfirst\none\n" in seen.output
     places = "/context /tools /single /var/cache/x /scratch /run/secrets /elsewhere"
     left = shell(engine, image, f"ls -d {places}; true", user="0")

@@ -12,7 +12,7 @@ from pycontainer.launcher.steps import inroot
 from pycontainer.launcher.steps.context import Context, Refused
 
 _CLONE_RECURSIVE = 0x8001  # OPEN_TREE_CLONE | AT_RECURSIVE
-_FILES_BYTES = 1 << 16  # a page for each, beside what is in them
+_FILES_BYTES = 1 << 16
 _FILE_BYTES = 512_000  # as BuildKit bounds a secret
 
 
@@ -156,7 +156,10 @@ def mount_files(
     files: path, content, permission bits, owner and group of each.
     """
     flags = mounts.ATTR_NOSUID | mounts.ATTR_NODEV | mounts.ATTR_NOEXEC
-    tree = context.create(b"tmpfs", ((b"mode", b"755"), (b"size", b"%d" % _FILES_BYTES)), flags)
+    # Most have a few lines, and no more room than that may be needed: it is memory of the host.
+    wanted = sum(len(content) for _, content, *_ in files)
+    room = _FILES_BYTES * (1 if wanted <= _FILES_BYTES // 2 else 2 + wanted // _FILES_BYTES)
+    tree = context.create(b"tmpfs", ((b"mode", b"755"), (b"size", b"%d" % room)), flags)
     if syscalls.kernel_version() < (6, 15):
         _hang(tree)
     for index, (path, content, mode, uid, gid) in enumerate(files):
