@@ -18,11 +18,10 @@ from pycontainer.errors import InvalidInput
 from pycontainer.oci import ContainerConfig, Healthcheck
 from pycontainer.options import parse_signal
 
-__all__ = ["COMMENT", "DEFAULT_PATH", "DEFAULT_SHELL", "apply", "copy_text", "run_text", "workdir"]
+__all__ = ["COMMENT", "DEFAULT_SHELL", "apply", "copy_text", "run_text", "workdir"]
 
 COMMENT = "buildkit.dockerfile.v0"
 DEFAULT_SHELL = ("/bin/sh", "-c")
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PORTS = re.compile(r"(?:[^/]*:)?(\d{1,5})(?:-(\d{1,5}))?(?:/(\w*))?")
 
 

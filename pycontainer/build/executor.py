@@ -20,7 +20,7 @@ from pycontainer.build.dockerfile import model
 from pycontainer.build.dockerfile.scope import Scope, Step
 from pycontainer.build.events import BuildAction, BuildEvent
 from pycontainer.build.sources import is_git, is_url, url_name
-from pycontainer.build.steps import Built, StageState, destination, environment, key_of, mode_of
+from pycontainer.build.steps import Built, StageState, destination, key_of, mode_of
 from pycontainer.build.worker import CopyPart, CopyStep, FileSource, GivenUp, Layer, RunMount, RunStep, Worker
 from pycontainer.errors import (
     BuildError,
@@ -302,7 +302,7 @@ class StageExecutor:
         argv = instruction.command.argv(own.shell or configs.DEFAULT_SHELL)
         if not argv:
             raise InvalidInput("RUN has no command")
-        variables = {"PATH": configs.DEFAULT_PATH, **environment(own), **step.environment}
+        variables = dict(step.environment)
         mounts = [self._mount(mount) for mount in instruction.mounts]
         script = instruction.command.script
         what = RunStep(

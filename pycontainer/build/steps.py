@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from attrs import Factory, define, evolve, frozen
 
 from pycontainer.build import config as configs
+from pycontainer.build.dockerfile import DEFAULT_PATH
 from pycontainer.build.worker import Base, Layer
 from pycontainer.errors import InvalidInput
 from pycontainer.oci import ContainerConfig, History, ImageConfig, Platform, chain_ids, sha256
@@ -43,7 +44,7 @@ class StageState:
     @classmethod
     def on_nothing(cls, platform: Platform) -> StageState:
         """FROM scratch."""
-        own = ContainerConfig(working_dir="/", env=(f"PATH={configs.DEFAULT_PATH}",))
+        own = ContainerConfig(working_dir="/", env=(f"PATH={DEFAULT_PATH}",))
         image = ImageConfig(
             architecture=platform.architecture, os=platform.os, variant=platform.variant, config=own
         )
@@ -146,8 +147,3 @@ def mode_of(text: str) -> int | tuple[tuple[str, str, str], ...] | None:
             changes.append((who[0], found[2], found[3]))
             rest = (who[0] + rest)[found.end() :]
     return tuple(changes)
-
-
-def environment(own: ContainerConfig) -> Mapping[str, str]:
-    """The variables of an image, in their order."""
-    return dict(entry.partition("=")[::2] for entry in own.env)
