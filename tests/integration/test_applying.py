@@ -25,7 +25,7 @@ CHANGES = (
     "echo x > inner/new; rm -r was-dir; echo now > was-dir; "
     "rm was-file; mkdir was-file; echo x > was-file/x; "
     "ln -s /etc/passwd link; mkdir -m 1777 made; mkfifo made/fifo; "
-    "chown 12:34 made; touch -d 2001-02-03 made/old; "
+    "chown 12:34 made; touch -d @981158400 made/old; "
     "chmod 600 kept/mode; rm -r again; mkdir again; mkdir again/sub; echo y > again/sub/new; "
     "truncate -s 3000000 sparse; echo big > big; chmod 0711 .; rm -r kept/below"
 )
