@@ -135,11 +135,10 @@ class Ahead:
         kinds = outline.new & _KINDS
         joined = {kind for _, kind, _ in outline.joined}
         alien = {fstype for fstype, kind in _SHOWN.items() if kind in joined}
-        if self._away.kinds != kinds:
-            self._like = None
-            alien.update(_FILE_SYSTEMS)
         self._let_go_of_file_systems(alien)
         if self._away.kinds != kinds:
+            self._like = None
+            self._let_go_of_file_systems(_FILE_SYSTEMS)
             self._away.come_back()
             self._away.leave(kinds)
         for key, kind, _ in outline.joined:

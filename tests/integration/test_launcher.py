@@ -174,10 +174,12 @@ def spare_of(helper: Helper) -> int:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         for pid in Path(f"/proc/{helper.pid}/task/{helper.pid}/children").read_text().split():
-            # It waits in a network namespace of its own when all is made.
             with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
                 name = Path(f"/proc/{pid}/comm").read_text().strip()
-                if name == "pycontainer-nxt" and Path(f"/proc/{pid}/wchan").read_text() != "0":
+                is_away = os.readlink(f"/proc/{pid}/ns/ipc") != os.readlink("/proc/self/ns/ipc")
+                # It reads from its channel when all is made.
+                is_reading = "unix_stream" in Path(f"/proc/{pid}/wchan").read_text()
+                if name == "pycontainer-nxt" and is_away and is_reading:
                     return int(pid)
         time.sleep(0.001)
     raise AssertionError("no process waits for the next launch")
@@ -187,6 +189,12 @@ def _open_files(pid: int) -> Counter[str]:
     """What the descriptors of a process lead to, but for the names of the cgroup it has made."""
     found = [os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")]
     return Counter(re.sub(r"[0-9a-f]{64}", "ID", re.sub(r"\[\d+\]", "", name)) for name in found)
+
+
+def _mount_of(file: Path) -> tuple[str, str]:
+    """A descriptor, by its file in /proc/PID/fdinfo, and the number of the mount that it is on."""
+    told = dict(line.split(":", 1) for line in file.read_text().splitlines() if ":" in line)
+    return file.name, told["mnt_id"].strip()
 
 
 class TestMadeAhead:
@@ -200,6 +208,19 @@ class TestMadeAhead:
             # One that was just forked has a little more, of the helper.
             assert not _open_files(pid) - seen.setdefault(pid, _open_files(pid))
         assert len(seen) <= 6
+
+    def test_small_file_systems_are_made_before_they_are_asked_for(self, launcher: Launcher) -> None:
+        for _ in range(3):
+            launcher.run(["true"], auto_remove=True)
+            waiting = spare_of(launcher.helper)
+            mounted = {
+                line.split()[0] for line in Path(f"/proc/{waiting}/mountinfo").read_text().splitlines()
+            }
+            held = [_mount_of(file) for file in Path(f"/proc/{waiting}/fdinfo").iterdir()]
+            there = [
+                os.readlink(f"/proc/{waiting}/fd/{name}") for name, mount in held if mount not in mounted
+            ]
+            assert there.count("/") >= sum(mount["type"] in ("tmpfs", "sysfs", "devpts") for mount in MOUNTS)
 
     def test_a_monitor_is_kept_for_a_limited_number_of_containers(self, launcher: Launcher) -> None:
         seen = set()
