@@ -71,6 +71,7 @@ DEFAULT = DEFAULT_NETWORK
 
 _JOB_S = 30.0
 _ATTEMPTS = 16
+_LONGEST_ADDRESS = 46  # INET6_ADDRSTRLEN
 # Addresses are given to one container each, so nobody need be asked whether they are in use.
 _SETTINGS = {
     "ipv6/conf/default/accept_dad": "0",
@@ -199,7 +200,7 @@ def _chosen(
 def _last_given(engine: Engine, network: NetworkRecord, version: int) -> str:
     """The address chosen last, "" at first: others may still take it for the container that had it."""
     try:
-        found = (_network_directory(engine, network) / f"last{version}").read_text()
+        found = (_network_directory(engine, network) / f"last{version}").read_text().strip()
         socket.inet_pton(socket.AF_INET6 if version == 6 else socket.AF_INET, found)
     except (OSError, ValueError):
         return ""
@@ -211,10 +212,19 @@ def _note_given(engine: Engine, network: NetworkRecord, version: int, address: s
     # Lost or torn it costs nothing: an address that is in use is passed over anyway.
     with suppress(OSError):
         try:
-            (directory / f"last{version}").write_text(address)
+            _overwrite(directory / f"last{version}", address)
         except FileNotFoundError:
             directory.mkdir(0o700, parents=True, exist_ok=True)
-            (directory / f"last{version}").write_text(address)
+            _overwrite(directory / f"last{version}", address)
+
+
+def _overwrite(path: Path, address: str) -> None:
+    """Replace a text in its place: what is made empty first, ext4 has written out before close(2) returns."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.pwrite(fd, address.ljust(_LONGEST_ADDRESS).encode(), 0)
+    finally:
+        os.close(fd)
 
 
 def _network_directory(engine: Engine, network: NetworkRecord) -> Path:
@@ -249,8 +259,12 @@ def _rank(found: tuple[EndpointRecord, NetworkRecord]) -> tuple[bool, int, str]:
 
 def memberships(engine: Engine, container_id: str) -> tuple[naming.Membership, ...]:
     """A container's places as far as names go, the one of its default route first."""
+    return _memberships(places_of(engine, container_id))
+
+
+def _memberships(places: Iterable[tuple[EndpointRecord, NetworkRecord]]) -> tuple[naming.Membership, ...]:
     found = []
-    for endpoint, network in places_of(engine, container_id):
+    for endpoint, network in places:
         aliases = endpoint.options.get("aliases", ())
         found.append(
             naming.Membership(
@@ -285,7 +299,7 @@ def prepare(
     if egress.is_limited(options):
         egress.apply(engine, record.id, options)
         bridging.rules_are_ours(engine)
-    placed = memberships(engine, record.id)
+    placed = _memberships(found)
     names = naming.described(engine, record, options, placed)
     settings = _settings(network for _, network in found)
     wanted = {"settings": settings, "has_names": names is not None}
@@ -303,7 +317,8 @@ def prepare(
     published: Sequence[Published] = ()
     if options.ports or options.publish_all:
         published = _publish(engine, options, config, placed, fds, params, cleanup)
-    params["rules"] = restoring.described(engine, record.id, options, published)
+    networks = [network for _, network in found]
+    params["rules"] = restoring.described(engine, record.id, options, published, networks)
     return Prepared(fds=fds, params=params, memberships=placed, namespace=wanted)
 
 

@@ -7,7 +7,7 @@ What every container needs is in a file of the store in /run, which is written w
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pycontainer.engine.engine import Engine
     from pycontainer.network import Published
     from pycontainer.options import RunOptions
+    from pycontainer.store import NetworkRecord
 
 __all__ = ["STORES", "base_path", "described", "tell", "write_base"]
 
@@ -44,13 +45,16 @@ def write_base(engine: Engine) -> None:
 
 
 def described(
-    engine: Engine, container_id: str, options: RunOptions, published: Sequence[Published]
+    engine: Engine,
+    container_id: str,
+    options: RunOptions,
+    published: Sequence[Published],
+    networks: Iterable[NetworkRecord],
 ) -> dict[str, Any] | None:
-    """What the monitor of a container needs to make its rules again; None if it has none."""
-    from pycontainer.engine import bridging, egress, networking
+    """What the monitor of a container in these networks needs to make its rules again; None if none."""
+    from pycontainer.engine import bridging, egress
     from pycontainer.network import rules_part
 
-    networks = networking.networks_of(engine, container_id)
     bridges = [bridge for each in networks if (bridge := bridging.bridge_of(each)) is not None]
     if not bridges:
         return None
@@ -70,7 +74,11 @@ def tell(container: Container, options: RunOptions) -> None:
     engine = container._engine
     old = publishing.published(container._observed)
     new = publishing.moved(old, networking.memberships(engine, container.id))
-    request: dict[str, Any] = {"op": "rules", "rules": described(engine, container.id, options, new)}
+    networks = networking.networks_of(engine, container.id)
+    request: dict[str, Any] = {
+        "op": "rules",
+        "rules": described(engine, container.id, options, new, networks),
+    }
     if new == old:
         ask(str(container._directory), request)
         return
