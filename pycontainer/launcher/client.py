@@ -214,7 +214,10 @@ class Helper:
         if self._closed:
             raise errors.WrongState("the engine is closed", verb="use", state="closed", allowed=("open",))
         if self._control is not None:
-            return
+            if not self._has_died():
+                return
+            # A child of it that was just forked may hold its end of the socket, and would lose a request.
+            self._stop(0.0)
         ours, theirs = socket.socketpair()
         with theirs:
             try:
@@ -240,6 +243,14 @@ class Helper:
             )
         self._control = control
         self._seed, self._numbers = ready["seed"], itertools.count()
+
+    def _has_died(self) -> bool:
+        assert self._process is not None
+        try:
+            flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+            return os.waitid(os.P_PID, self._process.pid, flags) is not None
+        except ChildProcessError:
+            return True  # reaped by the kernel, for a caller that ignores SIGCHLD
 
     def _stop(self, timeout_s: float) -> None:
         if self._control is not None:

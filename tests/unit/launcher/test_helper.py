@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from pycontainer import errors
+from pycontainer.kernel import syscalls
 from pycontainer.launcher import Helper
 
 
@@ -87,6 +90,25 @@ def test_a_killed_helper_is_replaced(helper: Helper, tmp_path: Path) -> None:
     tree(tmp_path, "old")
     remove(helper, tmp_path, "old")
     assert helper.pid != first
+
+
+def test_a_killed_helper_is_replaced_though_another_process_holds_its_socket(
+    helper: Helper, tmp_path: Path
+) -> None:
+    helper.start()
+    assert helper.pid is not None
+    process = os.pidfd_open(helper.pid)
+    # As a child of it does that was just forked (pidfd_getfd(2)).
+    opened = list(Path(f"/proc/{helper.pid}/fd").iterdir())
+    (control,) = (int(file.name) for file in opened if os.readlink(file).startswith("socket:"))
+    held = syscalls.raw(438, ctypes.c_int(process), ctypes.c_int(control), ctypes.c_uint(0))
+    os.kill(helper.pid, signal.SIGKILL)
+    assert select.select([process], [], [], 20)[0]
+    target = tree(tmp_path, "old")
+    remove(helper, tmp_path, "old")
+    assert not target.exists()
+    os.close(held)
+    os.close(process)
 
 
 def test_close_ends_the_process_leaves_no_zombie_and_can_be_repeated(helper: Helper) -> None:
