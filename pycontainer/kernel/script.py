@@ -7,8 +7,8 @@ where the processor can make them (kernel.native).
 
 A script is a row of entries of WORDS words each: a call's number, its six arguments, whether its only good
 result is 0, two errors that are no failure, how many bytes of the row to leave out after such an error, and
-its result, or that error. Two numbers are no calls: COPY, a word from the first argument's address to the
-second's; and STARTS_WITH, which fails with ENOENT unless the byte at the first is the second.
+its result, or that error. Two numbers are no calls: _COPY, a word from the first argument's address to the
+second's; and _STARTS_WITH, which fails with ENOENT unless the byte at the first is the second.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from typing import Any, NamedTuple
 
 from pycontainer.kernel import syscalls
 
-__all__ = ["COPY", "RESULT", "STARTS_WITH", "WORDS", "Explain", "Result", "Script"]
+__all__ = ["RESULT", "WORDS", "Explain", "Result", "Script"]
 
 WORDS = 12
 RESULT = 11
 """Which of an entry's words its result is."""
-COPY, STARTS_WITH = -2, -3
+_COPY, _STARTS_WITH = -2, -3
 
 _ZERO, _PASSES, _SKIPS = 7, 8, 10
 _ENTRY_BYTES = 8 * WORDS
@@ -84,9 +84,9 @@ class Script:
         at, end = 0, len(words)
         while at < end:
             number, *arguments = words[at : at + _ZERO]
-            if number == COPY:
+            if number == _COPY:
                 words[arguments[1] >> 3] = words[arguments[0] >> 3]
-            elif number == STARTS_WITH:
+            elif number == _STARTS_WITH:
                 if ctypes.string_at(arguments[0], 1)[0] != arguments[1]:
                     raise self._failure_at(at, errno.ENOENT)
             else:
@@ -163,7 +163,7 @@ class Script:
         own = len(words) + WORDS * len(copied)
         for source, place in copied:
             self._addresses += (len(words) + 1, len(words) + 2)
-            words.extend((COPY, 8 * source, 8 * (own + 1 + place), *_NOTHING))
+            words.extend((_COPY, 8 * source, 8 * (own + 1 + place), *_NOTHING))
         if explain is not None:
             self._explained[len(self.calls)] = explain
         if skips:
@@ -284,7 +284,7 @@ class Script:
         """Fail if no path leads from the root to the working directory (getcwd(2))."""
         path = ctypes.create_string_buffer(_PATH_MAX)
         self.add(syscalls.SYS_GETCWD, path, _PATH_MAX, explain=explain)
-        self.add(STARTS_WITH, path, ord("/"), explain=explain)
+        self.add(_STARTS_WITH, path, ord("/"), explain=explain)
 
     def pivot_root(self) -> None:
         """Make the working directory the root, and let go of the old one (pivot_root(2), NOTES)."""

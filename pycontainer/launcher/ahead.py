@@ -42,7 +42,6 @@ STAYS = b'{"stays":true'
 """How the message begins of one that will wait for another container."""
 
 _MOST_LAUNCHES = 200
-_LAST = 0xFFFFFFFF
 _KINDS = namespaces.NEWNET | namespaces.NEWIPC | namespaces.NEWUTS
 _FILE_SYSTEMS = frozenset((b"tmpfs", b"devpts", b"sysfs", b"mqueue"))
 """Those that can be made ahead of the namespaces that the first process is born in."""
@@ -118,12 +117,7 @@ class Ahead:
         # In this order: an object that went later would close what has its number by then.
         gc.collect()
         assert self._helper is not None
-        first = 3
-        for fd in sorted((self._helper.fileno(), *self._away.descriptors)):
-            if fd > first:
-                syscalls.close_range(first, fd - 1, 0)
-            first = fd + 1
-        syscalls.close_range(first, _LAST, 0)
+        syscalls.close_all_but((0, 1, 2, self._helper.fileno(), *self._away.descriptors))
 
     # -- with the request ------------------------------------------------------------------------
 
