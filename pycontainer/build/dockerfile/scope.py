@@ -10,7 +10,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from attrs import Factory, evolve, frozen
 
@@ -219,15 +219,7 @@ class Scope:
             if _REMOTE.match(source):
                 what = "URL" if source.startswith("http") else "git ref"
                 raise Problem(f"source can't be a {what} for COPY", expected="ADD for it")
-        return evolve(
-            made,
-            sources=sources,
-            files=self._files(made.files, made),
-            destination=self._word(made.destination, made.lines),
-            chown=self._word(made.chown, made.lines),
-            chmod=self._word(made.chmod, made.lines),
-            excludes=self._all(made.excludes, made),
-        )
+        return evolve(made, **self._carried(made, sources))
 
     def _add(self, made: model.Add) -> model.Add:
         self._check_ignored("Add", made.sources, made.lines)
@@ -236,16 +228,18 @@ class Scope:
             raise Problem("checksum can't be specified for multiple sources")
         if made.checksum and not _REMOTE.match(sources[0]):
             raise Problem("checksum requires HTTP(S) or Git sources")
-        return evolve(
-            made,
-            sources=sources,
-            files=self._files(made.files, made),
-            destination=self._word(made.destination, made.lines),
-            chown=self._word(made.chown, made.lines),
-            chmod=self._word(made.chmod, made.lines),
-            checksum=self._word(made.checksum, made.lines),
-            excludes=self._all(made.excludes, made),
-        )
+        return evolve(made, checksum=self._word(made.checksum, made.lines), **self._carried(made, sources))
+
+    def _carried(self, made: model.Copy | model.Add, sources: tuple[str, ...]) -> dict[str, Any]:
+        """What COPY and ADD both say."""
+        return {
+            "sources": sources,
+            "files": self._files(made.files, made),
+            "destination": self._word(made.destination, made.lines),
+            "chown": self._word(made.chown, made.lines),
+            "chmod": self._word(made.chmod, made.lines),
+            "excludes": self._all(made.excludes, made),
+        }
 
     def _all(self, words: tuple[str, ...], made: model.Instruction) -> tuple[str, ...]:
         return tuple(self._word(word, made.lines) for word in words)
