@@ -256,15 +256,15 @@ class Script:
         """unshare(2)."""
         self.add(syscalls.SYS_UNSHARE, kinds)
 
-    def prlimit(
-        self, number: int, soft: int, hard: int, *, explain: Callable[[OSError], Exception] | None = None
-    ) -> None:
+    def setns(self, fd: int, kinds: int, *, explain: Explain | None = None) -> None:
+        """setns(2)."""
+        self.add(syscalls.SYS_SETNS, fd, kinds, explain=explain)
+
+    def prlimit(self, number: int, soft: int, hard: int, *, explain: Explain | None = None) -> None:
         """Set a resource limit (prlimit(2))."""
         self.add(syscalls.SYS_PRLIMIT64, 0, number, struct.pack("=QQ", soft, hard), explain=explain)
 
-    def write(
-        self, fd: int | Result, content: bytes, *, explain: Callable[[OSError], Exception] | None = None
-    ) -> None:
+    def write(self, fd: int | Result, content: bytes, *, explain: Explain | None = None) -> None:
         """write(2), whole or not at all."""
         self.add(syscalls.SYS_WRITE, fd, content, len(content), explain=explain)
 
@@ -276,11 +276,11 @@ class Script:
 
     # -- mounts and directories ------------------------------------------------------------------
 
-    def fchdir(self, fd: int) -> None:
+    def fchdir(self, fd: int | Result, *, explain: Explain | None = None) -> None:
         """fchdir(2)."""
-        self.add(syscalls.SYS_FCHDIR, fd)
+        self.add(syscalls.SYS_FCHDIR, fd, explain=explain)
 
-    def must_see_root(self, explain: Callable[[OSError], Exception]) -> None:
+    def must_see_root(self, explain: Explain) -> None:
         """Fail if no path leads from the root to the working directory (getcwd(2))."""
         path = ctypes.create_string_buffer(_PATH_MAX)
         self.add(syscalls.SYS_GETCWD, path, _PATH_MAX, explain=explain)
@@ -293,12 +293,20 @@ class Script:
         self.add(syscalls.SYS_CHDIR, b"/")
 
     def openat2(
-        self, directory: int | Result, path: bytes, flags: int, rules: int, *, skips: int = 0
+        self,
+        directory: int | Result,
+        path: bytes,
+        flags: int,
+        rules: int,
+        *,
+        skips: int = 0,
+        explain: Explain | None = None,
     ) -> Result:
         """openat2(2). skips: how many calls to leave out when there is no such file, else a failure."""
         how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, rules)
         passes = (errno.ENOENT, errno.ENOTDIR) if skips else ()
-        return self.add(syscalls.SYS_OPENAT2, directory, path, how, len(how), passes=passes, skips=skips)
+        args = directory, path, how, len(how)
+        return self.add(syscalls.SYS_OPENAT2, *args, passes=passes, skips=skips, explain=explain)
 
     def fsopen(self, fstype: bytes) -> Result:
         """fsopen(2)."""

@@ -17,18 +17,18 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 from pycontainer.kernel import mounts, namespaces, syscalls
 from pycontainer.kernel.script import Script
-from pycontainer.launcher import plan
+from pycontainer.launcher import plan, scripting
 from pycontainer.launcher.plan import Step
 from pycontainer.launcher.steps import devices, identity, inroot, process, rootfs, security, settings
 from pycontainer.launcher.steps import mounts as mount_steps
 from pycontainer.launcher.steps.context import Context, Refused
 
-__all__ = ["BORN_IN", "Assembly", "can_assemble", "has_such_namespaces", "scripts_of"]
+__all__ = ["BORN_IN", "Assembly", "can_assemble", "has_such_namespaces"]
 
 BORN_IN = namespaces.NEWPID
 """The kinds of namespaces that the first process is still cloned into."""
@@ -55,27 +55,13 @@ _BEFORE = (
 _USERS = (identity.resolve, identity.use_ids)
 """The one step with which files of the image begin to be read."""
 
-_WRITTEN: dict[Callable[..., None], Callable[..., Script]] = {
-    process.settle: process.settling,
-    rootfs.pivot: rootfs.pivoting,
-    security.join_keyring: security.joining_keyring,
-    security.forbid_new_privileges: security.forbidding_new_privileges,
-    security.load_filter: security.loading_filter,
-    security.set_limits: security.setting_limits,
-    identity.become: identity.becoming,
-    process.die_with_monitor: process.dying_with_monitor,
-    process.prepare_exec: process.preparing_exec,
-    process.let_go: process.letting_go,
-}
-"""Steps of the first process, with what writes them down."""
-
 _AS_IT_IS = (
     *(settings.enter_cgroups, settings.enter_cgroup_namespace, security.set_oom_score),
     *(settings.join, security.set_label, process.enter_directory, process.execute, process.supervise),
 )
 """Steps of the first process that it carries out itself."""
 
-_KNOWN = frozenset((*_BEFORE, *_WRITTEN, *_AS_IT_IS))
+_KNOWN = frozenset((*_BEFORE, *scripting.WRITTEN, *_AS_IT_IS))
 _MOUNTING = (mount_steps.mount_filesystem, mount_steps.mount_bind)
 
 _kinds: dict[bytes, bytes] = {}
@@ -173,7 +159,7 @@ class Assembly:
         os.close(self._context.proc)
         self._context.proc = -1
         # Written down last: it hands on what the steps have opened.
-        first = _scripted(self._steps[0], process.settling(self._context))
+        first = scripting.performing(self._steps[0], process.settling(self._context))
         return (first, *self._left)
 
     def close(self) -> None:
@@ -232,10 +218,10 @@ class Assembly:
         context, function = self._context, step.function
         if function is settings.join:
             return  # this process is there, and whoever it clones will be
-        if function in _WRITTEN:
+        if function in scripting.WRITTEN:
             if function is process.settle:
                 return  # see put_together
-            self._left.append(_scripted(step, _WRITTEN[function](context, *step.args)))
+            self._left.append(scripting.performing(step, scripting.WRITTEN[function](context, *step.args)))
             if function is process.let_go:
                 self._left.append(Step(step.name, process.report_on_three))
         elif function is settings.enter_cgroups:
@@ -251,21 +237,23 @@ class Assembly:
             self._enter_cgroups(step)
             script = Script()
             script.unshare(namespaces.NEWCGROUP)
-            self._left.append(_scripted(step, script))
+            self._left.append(scripting.performing(step, script))
         elif function is process.execute:
-            self._left.append(Step(step.name, _execute, (process.executing(context, *step.args), *step.args)))
+            self._left.append(scripting.executing(step, context))
         else:
             self._left.append(step)
 
     def _enter_cgroups(self, step: Step) -> None:
-        self._left.append(_scripted(step, self._context.entering_cgroups()))
+        self._left.append(scripting.performing(step, self._context.entering_cgroups()))
         self._context.cgroups = ()
 
     def _mounting(self, step: Step) -> Step:
         fstype, path, options, attributes, propagation = step.args
         if any(key != b"source" for key, _ in options) or propagation not in (0, mounts.MS_PRIVATE):
             return step
-        return _scripted(step, mount_steps.mounting_filesystem(self._context, fstype, path, attributes))
+        return scripting.performing(
+            step, mount_steps.mounting_filesystem(self._context, fstype, path, attributes)
+        )
 
     def _closing(self, step: Step) -> list[Step]:
         """Of paths in /proc those are written down that this host has, too; others may be a process's own."""
@@ -275,10 +263,10 @@ class Assembly:
             if kind is None:
                 found.append(Step(step.name, step.function, ((path,),)))
             elif step.function is mount_steps.freeze:
-                found.append(_scripted(step, _freezing(self._context.root, path)))
+                found.append(scripting.performing(step, _freezing(self._context.root, path)))
             elif kind:
                 masks = mount_steps.masks(self._context)
-                found.append(_scripted(step, _masking(self._context.root, path, kind, masks)))
+                found.append(scripting.performing(step, _masking(self._context.root, path, kind, masks)))
         return found
 
     def _kind(self, path: bytes) -> bytes | None:
@@ -308,35 +296,12 @@ class Assembly:
         self._spots.append(spot)
         script = Script()
         script.fchdir(spot)
-        return [_scripted(step, script), _scripted(step, process.checking_directory(self._context))]
+        return [
+            scripting.performing(step, script),
+            scripting.performing(step, process.checking_directory(self._context)),
+        ]
 
 
 # Most containers close the same ones, with descriptors of the same numbers.
 _freezing = lru_cache(maxsize=64)(mount_steps.freezing)
 _masking = lru_cache(maxsize=64)(mount_steps.masking)
-
-
-def scripts_of(left: Sequence[Step]) -> list[Script] | None:
-    """A script for each of the steps that are left; None if one of them is more than that."""
-    scripts = []
-    for step in left:
-        if step.function in (_perform, _execute):
-            scripts.append(step.args[0])
-        elif step.function is process.report_on_three:
-            scripts.append(Script())
-        else:
-            return None
-    return scripts
-
-
-def _scripted(step: Step, script: Script) -> Step:
-    return Step(step.name, _perform, (script,))
-
-
-def _execute(context: Context, script: Script, args: tuple[bytes, ...]) -> None:
-    script.perform()
-    process.execute(context, args)  # it was in vain, and this tells why
-
-
-def _perform(context: Context, script: Script) -> None:
-    script.perform()

@@ -70,14 +70,16 @@ _SAMPLE = json.dumps(
     }
 )
 """Like a request as they usually are."""
+_SOON_S = 0.01
+"""Programs that end within it leave their parent to the next one."""
 _LEAVING_S = 0.002
 _LEAVING_TRIES = 25
 
 
-def run(params: dict[str, Any], fds: list[int], channel: Channel, begun: Callable[[], None]) -> None:
+def run(params: dict[str, Any], fds: list[int], channel: Channel, goes_on: Callable[[], None]) -> bool:
     """Be the parent of one process of a running container. See the module's text for the messages.
 
-    begun: called when the helper may fork the process for the next one.
+    goes_on: called when the program takes time. Returns whether this process can be another one's parent.
     params: those of `joining.join`, and exec_id, pid and pid_start of the container's first process,
     container_dir, is_detached, seccomp_b64, record (what is to be written down of it), events_dir and
     event_attributes.
@@ -85,14 +87,16 @@ def run(params: dict[str, Any], fds: list[int], channel: Channel, begun: Callabl
     syscalls.set_name(b"pycontainer-exe")
     try:
         parent = _Parent(params, fds, channel)
-        parent.start(begun)
+        parent.start()
     except BaseException as error:  # the edge of the process: a failed start is the caller's to see
         try:
             channel.send({"error": describe_error(error, "exec")})
         except OSError:
             pass
-        return
-    parent.serve()
+        return False
+    parent.serve(goes_on)
+    # The record of a detached one may have to tell, by its parent's end, that it has ended.
+    return not params["is_detached"]
 
 
 def kill(params: dict[str, Any], _fds: list[int], _report: object) -> dict[str, Any]:
@@ -151,7 +155,7 @@ class _Parent:
 
     # -- start -----------------------------------------------------------------------------------
 
-    def start(self, begun: Callable[[], None]) -> None:
+    def start(self) -> None:
         """Join, and wait until the program is executed. Raises LaunchError, WrongState and others."""
         init = pidfd.open_checked(self.params["pid"], self.params["pid_start"])
         if init is None:
@@ -159,11 +163,9 @@ class _Parent:
         self.tree.make()
         reached("exec.tree.made")
         try:
+            self._write_record()
             self._join(init)
             reached("exec.process.joined")
-            # While the process sets itself up, the helper forks its next one, and this one writes.
-            begun()
-            self._write_record()
         except BaseException:
             self._forget()
             raise
@@ -205,7 +207,7 @@ class _Parent:
         params = {**self.params, "cgroup": self.tree.cgroup}
         ours = self._make_console(streams)
         seccomp = binascii.a2b_base64(self.params["seccomp_b64"])
-        self.joined = joining.join(params, init, streams, seccomp=seccomp)
+        self.joined = joining.join(params, init, streams, seccomp=seccomp, can_wait=True)
         # Whoever reads the output waits for the process's end of it only.
         for name, fd in streams.items():
             os.close(fd)
@@ -267,9 +269,10 @@ class _Parent:
 
     # -- life ------------------------------------------------------------------------------------
 
-    def serve(self) -> None:
+    def serve(self, goes_on: Callable[[], None]) -> None:
         """Wait for the process's end, tell it and tidy up."""
         self.loop.add(self.joined.pidfd, self._see_end)
+        self.loop.at(time.monotonic() + _SOON_S, goes_on)
         self.loop.run_until(lambda: self.has_ended)
         self.loop.remove(self.joined.pidfd)
         code, number = self._reap()

@@ -3,7 +3,8 @@
 PLAIN jobs take (params, descriptors, report) and return their result; they end when the caller goes.
 LIVING jobs take (params, descriptors, channel, what was made ahead) and decide themselves how long they
 live. PARENTS take (params, descriptors, channel) and live as long as the one process they start. JOINING
-take these and begun, which they call when the process for the next one may be forked ahead of its use.
+take these and goes_on, which they call when what they do takes time, so that there is a process for the next
+one; they return whether their own may have it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pycontainer.layers import JOBS
 Report = Callable[[dict[str, Any]], None]
 PlainJob = Callable[[dict[str, Any], list[int], Report], dict[str, Any]]
 ParentJob = Callable[[dict[str, Any], list[int], Channel], None]
-JoiningJob = Callable[[dict[str, Any], list[int], Channel, Callable[[], None]], None]
+JoiningJob = Callable[[dict[str, Any], list[int], Channel, Callable[[], None]], bool]
 LivingJob = Callable[[dict[str, Any], list[int], Channel, Ahead], None]
 
 PLAIN: dict[str, PlainJob] = {

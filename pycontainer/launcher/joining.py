@@ -9,6 +9,11 @@ other namespaces by the pidfd, and then does what the container's first process 
 ids, limits, keyring, labels, capabilities and filter. Nothing of the container's runs before execve, and
 no library, name service or module is loaded in its root.
 
+A caller that may be kept waiting, as one is by a container that is paused at that moment, need not fork:
+where the plan allows it the child has scripts to perform and nothing else, on the caller's memory
+(kernel.native). What these cannot do the caller does first, in the container's mount namespace where its
+files are concerned.
+
 It dies with the process that called `join` (PR_SET_PDEATHSIG), and with its container: by the kernel
 where that has a pid namespace of its own, by its cgroup otherwise.
 
@@ -19,17 +24,38 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
 from pycontainer import errors
-from pycontainer.kernel import namespaces, syscalls
-from pycontainer.launcher import cgroup, child, plan
-from pycontainer.launcher.steps.context import Context
+from pycontainer.kernel import namespaces, native, syscalls
+from pycontainer.kernel.script import Script
+from pycontainer.launcher import cgroup, child, plan, scripting
+from pycontainer.launcher.away import Away
+from pycontainer.launcher.steps import entering, identity, process, security, settings
+from pycontainer.launcher.steps.context import Context, Refused
+
+_Born = tuple[int, int, tuple[str, ...]]
+_Birth = Callable[[int], _Born]
+"""Makes a child, in the version 2 cgroup of this descriptor: its pid, pidfd and the names of its steps."""
 
 __all__ = ["Joined", "await_executed", "ended", "failure", "join", "read_report"]
 
 Json = Mapping[str, Any]
+_STREAMS = ("stdin", "stdout", "stderr")
+_PREPARED = (identity.resolve, identity.use_ids, identity.own_output, entering.use_null)
+"""Steps that are no scripts, but can be carried out from the container's mount namespace."""
+
+_WRITTEN: dict[Callable[..., None], Callable[..., Script]] = {
+    **scripting.WRITTEN,
+    entering.settle: entering.settling,
+    settings.enter_cgroups: Context.entering_cgroups,
+    security.set_oom_score: security.setting_oom_score,
+    entering.enter: lambda context, kinds, _: entering.joining(context, kinds),
+    entering.enter_directory: entering.entering_directory,
+}
+"""Steps with what writes them down."""
 _GONE = (errno.ENOMEM, errno.ENOENT, errno.ENODEV, errno.ESRCH)
 """What clone3(2) and setns(2) answer when the namespace's first process or the cgroup has ended."""
 
@@ -46,7 +72,9 @@ class Joined(NamedTuple):
     """Names of the steps, by which a failure is told."""
 
 
-def join(params: Json, init: int, fds: Mapping[str, int], *, seccomp: bytes = b"") -> Joined:
+def join(
+    params: Json, init: int, fds: Mapping[str, int], *, seccomp: bytes = b"", can_wait: bool = False
+) -> Joined:
     """Clone a process into the container whose first process the pidfd init refers to.
 
     params: as for a launch: "id", "spec" (of it: process, the types of linux.namespaces,
@@ -54,12 +82,13 @@ def join(params: Json, init: int, fds: Mapping[str, int], *, seccomp: bytes = b"
     `proctree.Tree.cgroup`). keeps_owner: the streams are not given to the process's user.
     fds: "stdin", "stdout", "stderr", which stay open here; what is missing is the container's /dev/null.
     With spec.process.terminal "console" instead, a connected unix socket that the terminal's master is
-    sent to. seccomp: the container's filter.
+    sent to. seccomp: the container's filter. can_wait: it may block until the program is executed.
 
     The working directory must exist. Needs a process of one thread; changes nothing of it.
     Raises WrongState when the container has ended, InvalidInput, LaunchError, OSError.
     """
     # All that can be worked out is worked out here: what the clone writes to, is copied for it first.
+    described = params["spec"]["process"]
     steps = plan.plan_join(params["spec"], {**params, "fd_names": tuple(fds)}, seccomp=seccomp)
     env = plan.environment(params["spec"])
     born_in = -1
@@ -74,9 +103,14 @@ def join(params: Json, init: int, fds: Mapping[str, int], *, seccomp: bytes = b"
             opened.append(born_in)
         context = Context(monitor=me, go=-1, error=report, fds={**fds, "init": init}, cgroups=tasks)
         context.env = env
+        if can_wait and _can_be_written_down(steps):
+            _prepare(steps, context, opened)
+            birth = partial(_perform, steps, context, described.get("cwd") or "/")
+        else:
+            birth = partial(_fork, steps, context)
         has_own_pids = _has_own_pids(params["spec"])
         try:
-            pid, pidfd = _clone(init, born_in, has_own_pids)
+            pid, pidfd, names = _clone(birth, init, born_in, has_own_pids)
         except BlockingIOError:
             if born_in < 0:
                 raise
@@ -85,9 +119,7 @@ def join(params: Json, init: int, fds: Mapping[str, int], *, seccomp: bytes = b"
             directory = params["cgroup"]["clone_into"]
             opened.append(os.open(f"{directory}/cgroup.procs", os.O_WRONLY))
             context.cgroups = [*tasks, (directory, opened[-1])]
-            pid, pidfd = _clone(init, -1, has_own_pids)
-        if pid == 0:
-            _become(steps, context)
+            pid, pidfd, names = _clone(birth, init, -1, has_own_pids)
     except OSError as error:
         os.close(reader)
         if error.errno in _GONE:
@@ -99,7 +131,7 @@ def join(params: Json, init: int, fds: Mapping[str, int], *, seccomp: bytes = b"
     finally:
         for fd in opened:
             os.close(fd)
-    return Joined(pid, pidfd, reader, tuple(step.name for step in steps))
+    return Joined(pid, pidfd, reader, names)
 
 
 def _has_own_pids(spec: Json) -> bool:
@@ -107,23 +139,98 @@ def _has_own_pids(spec: Json) -> bool:
     return any(entry["type"] == "pid" for entry in kinds)
 
 
-def _clone(init: int, born_in: int, has_own_pids: bool) -> tuple[int, int]:
+def _clone(birth: _Birth, init: int, born_in: int, has_own_pids: bool) -> _Born:
     """A child in the container's pid namespace; this process's later children are in its own again."""
     if not has_own_pids:
-        return syscalls.clone3(0, cgroup_fd=born_in)
+        return birth(born_in)
     home = os.open("/proc/self/ns/pid", os.O_RDONLY)
     try:
         namespaces.enter(init, namespaces.NEWPID)
         try:
-            pid, pidfd = syscalls.clone3(0, cgroup_fd=born_in)
-        except BaseException:
+            return birth(born_in)
+        finally:
             namespaces.enter(home, namespaces.NEWPID)
-            raise
-        if pid:
-            namespaces.enter(home, namespaces.NEWPID)
-        return pid, pidfd
     finally:
         os.close(home)
+
+
+def _fork(steps: Sequence[plan.Step], context: Context, born_in: int) -> _Born:
+    """A child that carries out the steps."""
+    pid, pidfd = syscalls.clone3(0, cgroup_fd=born_in)
+    if pid == 0:
+        _become(steps, context)
+    return pid, pidfd, tuple(step.name for step in steps)
+
+
+def _perform(steps: Sequence[plan.Step], context: Context, cwd: str, born_in: int) -> _Born:
+    """A child that has made the calls of the steps by now, those of them that are not `_prepare`'s."""
+    left = [
+        scripting.performing(step, _WRITTEN[step.function](context, *step.args))
+        for step in steps[:-1]
+        if step.function in _WRITTEN
+    ]
+    left.append(scripting.executing(steps[-1], context))
+    ended = native.spawn([step.args[0] for step in left], 0, cgroup_fd=born_in)
+    scripting.tell(context, left, ended, cwd)
+    return ended.pid, ended.pidfd, tuple(step.name for step in left)
+
+
+def _can_be_written_down(steps: Sequence[plan.Step]) -> bool:
+    """Whether scripts and `_prepare` are all that the plan needs."""
+    *others, last = steps
+    return (
+        last.function is process.execute
+        and all(step.function in _WRITTEN or step.function in _PREPARED for step in others)
+        and not any(step.function is entering.enter and step.args[0] & namespaces.NEWUSER for step in others)
+        and native.is_possible()
+        and not _shows_whoever_changes_ids()
+    )
+
+
+def _shows_whoever_changes_ids() -> bool:
+    """Whether a process can be traced for a moment when its ids change: it must not have our memory then.
+
+    Source: proc_sys_fs(5), suid_dumpable.
+    """
+    try:
+        fd = os.open("/proc/sys/fs/suid_dumpable", os.O_RDONLY)
+    except OSError:
+        return True
+    try:
+        return os.read(fd, 2) not in (b"0\n", b"2\n")
+    finally:
+        os.close(fd)
+
+
+def _prepare(steps: Sequence[plan.Step], context: Context, opened: list[int]) -> None:
+    """Do what scripts cannot, with the container's files before the eyes. Raises LaunchError, OSError.
+
+    opened: gets what is to be closed when the child is there.
+    """
+    context.proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY)
+    opened.append(context.proc)
+    away = Away()
+    try:
+        away.join(context.fds["init"], namespaces.NEWNS)
+        context.root = os.open("/", os.O_PATH | os.O_DIRECTORY)
+        opened.append(context.root)
+        for step in steps:
+            if step.function is entering.use_null:
+                null = entering.open_null(context)
+                opened.append(null)
+                context.fds.update((_STREAMS[number], null) for number in step.args[0])
+            elif step.function is identity.own_output:
+                identity.give_output(context, [context.fds[name] for name in _STREAMS[1:]])
+            elif step.function in _PREPARED:
+                step.function(context, *step.args)
+    except Refused as error:
+        raise _failed_step(step.name, child.describe(0, error)) from None
+    finally:
+        away.come_back()
+        for fd in away.descriptors:
+            os.close(fd)
+    if not any(step.function is security.set_oom_score for step in steps):
+        context.proc = -1
 
 
 def _become(steps: Sequence[plan.Step], context: Context) -> NoReturn:
@@ -165,6 +272,10 @@ def failure(joined: Joined, said: bytes) -> errors.PycontainerError | None:
     step = joined.steps[failed.step]
     if step == "namespaces" and not failed.errno:
         return ended()
+    return _failed_step(step, failed)
+
+
+def _failed_step(step: str, failed: child.Failure) -> errors.LaunchError:
     reason = failed.text or os.strerror(failed.errno)
     message = reason if failed.exit_code != 125 else f"{step}: {reason}"
     return errors.LaunchError(message, step=step, reason=reason, exit_code=failed.exit_code)

@@ -7,8 +7,8 @@ them is the job's own channel to the caller, from which the child takes what the
 answers nothing, is no bottleneck, and holds nothing of a job that the process of another would inherit.
 
 A launch goes to a process that has waited for it (launcher.ahead), if there is one: a monitor whose container
-is done, or one that was forked when the last launch told that its container goes on. So it is with execs,
-whose next is forked while the last one's process sets itself up. The helper ends when the socket closes or
+is done, or one that was forked when the last launch told that its container goes on. So it is with execs. The
+helper ends when the socket closes or
 the caller's pidfd fires, which also covers a caller whose forked children still hold a copy of the socket.
 
 It runs with an empty environment under `-I -S -B` from a sealed copy of the interpreter, is not
@@ -25,7 +25,6 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
 from pycontainer import checkpoints
@@ -46,7 +45,10 @@ _LET_GO_S = 3.0
 _WAITING = b"pycontainer-nxt"
 """Name of a process that waits for its request."""
 _MOST_IDLE = 4
-"""How many monitors whose containers are done are kept, besides the one that waits for the next."""
+"""How many are kept that are done: monitors, besides the one that waits for the next, and those of execs."""
+_MOST_EXECS = 200
+_GOES_ON, _STAYS = b"goes on", b"stays"
+"""What the process of an exec says: its program takes time; it is done, and waits for another."""
 
 
 def main(control_fd: int, caller_pid: int) -> None:
@@ -91,10 +93,10 @@ class _Helper:
         """To processes that wait for any launch."""
         self._launching: dict[int, Channel] = {}
         """To launches, each of which tells what it is like and may stay for another; by descriptor."""
-        self._exec_spare: Channel | None = None
-        """To the process that waits for the next exec."""
-        self._joining: Channel | None = None
-        """To the last exec, which closes it when there may be another."""
+        self._exec_idle: list[Channel] = []
+        """To processes that wait for an exec."""
+        self._execs: dict[int, Channel] = {}
+        """To execs, each of which says what becomes of it; by descriptor."""
 
     def serve(self) -> None:
         """Serve requests until the caller has gone."""
@@ -106,7 +108,7 @@ class _Helper:
             if self._caller in ready or (self._control.fileno() in ready and not self._control.fill()):
                 return
             launching = [self._launching.get(fd) for fd in ready]
-            joining = self._joining if self._joining and self._joining.fileno() in ready else None
+            execs = [self._execs.get(fd) for fd in ready]
             while (body := self._control.take_body()) is not None:
                 fds = self._control.take_fds()
                 self._hand_over(body, fds)
@@ -115,8 +117,9 @@ class _Helper:
             for channel in launching:
                 if channel is not None:
                     self._follow(channel)
-            if joining is not None and joining is self._joining:
-                self._follow_exec(joining)
+            for channel in execs:
+                if channel is not None:
+                    self._follow_exec(channel)
 
     def let_go(self) -> None:
         """Have the processes that wait undo what they made ahead, and wait for their end."""
@@ -213,37 +216,42 @@ class _Helper:
             self._spare = channel
 
     def _hand_over_exec(self, body: bytes, fds: list[int]) -> None:
-        if self._joining is not None:
-            self._poller.unregister(self._joining)
-            self._joining.close()
-        self._joining, self._exec_spare = self._exec_spare, None
-        if not _has_passed_on(self._joining, body, fds):
-            self._joining, theirs = _pair()
+        channel = self._exec_idle.pop() if self._exec_idle else None
+        if not _has_passed_on(channel, body, fds):
+            channel, theirs = _pair()
             if os.fork() == 0:
                 self._leave()
-                _run(json.loads(body), fds, begun=theirs.close)
+                _be_exec(theirs, (json.loads(body), fds))
             theirs.close()
-        assert self._joining is not None
-        self._poller.register(self._joining, select.POLLIN)
+        assert channel is not None
+        self._execs[channel.fileno()] = channel
+        self._poller.register(channel, select.POLLIN)
 
-    def _follow_exec(self, joining: Channel) -> None:
-        """Fork the process for the next exec, as the last one has let go of its channel."""
-        self._joining = None
-        self._poller.unregister(joining)
-        joining.close()
-        if self._exec_spare is not None:
+    def _follow_exec(self, channel: Channel) -> None:
+        """Have somebody wait for the next one."""
+        is_open = channel.fill()
+        said = channel.take_body()
+        if said == _GOES_ON:
+            if not self._exec_idle:
+                ours, theirs = _pair()
+                if os.fork() == 0:
+                    self._leave()
+                    _be_exec(theirs)
+                theirs.close()
+                self._exec_idle.append(ours)
             return
-        self._exec_spare, theirs = _pair()
-        if os.fork() == 0:
-            self._leave()
-            _be_exec_spare(theirs)
-        theirs.close()
+        self._poller.unregister(channel)
+        del self._execs[channel.fileno()]
+        if is_open and len(self._exec_idle) < _MOST_IDLE:
+            self._exec_idle.append(channel)
+        else:
+            channel.close()
 
     def _leave(self) -> None:
         """In a child: let go of what is the helper's."""
         os.close(self._caller)
-        others = (self._spare, *self._idle, *self._launching.values(), self._exec_spare, self._joining)
-        for channel in (self._control, *others):
+        others = (*self._idle, *self._launching.values(), *self._exec_idle, *self._execs.values())
+        for channel in (self._control, self._spare, *others):
             if channel is not None:
                 channel.close()
 
@@ -305,23 +313,51 @@ def _be_monitor(
         os._exit(0)
 
 
-def _be_exec_spare(channel: Channel) -> None:
-    """Wait for an exec; never returns."""
+def _be_exec(channel: Channel, request: tuple[dict[str, Any], list[int]] | None = None) -> None:
+    """Be the process of one exec after the other; never returns. request: for the first, if it is there."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
-        syscalls.set_name(_WAITING)
-        jobs.warm()
-        request = channel.receive()
-        if request is not None:
-            _run(request, channel.take_fds(), begun=channel.close)
+        if request is None:
+            syscalls.set_name(_WAITING)
+            jobs.warm()
+        for _ in range(_MOST_EXECS):
+            header, fds = request or _next(channel)
+            request = None
+            checkpoints.arm(*header["kill_at"])
+            job = Channel(socket.socket(fileno=fds[0]))
+            params = job.receive()
+            if params is None:
+                break  # the caller has died
+            stays = jobs.JOINING[header["job"]](params, fds[1:], job, lambda: _say(channel, _GOES_ON))
+            if not stays:
+                break
+            # Every object and descriptor of it goes before the next comes, in this order: an object that went
+            # later would close what has its number by then.
+            del header, params, fds, job
+            gc.collect()
+            syscalls.close_all_but((0, 1, 2, channel.fileno()))
+            syscalls.set_name(_WAITING)
+            _say(channel, _STAYS)
     finally:
         os._exit(0)
 
 
-def _run(
-    header: dict[str, Any],
-    fds: list[int],
-    begun: Callable[[], None] | None = None,
-) -> None:
+def _next(channel: Channel) -> tuple[dict[str, Any], list[int]]:
+    """What the helper passes on, with its descriptors; ends this process when the helper has ended."""
+    request = channel.receive()
+    if request is None:
+        os._exit(0)
+    return request, channel.take_fds()
+
+
+def _say(channel: Channel, word: bytes) -> None:
+    try:
+        channel.send_body(word)
+    except OSError:
+        pass  # the helper has ended
+
+
+def _run(header: dict[str, Any], fds: list[int]) -> None:
     """Be the job; never returns."""
     status = 1
     try:
@@ -331,8 +367,6 @@ def _run(
         name, params = header["job"], channel.receive()
         if params is None:
             pass  # the caller has died
-        elif begun is not None:
-            jobs.JOINING[name](params, fds[1:], channel, begun)
         elif name in jobs.PARENTS:
             jobs.PARENTS[name](params, fds[1:], channel)
         else:

@@ -663,3 +663,35 @@ def await_only_the_first(container: pc.Container) -> None:
         if not left:
             return
     assert left == []
+
+
+def test_a_short_one_leaves_its_parent_to_another(box: pc.Container) -> None:
+    seen: set[int] = set()
+    for _ in range(50):
+        with box.popen(["cat"], stdin=PIPE) as process:
+            parent = int(Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[1])
+            process.communicate(b"")
+        if parent in seen:
+            return
+        seen.add(parent)
+    raise AssertionError("each had one of its own")
+
+
+def test_users_and_directories_are_the_containers_though_its_first_process_has_another_root(
+    engine: pc.Engine,
+) -> None:
+    script = (
+        "mkdir -p /jail/bin /jail/etc /here; cp /bin/busybox /jail/bin; "
+        "echo u:x:7:7::/:/bin/sh >/jail/etc/passwd; echo u:x:1234:1234::/here:/bin/sh >>/etc/passwd; "
+        "exec chroot /jail /bin/busybox sleep 600"
+    )
+    look = "id -u; pwd; echo $HOME; ls -d /jail; cat /proc/self/oom_score_adj"
+    with pc.Container(
+        "busybox",
+        ["sh", "-c", script],
+        engine=engine,
+        oom_score_adj=5,
+        wait=pc.wait.exec(["grep", "-q", "^/bin/busybox", "/proc/1/cmdline"]),
+    ) as c:
+        shown = c.exec(["sh", "-c", look], user="u", workdir="/here")
+    assert shown.text.split() == ["1234", "/here", "/here", "/jail", "5"]

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pycontainer import errors
 from pycontainer.checkpoints import reached
 from pycontainer.kernel import native, pidfd, syscalls
-from pycontainer.kernel.script import Script
 from pycontainer.launcher import (
     assembly,
     binding,
@@ -25,11 +24,12 @@ from pycontainer.launcher import (
     idmaps,
     plan,
     scopes,
+    scripting,
     status,
     surroundings,
 )
 from pycontainer.launcher.protocol import Channel, describe_error, rebuild_error
-from pycontainer.launcher.steps import identity, inroot, process, rootfs
+from pycontainer.launcher.steps import identity, rootfs
 from pycontainer.launcher.steps.context import Context
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ class _Cloned(NamedTuple):
                 os.close(born_in)
             raise _failed_step(put.step.name, child.describe(0, error)) from None
         mount_namespace = os.open("/proc/self/ns/mnt", os.O_RDONLY)
-        scripts = assembly.scripts_of(left) if native.is_possible() else None
+        scripts = scripting.scripts_of(left) if native.is_possible() else None
         if scripts is None:
             ended = None
             pid, handle = syscalls.clone3(assembly.BORN_IN, cgroup_fd=born_in, as_sibling=as_sibling)
@@ -253,7 +253,7 @@ class _Cloned(NamedTuple):
         # Its pivot moves the root of this process, too, which can look nothing up until it is home.
         monitor.ahead.settle()
         if ended is not None:
-            _report_of(monitor, context, left, ended)
+            scripting.tell(context, left, ended, monitor.params["spec"]["process"].get("cwd") or "/")
         put.close()
         if born_in >= 0:
             os.close(born_in)
@@ -263,27 +263,6 @@ class _Cloned(NamedTuple):
         """Watch it from now on."""
         monitor.pid, monitor.pidfd, monitor.mount_namespace, monitor.steps = self
         reached("start.init.cloned")
-
-
-def _report_of(monitor: Monitor, context: Context, left: Sequence[plan.Step], ended: native.Ended) -> None:
-    """Say what the first process, which can say nothing, would have said."""
-    script: Script = left[ended.script].args[0]
-    if ended.errno:
-        child.report(context.error, child.describe(ended.script, script.failure(ended.call, ended.errno)))
-        return
-    if ended.script < len(left) - 1:
-        return  # it was killed
-    child.say_ready(context.error)
-    if ended.call == len(script.calls):
-        (program, *_), directory = left[-1].args[1], monitor.params["spec"]["process"].get("cwd") or "/"
-        tried = list(zip(process.candidates(context, program), ended.results, strict=True))
-        open_file = partial(_open_inside, context.root, os.fsencode(directory))
-        refused = process.not_executed(program, tried, open_file)
-        child.report(context.error, child.describe(ended.script, refused))
-
-
-def _open_inside(root: int, cwd: bytes, path: bytes, flags: int) -> int:
-    return inroot.open_file(root, os.path.join(cwd, path), flags)
 
 
 def _clone_by_another(monitor: Monitor, outline: plan.Outline, make: Callable[[], Context]) -> None:

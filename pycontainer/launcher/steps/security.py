@@ -62,11 +62,24 @@ def set_oom_score(context: Context, score: int) -> None:
     try:
         _write(context, b"%d/oom_score_adj" % os.getpid(), b"%d" % score)
     except OSError as error:
-        if error.errno != errno.EACCES:
-            raise Refused(f"oom_score_adj {score}: {error.strerror}") from None
-        raise Refused(
-            f"oom_score_adj {score}: lowering it needs CAP_SYS_RESOURCE; ask for a higher value"
-        ) from None
+        raise _score_refused(score, error) from None
+
+
+def setting_oom_score(context: Context, score: int) -> Script:
+    """The calls of `set_oom_score`, through the host's procfs, which they close."""
+    explain = partial(_score_refused, score)
+    rules = syscalls.RESOLVE_NO_XDEV | syscalls.RESOLVE_BENEATH
+    script = Script()
+    file = script.openat2(context.proc, b"self/oom_score_adj", os.O_WRONLY, rules, explain=explain)
+    script.write(file, b"%d" % score, explain=explain)
+    script.close_range(context.proc, context.proc, 0)
+    return script
+
+
+def _score_refused(score: int, error: OSError) -> Refused:
+    if error.errno != errno.EACCES:
+        return Refused(f"oom_score_adj {score}: {error.strerror}")
+    return Refused(f"oom_score_adj {score}: lowering it needs CAP_SYS_RESOURCE; ask for a higher value")
 
 
 def set_label(context: Context, attribute: bytes, label: bytes) -> None:
