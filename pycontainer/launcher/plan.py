@@ -332,16 +332,17 @@ def _hidden(spec: Json) -> list[Step]:
     """Masks and read-only paths: after every mount, and after /proc/sys was written."""
     steps = []
     linux = spec.get("linux") or {}
-    for paths in _in_parts(linux.get("readonlyPaths") or (), "read-only path"):
+    for paths in _in_parts(tuple(linux.get("readonlyPaths") or ()), "read-only path"):
         steps.append(Step("read-only paths", mount_steps.freeze, (paths,)))
-    for paths in _in_parts(linux.get("maskedPaths") or (), "masked path"):
+    for paths in _in_parts(tuple(linux.get("maskedPaths") or ()), "masked path"):
         steps.append(Step("masked paths", mount_steps.mask, (paths,)))
     if (spec.get("root") or {}).get("readonly"):
         steps.append(Step("rootfs", rootfs.make_readonly))
     return steps
 
 
-def _in_parts(paths: Sequence[str], what: str) -> list[tuple[bytes, ...]]:
+@lru_cache(maxsize=16)
+def _in_parts(paths: tuple[str, ...], what: str) -> list[tuple[bytes, ...]]:
     """Those in /proc and the others: two steps, of which another process may take one."""
     clean = [_bytes(_absolute(path, what)) for path in paths]
     in_proc = tuple(path for path in clean if (path + b"/").startswith(b"/proc/"))
@@ -385,21 +386,18 @@ def _files(spec: Json, params: Json) -> list[Step]:
 
 _USUAL = frozenset(("proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2"))
 """Their options are much the same from container to container, and no secrets."""
+_CGROUPS = ("cgroup", "cgroup2")
 _parsed = lru_cache(maxsize=32)(mountoptions.parse)
 
 
 def _mount(entry: Json, destination: str, params: Json, index: int) -> Step:
     fstype = entry.get("type") or ""
     words = tuple(entry.get("options") or ())
+    if fstype in _USUAL and fstype not in _CGROUPS and "bind" not in words and "rbind" not in words:
+        return _mount_usual(fstype, destination, entry.get("source") or "", words)
     options = _parsed(words) if fstype in _USUAL else mountoptions.parse(words)
     name = f"mount {destination}"
-    if destination == "/":
-        raise errors.InvalidInput("nothing can be mounted over the container's root; choose a directory")
-    if destination == "/proc" or destination.startswith("/proc/"):
-        if not (destination == "/proc" and fstype == "proc") and destination not in _PROC_FILES:
-            raise errors.InvalidInput(
-                f"cannot mount on {destination}: /proc is the kernel's; mount elsewhere"
-            )
+    _refuse_place(destination, fstype)
     path = _bytes(destination)
     if mountoptions.is_bind(entry):
         attributes = (options.attributes, options.cleared, options.tree_attributes, options.tree_cleared)
@@ -409,18 +407,33 @@ def _mount(entry: Json, destination: str, params: Json, index: int) -> Step:
         )
         is_proc_file = destination in _PROC_FILES
         return Step(name, mount_steps.mount_bind, (index, path, attributes, propagation, is_proc_file))
-    if fstype in ("cgroup", "cgroup2"):
+    if fstype in _CGROUPS:
         return _cgroup_mount(name, path, options, params)
     if not fstype:
         raise errors.InvalidInput(f"mount {destination} has neither a type nor the option bind")
-    data = options.data
-    if entry.get("source"):
-        data = ((b"source", _bytes(entry["source"])), *data)
-    return Step(
-        name,
-        mount_steps.mount_filesystem,
-        (_bytes(fstype), path, data, options.attributes, options.propagation),
-    )
+    return _filesystem(fstype, destination, entry.get("source") or "", options)
+
+
+def _refuse_place(destination: str, fstype: str) -> None:
+    if destination == "/":
+        raise errors.InvalidInput("nothing can be mounted over the container's root; choose a directory")
+    if destination == "/proc" or destination.startswith("/proc/"):
+        if not (destination == "/proc" and fstype == "proc") and destination not in _PROC_FILES:
+            raise errors.InvalidInput(
+                f"cannot mount on {destination}: /proc is the kernel's; mount elsewhere"
+            )
+
+
+def _filesystem(fstype: str, destination: str, source: str, options: mountoptions.MountOptions) -> Step:
+    data = ((b"source", _bytes(source)), *options.data) if source else options.data
+    args = (_bytes(fstype), _bytes(destination), data, options.attributes, options.propagation)
+    return Step(f"mount {destination}", mount_steps.mount_filesystem, args)
+
+
+@lru_cache(maxsize=32)
+def _mount_usual(fstype: str, destination: str, source: str, words: tuple[str, ...]) -> Step:
+    _refuse_place(destination, fstype)
+    return _filesystem(fstype, destination, source, mountoptions.parse(words))
 
 
 def _cgroup_mount(name: str, path: bytes, options: mountoptions.MountOptions, params: Json) -> Step:

@@ -32,7 +32,8 @@ def settle(context: Context, count: int) -> None:
 
 def settling(context: Context, count: int) -> Script:
     """The calls of `settle`."""
-    script = process.settling(context)
+    script = Script()
+    script.include(process.settling(context))
     needed = {context.monitor, context.error, context.proc, *(tasks for _, tasks in context.cgroups)}
     needed |= {fd for name, fd in context.fds.items() if name in ("init", CONSOLE)}
     first = 3 + count

@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterable
+from functools import lru_cache
 
 from pycontainer.kernel import caps
 from pycontainer.kernel.script import Script
@@ -120,16 +121,23 @@ def becoming(
     context: Context, bounding: int, effective: int, permitted: int, inheritable: int, ambient: int
 ) -> Script:
     """The calls of `become`, for the ids that are known by now."""
+    sets = bounding, effective, permitted, inheritable, ambient
+    return _becoming(context.uid, context.gid, tuple(context.groups), sets)
+
+
+@lru_cache(maxsize=16)
+def _becoming(uid: int, gid: int, groups: tuple[int, ...], sets: tuple[int, int, int, int, int]) -> Script:
+    bounding, effective, permitted, inheritable, ambient = sets
     script = Script()
     caps.restrict_bounding(script, bounding)
-    if context.uid:
+    if uid:
         script.prctl(_PR_SET_KEEPCAPS, 1)
-    script.setgroups(context.groups)
-    script.setresgid(context.gid)
-    script.setresuid(context.uid)
+    script.setgroups(groups)
+    script.setresgid(gid)
+    script.setresuid(uid)
     script.capset(effective, permitted, inheritable)
     if ambient:
         caps.raise_ambient(script, ambient)
-    if context.uid:
+    if uid:
         script.prctl(_PR_SET_KEEPCAPS, 0)
     return script

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from functools import lru_cache
 
 from pycontainer.kernel import mounts, syscalls
 from pycontainer.kernel.script import Script
@@ -93,12 +94,17 @@ def attach_filesystem(context: Context, made: int, fstype: bytes, path: bytes, p
 
 def mounting_filesystem(context: Context, fstype: bytes, path: bytes, attributes: int) -> Script:
     """The calls of `mount_filesystem`, for one of the kernel's own that has no options and stays private."""
+    return _mounting_filesystem(context.root, fstype, path, attributes)
+
+
+@lru_cache(maxsize=16)
+def _mounting_filesystem(root: int, fstype: bytes, path: bytes, attributes: int) -> Script:
     script = Script()
     fs = script.fsopen(fstype)
     script.fsconfig(fs, mounts.SET_STRING, b"source", fstype)
     script.fsconfig(fs, mounts.CREATE)
     made = script.fsmount(fs, attributes)
-    spot = script.openat2(context.root, path, os.O_PATH | os.O_DIRECTORY, inroot.STRICT)
+    spot = script.openat2(root, path, os.O_PATH | os.O_DIRECTORY, inroot.STRICT)
     script.move_mount(made, spot)
     return script
 

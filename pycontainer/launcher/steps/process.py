@@ -7,6 +7,7 @@ import os
 import signal
 import stat
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from pycontainer.kernel import syscalls
 from pycontainer.kernel.script import Script
@@ -14,6 +15,7 @@ from pycontainer.launcher import initproc
 from pycontainer.launcher.steps import inroot
 from pycontainer.launcher.steps.context import CONSOLE, Context, Refused
 
+_STREAMS = ("stdin", "stdout", "stderr")
 DEFAULT_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _CLOSE_RANGE_CLOEXEC = 4
 # What this interpreter, the helper or its jobs ignore; handlers are reset by the clone (CLONE_CLEAR_SIGHAND).
@@ -27,12 +29,19 @@ def settle(context: Context) -> None:
 
 def settling(context: Context) -> Script:
     """The calls of `settle`."""
-    script = dying_with_monitor(context)
+    return _settling(context.monitor, tuple(context.fds.get(name, -1) for name in _STREAMS))
+
+
+# Scripts that hold nothing but numbers, which are the same for many containers.
+@lru_cache(maxsize=16)
+def _settling(monitor: int, streams: tuple[int, ...]) -> Script:
+    script = Script()
+    script.include(_dying_with(monitor))
     script.setsid()
     script.umask(0)
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        if name in context.fds:
-            script.dup3(context.fds[name], number)
+    for number, fd in enumerate(streams):
+        if fd >= 0:
+            script.dup3(fd, number)
     for ignored in _IGNORED_SIGNALS:
         script.default_signal(ignored)
     script.unblock_signals()
@@ -57,10 +66,15 @@ def die_with_monitor(context: Context) -> None:
 
 def dying_with_monitor(context: Context) -> Script:
     """The calls of `die_with_monitor`; they fail if it is dead already."""
+    return _dying_with(context.monitor)
+
+
+@lru_cache(maxsize=16)
+def _dying_with(monitor: int) -> Script:
     script = Script()
     script.prctl(syscalls.PR_SET_DUMPABLE, 0)
     script.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-    script.must_live(context.monitor)
+    script.must_live(monitor)
     return script
 
 
@@ -99,6 +113,11 @@ def check_directory(context: Context) -> None:
 
 def checking_directory(context: Context) -> Script:
     """The calls of `check_directory`."""
+    return _checking_directory()
+
+
+@lru_cache(maxsize=1)
+def _checking_directory() -> Script:
     script = Script()
     script.must_see_root(_outside)
     return script
@@ -117,6 +136,11 @@ def preparing_exec(context: Context, umask: int) -> Script:
     """The calls of `prepare_exec`."""
     if not context.env.get(b"HOME"):
         context.env[b"HOME"] = context.home
+    return _preparing_exec(umask)
+
+
+@lru_cache(maxsize=16)
+def _preparing_exec(umask: int) -> Script:
     script = Script()
     script.umask(umask)
     script.close_range(3, 0xFFFFFFFF, _CLOSE_RANGE_CLOEXEC)
@@ -135,8 +159,13 @@ def let_go(context: Context) -> None:
 
 def letting_go(context: Context) -> Script:
     """The calls of `let_go`."""
+    return _letting_go(context.error)
+
+
+@lru_cache(maxsize=16)
+def _letting_go(report: int) -> Script:
     script = Script()
-    script.dup3(context.error, 3, os.O_CLOEXEC)
+    script.dup3(report, 3, os.O_CLOEXEC)
     script.close_range(4, 0xFFFFFFFF, 0)
     return script
 

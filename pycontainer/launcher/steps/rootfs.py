@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 
 from pycontainer.kernel import mounts, namespaces, syscalls
 from pycontainer.kernel.script import Script
@@ -106,8 +107,13 @@ def pivot(context: Context) -> None:
 
 def pivoting(context: Context) -> Script:
     """The calls of `pivot`."""
+    return _pivoting(context.root)
+
+
+@lru_cache(maxsize=16)
+def _pivoting(root: int) -> Script:
     script = Script()
-    script.fchdir(context.root)
+    script.fchdir(root)
     script.pivot_root()
     return script
 
