@@ -6,6 +6,7 @@ import errno
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from pycontainer.errors import NotFound
@@ -26,11 +27,13 @@ class OverlaySnapshotter:
     def __init__(self, directory: Path, discard: Callable[[Path], None]) -> None:
         self._directory = directory
         self._discard = discard
+        self._fs = lru_cache(maxsize=256)(lambda key: directory / key / "fs")
+        """Where a layer's files are: each start asks for those of all its layers."""
 
     def has(self, key: SnapshotKey) -> bool:
         """Whether the layer is there, whole."""
         check_key(key)
-        return (self._directory / key / "fs").is_dir()
+        return self._fs(key).is_dir()
 
     def prepare(self, key: SnapshotKey) -> Preparation:
         """An empty place that nobody sees."""
@@ -66,7 +69,7 @@ class OverlaySnapshotter:
     def path(self, key: SnapshotKey) -> Path:
         """Directory of the layer's files, read-only. Raises: NotFound."""
         check_key(key)
-        path = self._directory / key / "fs"
+        path = self._fs(key)
         if not path.is_dir():
             raise NotFound(f"layer {key} is not unpacked; pull the image again")
         return path

@@ -14,9 +14,10 @@ def make_writable_layer(directory: Path, image_root: Path | None) -> None:
     image_root: the topmost layer's directory; the container's "/" gets its mode and owner, since that
     is what overlayfs shows of the writable layer's own directory.
     """
-    upper = directory / "upper"
-    os.mkdir(directory, 0o700)
-    os.mkdir(directory / "work", 0o700)
+    place = os.fspath(directory)
+    upper = f"{place}/upper"
+    os.mkdir(place, 0o700)
+    os.mkdir(f"{place}/work", 0o700)
     os.mkdir(upper)
     mode = 0o755
     if image_root is not None:
