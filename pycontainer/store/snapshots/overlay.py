@@ -27,7 +27,7 @@ class OverlaySnapshotter:
     def __init__(self, directory: Path, discard: Callable[[Path], None]) -> None:
         self._directory = directory
         self._discard = discard
-        self._fs = lru_cache(maxsize=256)(lambda key: directory / key / "fs")
+        self._fs: Callable[[SnapshotKey], Path] = lru_cache(maxsize=256)(lambda key: directory / key / "fs")
         """Where a layer's files are: each start asks for those of all its layers."""
 
     def has(self, key: SnapshotKey) -> bool:
