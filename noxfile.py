@@ -74,7 +74,7 @@ def unit(session: nox.Session) -> None:
 @nox.session
 def integration(session: nox.Session) -> None:
     """Run real containers, as root; some at a time, since most of them wait for others than processors."""
-    _pytest(session, "tests/integration", *SOME_AT_A_TIME)
+    _pytest(session, "tests/integration", "tests/docs", *SOME_AT_A_TIME)
 
 
 @nox.session

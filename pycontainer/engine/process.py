@@ -384,6 +384,11 @@ class Process:
         self._is_closed = True
         self._release()
 
+    def __del__(self) -> None:
+        # What goes on without this program needs no handle to be kept for it.
+        if self._is_detached:
+            self._leave()
+
     def __enter__(self) -> Process:
         return self
 

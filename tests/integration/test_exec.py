@@ -665,6 +665,13 @@ def await_only_the_first(container: pc.Container) -> None:
     assert left == []
 
 
+def test_whoever_lets_go_of_a_detached_one_keeps_no_descriptor_of_it(box: pc.Container) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    ids = [box.popen(["true"], detach=True).id for _ in range(3)]
+    assert [box.get_exec(id).wait(timeout=patient(20)) for id in ids] == [0, 0, 0]
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_a_short_one_leaves_its_parent_to_another(box: pc.Container) -> None:
     seen: set[int] = set()
     for _ in range(50):

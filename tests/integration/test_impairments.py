@@ -16,6 +16,7 @@ import pycontainer as pc
 from pycontainer.engine import bridging
 from pycontainer.errors import InUse, InvalidOption, NotFound, Unsupported
 from tests.support.needs import needs
+from tests.support.netem import has_netem
 
 pytestmark = needs("root", "overlay", "nft", "tc", "nsenter")
 
@@ -74,12 +75,6 @@ def test_a_rate_holds_both_ways_until_it_is_healed(app: pc.Network, pair: Pair) 
     assert impairment.is_healed
     assert queues(box) == []
     impairment.heal()
-
-
-def has_netem() -> bool:
-    """Whether the kernel delays packets, as tc finds it."""
-    add = ["unshare", "--net", "tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms"]
-    return subprocess.run(add, check=False, capture_output=True).returncode == 0
 
 
 def test_latency_and_loss_are_real_or_refused(app: pc.Network, pair: Pair) -> None:

@@ -1,0 +1,270 @@
+"""Every snippet of the documentation runs, page by page, as a reader would run it."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import socket
+import subprocess
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pycontainer as pc
+from tests.docs.conftest import World
+from tests.support import images
+from tests.support.netem import has_netem
+
+ROOT = Path(__file__).parents[2]
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path
+    for path in (*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md")
+}
+
+pytestmark = pytest.mark.needs("root", "overlay")
+
+Names = dict[str, Any]
+Expected = str | type[Exception] | None
+Setup = Callable[[World, Names], Iterator[Expected]]
+
+
+def snippets(page: Path) -> list[tuple[int, str]]:
+    """Line and text of each Python block."""
+    found: list[tuple[int, str]] = []
+    begun = None
+    lines = page.read_text().splitlines()
+    for number, line in enumerate(lines):
+        if begun is None and line.strip().startswith("```python"):
+            begun = number + 1
+        elif begun is not None and line.strip() == "```":
+            found.append((begun, textwrap.dedent("\n".join(lines[begun:number]))))
+            begun = None
+    return found
+
+
+def box(*command: str, image: str = "alpine:3.20", **options: Any) -> pc.Container:
+    """A container that runs."""
+    made = pc.Container.create(image, list(command) or ["sleep", "1000"], **options)
+    made.start()
+    return made
+
+
+# What each page takes for granted: its set-up goes on to its next yield before each of the page's snippets.
+# A text that is yielded says why the snippet is only compiled, an error's type what it is to raise.
+
+
+def getting_started(world: World, names: Names) -> Iterator[Expected]:
+    yield pc.errors.ContainerFailed
+
+
+def build(world: World, names: Names) -> Iterator[Expected]:
+    (world.directory / "Dockerfile").write_text(
+        "FROM alpine:3.20 AS build\nRUN echo hi >/hi\n"
+        "FROM scratch AS dist\nCOPY --from=build /hi /\nFROM build\n"
+    )
+    (world.directory / "home").mkdir()
+    (world.directory / "home/.netrc").write_text("machine example")
+    world.patch.setenv("HOME", str(world.directory / "home"))
+    world.patch.setenv("API_KEY", "k")
+    agent = socket.socket(socket.AF_UNIX)
+    agent.bind("agent")
+    world.patch.setenv("SSH_AUTH_SOCK", str(world.directory / "agent"))
+    with agent:
+        for _ in range(4):
+            yield None
+        names["stream"] = io.BytesIO()
+        dockerfile = (world.directory / "Dockerfile").read_text()
+        (world.directory / "Dockerfile").write_text("FROM alpine:3.20\nRUN exit 3\n")
+        yield None
+        yield pc.errors.BuildError
+        (world.directory / "Dockerfile").write_text(dockerfile)
+        yield None
+
+
+def embedded_registry(world: World, names: Names) -> Iterator[Expected]:
+    names["image"] = pc.Image.get("alpine:3.20")
+    yield None
+
+
+def exec_(world: World, names: Names) -> Iterator[Expected]:
+    names |= {"c": box(name="box"), "archive": images.tar_with({"f": b"x"})}
+    yield None
+    yield None
+    yield "joins the terminal of whoever runs it"
+    yield None
+
+
+def files(world: World, names: Names) -> Iterator[Expected]:
+    c = box(
+        "sh", "-c", "echo hi >/var/log/a.log; echo hi >/data.bin; echo hi >/var/lib/data/f; exec sleep 1000"
+    )
+    c.wait_until(pc.wait.file("/var/lib/data/f"))
+    names |= {"c": c, "tar_bytes_or_stream": images.tar_with({"f": b"x"})}
+    for name in ("build/app", "site/index.html"):
+        (world.directory / name).parent.mkdir()
+        (world.directory / name).write_text("hi")
+    yield None
+
+
+def image_pages(world: World, names: Names) -> Iterator[Expected]:
+    for name in ("rootfs/bin/tool", "build/site/index.html", "app.py", "hello-arm64"):
+        (world.directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (world.directory / name).write_text("hi")
+    (world.directory / "rootfs.tar.gz").write_bytes(images.tar_with({"f": b"x"}))
+    yield None
+    names["other"] = pc.Image.get("alpine:3.20")
+    yield None
+    pc.Image.pull("debian:bookworm-slim")
+    yield None
+    names["image"] = pc.Image.get("app:1")
+    yield None
+
+
+def lifecycle(world: World, names: Names) -> Iterator[Expected]:
+    yield None
+    yield "waits for what somebody else does to the container"
+    names["c"] = box()
+    yield None
+    box(name="db").stop(timeout=0)
+    pc.Container.create("alpine:3.20", ["sleep", "1000"], name="app", network="container:db")
+    yield None
+    world.clear()
+    yield None
+
+
+def logging(world: World, names: Names) -> Iterator[Expected]:
+    names["box"] = box("echo", "hi")
+    yield None
+
+
+def names_page(world: World, names: Names) -> Iterator[Expected]:
+    yield None
+    yield None
+    yield None
+    for name in ("db", "web", "worker"):
+        names[name] = box(name=name, network="app")
+    yield None
+    yield None if has_netem() else pc.errors.Unsupported
+    yield None
+
+
+def networks(world: World, names: Names) -> Iterator[Expected]:
+    yield None
+    yield None
+    pc.Network.create("front")
+    pc.Network.create("back", subnet="10.2.0.0/24")
+    box(name="web", network="front")
+    yield None
+
+
+def observing(world: World, names: Names) -> Iterator[Expected]:
+    names["c"] = box("sleep", "3", health_cmd="exit 1", health_interval="1s", health_retries=1)
+    yield None
+    names["c"] = box("sleep", "2")
+    yield None
+    names["c"] = box()
+    yield None
+
+
+def options(world: World, names: Names) -> Iterator[Expected]:
+    (world.directory / "service.env").write_text("A=b\n")
+    yield None
+    yield "needs the devices"
+    yield None
+    yield "needs systemd"
+
+
+def running(world: World, names: Names) -> Iterator[Expected]:
+    yield None
+    names["c"] = box("echo", "hi")
+    yield None
+
+
+def sharing(world: World, names: Names) -> Iterator[Expected]:
+    image = pc.Image.get("app:1")
+    (world.directory / "weights.bin").write_bytes(b"w")
+    (world.directory / "policy.json").write_text(json.dumps({"default": [{"type": "reject"}]}))
+    names |= {"image": image, "sbom": b"{}", "password": b"secret"}
+    names |= {"amd64": image, "arm64": pc.Image.scratch("linux/arm64").add({"hello": "hi"})}
+    yield None
+    yield None
+    names["arm64"].push(f"{world.registry.address}/me/app:1-arm64")
+    yield None
+    image.push(f"{world.registry.address}/team/app:1")
+    yield None
+    image.push(f"{world.registry.address}/me/app:1")
+    yield None
+
+
+def supervision(world: World, names: Names) -> Iterator[Expected]:
+    yield None
+
+
+def terminals(world: World, names: Names) -> Iterator[Expected]:
+    yield "joins the terminal of whoever runs it"
+    yield "joins the terminal of whoever runs it"
+    yield None
+
+
+def helpers(world: World, names: Names) -> Iterator[Expected]:
+    names["tmp_path"] = world.directory
+    yield None
+    source = f"pc.Image.pull('alpine', engine=pc.Engine({str(world.directory / 'killed')!r}))"
+    names["script"] = f"import pycontainer as pc; {source}"
+    yield None
+
+
+def volumes(world: World, names: Names) -> Iterator[Expected]:
+    (world.directory / "project").mkdir()
+    yield None
+
+
+def plain(world: World, names: Names) -> Iterator[Expected]:
+    yield None
+
+
+SETUPS: dict[str, Setup] = {
+    "README.md": plain,
+    "docs/getting-started.md": getting_started,
+    "docs/guides/build.md": build,
+    "docs/guides/embedded-registry.md": embedded_registry,
+    "docs/guides/exec.md": exec_,
+    "docs/guides/files.md": files,
+    "docs/guides/images.md": image_pages,
+    "docs/guides/lifecycle.md": lifecycle,
+    "docs/guides/logging.md": logging,
+    "docs/guides/names.md": names_page,
+    "docs/guides/networks.md": networks,
+    "docs/guides/observing.md": observing,
+    "docs/guides/options.md": options,
+    "docs/guides/registries.md": plain,
+    "docs/guides/running.md": running,
+    "docs/guides/sharing.md": sharing,
+    "docs/guides/supervision.md": supervision,
+    "docs/guides/terminals.md": terminals,
+    "docs/guides/testing.md": helpers,
+    "docs/guides/volumes.md": volumes,
+    "docs/guides/waiting.md": plain,
+    "docs/index.md": plain,
+}
+
+
+@pytest.mark.parametrize("page", [name for name, path in PAGES.items() if snippets(path)])
+def test_the_snippets_of_a_page_run(page: str, world: World) -> None:
+    names: Names = {"pc": pc, "Path": Path, "subprocess": subprocess, "os": os}
+    setup = SETUPS[page](world, names)
+    for line, text in snippets(PAGES[page]):
+        expected = next(setup, None)
+        code = compile("\n" * line + world.here(text), page, "exec")
+        if isinstance(expected, str):
+            continue
+        if expected is None:
+            exec(code, names)
+        else:
+            with pytest.raises(expected):
+                exec(code, names)
+    setup.close()
