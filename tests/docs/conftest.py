@@ -28,7 +28,7 @@ PROGRAMS = {
     "make": "echo made",
     "migrate": "exit 0",
     "backup": "exit 0",
-    "python": "exit 0",
+    "python": "echo hello",
     "id-of": "exit 0",
 }
 """Stand-ins, as shell scripts."""
@@ -103,6 +103,8 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = root / "usr/bin" / name
         path.write_text(STOPS % script)
         path.chmod(0o755)
+    with (root / "etc/passwd").open("a") as users:
+        users.write("nobody:x:65534:65534:nobody:/:/bin/false\n")
     for name in ("srv", "opt", "data", "var/log", "var/lib/data", "var/www"):
         (root / name).mkdir(parents=True, exist_ok=True)
     for name in ("health", "index.html"):

@@ -249,7 +249,11 @@ SETUPS: dict[str, Setup] = {
     "docs/guides/testing.md": helpers,
     "docs/guides/volumes.md": volumes,
     "docs/guides/waiting.md": plain,
+    "docs/faq.md": plain,
+    "docs/guides/ci.md": plain,
     "docs/index.md": plain,
+    "docs/migrating/docker-py.md": plain,
+    "docs/tutorial.md": plain,
 }
 
 
