@@ -111,7 +111,9 @@ class Script:
         first = len(self.calls)
         self._words.extend(other._words)
         self.calls += [base + call for call in other.calls]
-        self._addresses += [base + place for place in other._addresses]
+        for place in other._addresses:
+            self._words[base + place] += 8 * base
+            self._addresses.append(base + place)
         self._leaps += [(first + call, count) for call, count in other._leaps]
         self._explained.update((first + call, explain) for call, explain in other._explained.items())
         self._kept.append(other)

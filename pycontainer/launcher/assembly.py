@@ -257,16 +257,15 @@ class Assembly:
 
     def _closing(self, step: Step) -> list[Step]:
         """Of paths in /proc those are written down that this host has, too; others may be a process's own."""
-        found = []
-        for path in step.args[0]:
-            kind = self._kind(path)
-            if kind is None:
-                found.append(Step(step.name, step.function, ((path,),)))
-            elif step.function is mount_steps.freeze:
-                found.append(scripting.performing(step, _freezing(self._context.root, path)))
-            elif kind:
-                masks = mount_steps.masks(self._context)
-                found.append(scripting.performing(step, _masking(self._context.root, path, kind, masks)))
+        kinds = [(path, self._kind(path)) for path in step.args[0]]
+        found = [Step(step.name, step.function, ((path,),)) for path, kind in kinds if kind is None]
+        if step.function is mount_steps.freeze:
+            paths = tuple(path for path, kind in kinds if kind is not None)
+            return [scripting.performing(step, _freezing(self._context.root, paths)), *found]
+        there = tuple((path, kind) for path, kind in kinds if kind)
+        if there:
+            masks = mount_steps.masks(self._context)
+            found.append(scripting.performing(step, _masking(self._context.root, there, masks)))
         return found
 
     def _kind(self, path: bytes) -> bytes | None:
@@ -303,5 +302,17 @@ class Assembly:
 
 
 # Most containers close the same ones, with descriptors of the same numbers.
-_freezing = lru_cache(maxsize=64)(mount_steps.freezing)
-_masking = lru_cache(maxsize=64)(mount_steps.masking)
+@lru_cache(maxsize=64)
+def _freezing(root: int, paths: tuple[bytes, ...]) -> Script:
+    script = Script()
+    for path in paths:
+        script.include(mount_steps.freezing(root, path))
+    return script
+
+
+@lru_cache(maxsize=64)
+def _masking(root: int, there: tuple[tuple[bytes, bytes], ...], masks: int) -> Script:
+    script = Script()
+    for path, kind in there:
+        script.include(mount_steps.masking(root, path, kind, masks))
+    return script

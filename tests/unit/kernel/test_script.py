@@ -130,3 +130,19 @@ def test_a_refused_call_has_its_error_s_number() -> None:
     with pytest.raises(OSError, match="Bad file") as caught:
         script.perform()
     assert caught.value.errno == errno.EBADF
+
+
+def test_an_included_script_goes_by_results_of_its_own_and_leaves_out_its_own_calls(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    writes = Script()
+    missing = writes.openat2(syscalls.AT_FDCWD, os.fsencode(tmp_path / "no"), os.O_WRONLY, 0, skips=1)
+    writes.write(missing, b"lost")
+    opened = writes.openat2(syscalls.AT_FDCWD, os.fsencode(file), os.O_WRONLY | os.O_APPEND, 0)
+    writes.write(opened, b"well")
+    script = Script()
+    script.umask(0o022)
+    script.include(writes)
+    script.include(writes)
+    script.perform()
+    assert file.read_bytes() == b"wellwell"
