@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
+import pycontainer as pc
 from pycontainer.testing import leaks
-from tests.support import images
+from tests.support import debian, images
 from tests.support.needs import reason_to_skip
 
 _WATCHED = {"integration", "compat"}
@@ -133,3 +134,10 @@ def busybox_layout(busybox_rootfs: Path, tmp_path_factory: pytest.TempPathFactor
         images.tar_with({"srv/": None, "srv/greeting": b"hello from the second layer\n"}),
     ]
     return images.oci_layout(tmp_path_factory.mktemp("layout") / "busybox", layers)
+
+
+@pytest.fixture(scope="session")
+def debian_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pc.Engine]:
+    """An engine with `debian.IMAGE`: packages take most of a minute to unpack, so all tests share them."""
+    with debian.store(tmp_path_factory.mktemp("debian")) as engine:
+        yield engine

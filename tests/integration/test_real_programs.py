@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import socket
-from collections.abc import Iterator
 from contextlib import ExitStack
 
 import httpx
@@ -17,9 +14,6 @@ from tests.support import debian
 
 pytestmark = [pytest.mark.needs("root", "overlay", "nft", "apt-get", "dpkg-deb"), pytest.mark.timeout(400)]
 
-PACKAGES = ("bash", "coreutils", "nginx-light", "postgresql", "redis-server", "util-linux")
-USERS = {"www-data": 33, "postgres": 101}
-UNUSED = ("*/libLLVM*", "*/libz3*", "./usr/share/perl*", "./usr/lib/*/perl*")
 SECONDS = 60
 
 WEB = """\
@@ -46,30 +40,13 @@ exec $as $bin/postgres -D data -c "listen_addresses=*" -c jit=off
 """
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pc.Engine]:
-    """An engine with an image of Debian in which the three are."""
-    base = tmp_path_factory.mktemp("debian")
-    root = base / "root"
-    debian.unpack(root, PACKAGES, USERS, without=UNUSED)
-    for name in ("var/lib/postgresql", "var/run/postgresql"):  # made by its scripts
-        (root / name).mkdir(parents=True, exist_ok=True)
-        os.chown(root / name, USERS["postgres"], USERS["postgres"])
-    (root / "usr/bin/sh").symlink_to("bash")
-    psql = root / "usr/bin/psql"  # a script that looks for the version to run
-    psql.unlink()
-    psql.symlink_to(f"/{next(root.glob('usr/lib/postgresql/*/bin/psql')).relative_to(root)}")
-    (root / "etc/nginx/web.conf").write_text(WEB)
-    (root / "etc/nginx/api.conf").write_text(API)
-    with pc.Engine(base / "store") as engine:
-        image = pc.Image.from_directory(root, tags=["debian-programs"], engine=engine)
-        shutil.rmtree(root)
-        pc.run(image, ["true"], engine=engine)
-        yield engine
-
-
-def test_three_programs_find_each_other_and_nobody_else_finds_them(store: pc.Engine) -> None:
-    image = pc.Image.get("debian-programs", engine=store)
+def test_three_programs_find_each_other_and_nobody_else_finds_them(debian_store: pc.Engine) -> None:
+    store = debian_store
+    image = (
+        pc.Image.get(debian.IMAGE, engine=store)
+        .add({"etc/nginx/web.conf": WEB, "etc/nginx/api.conf": API})
+        .tag("programs:configured")
+    )
     with ExitStack() as stack:
         networks = {name: pc.Network.create(name, engine=store) for name in ("front", "back", "other")}
         for network in networks.values():

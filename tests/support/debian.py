@@ -8,9 +8,16 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+import pycontainer as pc
+
+PROGRAMS = ("bash", "coreutils", "nginx-light", "postgresql", "redis-server", "util-linux")
+USERS = {"www-data": 33, "postgres": 101}
+UNUSED = ("*/libLLVM*", "*/libz3*", "./usr/share/perl*", "./usr/lib/*/perl*")
+IMAGE = "debian-programs"
 _MERGED = ("bin", "lib", "lib64", "sbin")
 # What no program opens: half of the bytes.
 _UNUSED = ("./usr/share/doc", "./usr/share/i18n", "./usr/share/locale", "./usr/share/man", "./var/cache")
@@ -20,6 +27,25 @@ _OPTIONS = (
     *("-o", "Dir::State::status=/dev/null", "-o", "Debug::NoLocking=1", "-o", "APT::Sandbox::User=root"),
     *("-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache="),
 )
+
+
+@contextmanager
+def store(base: Path) -> Iterator[pc.Engine]:
+    """An engine below a directory, with an image of Debian in which a web server and two databases are."""
+    root = base / "root"
+    unpack(root, PROGRAMS, USERS, without=UNUSED)
+    for name in ("var/lib/postgresql", "var/run/postgresql"):  # made by its scripts
+        (root / name).mkdir(parents=True, exist_ok=True)
+        os.chown(root / name, USERS["postgres"], USERS["postgres"])
+    (root / "usr/bin/sh").symlink_to("bash")
+    psql = root / "usr/bin/psql"  # a script that looks for the version to run
+    psql.unlink()
+    psql.symlink_to(f"/{next(root.glob('usr/lib/postgresql/*/bin/psql')).relative_to(root)}")
+    with pc.Engine(base / "store") as engine:
+        image = pc.Image.from_directory(root, tags=[IMAGE], engine=engine)
+        shutil.rmtree(root)
+        pc.run(image, ["true"], engine=engine)
+        yield engine
 
 
 def unpack(
