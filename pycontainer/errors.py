@@ -138,7 +138,7 @@ class DockerfileError(InvalidInput):
     Attributes: problem (what is wrong, in one line), file, line and last_line (counted from 1; 0 where
     the file as a whole is meant), text (of those lines, as written), expected (what would be accepted,
     or ""), suggestion (the word that was probably meant, or ""), excerpt (numbered lines with the
-    place marked, or "").
+    place marked, or ""), warnings (the `BuildWarning`s that build checks had found until then).
     """
 
     def __init__(
@@ -154,6 +154,7 @@ class DockerfileError(InvalidInput):
         excerpt: str = "",
     ) -> None:
         super().__init__(problem)
+        self.warnings: tuple[Any, ...] = ()
         self.problem = problem
         self.file = file
         self.line = line

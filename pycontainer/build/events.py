@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from attrs import frozen
 
 from pycontainer.image import Progress
+
+if TYPE_CHECKING:
+    from pycontainer.build.dockerfile import BuildWarning
 
 __all__ = ["BuildAction", "BuildEvent", "OnBuildEvent"]
 
@@ -45,6 +48,13 @@ class BuildEvent:
     digest: str = ""
     message: str = ""
     progress: Progress | None = None
+
+    @classmethod
+    def of_warning(cls, found: BuildWarning) -> BuildEvent:
+        """The event that tells what a build check found."""
+        lines = found.lines
+        message = f"{found.rule}: {found.message}"
+        return cls(action="warning", message=message, lines=(lines.first, lines.last))
 
 
 OnBuildEvent: TypeAlias = Callable[[BuildEvent], None]

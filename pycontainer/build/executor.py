@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import posixpath
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from attrs import evolve
 
 from pycontainer.build import config as configs
 from pycontainer.build.dockerfile import model
-from pycontainer.build.dockerfile.scope import Scope, Step
+from pycontainer.build.dockerfile.scope import Step
 from pycontainer.build.events import BuildAction, BuildEvent
 from pycontainer.build.sources import is_git, is_url, url_name
 from pycontainer.build.steps import Built, StageState, destination, key_of, mode_of
@@ -77,7 +77,6 @@ class StageExecutor:
         worker: Worker,
         rules: Rules,
         state: StageState,
-        scope: Scope,
         find: Callable[[str], FileSource],
         *,
         title: str,
@@ -87,7 +86,6 @@ class StageExecutor:
         self._worker = worker
         self._rules = rules
         self._state = state
-        self._scope = scope
         self._find = find
         self._title = title
         self._total = total
@@ -95,10 +93,9 @@ class StageExecutor:
         self._number = 1  # FROM is the first
         self._ignores_cache = rules.ignores_cache or title in rules.uncached
 
-    def run(self, instructions: list[tuple[model.Instruction, bool]]) -> Built:
-        """Carry them out; each with whether it came from ONBUILD. Raises: BuildError, DockerfileError."""
-        for instruction, is_trigger in instructions:
-            step = self._scope.step(instruction, is_trigger=is_trigger)
+    def run(self, steps: Sequence[Step]) -> Built:
+        """Carry them out. Raises: BuildError, DockerfileError."""
+        for step in steps:
             try:
                 self._carry_out(step)
             except (BuildError, DockerfileError, GivenUp):

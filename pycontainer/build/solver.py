@@ -16,7 +16,7 @@ from attrs import evolve
 
 from pycontainer.build.dockerfile.names import Base as Named
 from pycontainer.build.dockerfile.plan import Plan, PlannedStage
-from pycontainer.build.dockerfile.scope import Scope
+from pycontainer.build.dockerfile.scope import Step
 from pycontainer.build.events import BuildEvent
 from pycontainer.build.executor import MAKES_LAYER, Rules, StageExecutor
 from pycontainer.build.steps import Built, StageState, chain_of, key_of
@@ -37,21 +37,20 @@ def solve(
     contexts: Contexts,
     give_up: threading.Event,
     timeout_s: float | None = None,
-) -> tuple[Built, Plan]:
-    """What the target is, and the plan as it became with the triggers of base images.
+) -> Built:
+    """What the target is. All of the plan is expanded, and checked, before any step is carried out.
 
     give_up: is set when the build fails, or was interrupted; whoever has the event may set it, too.
     Raises: BuildError, DockerfileError, DeadlineExceeded, and what finding an image raises.
     """
-    solving = _Solving(plan, worker, rules, contexts, give_up)
-    return solving.result(timeout_s), solving.plan
+    return _Solving(plan, worker, rules, contexts, give_up).result(timeout_s)
 
 
 class _Solving:
     def __init__(
         self, plan: Plan, worker: Worker, rules: Rules, contexts: Contexts, give_up: threading.Event
     ) -> None:
-        self.plan = plan
+        self._plan = plan
         self._worker = worker
         self._rules = rules
         self._contexts = contexts
@@ -59,12 +58,13 @@ class _Solving:
         self._bases: dict[tuple[str, str], Base] = {}
         self._guard = threading.Lock()
         self._stages: dict[int, Future[Built]] = {}
-        self._scopes: dict[int, Scope] = {}
+        self._steps: Mapping[int, tuple[Step, ...]] = {}
 
     def result(self, timeout_s: float | None) -> Built:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         self._find_bases()
-        needed = self.plan.stages
+        self._expand()
+        needed = self._plan.stages
         pool = ThreadPoolExecutor(len(needed), thread_name_prefix="pycontainer-build")
         try:
             for planned in needed:
@@ -79,7 +79,7 @@ class _Solving:
             for future in running:
                 if future.done():
                     future.result()
-            return self._stages[self.plan.target].result()
+            return self._stages[self._plan.target].result()
         except BaseException:
             self._give_up.set()
             for waited in self._stages.values():
@@ -119,7 +119,7 @@ class _Solving:
         """Find the images that stages are built on; their triggers may need more stages."""
         known: set[int] = set()
         while True:
-            new = [planned for planned in self.plan.stages if planned.index not in known]
+            new = [planned for planned in self._plan.stages if planned.index not in known]
             if not new:
                 return
             for planned in new:
@@ -128,7 +128,7 @@ class _Solving:
                 if reference is None:
                     continue
                 base = self._at(planned, reference)
-                self.plan.check_base_platform(
+                self._plan.check_base_platform(
                     planned.index,
                     Platform(
                         os=base.config.os,
@@ -136,7 +136,7 @@ class _Solving:
                         variant=base.config.variant,
                     ),
                 )
-                self.plan = self.plan.with_triggers(planned.index, base.config.config.on_build)
+                self._plan = self._plan.with_triggers(planned.index, base.config.config.on_build)
 
     def _image_of(self, base: Named) -> str | None:
         if base.kind == "image":
@@ -152,10 +152,10 @@ class _Solving:
         except DockerfileError:
             raise
         except NotFound as error:
-            raise self.plan.error(str(error), planned.stage.start.lines) from error
+            raise self._plan.error(str(error), planned.stage.start.lines) from error
 
     def _base(self, reference: str, platform: Platform | None) -> Base:
-        wanted = platform or self.plan.variables.target_platform
+        wanted = platform or self._plan.variables.target_platform
         key = (reference, str(wanted))
         found = self._bases.get(key)
         if found is None:
@@ -166,39 +166,46 @@ class _Solving:
 
     # -- stages ------------------------------------------------------------------------------------
 
+    def _expand(self) -> None:
+        """Expand all steps, so that what is wrong with one of them is told before any is carried out."""
+        configs = {
+            planned.index: self._base(reference, planned.platform).config.config
+            for planned in self._plan.stages
+            if (reference := self._image_of(planned.base)) is not None
+        }
+        self._steps = self._plan.evaluate(configs)
+        for found in self._plan.checks.warnings:
+            self._worker.tell(BuildEvent.of_warning(found))
+
     def _built(self, planned: PlannedStage) -> Built:
         index = planned.index
         total = 1 + sum(isinstance(made, MAKES_LAYER) for made in planned.instructions)
-        state, scope = self._start(planned)
+        state = self._start(planned)
         title = planned.stage.title
-        is_alone = len(self.plan.stages) == 1
+        is_alone = len(self._plan.stages) == 1
         name = f"[{'' if is_alone else title + ' '}1/{total}] FROM {planned.base.name}"
         lines = planned.stage.start.lines
         self._worker.tell(BuildEvent(action="done", step=name, stage=title, lines=(lines.first, lines.last)))
         executor = StageExecutor(
-            self._worker, self._rules, state, scope, lambda name: self._files(planned, name),
+            self._worker, self._rules, state, lambda name: self._files(planned, name),
             title=title, total=total, is_alone=is_alone,
         )  # fmt: skip
-        built = executor.run(
-            [(made, number < planned.triggers) for number, made in enumerate(planned.instructions)]
-        )
-        self._scopes[index] = scope
-        return built
+        return executor.run(self._steps[index])
 
-    def _start(self, planned: PlannedStage) -> tuple[StageState, Scope]:
-        platform = planned.platform or self.plan.variables.target_platform
+    def _start(self, planned: PlannedStage) -> StageState:
+        platform = planned.platform or self._plan.variables.target_platform
         base = planned.base
         reference = self._image_of(base)
         if reference is not None:
             found = self._base(reference, planned.platform)
             state = StageState.on_image(found)
             state.change(evolve(state.own, on_build=()))
-            return state, self.plan.scope(planned.index, found.config.config)
+            return state
         if base.stage is not None:
             built = self._await(base.stage)
             state = StageState.on_stage(built)
             state.change(evolve(state.own, on_build=()))
-            return state, self.plan.scope(planned.index, base=self._scopes[base.stage])
+            return state
         state = StageState.on_nothing(platform)
         if base.kind == "context":
             files = self._contexts[base.name]
@@ -209,7 +216,7 @@ class _Solving:
                 key, self._worker.copy(CopyStep(below=(), parts=(part,), destination="/")), base.name
             )
             state.told(f"FROM {base.name}", layer)
-        return state, self.plan.scope(planned.index, state.own)
+        return state
 
     def _files(self, planned: PlannedStage, name: str) -> FileSource:
         """The files that an instruction calls by a name."""

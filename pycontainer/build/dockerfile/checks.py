@@ -8,7 +8,8 @@ Source: moby/buildkit, frontend/dockerfile/linter/linter.go and dockerfile2llb/v
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 from attrs import frozen
 
@@ -24,8 +25,9 @@ from pycontainer.build.dockerfile.model import (
 )
 from pycontainer.build.dockerfile.rules import warning
 from pycontainer.build.dockerfile.source import Problem, Source
+from pycontainer.errors import DockerfileError
 
-__all__ = ["CHECK_ARG", "Checks", "check_file", "check_instruction"]
+__all__ = ["CHECK_ARG", "Checks", "check_file", "check_instruction", "reported"]
 
 CHECK_ARG = "BUILDKIT_DOCKERFILE_CHECK"  # a build argument that stands above the directive
 RESERVED_STAGES = frozenset({"context", "scratch"})
@@ -89,12 +91,29 @@ class Checks:
         """What was found, in the order of the file."""
         return tuple(sorted(self._found, key=lambda found: found.lines.first))
 
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Have an error of the Dockerfile carry what was found until then."""
+        try:
+            yield
+        except DockerfileError as error:
+            error.warnings = self.warnings
+            raise
+
     def enforce(self) -> None:
         """Raises: DockerfileError where something was found and the file says `error=true`."""
         if not self._choice.is_error or not self._found:
             return
         rules = ", ".join(sorted({found.rule for found in self._found}))
         raise self._source.error(f"lint violation found for rules: {rules}", self.warnings[0].lines)
+
+
+def reported(dockerfile: Dockerfile) -> tuple[BuildWarning, ...]:
+    """The findings in a file, or in the part of it that could be read, that it wants to be told of."""
+    try:
+        return Checks(dockerfile, {}).warnings
+    except DockerfileError:
+        return ()  # its directive is wrong, too, and says nothing
 
 
 def _choice(text: str) -> _Choice:

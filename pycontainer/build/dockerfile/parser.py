@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from pycontainer.build.dockerfile.checks import check_file, check_instruction
+from pycontainer.build.dockerfile.checks import check_file, check_instruction, reported
 from pycontainer.build.dockerfile.instructions import instruction, parse_trigger
 from pycontainer.build.dockerfile.limits import MAX_STAGES
-from pycontainer.build.dockerfile.model import Arg, Dockerfile, From, Instruction, Lines, Stage
+from pycontainer.build.dockerfile.model import (
+    NOWHERE,
+    Arg,
+    BuildWarning,
+    Dockerfile,
+    From,
+    Instruction,
+    Stage,
+)
 from pycontainer.build.dockerfile.source import Source
-from pycontainer.build.dockerfile.statements import statements
+from pycontainer.build.dockerfile.statements import Statements, statements
+from pycontainer.errors import DockerfileError
 
 __all__ = ["parse", "trigger"]
 
@@ -23,39 +32,59 @@ def parse(text: str | bytes, filename: str = "Dockerfile") -> Dockerfile:
     if isinstance(text, bytes):
         # What is not UTF-8 may stand in comments; an instruction that holds such bytes is refused.
         text = text.decode("utf-8", "surrogateescape")
-    split = statements(text, filename)
-    source = split.source
-    warnings = []
-    global_args: list[Arg] = []
-    stages: list[tuple[From, list[Instruction]]] = []
-    for statement in split.items:
-        made = instruction(statement, source)
-        warnings += check_instruction(made, has_empty_lines=statement.has_empty_lines)
-        if isinstance(made, From):
-            stages.append((made, []))
-        elif stages:
-            stages[-1][1].append(made)
-        elif isinstance(made, Arg):
-            global_args.append(made)
-        else:
-            raise source.error("no build stage in current context; a Dockerfile begins with FROM", made.lines)
-    if not stages:
-        raise source.error("dockerfile contains no stages to build", Lines(first=0, last=0))
-    if len(stages) > MAX_STAGES:
-        raise source.error(f"more than {MAX_STAGES} stages", stages[MAX_STAGES][0].lines)
-    made_stages = tuple(
-        Stage(index=index, start=start, instructions=tuple(instructions))
-        for index, (start, instructions) in enumerate(stages)
-    )
-    dockerfile = Dockerfile(
-        filename=filename,
-        text=source.text,
-        escape=split.escape,
-        directives=split.directives,
-        global_args=tuple(global_args),
-        stages=made_stages,
-    )
-    return evolve(dockerfile, warnings=(*warnings, *check_file(dockerfile)))
+    reading = _Reading(statements(text, filename))
+    try:
+        reading.read()
+    except DockerfileError as error:
+        error.warnings = reported(reading.dockerfile)
+        raise
+    return evolve(reading.dockerfile, warnings=(*reading.warnings, *check_file(reading.dockerfile)))
+
+
+class _Reading:
+    """A file as far as it was read."""
+
+    def __init__(self, split: Statements) -> None:
+        self._split = split
+        self._global_args: list[Arg] = []
+        self._stages: list[tuple[From, list[Instruction]]] = []
+        self.warnings: list[BuildWarning] = []
+
+    def read(self) -> None:
+        """Read it all."""
+        source, stages = self._split.source, self._stages
+        for statement in self._split.items:
+            made = instruction(statement, source)
+            self.warnings += check_instruction(made, has_empty_lines=statement.has_empty_lines)
+            if isinstance(made, From):
+                stages.append((made, []))
+            elif stages:
+                stages[-1][1].append(made)
+            elif isinstance(made, Arg):
+                self._global_args.append(made)
+            else:
+                problem = "no build stage in current context; a Dockerfile begins with FROM"
+                raise source.error(problem, made.lines)
+        if not stages:
+            raise source.error("dockerfile contains no stages to build", NOWHERE)
+        if len(stages) > MAX_STAGES:
+            raise source.error(f"more than {MAX_STAGES} stages", stages[MAX_STAGES][0].lines)
+
+    @property
+    def dockerfile(self) -> Dockerfile:
+        """What was read."""
+        return Dockerfile(
+            filename=self._split.source.filename,
+            text=self._split.source.text,
+            escape=self._split.escape,
+            directives=self._split.directives,
+            global_args=tuple(self._global_args),
+            stages=tuple(
+                Stage(index=index, start=start, instructions=tuple(instructions))
+                for index, (start, instructions) in enumerate(self._stages)
+            ),
+            warnings=tuple(self.warnings),
+        )
 
 
 def trigger(text: str, stage: Stage, source: Source) -> Instruction:

@@ -107,12 +107,8 @@ class Plan:
         _check_circles(stages, self._given.source)
         return evolve(self, stages=stages)
 
-    def scope(self, index: int, config: ContainerConfig | None = None, *, base: Scope | None = None) -> Scope:
-        """The scope at the start of a stage.
-
-        Args: config, of the base image (None for scratch); base, the scope at the end of the stage below.
-        Raises: DockerfileError.
-        """
+    def _scope(self, index: int, config: ContainerConfig | None, base: Scope | None) -> Scope:
+        """The scope at the start of a stage. base: that at the end of the stage below."""
         config = config or ContainerConfig()
         try:
             return Scope(self._given, env=config.env, has_shell=bool(config.shell), base=base)
@@ -127,15 +123,16 @@ class Plan:
         """
         scopes: dict[int, Scope] = {}
         steps: dict[int, tuple[Step, ...]] = {}
-        for planned in self.stages:
-            below = scopes[planned.base.stage] if planned.base.stage is not None else None
-            scope = self.scope(planned.index, configs.get(planned.index), base=below)
-            steps[planned.index] = tuple(
-                scope.step(made, is_trigger=number < planned.triggers)
-                for number, made in enumerate(planned.instructions)
-            )
-            scopes[planned.index] = scope
-        self.checks.enforce()
+        with self.checks.told():
+            for planned in self.stages:
+                below = scopes[planned.base.stage] if planned.base.stage is not None else None
+                scope = self._scope(planned.index, configs.get(planned.index), below)
+                steps[planned.index] = tuple(
+                    scope.step(made, is_trigger=number < planned.triggers)
+                    for number, made in enumerate(planned.instructions)
+                )
+                scopes[planned.index] = scope
+            self.checks.enforce()
         return steps
 
     def check_base_platform(self, index: int, found: Platform) -> None:
@@ -182,20 +179,21 @@ def plan(
     )
     checks = Checks(dockerfile, variables.build_args)
     budget = Budget()
-    global_args, declared = _global_args(dockerfile, variables, variables.build_args, budget, source)
-    _check_defaults(dockerfile, variables, checks, source)
-    given = Given(
-        source=source,
-        escape=dockerfile.escape,
-        build_args=variables.build_args,
-        global_args=global_args,
-        checks=checks,
-        budget=budget,
-        ignored=ignored,
-    )
-    names = Names.of(dockerfile, contexts)
-    stages = tuple(_planned_stages(dockerfile, names, given, declared))
-    _check_circles(stages, source)
+    with checks.told():
+        global_args, declared = _global_args(dockerfile, variables, variables.build_args, budget, source)
+        _check_defaults(dockerfile, variables, checks, source)
+        given = Given(
+            source=source,
+            escape=dockerfile.escape,
+            build_args=variables.build_args,
+            global_args=global_args,
+            checks=checks,
+            budget=budget,
+            ignored=ignored,
+        )
+        names = Names.of(dockerfile, contexts)
+        stages = tuple(_planned_stages(dockerfile, names, given, declared))
+        _check_circles(stages, source)
     return Plan(
         target=index,
         variables=variables,

@@ -31,6 +31,7 @@ from pycontainer.engine.building.worker import EngineWorker
 from pycontainer.engine.events import emit_image
 from pycontainer.engine.images import Image
 from pycontainer.engine.pulling import import_view
+from pycontainer.errors import DockerfileError
 from pycontainer.image import ImageView
 from pycontainer.oci import Descriptor, ImageConfig, Index, Platform, encode, mediatype
 
@@ -104,13 +105,6 @@ def _contexts(
 def _solved(
     worker: EngineWorker, request: BuildRequest, opened: Opened, contexts: dict[str, FileSource | str]
 ) -> Built:
-    planned = plan(
-        parse(opened.text, opened.filename),
-        target=request.target,
-        build_args=request.build_args,
-        target_platform=request.platforms[0],
-        contexts=[name for name in contexts if name],
-    )
     rules = Rules(
         filename=opened.filename,
         epoch=request.epoch,
@@ -123,17 +117,19 @@ def _solved(
             "hosts": request.limits.get("extra_hosts"),
         },
     )
-    built, planned = solve(planned, worker, rules, contexts, worker.stop, request.timeout_s)
-    for warning in planned.checks.warnings:
-        worker.tell(
-            BuildEvent(
-                action="warning",
-                message=f"{warning.rule}: {warning.message}",
-                lines=(warning.lines.first, warning.lines.last),
-            )
+    try:
+        planned = plan(
+            parse(opened.text, opened.filename),
+            target=request.target,
+            build_args=request.build_args,
+            target_platform=request.platforms[0],
+            contexts=[name for name in contexts if name],
         )
-    planned.checks.enforce()
-    return built
+        return solve(planned, worker, rules, contexts, worker.stop, request.timeout_s)
+    except DockerfileError as error:
+        for found in error.warnings:
+            worker.tell(BuildEvent.of_warning(found))
+        raise
 
 
 def _recorded(

@@ -263,3 +263,22 @@ def test_every_rule_is_explained_somewhere() -> None:
     assert RULES["SecretsUsedInArgOrEnv"].url.endswith("/rule/secrets-used-in-arg-or-env/")
     assert RULES["FromAsCasing"].url.endswith("/rule/from-as-casing/")
     assert len(RULES) == 22
+
+
+def test_an_error_carries_what_was_found_before_it() -> None:
+    text = "# check=skip=StageNameCasing\nFROM a AS Web\nMAINTAINER me\nRUN x\nCOPY\nEXPOSE"
+    with pytest.raises(DockerfileError) as caught:
+        parse(text)
+    assert [(found.rule, found.lines.first) for found in caught.value.warnings] == [
+        ("MaintainerDeprecated", 3)
+    ]
+    with pytest.raises(DockerfileError) as caught:
+        plan(parse("FROM a AS Web\nFROM $B"))
+    assert [found.rule for found in caught.value.warnings] == [
+        "StageNameCasing",
+        "InvalidDefaultArgInFrom",
+        "UndefinedArgInFrom",
+    ]
+    with pytest.raises(DockerfileError) as caught:
+        plan(parse("FROM a\nENV A=$B\nEXPOSE x")).evaluate({})
+    assert [found.rule for found in caught.value.warnings] == ["UndefinedVar"]
