@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -25,7 +25,7 @@ from pycontainer.oci import DEFAULT_TAG, Platform, Reference
 
 if TYPE_CHECKING:
     from pycontainer.engine.filters import FilterValues
-    from pycontainer.image import ArchivedImage, Files, ImageView, OnEvent
+    from pycontainer.image import ArchivedImage, Files, ImageView, OnEvent, Target
     from pycontainer.oci import ContainerConfig, ImageConfig
     from pycontainer.options import RunOptions
     from pycontainer.store import ImageRecord, SnapshotKey
@@ -76,10 +76,19 @@ class Image(Buildable, ImageAlgebra):
         return pulled
 
     @classmethod
-    def get(cls, key: str, *, engine: Engine | None = None) -> Image:
-        """The image of this name, id, or unique beginning of an id. Raises NotFound, InvalidInput."""
+    def get(cls, key: str, *, platform: str | None = None, engine: Engine | None = None) -> Image:
+        """The image of this name, id, or unique beginning of an id.
+
+        platform: which of several that have the name, as "linux/arm64"; default this host's, or the one that
+        was there first. Raises: NotFound, InvalidInput.
+        """
         engine = engine or current_engine()
-        return cls(engine, engine.store.find_image(key))
+        record = engine.store.find_image(key)
+        if platform is not None:
+            from pycontainer.engine.platforms import of_platform
+
+            record = of_platform(engine, record, Platform.parse(platform))
+        return cls(engine, record)
 
     @classmethod
     def pull_all(
@@ -266,6 +275,17 @@ class Image(Buildable, ImageAlgebra):
         return str(self.view.platform) if self._stored is None else self._stored.platform
 
     @property
+    def platforms(self) -> tuple[str, ...]:
+        """Those of all images that share its name and are here; see get."""
+        if self._stored is None:
+            return (self.platform,)
+        from pycontainer.engine.platforms import listed
+
+        found = listed(self._engine, self._stored).manifests
+        known = [entry.platform.normalized() for entry in found if entry.platform is not None]
+        return tuple(str(each) for each in known if each.architecture != "unknown")
+
+    @property
     def created_at(self) -> datetime:
         """When it came into this store, UTC."""
         return datetime.fromtimestamp(self._record.created_at, UTC)
@@ -310,18 +330,22 @@ class Image(Buildable, ImageAlgebra):
         self,
         reference: str | None = None,
         *,
+        platform: str | None = None,
         compression: str | None = None,
         on_event: OnEvent | None = None,
     ) -> str:
-        """Upload it and return the digest of its manifest there.
+        """Upload it and return its digest there.
 
+        An image that is one of several platforms, all of which are here, is uploaded with these and what
+        attests them, as an index. platform: only the image for this one.
         reference: where to; default its first tag. What the registry has is not sent again. compression: of
         its layers, as `recompress` takes it; each is compressed once, and kept for the next time.
-        Raises: BadReference, AuthDenied, RegistryError; InvalidInput for an image without a name.
+        Raises: BadReference, AuthDenied, RegistryError; InvalidInput for an image without a name; NotFound
+        for a platform that is not here.
         """
         if reference is None and not self.tags:
             raise InvalidInput(f"image {self.name} has no name to push it by; pass a reference")
-        view = self._variant(compression)
+        whole = self._whole(platform, compression)
         target = Reference.parse(reference or self.name)
         own = [Reference.parse(tag) for tag in self.tags]
         siblings = [name.path for name in own if name.domain == target.domain and name.path != target.path]
@@ -329,7 +353,7 @@ class Image(Buildable, ImageAlgebra):
             digest = self._engine.registries.push(
                 target,
                 self._engine.store.content,
-                view.descriptor,
+                whole.descriptor,
                 on_event=show,
                 mount_from=siblings,
             )
@@ -341,14 +365,16 @@ class Image(Buildable, ImageAlgebra):
         target: str | os.PathLike[str] | BinaryIO,
         *,
         format: ArchiveFormat = "docker-archive",
+        platform: str | None = None,
         compression: str | None = None,
     ) -> None:
         """Write it with its names to a directory ("oci-layout"), a file or a stream.
 
         "docker-archive" is what `docker load` and podman take, "oci-archive" what podman and skopeo do.
-        compression: of its layers, as in push; a docker-archive has them uncompressed always.
+        platform: as in push; a docker-archive has one platform always. compression: of its layers, as in
+        push; a docker-archive has them uncompressed always.
         """
-        self.save_all([self], target, format=format, compression=compression)
+        self.save_all([self], target, format=format, platform=platform, compression=compression)
 
     @staticmethod
     def save_all(
@@ -356,6 +382,7 @@ class Image(Buildable, ImageAlgebra):
         target: str | os.PathLike[str] | BinaryIO,
         *,
         format: ArchiveFormat = "docker-archive",
+        platform: str | None = None,
         compression: str | None = None,
     ) -> None:
         """Write several images of one engine with their names, as `save` does; blobs are there once."""
@@ -365,23 +392,44 @@ class Image(Buildable, ImageAlgebra):
             raise InvalidInput("no image to save")
         engine = images[0]._engine
         with engine.store.lease(f"save {len(images)} images"):
-            named = [
-                (image._variant(compression), tuple(Reference.parse(tag) for tag in image.tags))
-                for image in images
-            ]
-            if format == "oci-layout":
+            names = [tuple(map(Reference.parse, image.tags)) for image in images]
+            if format == "docker-archive":
+                views = [image._of_platform(platform)._variant(compression) for image in images]
+                write_docker_archive(target, zip(views, names, strict=True))
+            elif format == "oci-archive":
+                found = [image._whole(platform, compression) for image in images]
+                write_oci_archive(target, zip(found, names, strict=True))
+            elif format == "oci-layout":
                 if not isinstance(target, (str, os.PathLike)):
                     raise InvalidInput("an oci-layout is a directory; give its path")
                 layout = Layout.create(target)
-                for view, names in named:
-                    layout.add(view, names)
-            elif format in ("oci-archive", "docker-archive"):
-                write = write_oci_archive if format == "oci-archive" else write_docker_archive
-                write(target, named)
+                for image, own in zip(images, names, strict=True):
+                    layout.add(image._whole(platform, compression), own)
             else:
                 raise InvalidInput(f"format {format!r}: give oci-layout, oci-archive or docker-archive")
         for image in images:
             emit_image(engine, "save", image.id)
+
+    def _of_platform(self, platform: str | None) -> Image:
+        """The image for a platform among those that share its name."""
+        if platform is None:
+            return self
+        from pycontainer.engine.platforms import of_platform
+
+        return Image(self._engine, of_platform(self._engine, self._record, Platform.parse(platform)))
+
+    def _whole(self, platform: str | None, compression: str | None) -> Target:
+        """The index of several platforms that are all here, or the manifest of one; see push."""
+        from pycontainer.engine.platforms import recompressed_index, whole_index
+        from pycontainer.image import Target
+
+        content = self._engine.store.content
+        index = whole_index(self._engine, self._stored) if platform is None and self._stored else None
+        if index is None:
+            return Target.of(self._of_platform(platform)._variant(compression))
+        if compression is not None:
+            return Target(content, recompressed_index(self._engine, self._record, compression))
+        return Target(content, index)
 
     def _variant(self, compression: str | None) -> ImageView:
         """Its documents in the store, with layers compressed so; kept with the image for the next time."""
@@ -467,8 +515,11 @@ def _choose(engine: Engine, image: str | Image, options: RunOptions) -> Image:
             if options.pull == "never":
                 raise
         else:
-            if _fits(record, options.platform) and _is_pinned(engine, record, image):
-                return Image(engine, record)
+            if _is_pinned(engine, record, image):
+                if options.platform is None:
+                    return Image(engine, record)
+                with suppress(NotFound):
+                    return Image(engine, record)._of_platform(options.platform)
     return Image.pull(image, platform=options.platform, engine=engine)
 
 
@@ -486,10 +537,6 @@ def _is_pinned(engine: Engine, record: ImageRecord, name: str) -> bool:
     if str(reference) not in names:
         return True
     return pinned(engine, reference).digest in (None, record.target_digest, record.manifest_digest)
-
-
-def _fits(record: ImageRecord, platform: str | None) -> bool:
-    return platform is None or str(Platform.parse(platform)) == record.platform
 
 
 def _tag_name(text: str) -> Reference:

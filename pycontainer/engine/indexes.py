@@ -153,7 +153,7 @@ class ImageIndex:
         """Write it with all images to an oci-archive, or add it to an OCI layout that is a directory."""
         from pathlib import Path
 
-        from pycontainer.image import copy_blob, write_oci_archive
+        from pycontainer.image import write_oci_archive
 
         names = [Reference.parse(name)] if name else []
         with self._engine.store.lease("save an index"):
@@ -161,12 +161,7 @@ class ImageIndex:
             if not (isinstance(target, (str, Path)) and Path(target).is_dir()):
                 write_oci_archive(target, [(found, names)])
                 return
-            layout, contents = Layout.create(target), Contents(found)
-            for blob in contents.blobs.values():
-                copy_blob(found.source, layout, blob)
-            for document in contents.manifests:
-                layout.put(document.content)
-            layout.name(found.descriptor, names)
+            Layout.create(target).add(found, names)
 
     @property
     def _bytes(self) -> bytes:

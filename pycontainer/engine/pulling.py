@@ -15,12 +15,13 @@ from attrs import evolve
 
 from pycontainer.checkpoints import reached
 from pycontainer.image import ImageView, OnEvent, Progress
+from pycontainer.oci import Platform
 from pycontainer.registry import Cancellation
 from pycontainer.store import ImageLayer, ImageRecord, LayerToUnpack, Lease
 
 if TYPE_CHECKING:
     from pycontainer.engine.engine import Engine
-    from pycontainer.oci import Descriptor, Digest, Platform, Reference
+    from pycontainer.oci import Descriptor, Digest, Reference
 
 __all__ = ["KILL_POINTS", "import_view", "pull", "record_view", "unpack_again"]
 
@@ -58,7 +59,8 @@ def pull(
         reached("pull.layers.unpacked")
         record = _record(view, layers, found.descriptor.digest)
         # By digest alone it has no tag, and is kept under that digest as its name.
-        record = store.state.images.put(record, [str(asked)])
+        names = [] if _is_kept_beside(engine, record, str(asked)) else [str(asked)]
+        record = store.state.images.put(record, names)
         if signatures is not None:
             keep_signatures(engine, record, signatures)
         store.sync_later()
@@ -80,14 +82,37 @@ def import_view(
     return record
 
 
-def record_view(engine: Engine, view: ImageView) -> ImageRecord:
-    """Keep an image whose layers are in the store, without a name; it is unpacked when it is run."""
+def _is_kept_beside(engine: Engine, record: ImageRecord, name: str) -> bool:
+    """Keep an image together with the one that has the name now, if one index lists both.
+
+    The name is that of the one for this host, else of the one that was there first. True if it stays.
+    """
+    named = engine.store.state.images.tagged(name)
+    if named is None or named.id == record.id or named.target_digest != record.target_digest:
+        return False
+    if record.target_digest == record.manifest_digest:
+        return False
+    from pycontainer.engine.attached import attach  # with all that makes images
+
+    is_for_host = Platform.parse(record.platform).normalized() == Platform.host().normalized()
+    main, other = (record, named) if is_for_host else (named, record)
+    attach(engine, engine.store.state.images.put(main), other.digests)
+    return not is_for_host
+
+
+def record_view(engine: Engine, view: ImageView, target: Digest | None = None) -> ImageRecord:
+    """Keep an image whose layers are in the store, without a name; it is unpacked when it is run.
+
+    target: digest of the index that lists it.
+    """
     from pycontainer.image import keep  # with all that makes images, which a pull does without
 
     store = engine.store
     with store.lease(f"keep {view.id}"):
         keep(view, store.content)
-        record = store.state.images.put(_record(view, [""] * len(view.layers), view.descriptor.digest))
+        record = store.state.images.put(
+            _record(view, [""] * len(view.layers), target or view.descriptor.digest)
+        )
     store.sync_later()
     return record
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from pycontainer.engine.attached import attach
 from pycontainer.engine.engine import Engine, current_engine
 from pycontainer.engine.images import Image, events_shown
 from pycontainer.engine.pulling import record_view
@@ -76,16 +77,18 @@ def copy(
 
     source, target: "docker://NAME" (or the name alone) is in a registry, "oci:DIRECTORY[:NAME]" is an OCI
     layout, "oci-archive:FILE[:NAME]" and "docker-archive:FILE[:NAME]" are archives, "store:NAME" is this
-    engine's store. platform: only that one, as "linux/arm64"; a docker-archive and the store hold one, this
-    host's unless given. What the target has is not sent; between repositories of one registry blobs are
-    mounted. Without a name in a layout or an archive the only image of the source is meant, and the target's
-    has none.
+    engine's store. platform: only that one, as "linux/arm64"; into a docker-archive and the store goes this
+    host's unless one is given, or "all", which a docker-archive cannot hold. What the target has is not sent;
+    between repositories of one registry blobs are mounted. Without a name in a layout or an archive the only
+    image of the source is meant, and the target's has none.
     Raises: InvalidInput, NotFound, RegistryError, IntegrityError, OSError.
     """
     engine = engine or current_engine()
     to = _Place.parse(target)
-    wanted = None if platform is None else Platform.parse(platform)
-    if wanted is None and to.transport in ("docker-archive", "store"):
+    if platform == "all" and to.transport == "docker-archive":
+        raise InvalidInput("a docker-archive holds one platform; name it, or copy to an oci-archive")
+    wanted = None if platform in (None, "all") else Platform.parse(platform)
+    if platform is None and to.transport in ("docker-archive", "store"):
         wanted = Platform.host()
     with (
         engine.store.lease(f"copy to {target}"),
@@ -102,8 +105,7 @@ def copy(
 def _opened(engine: Engine, source: str | Image) -> Iterator[tuple[Target, Reference | None]]:
     """What is to be copied, and where it lies in a registry."""
     if isinstance(source, Image):
-        view = source._variant(None)
-        yield Target(source._engine.store.content, view.descriptor), None
+        yield source._whole(None, None), None
         return
     place = _Place.parse(source)
     if place.transport == "docker":
@@ -155,7 +157,9 @@ def _write(engine: Engine, found: Target, origin: Reference | None, to: _Place, 
     else:
         content = engine.store.content
         _fetch(engine, found, origin, content, show)
-        record = record_view(engine, ImageView.load(content, found.descriptor))
+        record = record_view(engine, ImageView.load(content, found.descriptor), found.descriptor.digest)
+        contents = Contents(Target(content, found.descriptor))
+        attach(engine, record, [*contents.blobs, *(each.descriptor.digest for each in contents.manifests)])
         for name in names:
             engine.store.state.images.tag(str(name), record.id, record.target_digest)
     return found.descriptor.digest

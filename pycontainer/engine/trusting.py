@@ -40,7 +40,7 @@ from pycontainer.trust import (
 
 if TYPE_CHECKING:
     from pycontainer.registry import Resolved
-    from pycontainer.store import ImageRecord
+    from pycontainer.store import ImageRecord, Tag
 
 __all__ = ["Verified", "check_pulled", "check_run", "keep_signatures", "sign", "verify"]
 
@@ -180,7 +180,7 @@ def check_run(engine: Engine, record: ImageRecord, name: str) -> None:
     names = {
         # What the name stood for, for another name may since have brought the same image by another digest.
         Reference.parse(tag.name): _unique(tag.target_digest, record.target_digest, record.manifest_digest)
-        for tag in engine.store.state.images.tags(record.id)
+        for tag in _names(engine, record)
     }
     asked = [each for each in names if name in (str(each), each.familiar) or name == each.familiar_repository]
     wanted = asked or list(names)
@@ -205,6 +205,13 @@ def check_run(engine: Engine, record: ImageRecord, name: str) -> None:
     if errors:
         raise errors[0]
     policy.check_unnamed(record.id)
+
+
+def _names(engine: Engine, record: ImageRecord) -> list[Tag]:
+    """The names of an image, or of the index that lists it beside the one that has the name."""
+    images = engine.store.state.images
+    own = images.tags(record.id)
+    return own or [tag for tag in images.tags() if tag.target_digest == record.target_digest]
 
 
 def _unique(*digests: Digest) -> list[Digest]:

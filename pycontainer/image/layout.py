@@ -20,9 +20,10 @@ from typing import BinaryIO, Final
 from attrs import evolve
 
 from pycontainer.errors import AlreadyExists, DeadlineExceeded, DigestMismatch, InvalidImage, NotFound
+from pycontainer.image.contents import Contents, Target
 from pycontainer.image.hashed import read_verified
 from pycontainer.image.names import named_entries, names_annotations, names_of
-from pycontainer.image.view import ImageView
+from pycontainer.image.view import ImageView, copy_blob
 from pycontainer.oci import (
     Descriptor,
     Digest,
@@ -112,10 +113,20 @@ class Layout:
         # One name, several manifests: an index per platform without an index document of its own.
         return ImageView.load(self, choose(Index(manifests=entries), platform or Platform.host()), platform)
 
-    def add(self, view: ImageView, names: Iterable[Reference] = ()) -> None:
-        """Copy an image here and list it in the index, under each name; names move from older images."""
-        view.copy_to(self)
-        self.name(view.descriptor, names)
+    def add(self, what: ImageView | Target, names: Iterable[Reference] = ()) -> None:
+        """Copy an image, or an index with all it lists, here and list it in the index, under each name.
+
+        Names move from older images.
+        """
+        if isinstance(what, ImageView):
+            what.copy_to(self)
+        else:
+            contents = Contents(what)
+            for blob in contents.blobs.values():
+                copy_blob(what.source, self, blob)
+            for document in contents.manifests:
+                self.put(document.content)
+        self.name(what.descriptor, names)
 
     def name(self, target: Descriptor, names: Iterable[Reference] = ()) -> None:
         """List a manifest or an index that is here, under each name; names move from older images."""

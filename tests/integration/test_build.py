@@ -245,6 +245,20 @@ def test_what_cannot_be_built_is_told(
         build(engine, text, {"a": "a"}, target="0" if kind is DockerfileError and "later" in text else None)
 
 
+def test_all_of_a_dockerfile_is_checked_before_any_of_it_is_carried_out(
+    engine: pc.Engine, busybox: pc.Image
+) -> None:
+    seen = Recorder()
+    text = "FROM busybox\nMAINTAINER me\nRUN true\nENV A=$MISSING\n"
+    with pytest.raises(DockerfileError, match="MaintainerDeprecated, UndefinedVar"):
+        build(engine, f"# check=error=true\n{text}", progress=seen)
+    assert [event.action for event in seen.events] == ["warning", "warning"]
+    seen.events.clear()
+    with pytest.raises(DockerfileError, match="Dockerfile:5"):
+        build(engine, f"{text}EXPOSE none\n", progress=seen)
+    assert [event.action for event in seen.events] == ["warning", "warning"]
+
+
 def test_mounts_of_a_run(engine: pc.Engine, busybox: pc.Image, tmp_path: Path) -> None:
     (tmp_path / "from-file").write_text("of a file")
     seen = Recorder()
@@ -641,6 +655,35 @@ def test_several_platforms_make_an_index(engine: pc.Engine, busybox: pc.Image, t
         assert image.digest != image.manifest_digest
         pulled = pc.Image.pull(name, platform=foreign, engine=other)
         assert (pulled.platform, pulled.digest) == (foreign, image.digest)
+        # Both are here under one name, and go out, into files and back together.
+        assert set(image.platforms) == {foreign, here}
+        there = pc.Image.get(name, platform=foreign, engine=other)
+        assert (there.platform, there.id == image.id) == (foreign, False)
+        again = f"{registry.address}/again:1"
+        assert image.push(again) == image.digest
+        assert pc.RemoteImage(again, engine=other).platforms == pc.RemoteImage(name, engine=other).platforms
+        assert image.push(again, platform=foreign) == there.manifest_digest
+        plain = image.push(again, compression="plain")
+        assert len(pc.RemoteImage(again, engine=other).platforms) == 2
+        assert plain != image.digest
+        image.save(tmp_path / "both.tar", format="oci-archive")
+        pc.copy(f"oci-archive:{tmp_path}/both.tar", "store:copied:1", platform="all", engine=other)
+        assert set(pc.Image.get("copied:1", engine=other).platforms) == {foreign, here}
+    with pc.Engine(tmp_path / "puller") as puller, pc.Registry() as registry:
+        pc.copy(f"oci-archive:{tmp_path}/both.tar", f"{registry.address}/made:1", engine=puller)
+        name = f"{registry.address}/made:1"
+        first = pc.Image.pull(name, platform=foreign, engine=puller)
+        assert pc.Image.get(name, engine=puller).id == first.id
+        assert first.push(f"{registry.address}/one:1") == first.manifest_digest
+        mine = pc.Image.pull(name, engine=puller)
+        assert pc.Image.get(name, engine=puller).id == mine.id
+        assert pc.Image.pull(name, platform=foreign, engine=puller).id == first.id
+        assert pc.Image.get(name, engine=puller).id == mine.id
+        pc.Image.prune(engine=puller)
+        assert pc.Image.get(name, platform=foreign, engine=puller).id == first.id
+        with pytest.raises(NotFound, match="linux/s390x"):
+            pc.Image.get(name, platform="linux/s390x", engine=puller)
+        assert mine.push(f"{registry.address}/both:1") == image.digest
     if not any(Path("/proc/sys/fs/binfmt_misc").glob("qemu-*")):
         with pytest.raises(BuildError, match="qemu-user-static"):
             build(engine, "FROM scratch\nCOPY a /a\nRUN /a\n", {"a": ""}, platform=foreign)

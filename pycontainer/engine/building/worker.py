@@ -110,13 +110,10 @@ class EngineWorker:
         wanted = str(platform)
         if self._request.pull != "always":
             try:
-                found = Image.get(reference, engine=self.engine)
+                return Image.get(reference, platform=wanted, engine=self.engine)
             except NotFound:
                 if self._request.pull == "never":
                     raise
-            else:
-                if _is_for(found, platform):
-                    return found
         return Image.pull(
             reference,
             platform=wanted,
@@ -529,12 +526,6 @@ class EngineWorker:
         """See build.Worker."""
         if self._request.on_event is not None:
             self._request.on_event(event)
-
-
-def _is_for(image: Image, platform: Platform) -> bool:
-    own, wanted = image.view.platform.normalized(), platform.normalized()
-    is_variant = not wanted.variant or not own.variant or own.variant == wanted.variant
-    return (own.os, own.architecture) == (wanted.os, wanted.architecture) and is_variant
 
 
 def _digits(key: str) -> str:
