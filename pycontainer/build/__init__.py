@@ -10,6 +10,7 @@ from pycontainer.build.events import BuildAction, BuildEvent, OnBuildEvent
 from pycontainer.build.sources import is_git, is_url, url_name
 
 if TYPE_CHECKING:
+    from pycontainer.build.config import DEFAULT_SHELL
     from pycontainer.build.dockerfile import Plan, parse, plan, proxy_environment
     from pycontainer.build.executor import Rules
     from pycontainer.build.solver import solve
@@ -31,6 +32,7 @@ _HOMES = {
     "Built": "steps",
     "CopyPart": "worker",
     "CopyStep": "worker",
+    "DEFAULT_SHELL": "config",
     "FileSource": "worker",
     "GivenUp": "worker",
     "Layer": "worker",
@@ -55,6 +57,7 @@ __all__ = [
     "Built",
     "CopyPart",
     "CopyStep",
+    "DEFAULT_SHELL",
     "FileSource",
     "GivenUp",
     "Layer",

@@ -12,7 +12,13 @@ if TYPE_CHECKING:
     from pycontainer.engine.config import EngineConfig
     from pycontainer.engine.containers import Container
     from pycontainer.engine.copying import Copied
-    from pycontainer.engine.diskusage import ContainerUsage, DiskUsage, ImageUsage, disk_usage
+    from pycontainer.engine.diskusage import (
+        BuildCacheUsage,
+        ContainerUsage,
+        DiskUsage,
+        ImageUsage,
+        disk_usage,
+    )
     from pycontainer.engine.engine import Engine, current_engine, kept_ahead
     from pycontainer.engine.eventstream import Event, Events, read_events
     from pycontainer.engine.execs import Exec
@@ -43,6 +49,7 @@ __all__ = [
     "Artifact",
     "ArtifactFile",
     "Attachment",
+    "BuildCacheUsage",
     "Change",
     "Chunk",
     "Container",
@@ -110,6 +117,7 @@ _HOMES = {
     "Chunk": "attaching",
     "Container": "containers",
     "ContainerPath": "paths",
+    "BuildCacheUsage": "diskusage",
     "ContainerUsage": "diskusage",
     "Copied": "copying",
     "DiskUsage": "diskusage",

@@ -18,7 +18,53 @@ __all__ = ["Buildable"]
 
 
 class Buildable:
-    """What images come from a Dockerfile by."""
+    """What images come from a Dockerfile, or a single step of one, by."""
+
+    def run(
+        self,
+        command: Sequence[str] | str,
+        *,
+        mounts: Sequence[str] = (),
+        secrets: Mapping[str, Any] | None = None,
+        ssh: bool | str | Mapping[str, str | None] | Sequence[str] = False,
+        contexts: Mapping[str, Any] | None = None,
+        no_cache: bool = False,
+        network: str = "default",
+        compression: str = "gzip",
+        progress: OnBuildEvent | str | None = None,
+        on_failure: OnFailure | None = None,
+        timeout: float | str | timedelta | None = None,
+        **limits: Any,
+    ) -> Image:
+        """The image with one more layer: what a program changes that is run in it, as a Dockerfile's RUN.
+
+        command: words, or a line for the image's shell. It runs as the image's user, in its directory, with
+        its environment. mounts: as RUN --mount takes them: "type=cache,target=/root/.cache". The rest as in
+        build, with which it shares the cache: what was run on the same layers in the same way is not run
+        again.
+
+        Image.get("debian").run(["apt-get", "update"]).cmd(["bash"]).tag("mine")
+        Raises: BuildError with exit code and the end of the output; as build.
+        """
+        from typing import cast
+
+        from pycontainer.engine.building import run_on
+
+        return run_on(
+            cast("Image", self),
+            command,
+            mounts,
+            secrets=secrets,
+            ssh=ssh,
+            contexts=contexts,
+            no_cache=no_cache,
+            network=network,
+            compression=compression,
+            progress=progress,
+            on_failure=on_failure,
+            timeout=timeout,
+            **limits,
+        )
 
     @classmethod
     def build(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
@@ -16,7 +17,15 @@ from pycontainer.runtime import State
 if TYPE_CHECKING:
     from pycontainer.store import ContainerRecord, ImageRecord
 
-__all__ = ["ContainerUsage", "DiskUsage", "ImageUsage", "disk_usage", "writable_sizes"]
+__all__ = [
+    "BuildCacheUsage",
+    "ContainerUsage",
+    "DiskUsage",
+    "ImageUsage",
+    "build_mount_sizes",
+    "disk_usage",
+    "writable_sizes",
+]
 
 _MEASURE_TIMEOUT_S = 300.0
 _BATCH = 500
@@ -51,19 +60,40 @@ class ContainerUsage:
 
 
 @attrs.frozen(kw_only=True)
+class BuildCacheUsage:
+    """Room that builds keep. steps: how many; layers_bytes: of those whose layers no image has.
+
+    mounts, mounts_bytes: of `RUN --mount=type=cache`.
+    """
+
+    steps: int
+    layers_bytes: int
+    mounts: int
+    mounts_bytes: int
+
+    @property
+    def size_bytes(self) -> int:
+        """Layers and mounts together."""
+        return self.layers_bytes + self.mounts_bytes
+
+
+@attrs.frozen(kw_only=True)
 class DiskUsage:
     """What a store holds. layers_bytes: unpacked layers, each once; blobs_bytes: as registries sent them.
 
+    What only the cache of builds needs is not among these, but in build_cache.
     reclaimable_image_bytes: what Image.prune(all=True) would free; reclaimable_container_bytes: what
-    Container.prune() would.
+    Container.prune() would; reclaimable_build_bytes: what prune_build_cache(all=True) would after these.
     """
 
     images: tuple[ImageUsage, ...]
     containers: tuple[ContainerUsage, ...]
+    build_cache: BuildCacheUsage
     layers_bytes: int
     blobs_bytes: int
     reclaimable_image_bytes: int
     reclaimable_container_bytes: int
+    reclaimable_build_bytes: int
 
     @property
     def images_bytes(self) -> int:
@@ -78,14 +108,15 @@ class DiskUsage:
     @property
     def reclaimable_bytes(self) -> int:
         """What prune(all=True) would free."""
-        return self.reclaimable_image_bytes + self.reclaimable_container_bytes
+        return self.reclaimable_image_bytes + self.reclaimable_container_bytes + self.reclaimable_build_bytes
 
 
 def disk_usage(*, engine: Engine | None = None) -> DiskUsage:
     """How much room everything in the store takes.
 
     Images cost nothing to count: the sizes of layers were recorded when they were unpacked. The files of
-    containers are measured. Raises: DeadlineExceeded when that takes minutes.
+    containers and of the mounts that builds keep are measured.
+    Raises: DeadlineExceeded when that takes minutes.
     """
     engine = engine or current_engine()
     store = engine.store
@@ -101,12 +132,23 @@ def disk_usage(*, engine: Engine | None = None) -> DiskUsage:
     )
     used = [image for image in images if needing[image.id]]
     kept = {key for record in records for key in record.snapshots}.union(*map(_parts_of, used))
+    steps = store.state.builds.list()
+    cached: set[str] = {part for step in steps for part in (step.snapshot, step.digest)}
+    mounts = build_mount_sizes(engine)
+    only_cached = cached - kept.union(*map(_parts_of, images))
     return DiskUsage(
         images=tuple(parts.usage(image, needing[image.id]) for image in images),
         containers=containers,
-        layers_bytes=sum(parts.layers.values()),
-        blobs_bytes=sum(parts.blobs.values()),
-        reclaimable_image_bytes=parts.total() - parts.total(kept),
+        build_cache=BuildCacheUsage(
+            steps=len(steps),
+            layers_bytes=parts.total(only_cached),
+            mounts=len(mounts),
+            mounts_bytes=sum(mounts.values()),
+        ),
+        layers_bytes=sum(size for key, size in parts.layers.items() if key not in only_cached),
+        blobs_bytes=sum(size for digest, size in parts.blobs.items() if digest not in only_cached),
+        reclaimable_image_bytes=parts.total() - parts.total(kept | cached),
+        reclaimable_build_bytes=parts.total(cached - kept) + sum(mounts.values()),
         reclaimable_container_bytes=sum(
             container.size_bytes for container in containers if container.state not in _ACTIVE
         ),
@@ -157,16 +199,29 @@ def _state(engine: Engine, record: ContainerRecord) -> str:
 
 def writable_sizes(engine: Engine, container_ids: Sequence[str]) -> dict[str, int]:
     """Bytes of the files that each container has written or changed; 0 for one that is gone."""
-    if not container_ids:
-        return {}
-    sizes: dict[str, int] = {}
-    parent = os.open(engine.store.containers_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    names = [f"{container_id}/upper" for container_id in container_ids]
+    return dict(zip(container_ids, _measured(engine, engine.store.containers_dir, names), strict=True))
+
+
+def build_mount_sizes(engine: Engine) -> dict[Path, int]:
+    """Bytes of each directory that builds keep for RUN --mount=type=cache."""
+    home = engine.store.root / "builds/caches"
+    found = sorted(home.glob("*/*"))
+    names = [os.fspath(path.relative_to(home)) for path in found]
+    return dict(zip(found, _measured(engine, home, names), strict=True))
+
+
+def _measured(engine: Engine, home: Path, names: Sequence[str]) -> list[int]:
+    """Bytes of the files of directories below one."""
+    if not names:
+        return []
+    sizes: list[int] = []
+    parent = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        for start in range(0, len(container_ids), _BATCH):
-            batch = container_ids[start : start + _BATCH]
-            names = [f"{container_id}/upper" for container_id in batch]
-            result = engine.helper.run("measure", {"names": names}, [parent], timeout_s=_MEASURE_TIMEOUT_S)
-            sizes.update(zip(batch, result["sizes"], strict=True))
+        for start in range(0, len(names), _BATCH):
+            params = {"names": names[start : start + _BATCH]}
+            result = engine.helper.run("measure", params, [parent], timeout_s=_MEASURE_TIMEOUT_S)
+            sizes += result["sizes"]
     finally:
         os.close(parent)
     return sizes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import attrs
@@ -28,27 +29,43 @@ _IMAGE_FILTERS = ("dangling", *_FILTERS)
 
 @attrs.frozen(kw_only=True)
 class Pruned:
-    """What a prune removed. images, containers: their ids. freed_bytes: of blobs, layers and files."""
+    """What a prune removed. images, containers: their ids. freed_bytes: of blobs, layers and files.
+
+    build_steps, build_mounts: how many of those that builds had kept.
+    """
 
     images: tuple[str, ...] = ()
     containers: tuple[str, ...] = ()
+    build_steps: int = 0
+    build_mounts: int = 0
     freed_bytes: int = 0
 
 
 def prune(*, all: bool = False, filters: FilterValues | None = None, engine: Engine | None = None) -> Pruned:
     """Remove every container that does not run, then the images without a name, or all that are unused.
 
-    filters: until (made before that time: a moment, or a duration that has passed), label and label!
-    ("key" or "key=value"). Raises: InvalidInput for another one.
+    Then what builds keep: steps whose layers no image has, or all; and caches of mounts.
+    filters: until (made before that time, or for builds last used: a moment, or a duration that has passed),
+    label and label! ("key" or "key=value"; what builds keep has no labels, and stays if any are asked for).
+    Raises: InvalidInput for another one.
     """
+    from pycontainer.engine.building import PrunedBuildCache, prune_build_cache  # most prunes need none of it
+
     engine = engine or current_engine()
-    Filters(filters, _FILTERS, "prunes")  # nothing is removed when it is refused
+    found = Filters(filters, _FILTERS, "prunes")  # nothing is removed when it is refused
     containers = prune_containers(engine, filters)
     images = prune_images(engine, all, filters)
+    builds = PrunedBuildCache(steps=0, mounts=0, freed_bytes=0)
+    if not _asks_labels(found):
+        moment_ns = found.moment_ns("until")
+        until = None if moment_ns is None else datetime.fromtimestamp(moment_ns / 1e9, UTC)
+        builds = prune_build_cache(all=all, until=until, engine=engine)
     return Pruned(
         images=images.images,
         containers=containers.containers,
-        freed_bytes=containers.freed_bytes + images.freed_bytes,
+        build_steps=builds.steps,
+        build_mounts=builds.mounts,
+        freed_bytes=containers.freed_bytes + images.freed_bytes + builds.freed_bytes,
     )
 
 

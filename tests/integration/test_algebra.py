@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,6 +54,42 @@ def test_what_nobody_named_leaves_nothing_behind(fresh: pc.Engine) -> None:
     pc.Image.prune(all=True, engine=fresh)
     fresh.store.collect_garbage()
     assert stored_files(fresh.root) == []
+
+
+def test_a_step_is_run_in_the_image_and_shares_the_cache_of_builds(
+    engine: pc.Engine, busybox: pc.Image
+) -> None:
+    actions: list[str] = []
+    options: dict[str, Any] = {"network": "none", "progress": lambda event: actions.append(event.action)}
+    made = busybox.env(NAME="the step").user("web").workdir("/home/web")
+    image = made.run("echo $NAME > said; id -un >> said", **options).run(
+        ["sh", "-c", "cat /given /c/x 2>/dev/null; echo '\\ \"\n$' > '/home/web/odd name'"],
+        mounts=["type=bind,from=files,source=given,target=/given", "type=cache,target=/c,uid=1000"],
+        contexts={"files": {"given": "1"}},
+        **options,
+    )
+    assert pc.run(image, ["sh", "-c", "cat said odd*"], engine=engine).text == 'the step\nweb\n\\ "\n$\n'
+    assert image.config.config.user == "web"
+    assert [step.created_by for step in image.history()][-2:-1] == [
+        "RUN /bin/sh -c echo $NAME > said; id -un >> said # buildkit"
+    ]
+    assert actions.count("cached") == 0
+    again = made.run("echo $NAME > said; id -un >> said", **options)
+    assert actions.count("cached") == 1
+    assert again.view.diff_ids == image.view.diff_ids[:-1]
+    with pytest.raises(errors.BuildError) as caught:
+        made.run(["sh", "-c", "echo no; exit 3"], **options)
+    assert (caught.value.exit_code, caught.value.log_tail) == (3, "no\n")
+    for wrong in ({"mounts": ["type=tmpfs, target=/x"]}, {"contexts": {"base": {}}}):
+        with pytest.raises(errors.InvalidOption):
+            made.run("true", **wrong)
+
+
+def test_a_step_leaves_triggers_to_builds(engine: pc.Engine, busybox: pc.Image) -> None:
+    text = "FROM busybox\nONBUILD RUN exit 1\n"
+    image = pc.Image.build(None, dockerfile=text, engine=engine).run("echo 1 > /one", network="none")
+    assert image.config.config.on_build == ("RUN exit 1",)
+    assert pc.run(image, ["cat", "/one"], engine=engine).text == "1\n"
 
 
 def test_a_squashed_image_shows_the_same_files(engine: pc.Engine, busybox: pc.Image) -> None:

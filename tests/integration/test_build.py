@@ -507,6 +507,30 @@ def test_pruning_forgets_steps_and_mounts(engine: pc.Engine, busybox: pc.Image) 
     assert len(seen.take("cached")) == 0
 
 
+def test_the_room_that_builds_take_is_counted_and_pruned(busybox_layout: Path, tmp_path: Path) -> None:
+    with pc.Engine(tmp_path / "store") as engine:
+        base = pc.Image.load(busybox_layout, engine=engine)[0].tag("busybox:latest")
+        before = pc.disk_usage(engine=engine)
+        text = "FROM busybox\nRUN --mount=type=cache,target=/c head -c 5000 /dev/zero | tee /c/x > /made\n"
+        image = build(engine, text)
+        with_image = pc.disk_usage(engine=engine)
+        cache = with_image.build_cache
+        assert (cache.steps, cache.layers_bytes, cache.mounts, cache.mounts_bytes) == (1, 0, 1, 5000)
+        image.remove()
+        used = pc.disk_usage(engine=engine)
+        assert used.images_bytes == before.images_bytes
+        assert used.build_cache.layers_bytes > 5000
+        assert used.reclaimable_image_bytes == before.reclaimable_image_bytes
+        assert used.reclaimable_build_bytes == used.build_cache.size_bytes
+        assert pc.prune(filters={"until": "1h"}, engine=engine).build_steps == 0
+        assert pc.prune(filters={"label!": "x"}, engine=engine).build_steps == 0
+        pruned = pc.prune(engine=engine)
+        assert (pruned.build_steps, pruned.build_mounts) == (1, 1)
+        assert pruned.freed_bytes == used.build_cache.size_bytes
+        assert pc.disk_usage(engine=engine) == before
+        assert base.tags == ("busybox:latest",)
+
+
 def test_an_add_of_a_url_is_checked(engine: pc.Engine, busybox: pc.Image, tmp_path: Path) -> None:
     (tmp_path / "file.tar").write_bytes(_tar({"inner": b"inner"}))
     digest = f"sha256:{hashlib.sha256((tmp_path / 'file.tar').read_bytes()).hexdigest()}"

@@ -8,8 +8,9 @@ if TYPE_CHECKING:
     from pycontainer.engine.building.building import build
     from pycontainer.engine.building.failing import FailedStep, OnFailure
     from pycontainer.engine.building.pruning import PrunedBuildCache, prune_build_cache
+    from pycontainer.engine.building.stepping import run_on
 
-__all__ = ["FailedStep", "OnFailure", "PrunedBuildCache", "build", "prune_build_cache", "sweep"]
+__all__ = ["FailedStep", "OnFailure", "PrunedBuildCache", "build", "prune_build_cache", "run_on", "sweep"]
 
 _HOMES = {
     "FailedStep": "failing",
@@ -17,6 +18,7 @@ _HOMES = {
     "PrunedBuildCache": "pruning",
     "build": "building",
     "prune_build_cache": "pruning",
+    "run_on": "stepping",
 }
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from pycontainer.engine.building.options import seconds_ago
+from pycontainer.engine.diskusage import build_mount_sizes
 from pycontainer.engine.engine import Engine, current_engine
 from pycontainer.options import parse_size
 
@@ -61,9 +62,9 @@ def prune_build_cache(
         )
     store.state.builds.delete([step.key for step in steps])
     store.state.builds.forget_sums(before)
-    mounts = 0 if keep is not None else _forget_mounts(engine, before)
+    mounts = [] if keep is not None else _forget_mounts(engine, before)
     collected = store.collect_garbage()
-    return PrunedBuildCache(steps=len(steps), mounts=mounts, freed_bytes=collected.bytes)
+    return PrunedBuildCache(steps=len(steps), mounts=len(mounts), freed_bytes=collected.bytes + sum(mounts))
 
 
 def _beyond(steps: list[BuildRecord], limit: int, sizes: dict[str, int]) -> list[BuildRecord]:
@@ -78,15 +79,14 @@ def _beyond(steps: list[BuildRecord], limit: int, sizes: dict[str, int]) -> list
     return found
 
 
-def _forget_mounts(engine: Engine, before: float) -> int:
-    home = engine.store.root / "builds/caches"
-    count = 0
-    for instance in home.glob("*/*"):
-        count += _forget(engine, instance, before)
+def _forget_mounts(engine: Engine, before: float) -> list[int]:
+    """Forget caches of mounts, and checksums of contexts; gives the bytes of each cache."""
+    sizes = build_mount_sizes(engine)
+    freed = [size for instance, size in sizes.items() if _forget(engine, instance, before)]
     for table in (engine.store.root / "builds/contexts").glob("*"):
         if table.stat().st_mtime <= before:
             table.unlink(missing_ok=True)
-    return count
+    return freed
 
 
 def _forget(engine: Engine, instance: Path, before: float) -> bool:
