@@ -11,7 +11,7 @@ LEVELS = (
     {"launcher"},
     {"oci", "options", "_generated"},
     {"image"},
-    {"registry", "store", "runtime", "network", "trust"},
+    {"registry", "store", "runtime", "network", "trust", "sbom"},
     {"build"},
     {"engine"},
     {"wait"},
