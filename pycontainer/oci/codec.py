@@ -266,7 +266,7 @@ def _put_platform(model: Platform | None) -> dict[str, object] | None:
         return None
     pairs = [
         ("os.version", model.os_version),
-        ("os.features", list(model.os_features)),
+        ("os.features", list(model.os_features) or None),
         ("variant", model.variant),
     ]
     return {"architecture": model.architecture, "os": model.os} | _object(pairs, model.extra)

@@ -302,3 +302,11 @@ def test_kinds_of_documents_are_told_apart() -> None:
     assert mediatype.is_config(mediatype.DOCKER_CONFIG)
     assert not mediatype.is_manifest(mediatype.OCI_INDEX)
     assert not mediatype.is_config(mediatype.OCI_EMPTY)
+
+
+def test_what_a_platform_does_not_say_is_not_written() -> None:
+    entry = Descriptor(
+        media_type=mediatype.OCI_MANIFEST, digest=DIGEST, size=1, platform=Platform(architecture="amd64")
+    )
+    written = json.loads(encode(Index(manifests=(entry,))))["manifests"][0]["platform"]
+    assert written == {"architecture": "amd64", "os": "linux"}
