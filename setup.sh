@@ -12,6 +12,8 @@ peers=(
 )
 # File systems that share blocks, which copies of volumes are tested on; what throughput is measured with.
 disks=(btrfs-progs iperf3 xfsprogs)
+# What builds are tested with: compilers of programs, an emulator, repositories, agents.
+builds=(gcc git libc6-dev libpython3-dev openssh-client qemu-user-static)
 # What the virtual machine with cgroup v2 only is made of.
 guest=(e2fsprogs linux-image-cloud-amd64 qemu-system-x86)
 
@@ -48,7 +50,7 @@ find_python() {
 
 python=$(find_python)
 if [ "${1-}" = test ]; then
-    install_debian_packages "${peers[@]}" "${disks[@]}" "${guest[@]}"
+    install_debian_packages "${peers[@]}" "${disks[@]}" "${builds[@]}" "${guest[@]}"
 fi
 if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
     install_debian_packages python3-venv

@@ -90,6 +90,8 @@ class Buildable:
         allow: Sequence[str] = (),
         compression: str = "gzip",
         outputs: Sequence[str | Mapping[str, Any]] | str | Mapping[str, Any] = (),
+        provenance: bool | str | Mapping[str, str] = False,
+        sbom: bool = False,
         progress: OnBuildEvent | str | None = None,
         on_failure: OnFailure | None = None,
         timeout: float | str | timedelta | None = None,
@@ -132,6 +134,11 @@ class Buildable:
         outputs: what to do with the image besides, as "type=registry", "type=local,dest=DIR" (or just DIR),
         "type=tar,dest=FILE", "type=oci,dest=FILE", "type=docker,dest=FILE".
 
+        provenance: True to attest how the image was built (SLSA v1); "max" (or "mode=max,builder-id=URL")
+        tells build arguments, names of secrets and the Dockerfile, too. sbom: attest what software it
+        contains (SPDX 2.3, from the databases of dpkg, apk, rpm and Python). Both go into the index that
+        then lists the image; `attestations` reads them back.
+
         progress: a callable for each BuildEvent (from several threads), "plain", "rich", "auto" or "off".
         on_failure: called with a FailedStep when a RUN fails, which opens a container in the failed state.
         timeout: seconds for the steps; then what runs is killed, and DeadlineExceeded raised.
@@ -166,6 +173,8 @@ class Buildable:
             limits=limits,
             compression=compression,
             outputs=outputs,
+            provenance=provenance,
+            sbom=sbom,
             on_failure=on_failure,
             timeout=timeout,
         )

@@ -304,6 +304,32 @@ class Image(Buildable, ImageAlgebra):
         """What `docker image inspect` shows."""
         return views.image_document(self._engine, self._record, self.config)
 
+    def attestations(self) -> tuple[Mapping[str, Any], ...]:
+        """The in-toto statements (provenance, SBOM) that it was built with; () for none, or none here.
+
+        One of a registry's image is read by RemoteImage.attestations.
+        """
+        from pycontainer.engine.attestations import statements
+        from pycontainer.engine.platforms import index_of
+
+        found = index_of(self._engine, self._stored) if self._stored is not None else None
+        if found is None:
+            return ()
+        return statements(found[1], self.manifest_digest, self._engine.store.content)
+
+    def sbom(self) -> dict[str, Any]:
+        """What software it contains, as an SPDX 2.3 document.
+
+        From the databases of dpkg, apk, rpm and Python in the image as it is now; it need not be built here.
+        Equal images give equal documents.
+        """
+        from pycontainer.engine.inventories import spdx_document
+
+        record = ready(self._engine, self, "")._record
+        layers = self._engine.store.lower_dirs(record.snapshots) if record.snapshots else []
+        created = self.config.created
+        return spdx_document(self._engine, layers, name=self.name, digest=self.id, created=created)
+
     def history(self) -> tuple[HistoryEntry, ...]:
         """How it was made, oldest first."""
         layers = iter(self.view.layers)

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, final
 
+from pycontainer.engine.attestations import statements
 from pycontainer.engine.engine import Engine, current_engine
 from pycontainer.errors import InvalidImage
 from pycontainer.oci import Index, Platform, Reference, choose, jsontext
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
     from pycontainer.registry import Credentials, Resolved
 
 __all__ = ["RemoteImage", "login", "logout"]
-
-ATTESTED = "vnd.docker.reference.digest"
-IN_TOTO = "application/vnd.in-toto+json"
-STATEMENT_LIMIT = 64 << 20
 
 
 def login(
@@ -178,16 +175,7 @@ class RemoteImage:
         if not isinstance(model, Index):
             return ()
         wanted = choose(model, Platform.host() if platform is None else Platform.parse(platform)).digest
-        client, found = self._engine.registries, []
-        for entry in model.manifests:
-            if entry.annotations.get(ATTESTED) != wanted:
-                continue
-            _, _, manifest = client.document(self._reference.with_digest(entry.digest))
-            for layer in () if isinstance(manifest, Index) else manifest.layers:
-                if layer.media_type == IN_TOTO:
-                    data = client.read(self._reference, layer, STATEMENT_LIMIT)
-                    found.append(jsontext.parse(data, "attestation", STATEMENT_LIMIT))
-        return tuple(each for each in found if isinstance(each, dict))
+        return statements(model, wanted, self._engine.registries.source(self._reference))
 
     def pull(self, platform: str | None = None) -> Image:
         """Pull exactly this, though the tag may have moved; it gets the tag's name."""

@@ -239,6 +239,8 @@ def test_a_program_is_built_run_pushed_pulled_and_run_by_docker_and_podman(
         build_args={"WHO": "world"},
         tags=[reference],
         network="none",
+        provenance=True,
+        sbom=True,
         engine=engine,
     )
     if not program.question:
@@ -248,7 +250,10 @@ def test_a_program_is_built_run_pushed_pulled_and_run_by_docker_and_podman(
             said = asked(lambda: box.exec(program.question).text, program.answer)
             assert said == program.answer, box.logs()
     digest = image.push()
-    assert pc.RemoteImage(reference, engine=engine).digest == digest
+    remote = pc.RemoteImage(reference, engine=engine)
+    assert remote.digest == digest == image.digest
+    kinds = [found["predicateType"] for found in remote.attestations()]
+    assert sorted(kinds) == ["https://slsa.dev/provenance/v1", "https://spdx.dev/Document"]
     for peer in others:
         assert peer.pull(reference) == image.id
         assert answer_of(peer, reference, program) == program.answer

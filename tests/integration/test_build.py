@@ -47,8 +47,8 @@ class Recorder:
 
 
 @contextmanager
-def served(directory: Path) -> Iterator[str]:
-    """The address of a web server on loopback that serves a directory."""
+def served(directory: Path, answers: list[int] | None = None) -> Iterator[str]:
+    """The address of a web server on loopback that serves a directory. answers: is given their codes."""
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def __init__(self, *given: Any) -> None:
@@ -56,6 +56,11 @@ def served(directory: Path) -> Iterator[str]:
 
         def log_message(self, *_: object) -> None:
             pass
+
+        def send_response(self, code: int, message: str | None = None) -> None:
+            if answers is not None:
+                answers.append(code)
+            super().send_response(code, message)
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -355,7 +360,8 @@ def test_sources_with_wildcards_excludes_and_parents(engine: pc.Engine, busybox:
     image.remove()
 
 
-def _tar(files: Mapping[str, bytes], mode: str = "w") -> bytes:
+def tar_of(files: Mapping[str, bytes], mode: str = "w") -> bytes:
+    """A tar of these files, whose owner is 11:12. mode: as for tarfile.open."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode=mode) as archive:  # type: ignore[call-overload]
         for name, content in files.items():
@@ -367,7 +373,7 @@ def _tar(files: Mapping[str, bytes], mode: str = "w") -> bytes:
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz", "w:bz2"])
 def test_add_unpacks_local_archives_only(engine: pc.Engine, busybox: pc.Image, mode: str) -> None:
-    files = {"a.tar": _tar({"d/f": b"in the tar"}, mode), "plain.gz": b"\x1f\x8bno tar"}
+    files = {"a.tar": tar_of({"d/f": b"in the tar"}, mode), "plain.gz": b"\x1f\x8bno tar"}
     text = "FROM busybox\nADD a.tar plain.gz /x/\nCOPY a.tar /y/\nADD --unpack=false a.tar /z/\n"
     image = build(engine, text, files)
     told = shell(engine, image, "cat /x/d/f; stat -c '%a %u:%g' /x/d/f; ls /x /y /z")
@@ -413,10 +419,10 @@ def test_contexts_of_every_kind(engine: pc.Engine, busybox: pc.Image, tmp_path: 
         (directory / name).write_bytes(content)
         (directory / name).chmod(0o640)
     archive = tmp_path / "context.tar.gz"
-    archive.write_bytes(_tar(files, "w:gz"))
+    archive.write_bytes(tar_of(files, "w:gz"))
     ids = set()
     with open(archive, "rb") as stream:
-        for context in (directory, str(archive), _tar(files), stream, io.BytesIO(_tar(files, "w:xz"))):
+        for context in (directory, str(archive), tar_of(files), stream, io.BytesIO(tar_of(files, "w:xz"))):
             image = pc.Image.build(context, engine=engine, build_args={"SOURCE_DATE_EPOCH": "0"})
             ids.add(image.id)
     assert len(ids) == 1
@@ -532,7 +538,7 @@ def test_the_room_that_builds_take_is_counted_and_pruned(busybox_layout: Path, t
 
 
 def test_an_add_of_a_url_is_checked(engine: pc.Engine, busybox: pc.Image, tmp_path: Path) -> None:
-    (tmp_path / "file.tar").write_bytes(_tar({"inner": b"inner"}))
+    (tmp_path / "file.tar").write_bytes(tar_of({"inner": b"inner"}))
     digest = f"sha256:{hashlib.sha256((tmp_path / 'file.tar').read_bytes()).hexdigest()}"
 
     with served(tmp_path) as address:
@@ -626,6 +632,26 @@ def test_an_interrupted_build_leaves_nothing(engine: pc.Engine, busybox: pc.Imag
 
 
 @needs("git")
+def in_repository(directory: Path, *words: str) -> str:
+    """What git says in a directory."""
+    own = ["-c", "user.name=n", "-c", "user.email=e", "-c", "init.defaultBranch=main"]
+    own += ["-c", "protocol.allow=always"]
+    told = subprocess.run(
+        ["git", *own, "-C", str(directory), *words], check=True, capture_output=True, text=True
+    )
+    return told.stdout.strip()
+
+
+def served_repository(work: Path, bare: Path) -> None:
+    """Commit all of a directory, and have a web server give it out as a repository."""
+    if not (work / ".git").exists():
+        in_repository(work, "init", "--quiet")
+    in_repository(work, "add", ".")
+    in_repository(work, "commit", "--quiet", "--message=1")
+    in_repository(work, "clone", "--quiet", "--bare", str(work), str(bare))
+    in_repository(bare, "update-server-info")
+
+
 def test_git_repositories_are_contexts_and_sources(
     engine: pc.Engine, busybox: pc.Image, tmp_path: Path
 ) -> None:
@@ -637,11 +663,7 @@ def test_git_repositories_are_contexts_and_sources(
     (work / ".gitattributes").write_text("f filter=evil\n")
 
     def git(*words: str) -> str:
-        own = ["-c", "user.name=n", "-c", "user.email=e", "-c", "init.defaultBranch=main"]
-        told = subprocess.run(
-            ["git", *own, "-C", str(work), *words], check=True, capture_output=True, text=True
-        )
-        return told.stdout.strip()
+        return in_repository(work, *words)
 
     git("init", "--quiet")
     git("add", ".")
@@ -665,6 +687,32 @@ def test_git_repositories_are_contexts_and_sources(
                 build(engine, f"FROM busybox\nADD {source} /x\n")
         with pytest.raises(BuildError):
             build(engine, f"FROM busybox\nADD --checksum={'0' * 40} {url} /x\n")
+
+
+def test_submodules_of_a_repository_come_with_it(
+    engine: pc.Engine, busybox: pc.Image, tmp_path: Path
+) -> None:
+    inner, outer, web = tmp_path / "inner", tmp_path / "outer", tmp_path / "web"
+    for path in (inner, outer, web):
+        path.mkdir()
+    (inner / "f").write_text("inner")
+    served_repository(inner, web / "inner.git")
+    with served(web) as address:
+        in_repository(outer, "init", "--quiet")
+        in_repository(outer, "submodule", "--quiet", "add", f"{address}/inner.git", "absolute")
+        in_repository(outer, "submodule", "--quiet", "add", f"{address}/inner.git", "relative")
+        in_repository(outer, "config", "--file=.gitmodules", "submodule.relative.url", "../inner.git")
+        served_repository(outer, web / "outer.git")
+        image = build(engine, f"FROM busybox\nADD {address}/outer.git#main /r\n")
+        listing = shell(engine, image, "cd /r; cat */f; find . | sort")
+        assert listing == "innerinner.\n./.gitmodules\n./absolute\n./absolute/f\n./relative\n./relative/f\n"
+        image.remove()
+        # What would read the host's files, or start a program, is no address of a submodule.
+        for number, url in enumerate((f"file://{web}/inner.git", "ext::sh -c x")):
+            in_repository(outer, "config", "--file=.gitmodules", "submodule.absolute.url", url)
+            served_repository(outer, web / f"evil{number}.git")
+            with pytest.raises(BuildError, match="git submodule"):
+                build(engine, f"FROM busybox\nADD {address}/evil{number}.git#main /r\n")
 
 
 def test_several_platforms_make_an_index(engine: pc.Engine, busybox: pc.Image, tmp_path: Path) -> None:
@@ -711,6 +759,102 @@ def test_several_platforms_make_an_index(engine: pc.Engine, busybox: pc.Image, t
     if not any(Path("/proc/sys/fs/binfmt_misc").glob("qemu-*")):
         with pytest.raises(BuildError, match="qemu-user-static"):
             build(engine, "FROM scratch\nCOPY a /a\nRUN /a\n", {"a": ""}, platform=foreign)
+
+
+def test_how_an_image_was_built_and_what_it_contains_is_attested(
+    busybox_layout: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "data").write_text("data")
+    digest = hashlib.sha256(b"data").hexdigest()
+    status = "Package: bash\nStatus: install ok installed\nVersion: 5.2\nArchitecture: amd64\n"
+    files = {"status": status, "METADATA": "Name: Hello\nVersion: 1.0\n"}
+    with (
+        served(tmp_path) as address,
+        pc.Registry() as registry,
+        pc.Engine(tmp_path / "store") as engine,
+    ):
+        busybox = pc.Image.load(busybox_layout, engine=engine)[0].tag("busybox:latest")
+        name = f"{registry.address}/attested:1"
+        text = (
+            f"FROM busybox AS one\nADD {address}/data /data\nCOPY status /var/lib/dpkg/status\n"
+            "FROM scratch\nARG WHO\nCOPY --from=one / /\nCOPY METADATA /opt/Hello-1.0.dist-info/\n"
+        )
+        options: dict[str, Any] = {
+            "provenance": "mode=max,builder-id=https://ci/1",
+            "build_args": {"WHO": "me", "SOURCE_DATE_EPOCH": "1700000000"},
+            "secrets": {"token": b"hush"},
+            "sbom": True,
+        }
+        image = build(engine, text, files, tags=[name], **options)
+        assert build(engine, text, files, tags=[name], **options).digest == image.digest
+        image.push()
+        remote = pc.RemoteImage(name, engine=engine)
+        assert remote.digest == image.digest != image.manifest_digest
+        assert remote.platforms == (image.platform,)
+        [told, other] = remote.attestations()
+        assert image.attestations() == (told, other)
+        provenance, sbom = sorted((told, other), key=lambda found: found["predicateType"])
+        for found in (provenance, sbom):
+            assert found["subject"][0]["digest"] == {"sha256": image.manifest_digest[7:]}
+            assert "attested@1" in found["subject"][0]["name"]
+            assert "hush" not in str(found)
+        assert provenance["predicateType"] == "https://slsa.dev/provenance/v1"
+        made = provenance["predicate"]["buildDefinition"]
+        assert made["externalParameters"]["request"]["args"]["build-arg:WHO"] == "me"
+        assert made["externalParameters"]["request"]["secrets"] == [{"id": "token"}]
+        assert made["externalParameters"]["configSource"] == {"path": "Dockerfile"}
+        assert made["resolvedDependencies"] == [
+            {"uri": f"{address}/data", "digest": {"sha256": digest}},
+            {
+                "uri": f"pkg:docker/busybox@latest?platform={busybox.platform.replace('/', '%2F')}",
+                "digest": {"sha256": busybox.digest[7:]},
+            },
+        ]
+        assert provenance["predicate"]["runDetails"]["builder"]["id"] == "https://ci/1"
+        packages = [package["name"] for package in sbom["predicate"]["packages"]]
+        assert packages == [image.tags[0], "bash", "Hello"]
+        assert [package["name"] for package in image.sbom()["packages"]][1:] == ["bash", "Hello"]
+        assert busybox.attestations() == ()
+        # Known to tools as BuildKit writes it.
+        entries = {entry["digest"]: entry for entry in remote.manifest["manifests"]}
+        attesting = next(entry for digest, entry in entries.items() if digest != image.manifest_digest)
+        assert attesting["platform"] == {"architecture": "unknown", "os": "unknown"}
+        assert attesting["annotations"] == {
+            "vnd.docker.reference.digest": image.manifest_digest,
+            "vnd.docker.reference.type": "attestation-manifest",
+        }
+        pc.Image.prune(engine=engine)
+        image.push(f"{registry.address}/again:1")
+        image.remove()
+        for wrong in ("mode=most", "version=v0.2", "colour=red"):
+            with pytest.raises(InvalidInput, match="provenance"):
+                build(engine, "FROM busybox\n", provenance=wrong)
+
+
+def test_a_file_by_url_is_fetched_again_only_if_it_changed(
+    engine: pc.Engine, busybox: pc.Image, tmp_path: Path
+) -> None:
+    answers: list[int] = []
+    (tmp_path / "file").write_text("one")
+    text = "FROM busybox\nADD {}/file /f\n"
+    with served(tmp_path, answers) as address:
+        image = build(engine, text.format(address))
+        assert build(engine, text.format(address)).id == image.id
+        assert answers == [200, 304]
+        (tmp_path / "file").write_text("two")
+        os.utime(tmp_path / "file", (2_000_000_000, 2_000_000_000))
+        assert shell(engine, build(engine, text.format(address)), "cat /f") == "two"
+        assert answers == [200, 304, 200]
+        # What is kept has the digest that is asked for: the server is left alone.
+        summed = (
+            f"FROM busybox\nADD --checksum=sha256:{hashlib.sha256(b'two').hexdigest()} {address}/file /f\n"
+        )
+        build(engine, summed)
+        assert answers == [200, 304, 200]
+        assert pc.prune_build_cache(all=True, engine=engine).freed_bytes > 0
+        build(engine, text.format(address))
+        assert answers == [200, 304, 200, 200]
+    pc.Image.prune(engine=engine)
 
 
 def test_a_build_that_takes_too_long_is_ended(engine: pc.Engine, busybox: pc.Image) -> None:

@@ -20,20 +20,23 @@ from pycontainer.build import (
     solve,
 )
 from pycontainer.checkpoints import reached
+from pycontainer.engine.attestations import attestation
 from pycontainer.engine.building.cacheimages import export_cache, import_cache, with_keys
 from pycontainer.engine.building.contexts import Opened, open_context, open_named
 from pycontainer.engine.building.documents import stored_view
 from pycontainer.engine.building.options import BuildRequest, understood
 from pycontainer.engine.building.outputs import write_output
 from pycontainer.engine.building.progress import shown_build
+from pycontainer.engine.building.provenance import PROVENANCE, image_purl, predicate
 from pycontainer.engine.building.scratch import scratch
 from pycontainer.engine.building.worker import EngineWorker
 from pycontainer.engine.events import emit_image
 from pycontainer.engine.images import Image
+from pycontainer.engine.inventories import SPDX, spdx_document
 from pycontainer.engine.pulling import import_view
 from pycontainer.errors import DockerfileError
 from pycontainer.image import ImageView
-from pycontainer.oci import Descriptor, ImageConfig, Index, Platform, encode, mediatype
+from pycontainer.oci import Descriptor, Digest, ImageConfig, Index, Platform, encode, mediatype
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +52,7 @@ KILL_POINTS = (
 )
 
 _IMAGE = "docker-image://"
+Attested = tuple[Descriptor, tuple[Digest, ...]]
 
 
 def build(
@@ -67,16 +71,21 @@ def build(
             place = cleanup.enter_context(scratch(engine))
             worker = cleanup.enter_context(EngineWorker(engine, request, lease, place))
             opened, contexts = _contexts(worker, request, context, dockerfile)
-            views = []
+            begun, given = worker.now(), dict(worker.materials)
+            views: list[ImageView] = []
+            attested: list[Attested] = []
             for platform in request.platforms:
+                worker.materials = dict(given)
                 worker.imported = import_cache(worker, request.cache_from, platform)
                 built = _solved(worker, evolve(request, platforms=(platform,)), opened, contexts)
                 reached("build.target.built")
-                views.append(_assembled(engine, worker, request, built))
+                view = _assembled(engine, worker, request, built)
+                views.append(view)
+                attested += _attested(worker, request, opened, view, built, begun)
                 for cache in request.cache_to:
                     if cache.kind != "inline":
                         export_cache(worker, cache, built.layers, worker.steps, platform)
-            image, target = _recorded(engine, request, views, lease)
+            image, target = _recorded(engine, request, views, attested, lease)
             reached("build.image.recorded")
             for output in request.outputs:
                 write_output(worker, image, output, target)
@@ -132,20 +141,54 @@ def _solved(
         raise
 
 
+def _attested(
+    worker: EngineWorker, request: BuildRequest, opened: Opened, view: ImageView, built: Built, begun: str
+) -> list[Attested]:
+    """What is to be attested of one platform's image."""
+    predicates: dict[str, dict[str, Any]] = {}
+    if request.has_sbom:
+        layers = [layer.snapshot for layer in built.layers]
+        predicates[SPDX] = spdx_document(
+            worker.engine,
+            worker.engine.store.lower_dirs(layers) if layers else (),
+            name=request.tags[0].familiar if request.tags else view.id,
+            digest=view.descriptor.digest,
+            created=view.config.created,
+        )
+    if request.provenance is not None:
+        predicates[PROVENANCE] = predicate(
+            request.provenance,
+            request,
+            context=opened.url,
+            filename=opened.filename,
+            dockerfile=opened.text,
+            materials=worker.materials.values(),
+            times=None if request.epoch is not None else (begun, worker.now()),
+        )
+    if not predicates:
+        return []
+    names = [image_purl(str(tag), view.platform) for tag in request.tags]
+    return [attestation(worker.engine.store.content, view.descriptor, names, predicates)]
+
+
 def _recorded(
-    engine: Engine, request: BuildRequest, views: Sequence[ImageView], lease: Lease
+    engine: Engine,
+    request: BuildRequest,
+    views: Sequence[ImageView],
+    attested: Sequence[Attested],
+    lease: Lease,
 ) -> tuple[Image, Descriptor]:
-    """The image in the store, and what its names stand for: of several platforms an index."""
+    """The image in the store, and what its names stand for: of several, or with attestations, an index."""
     host = Platform.host().normalized().architecture
     main = next((view for view in views if view.config.architecture == host), views[0])
     record = import_view(engine, main, request.tags, lease)
-    if len(views) == 1:
+    if len(views) == 1 and not attested:
         return Image(engine, record), main.descriptor
-    index = encode(
-        Index(manifests=tuple(view.descriptor for view in views), annotations=dict(request.annotations))
-    )
+    listed = (*(view.descriptor for view in views), *(entry for entry, _ in attested))
+    index = encode(Index(manifests=listed, annotations=dict(request.annotations)))
     digest = engine.store.content.put(index)
     others = {blob.digest for view in views for blob in (*view.blobs, view.descriptor)}
+    others.update(digest for _, digests in attested for digest in digests)
     record = engine.store.state.images.put(
         evolve(record, target_digest=digest, blobs=tuple(sorted(others - record.digests))),
         [str(tag) for tag in request.tags],

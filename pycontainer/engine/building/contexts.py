@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from attrs import evolve, frozen
 
-from pycontainer.build import FileSource, is_git
-from pycontainer.engine.building.fetching import clone, download
+from pycontainer.build import FileSource, is_git, is_url
+from pycontainer.engine.building.urls import shown_url
 from pycontainer.engine.copying import unpack
 from pycontainer.engine.files import Attend, OnMessage, run_volume_job
 from pycontainer.errors import InvalidInput, KernelError, NotFound
@@ -47,11 +47,12 @@ class _Readable(Protocol):
 
 @frozen(kw_only=True)
 class Opened:
-    """A context, ready to be used. filename: what messages call the Dockerfile."""
+    """A context, ready to be used. filename: what messages call the Dockerfile. url: of where it is from."""
 
     source: FileSource
     text: str
     filename: str
+    url: str = ""
 
 
 def open_context(
@@ -68,7 +69,13 @@ def open_context(
     else:
         text, filename = _read_dockerfile(source, dockerfile)
     inside = "Dockerfile" if os.path.isabs(filename) else filename
-    return Opened(source=_with_ignored(source, ignore_files(inside)), text=text, filename=filename)
+    is_remote = isinstance(context, str) and (is_git(context) or is_url(context))
+    return Opened(
+        source=_with_ignored(source, ignore_files(inside)),
+        text=text,
+        filename=filename,
+        url=shown_url(context) if is_remote else "",
+    )
 
 
 def _with_ignored(source: FileSource, names: Sequence[str]) -> FileSource:
@@ -95,12 +102,9 @@ def _source(worker: EngineWorker, context: Any) -> tuple[FileSource, str | None]
     if isinstance(context, Mapping):
         return _from_mapping(worker, context), None
     if isinstance(context, str) and is_git(context):
-        place = worker.new_place()
-        inside = clone(context, place, "", keep_git_dir=False, stop=worker.stop)
-        return worker.opened(inside, context), None
-    if isinstance(context, str) and context.startswith(("http://", "https://")):
-        file = download(context, worker.new_place(), "", worker.stop)
-        with open(file, "rb") as stream:
+        return worker.clone(context, "", keep_git_dir=False), None
+    if isinstance(context, str) and is_url(context):
+        with open(worker.fetched(context, ""), "rb") as stream:
             return _from_stream(worker, stream, context)
     if isinstance(context, (str, os.PathLike)):
         return _from_path(worker, context)
@@ -143,8 +147,7 @@ def _from_mapping(worker: EngineWorker, files: Mapping[Any, Any]) -> FileSource:
             raise InvalidInput(f"context file {name!r}: give a relative path without . and ..")
         path = place.joinpath(*parts)
         if isinstance(content, os.PathLike):
-            source = Path(content)
-            data, mode = source.read_bytes(), stat.S_IMODE(source.stat().st_mode)
+            data, mode = _read_file(name, Path(content))
         else:
             data = content.encode() if isinstance(content, str) else bytes(content)
             mode = 0o755 if data.startswith((b"#!", b"\x7fELF")) else 0o644
@@ -157,7 +160,18 @@ def _from_mapping(worker: EngineWorker, files: Mapping[Any, Any]) -> FileSource:
             path.chmod(mode)
         except (NotADirectoryError, IsADirectoryError, FileExistsError):
             raise InvalidInput(f"context file {name!r}: another one is in its way") from None
+        except OSError as error:
+            raise KernelError(error.errno or 0, "write", os.fspath(path)) from error
     return worker.opened(place, "the build context")
+
+
+def _read_file(name: Any, path: Path) -> tuple[bytes, int]:
+    try:
+        return path.read_bytes(), stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        raise NotFound(f"context file {name!r}: there is no {path}") from None
+    except OSError as error:
+        raise KernelError(error.errno or 0, "read", os.fspath(path)) from error
 
 
 def _from_stream(worker: EngineWorker, stream: Any, shown: str) -> tuple[FileSource, str | None]:

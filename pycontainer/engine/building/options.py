@@ -16,6 +16,7 @@ from pycontainer.build import OnBuildEvent
 from pycontainer.engine.building.cacheimages import CachePlace, understood_caches
 from pycontainer.engine.building.failing import OnFailure
 from pycontainer.engine.building.outputs import Output, understood_outputs
+from pycontainer.engine.building.provenance import Provenance, understood_provenance
 from pycontainer.errors import BadReference, InvalidOption, NotFound
 from pycontainer.image import Compression
 from pycontainer.oci import Platform, Reference
@@ -57,6 +58,8 @@ class BuildRequest:
     outputs: tuple[Output, ...] = ()
     cache_from: tuple[CachePlace, ...] = ()
     cache_to: tuple[CachePlace, ...] = ()
+    provenance: Provenance | None = None
+    has_sbom: bool = False
     timeout_s: float | None = None
     on_event: OnBuildEvent | None = None
     on_failure: OnFailure | None = None
@@ -83,6 +86,8 @@ def understood(
     outputs: Sequence[str | Mapping[str, object]] | str | Mapping[str, object],
     cache_from: Sequence[str | Mapping[str, str]] | str | Mapping[str, str],
     cache_to: Sequence[str | Mapping[str, str]] | str | Mapping[str, str],
+    provenance: bool | str | Mapping[str, str],
+    sbom: bool,
     timeout: float | str | timedelta | None,
     on_event: OnBuildEvent | None,
     on_failure: OnFailure | None,
@@ -120,10 +125,18 @@ def understood(
         outputs=tuple(understood_outputs(outputs)),
         cache_from=understood_caches(cache_from, "cache_from"),
         cache_to=understood_caches(cache_to, "cache_to"),
+        provenance=understood_provenance(provenance),
+        has_sbom=_flag("sbom", sbom),
         timeout_s=None if timeout is None else parse_seconds(timeout),
         on_event=on_event,
         on_failure=on_failure,
     )
+
+
+def _flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidOption(f"option {name}: {value!r} is neither True nor False")
+    return value
 
 
 def _platforms(one: str | None, several: Sequence[str]) -> tuple[Platform, ...]:

@@ -83,6 +83,8 @@ def _forget_mounts(engine: Engine, before: float) -> list[int]:
     """Forget caches of mounts, and checksums of contexts; gives the bytes of each cache."""
     sizes = build_mount_sizes(engine)
     freed = [size for instance, size in sizes.items() if _forget(engine, instance, before)]
+    for kept in (engine.store.root / "builds/downloads").glob("*"):
+        _forget(engine, kept, before)
     for table in (engine.store.root / "builds/contexts").glob("*"):
         if table.stat().st_mtime <= before:
             table.unlink(missing_ok=True)

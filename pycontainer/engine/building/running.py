@@ -44,6 +44,7 @@ __all__ = ["Caches", "Ran", "run_step"]
 HOSTNAME = "buildkitsandbox"  # a random one would make every build another image
 _TICK_S = 0.2
 _TAIL_BYTES = 1 << 14
+_FULL_BYTES = 1 << 20
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _AGENT = "/run/buildkit/ssh_agent.{number}"
 
@@ -100,17 +101,22 @@ def run_step(
         ran = Ran(upper=directory / "upper", stubs=tuple(stubs))
         if exited["exit_code"] != 0:
             error = ContainerFailed(
-                _why(exited), exit_code=exited["exit_code"], stdout=b"".join(tail)[-_TAIL_BYTES:]
+                _why(exited, directory), exit_code=exited["exit_code"], stdout=b"".join(tail)[-_TAIL_BYTES:]
             )
             worker.failed(step, ran, error)
             raise error
         yield ran
 
 
-def _why(exited: Mapping[str, Any]) -> str:
+def _why(exited: Mapping[str, Any], directory: Path) -> str:
     if exited.get("oom_killed"):
         return f"it was killed for want of memory (exit code {exited['exit_code']})"
-    return f"it ended with exit code {exited['exit_code']}"
+    told = f"it ended with exit code {exited['exit_code']}"
+    disk = os.statvfs(directory)
+    if disk.f_bavail * disk.f_frsize < _FULL_BYTES:
+        # Its own words are lost then: the log lies there, too.
+        told += f"; the file system of {directory} is full, make room with prune_build_cache"
+    return told
 
 
 def _followed(

@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pycontainer.errors import KernelError
+
 if TYPE_CHECKING:
     from pycontainer.engine.engine import Engine
 
-__all__ = ["scratch", "sweep"]
+__all__ = ["scratch", "sweep", "writing"]
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -36,6 +38,17 @@ def scratch(engine: Engine) -> Iterator[Path]:
     finally:
         engine.store.remove_tree(place)
         os.close(lock)
+
+
+@contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """Have what goes wrong with files below a place be KernelErrors that name them."""
+    try:
+        yield
+    except KernelError:
+        raise
+    except OSError as error:
+        raise KernelError(error.errno or 0, "write", os.fspath(error.filename or place)) from error
 
 
 def sweep(engine: Engine) -> None:

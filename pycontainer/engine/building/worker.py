@@ -23,9 +23,13 @@ from pycontainer.build import Base, BuildEvent, CopyPart, CopyStep, FileSource, 
 from pycontainer.checkpoints import reached
 from pycontainer.engine.building.cacheimages import Imported
 from pycontainer.engine.building.documents import stored_view
+from pycontainer.engine.building.downloads import Downloads
 from pycontainer.engine.building.failing import FailedStep
-from pycontainer.engine.building.fetching import clone, download
+from pycontainer.engine.building.git import clone
+from pycontainer.engine.building.provenance import Material
 from pycontainer.engine.building.running import Caches, Ran, run_step
+from pycontainer.engine.building.scratch import writing
+from pycontainer.engine.building.urls import shown_url
 from pycontainer.engine.images import Image, ready
 from pycontainer.engine.pulling import import_view
 from pycontainer.errors import Conflict, ContainerFailed, DeadlineExceeded, HelperDied, InUse, NotFound
@@ -59,7 +63,8 @@ class EngineWorker:
     """One build's worker. A context manager: what it made only for the build goes with the block.
 
     Attributes: engine, network, limits (run options of every RUN), caches, stop (set to give up), imported
-    (layers that are elsewhere), steps (what this build has made or taken from a cache, by key).
+    (layers that are elsewhere), steps (what this build has made or taken from a cache, by key), materials
+    (what it took from elsewhere, by URI).
     """
 
     def __init__(self, engine: Engine, request: BuildRequest, lease: Lease, scratch: Path) -> None:
@@ -69,6 +74,8 @@ class EngineWorker:
         self.stop = threading.Event()
         self.imported = Imported()
         self.steps: dict[str, Layer] = {}
+        self.materials: dict[str, Material] = {}
+        self._downloads = Downloads(engine.store.root / "builds/downloads")
         self.caches = Caches(engine.store.root / "builds/caches", self)
         self._request = request
         self._lease = lease
@@ -104,10 +111,17 @@ class EngineWorker:
             layers.append(self._noted(found))
         if not self.engine.store.is_unpacked(record):
             raise NotFound(f"image {reference} was removed meanwhile; build again")
+        self._note(Material.of_image(reference, platform, image.digest))
         return Base(config=view.config, layers=tuple(layers), digest=view.descriptor.digest)
+
+    def _note(self, material: Material) -> None:
+        with self._guard:
+            self.materials[material.uri] = material
 
     def _image(self, reference: str, platform: Platform) -> Image:
         wanted = str(platform)
+        if reference.startswith("sha256:"):
+            return Image.get(reference, engine=self.engine)  # an id: it is that image, for whatever machine
         if self._request.pull != "always":
             try:
                 return Image.get(reference, platform=wanted, engine=self.engine)
@@ -486,23 +500,30 @@ class EngineWorker:
         place = self.new_place()
         for name, content in files.items():
             path = place / os.path.basename(name)
-            path.write_bytes(os.fsencode(content))
-            path.chmod(mode)
-            if self._request.epoch is not None:
-                os.utime(path, (self._request.epoch, self._request.epoch))
+            with writing(path):
+                path.write_bytes(os.fsencode(content))
+                path.chmod(mode)
+                if self._request.epoch is not None:
+                    os.utime(path, (self._request.epoch, self._request.epoch))
         return self.opened(place, "the Dockerfile")
 
     def download(self, url: str, checksum: str) -> FileSource:
         """See build.Worker."""
+        return self.opened(self.fetched(url, checksum).parent, shown_url(url))
+
+    def fetched(self, url: str, checksum: str) -> Path:
+        """A file from the network, in a directory of its own."""
         place = self.new_place()
-        download(url, place, checksum, self.stop)
-        return self.opened(place, url)
+        with writing(place):
+            found = self._downloads.fetch(url, place, checksum, self.stop)
+        self._note(Material.of_file(shown_url(url), found.digest))
+        return found.file
 
     def clone(self, url: str, checksum: str, *, keep_git_dir: bool) -> FileSource:
         """See build.Worker."""
-        place = self.new_place()
-        inside = clone(url, place, checksum, keep_git_dir=keep_git_dir, stop=self.stop)
-        return self.opened(inside, url)
+        found = clone(url, self.new_place(), checksum, keep_git_dir=keep_git_dir, stop=self.stop)
+        self._note(Material.of_commit(shown_url(url), found.commit))
+        return self.opened(found.directory, shown_url(url))
 
     def new_place(self) -> Path:
         """An empty directory that goes with the build."""

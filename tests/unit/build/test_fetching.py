@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pycontainer.build import is_git, is_url, url_name
-from pycontainer.engine.building.fetching import split_git
+from pycontainer.engine.building.git import split_git
 from pycontainer.errors import InvalidInput
 
 

@@ -1,8 +1,13 @@
-"""Files that a build takes from the network: by URL, or the commit of a git repository."""
+"""The files of a git repository's commit, with those of its submodules.
+
+Theory of operation. Git is run with a configuration of its own, so that neither the user's nor the
+repository's starts a program: no hooks, no filters, no credential helpers, and no protocol but those that
+reach a server. Submodules are named by the repository, and fetched in the same way.
+Source: git(1), git-submodule(1); moby/buildkit, source/git.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -10,11 +15,12 @@ import signal
 import subprocess
 import tempfile
 import threading
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pycontainer.build import url_name
+from attrs import frozen
+
+from pycontainer.engine.building.urls import shown_url
 from pycontainer.errors import (
     DigestMismatch,
     InvalidInput,
@@ -24,11 +30,8 @@ from pycontainer.errors import (
     Unsupported,
 )
 
-__all__ = ["clone", "download", "split_git"]
+__all__ = ["Checkout", "clone", "split_git"]
 
-MAX_BYTES = 64 << 30
-_CHUNK = 1 << 16
-_TIMEOUT_S = 60.0
 _TICK_S = 0.2
 _GIT_TIMEOUT_S = 1800.0
 _REF = re.compile(r"[0-9A-Za-z][0-9A-Za-z._/@+-]*")
@@ -55,64 +58,15 @@ _GIT_CONFIG = {
 }
 
 
-def download(url: str, place: Path, checksum: str, stop: threading.Event) -> Path:
-    """Fetch a file into a directory; its mode is 0600, its time what the server says.
+@frozen(kw_only=True)
+class Checkout:
+    """A commit's files. directory: where they are; commit: its name."""
 
-    checksum: its digest, "" for any. Raises: NotFound, TransferFailed, DigestMismatch, InvalidInput.
-    """
-    import httpx  # only builds that fetch need it
-
-    hasher = hashlib.sha256()
-    wanted = checksum.partition(":")
-    if checksum and (wanted[0] not in ("sha256", "sha384", "sha512") or not wanted[2]):
-        raise InvalidInput(f"checksum {checksum!r}: give sha256: and 64 hexadecimal digits")
-    if checksum:
-        hasher = hashlib.new(wanted[0])
-    target = place / url_name(url)
-    size = 0
-    try:
-        with (
-            httpx.Client(follow_redirects=True, timeout=_TIMEOUT_S, max_redirects=10) as client,
-            client.stream("GET", url, headers={"accept-encoding": "identity"}) as answer,
-        ):
-            if answer.status_code == 404:
-                raise NotFound(f"{_shown(url)}: the server has no such file")
-            if answer.status_code != 200:
-                raise TransferFailed(f"{_shown(url)}: the server answered {answer.status_code}")
-            with open(target, "xb") as file:
-                target.chmod(0o600)
-                for piece in answer.iter_raw(_CHUNK):
-                    size += len(piece)
-                    if size > MAX_BYTES or stop.is_set():
-                        raise TransferFailed(
-                            f"{_shown(url)}: given up after {size} bytes", is_temporary=False
-                        )
-                    hasher.update(piece)
-                    file.write(piece)
-            told = answer.headers.get("last-modified", "")
-    except httpx.HTTPError as error:
-        raise TransferFailed(f"{_shown(url)}: {error}") from error
-    except httpx.InvalidURL as error:
-        raise InvalidInput(f"{_shown(url)}: {error}") from None
-    found = f"{wanted[0] or 'sha256'}:{hasher.hexdigest()}"
-    if checksum and found != checksum:
-        raise DigestMismatch(checksum, found, _shown(url))
-    try:
-        moment = parsedate_to_datetime(told).timestamp()
-    except (ValueError, TypeError):
-        moment = 0.0
-    os.utime(target, (moment, moment))
-    return target
+    directory: Path
+    commit: str
 
 
-def _shown(url: str) -> str:
-    """A URL for people: without what might be a password."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=host, query="…" if parts.query else "").geturl()
-
-
-def clone(url: str, place: Path, checksum: str, *, keep_git_dir: bool, stop: threading.Event) -> Path:
+def clone(url: str, place: Path, checksum: str, *, keep_git_dir: bool, stop: threading.Event) -> Checkout:
     """Check out the commit that a URL names ("REPOSITORY#REF:SUBDIRECTORY") and give where its files are.
 
     checksum: the commit it has to be, or its beginning. Raises: Unsupported without git; NotFound;
@@ -120,7 +74,7 @@ def clone(url: str, place: Path, checksum: str, *, keep_git_dir: bool, stop: thr
     """
     git = shutil.which("git")
     if git is None:
-        raise Unsupported(f"a source from the git repository {_shown(url)}", "install git")
+        raise Unsupported(f"a source from the git repository {shown_url(url)}", "install git")
     remote, ref, below = split_git(url)
     place.mkdir(exist_ok=True)
     tree = place / "tree"
@@ -130,10 +84,12 @@ def clone(url: str, place: Path, checksum: str, *, keep_git_dir: bool, stop: thr
         run("init", "--quiet", "--initial-branch=main")
         commit = _fetched(run, remote, ref)
         if checksum and not commit.startswith(checksum):
-            raise DigestMismatch(checksum, commit, _shown(url))
+            raise DigestMismatch(checksum, commit, shown_url(url))
         run("checkout", "--quiet", "--detach", commit)
+        if (tree / ".gitmodules").is_file() and not (tree / ".gitmodules").is_symlink():
+            _add_submodules(run, remote)
     if not keep_git_dir:
-        shutil.rmtree(tree / ".git")
+        _forget_git(tree)
     inside = tree
     for part in below.split("/"):
         if part in ("", "."):
@@ -141,8 +97,28 @@ def clone(url: str, place: Path, checksum: str, *, keep_git_dir: bool, stop: thr
         inside /= part
         # A link would lead out of the repository.
         if part == ".." or inside.is_symlink() or not inside.is_dir():
-            raise NotFound(f"{_shown(url)}: the repository has no directory {below}")
-    return inside
+            raise NotFound(f"{shown_url(url)}: the repository has no directory {below}")
+    return Checkout(directory=inside, commit=commit)
+
+
+def _add_submodules(run: _Git, remote: str) -> None:
+    run("remote", "add", "origin", "--", remote)  # what relative addresses are relative to
+    update = ("submodule", "--quiet", "update", "--init", "--recursive")
+    try:
+        run(*update, "--depth=1")
+    except TransferFailed:
+        run(*update)  # a server without shallow copies
+
+
+def _forget_git(tree: Path) -> None:
+    """Leave the files alone; a submodule has a file that leads to its repository."""
+    shutil.rmtree(tree / ".git")
+    for directory, names, files in os.walk(tree):
+        if ".git" in names:
+            shutil.rmtree(Path(directory, ".git"))
+            names.remove(".git")
+        if ".git" in files:
+            Path(directory, ".git").unlink()
 
 
 def _fetched(run: _Git, remote: str, ref: str) -> str:
@@ -168,9 +144,9 @@ def split_git(url: str) -> tuple[str, str, str]:
     remote, _, fragment = url.partition("#")
     ref, _, below = fragment.partition(":")
     if remote.startswith("-") or not (_SCP.fullmatch(remote) or urlsplit(remote).scheme in _SCHEMES):
-        raise InvalidInput(f"{_shown(remote)!r} is no git repository: give https, ssh or git")
+        raise InvalidInput(f"{shown_url(remote)!r} is no git repository: give https, ssh or git")
     if urlsplit(remote).scheme and (urlsplit(remote).hostname or "-").startswith("-"):
-        raise InvalidInput(f"{_shown(remote)!r} names no host")
+        raise InvalidInput(f"{shown_url(remote)!r} names no host")
     if ref and (not _REF.fullmatch(ref) or ".." in ref or "@{" in ref or ref.endswith((".lock", "/"))):
         raise InvalidInput(f"{ref!r} is no name of a branch, tag or commit")
     return remote, ref, below
