@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, final
 from attrs import evolve, frozen
 
 from pycontainer.engine.engine import Engine, current_engine
-from pycontainer.engine.images import events_shown
+from pycontainer.engine.progress import events_shown
 from pycontainer.errors import AlreadyExists, InvalidImage, InvalidInput, NotFound
 from pycontainer.image import Documents
 from pycontainer.kernel.syscalls import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2

@@ -8,31 +8,29 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias, final
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, final
 
 import attrs
 
 from pycontainer.engine import views
-from pycontainer.engine.algebra import ImageAlgebra
 from pycontainer.engine.buildable import Buildable
 from pycontainer.engine.engine import Engine, current_engine
 from pycontainer.engine.events import emit_image
-from pycontainer.engine.progress import shown
+from pycontainer.engine.progress import events_shown
 from pycontainer.engine.pruning import Pruned, prune_images, remove_image
 from pycontainer.engine.pulling import import_view, pull, unpack_again
-from pycontainer.errors import BadReference, InvalidInput, NotFound, PycontainerError
+from pycontainer.engine.sendable import Sendable
+from pycontainer.errors import BadReference, NotFound, PycontainerError
 from pycontainer.oci import DEFAULT_TAG, Platform, Reference
 
 if TYPE_CHECKING:
     from pycontainer.engine.filters import FilterValues
-    from pycontainer.image import ArchivedImage, Files, ImageView, OnEvent, Target
+    from pycontainer.image import ArchivedImage, Files, OnEvent
     from pycontainer.oci import ContainerConfig, ImageConfig
     from pycontainer.options import RunOptions
     from pycontainer.store import ImageRecord, SnapshotKey
 
-__all__ = ["HistoryEntry", "Image", "events_shown", "ready", "resolve_image"]
-
-ArchiveFormat = Literal["oci-layout", "oci-archive", "docker-archive"]
+__all__ = ["HistoryEntry", "Image", "ready", "resolve_image"]
 
 
 @attrs.frozen(kw_only=True)
@@ -46,7 +44,7 @@ class HistoryEntry:
 
 
 @final
-class Image(Buildable, ImageAlgebra):
+class Image(Buildable, Sendable):
     """An image in the store. Equal when the id is equal; the names are read anew each time."""
 
     # -- where images come from ------------------------------------------------------------------
@@ -352,123 +350,6 @@ class Image(Buildable, ImageAlgebra):
         emit_image(self._engine, "tag", self.id, reference.familiar)
         return self
 
-    def push(
-        self,
-        reference: str | None = None,
-        *,
-        platform: str | None = None,
-        compression: str | None = None,
-        on_event: OnEvent | None = None,
-    ) -> str:
-        """Upload it and return its digest there.
-
-        An image that is one of several platforms, all of which are here, is uploaded with these and what
-        attests them, as an index. platform: only the image for this one.
-        reference: where to; default its first tag. What the registry has is not sent again. compression: of
-        its layers, as `recompress` takes it; each is compressed once, and kept for the next time.
-        Raises: BadReference, AuthDenied, RegistryError; InvalidInput for an image without a name; NotFound
-        for a platform that is not here.
-        """
-        if reference is None and not self.tags:
-            raise InvalidInput(f"image {self.name} has no name to push it by; pass a reference")
-        whole = self._whole(platform, compression)
-        target = Reference.parse(reference or self.name)
-        own = [Reference.parse(tag) for tag in self.tags]
-        siblings = [name.path for name in own if name.domain == target.domain and name.path != target.path]
-        with self._engine.store.lease(f"push {target}"), events_shown(self._engine, on_event) as show:
-            digest = self._engine.registries.push(
-                target,
-                self._engine.store.content,
-                whole.descriptor,
-                on_event=show,
-                mount_from=siblings,
-            )
-        emit_image(self._engine, "push", target.familiar, target.familiar_repository)
-        return digest
-
-    def save(
-        self,
-        target: str | os.PathLike[str] | BinaryIO,
-        *,
-        format: ArchiveFormat = "docker-archive",
-        platform: str | None = None,
-        compression: str | None = None,
-    ) -> None:
-        """Write it with its names to a directory ("oci-layout"), a file or a stream.
-
-        "docker-archive" is what `docker load` and podman take, "oci-archive" what podman and skopeo do.
-        platform: as in push; a docker-archive has one platform always. compression: of its layers, as in
-        push; a docker-archive has them uncompressed always.
-        """
-        self.save_all([self], target, format=format, platform=platform, compression=compression)
-
-    @staticmethod
-    def save_all(
-        images: Sequence[Image],
-        target: str | os.PathLike[str] | BinaryIO,
-        *,
-        format: ArchiveFormat = "docker-archive",
-        platform: str | None = None,
-        compression: str | None = None,
-    ) -> None:
-        """Write several images of one engine with their names, as `save` does; blobs are there once."""
-        from pycontainer.image import Layout, write_docker_archive, write_oci_archive
-
-        if not images:
-            raise InvalidInput("no image to save")
-        engine = images[0]._engine
-        with engine.store.lease(f"save {len(images)} images"):
-            names = [tuple(map(Reference.parse, image.tags)) for image in images]
-            if format == "docker-archive":
-                views = [image._of_platform(platform)._variant(compression) for image in images]
-                write_docker_archive(target, zip(views, names, strict=True))
-            elif format == "oci-archive":
-                found = [image._whole(platform, compression) for image in images]
-                write_oci_archive(target, zip(found, names, strict=True))
-            elif format == "oci-layout":
-                if not isinstance(target, (str, os.PathLike)):
-                    raise InvalidInput("an oci-layout is a directory; give its path")
-                layout = Layout.create(target)
-                for image, own in zip(images, names, strict=True):
-                    layout.add(image._whole(platform, compression), own)
-            else:
-                raise InvalidInput(f"format {format!r}: give oci-layout, oci-archive or docker-archive")
-        for image in images:
-            emit_image(engine, "save", image.id)
-
-    def _of_platform(self, platform: str | None) -> Image:
-        """The image for a platform among those that share its name."""
-        if platform is None:
-            return self
-        from pycontainer.engine.platforms import of_platform
-
-        return Image(self._engine, of_platform(self._engine, self._record, Platform.parse(platform)))
-
-    def _whole(self, platform: str | None, compression: str | None) -> Target:
-        """The index of several platforms that are all here, or the manifest of one; see push."""
-        from pycontainer.engine.platforms import recompressed_index, whole_index
-        from pycontainer.image import Target
-
-        content = self._engine.store.content
-        index = whole_index(self._engine, self._stored) if platform is None and self._stored else None
-        if index is None:
-            return Target.of(self._of_platform(platform)._variant(compression))
-        if compression is not None:
-            return Target(content, recompressed_index(self._engine, self._record, compression))
-        return Target(content, index)
-
-    def _variant(self, compression: str | None) -> ImageView:
-        """Its documents in the store, with layers compressed so; kept with the image for the next time."""
-        if compression is None:
-            return self._documents_kept()
-        if self._stored is None:
-            made = self.recompress(compression, force=":" in compression)
-            self._pin = made._pin
-            return made._documents_kept()
-        from pycontainer.engine.attached import recompressed_once
-
-        return recompressed_once(self._engine, self._record, compression)
-
     def remove(self, name: str | None = None, *, force: bool = False) -> None:
         """Remove one of its names, or the image itself; with its last name the image goes, too.
 
@@ -500,16 +381,6 @@ class Image(Buildable, ImageAlgebra):
         except PycontainerError:  # the engine is closed: its id is still known
             name = ""
         return f"Image({name!r}, id={self.id[:19]!r})"
-
-
-@contextmanager
-def events_shown(engine: Engine, on_event: OnEvent | None) -> Iterator[OnEvent | None]:
-    """The caller's own receiver of events, else one that draws where someone watches."""
-    if on_event is not None:
-        yield on_event
-        return
-    with shown(engine.config.progress) as drawn:
-        yield drawn
 
 
 _Images: TypeAlias = list[Image]  # inside the class, `list` is its own method

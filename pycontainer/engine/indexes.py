@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, BinaryIO, final
 from attrs import evolve, field, frozen
 
 from pycontainer.engine.engine import Engine, current_engine
-from pycontainer.engine.images import Image, events_shown
+from pycontainer.engine.images import Image
+from pycontainer.engine.progress import events_shown
 from pycontainer.errors import InvalidInput, NotFound
 from pycontainer.image import Contents, Layout, Target
 from pycontainer.oci import (

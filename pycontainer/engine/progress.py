@@ -23,7 +23,9 @@ from pycontainer.image import OnEvent, Progress
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-__all__ = ["Board", "Row", "shown"]
+    from pycontainer.engine.engine import Engine
+
+__all__ = ["Board", "Row", "events_shown", "shown"]
 
 MODES = ("auto", "plain", "off")
 MOVING = frozenset({"waiting", "downloading", "verifying", "retrying", "unpacking", "uploading"})
@@ -290,3 +292,13 @@ def size_text(count: int) -> str:
             break
         size /= 1000
     return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+
+
+@contextmanager
+def events_shown(engine: Engine, on_event: OnEvent | None) -> Iterator[OnEvent | None]:
+    """The caller's own receiver of events, else one that draws where someone watches."""
+    if on_event is not None:
+        yield on_event
+        return
+    with shown(engine.config.progress) as drawn:
+        yield drawn

@@ -15,7 +15,8 @@ from attrs import frozen
 
 from pycontainer.engine.attached import attach
 from pycontainer.engine.engine import Engine, current_engine
-from pycontainer.engine.images import Image, events_shown
+from pycontainer.engine.images import Image
+from pycontainer.engine.progress import events_shown
 from pycontainer.engine.pulling import record_view
 from pycontainer.errors import InvalidInput
 from pycontainer.image import (
