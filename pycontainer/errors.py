@@ -138,7 +138,8 @@ class DockerfileError(InvalidInput):
     Attributes: problem (what is wrong, in one line), file, line and last_line (counted from 1; 0 where
     the file as a whole is meant), text (of those lines, as written), expected (what would be accepted,
     or ""), suggestion (the word that was probably meant, or ""), excerpt (numbered lines with the
-    place marked, or ""), warnings (the `BuildWarning`s that build checks had found until then).
+    place marked, or ""), warnings (a `BuildWarning` for all that build
+    checks had found until then).
     """
 
     def __init__(

@@ -48,7 +48,7 @@ def run_text(argv: Sequence[str], args: Iterable[tuple[str, str]]) -> str:
     return f"RUN {' '.join([*counted, *argv])} # buildkit"
 
 
-def copy_text(instruction: model.Copy | model.Add) -> str:
+def copy_text(instruction: model.Transfer) -> str:
     """The line of history of a COPY or ADD."""
     words = [instruction.keyword]
     if isinstance(instruction, model.Copy) and instruction.parents:

@@ -121,7 +121,7 @@ class StageExecutor:
             self._workdir(step, instruction)
         elif isinstance(instruction, model.Run):
             self._run(step, instruction)
-        elif isinstance(instruction, (model.Copy, model.Add)):
+        elif isinstance(instruction, model.Transfer):
             self._copy(step, instruction)
         else:
             raise InvalidInput(f"{instruction.keyword} cannot be carried out")
@@ -202,7 +202,7 @@ class StageExecutor:
 
     # -- COPY and ADD ------------------------------------------------------------------------------
 
-    def _copy(self, step: Step, instruction: model.Copy | model.Add) -> None:
+    def _copy(self, step: Step, instruction: model.Transfer) -> None:
         parts = self._parts(instruction)
         target = destination(self._state.own, instruction.destination)
         count = sum(len(part.patterns) for part in parts)
@@ -247,7 +247,7 @@ class StageExecutor:
 
         return self._layer(step, wanted, make)
 
-    def _parts(self, instruction: model.Copy | model.Add) -> list[CopyPart]:
+    def _parts(self, instruction: model.Transfer) -> list[CopyPart]:
         excludes = instruction.excludes
         parts: list[CopyPart] = []
         local: list[str] = []

@@ -277,28 +277,35 @@ class Run(Instruction):
 
 
 @frozen(kw_only=True)
-class Copy(Instruction):
-    """Attributes: sources (paths), files (here-documents among the sources), destination, from_stage
-    (stage name or number, image or context; "" the build context), chown (user[:group]), chmod (octal or
-    symbolic), link, parents, excludes (patterns).
-    """
+class Transfer(Instruction):
+    """What COPY and ADD have in common.
 
-    keyword = "COPY"
+    Attributes: sources (paths), files (here-documents among the sources), destination, chown (user[:group]),
+    chmod (octal or symbolic), link, excludes (patterns).
+    """
 
     sources: tuple[str, ...]
     files: tuple[InlineFile, ...] = ()
     destination: str
-    from_stage: str = ""
     chown: str = ""
     chmod: str = ""
     link: bool = False
-    parents: bool = False
     excludes: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
-class Add(Instruction):
-    """As Copy, whose sources may also be URLs and git repositories.
+class Copy(Transfer):
+    """Attributes: from_stage (stage name or number, image or context; "" the build context), parents."""
+
+    keyword = "COPY"
+
+    from_stage: str = ""
+    parents: bool = False
+
+
+@frozen(kw_only=True)
+class Add(Transfer):
+    """Its sources may also be URLs and git repositories.
 
     Attributes: checksum (`sha256:…` of a URL, or the commit of a repository), keep_git_dir and unpack
     (None where not given: the source decides).
@@ -306,16 +313,9 @@ class Add(Instruction):
 
     keyword = "ADD"
 
-    sources: tuple[str, ...]
-    files: tuple[InlineFile, ...] = ()
-    destination: str
-    chown: str = ""
-    chmod: str = ""
-    link: bool = False
     checksum: str = ""
     keep_git_dir: bool | None = None
     unpack: bool | None = None
-    excludes: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)

@@ -230,7 +230,7 @@ class Scope:
             raise Problem("checksum requires HTTP(S) or Git sources")
         return evolve(made, checksum=self._word(made.checksum, made.lines), **self._carried(made, sources))
 
-    def _carried(self, made: model.Copy | model.Add, sources: tuple[str, ...]) -> dict[str, Any]:
+    def _carried(self, made: model.Transfer, sources: tuple[str, ...]) -> dict[str, Any]:
         """What COPY and ADD both say."""
         return {
             "sources": sources,

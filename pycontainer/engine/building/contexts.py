@@ -21,7 +21,7 @@ from attrs import evolve, frozen
 from pycontainer.build import FileSource, is_git, is_url
 from pycontainer.engine.building.urls import shown_url
 from pycontainer.engine.copying import unpack
-from pycontainer.engine.files import Attend, OnMessage, run_volume_job
+from pycontainer.engine.files import run_volume_job
 from pycontainer.errors import InvalidInput, KernelError, NotFound
 from pycontainer.kernel import syscalls
 from pycontainer.layers import HEAD_SIZE, detect, open_decoder
@@ -206,22 +206,10 @@ class _Place:
         self._engine = engine
         self._place = place
 
-    def _run_job(
-        self,
-        job: str,
-        params: Mapping[str, Any],
-        fds: Sequence[int] = (),
-        *,
-        deadline: float | None,
-        on_message: OnMessage | None = None,
-        attend: Attend | None = None,
-    ) -> dict[str, Any]:
+    def _run_job(self, *given: Any, **named: Any) -> dict[str, Any]:
         directory = os.open(self._place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            return run_volume_job(
-                self._engine, directory, job, params, fds,
-                deadline=deadline, on_message=on_message, attend=attend,
-            )  # fmt: skip
+            return run_volume_job(self._engine, directory, *given, **named)
         finally:
             os.close(directory)
 

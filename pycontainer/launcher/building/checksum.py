@@ -37,6 +37,7 @@ _MAX_TABLE_BYTES = 1 << 30
 # one object: a table of a large context is read and written whole.
 Table = dict[str, bytes]
 _SEEN = struct.Struct("<QQQqq")
+_SEEN_BYTES, _pack = _SEEN.size, _SEEN.pack
 
 
 def open_source(source: Mapping[str, Any], fds: list[int]) -> int:
@@ -103,7 +104,8 @@ class _Summing:
                     above, _, base = path.rpartition("/")
                     parent = open_beneath(self._root, above, os.O_RDONLY | os.O_DIRECTORY)
                     try:
-                        self._entry(parent, base, path, status)
+                        self.entries += 1
+                        self.hasher.update(self._summed(parent, base, path, status))
                     finally:
                         os.close(parent)
                     return
@@ -120,32 +122,31 @@ class _Summing:
 
     def _tree(self, top: int, base: str, ignored: PatternMatcher, excluded: PatternMatcher) -> None:
         prefix = f"{base}/" if base else ""
+        update, summed = self.hasher.update, self._summed
         for verb, parent, path, status in walk(top, base, ignored, excluded):
             if verb == "leave":
                 continue
-            self.hasher.update(path.encode("utf-8", "surrogateescape") + b"\0")
+            self.entries += 1
             whole = prefix + path
             try:
-                self._entry(parent, path.rpartition("/")[2], whole, status)
+                digest = summed(parent, None, whole, status)
             except OSError as error:
                 raise explained(error, whole) from error
+            update(path.encode("utf-8", "surrogateescape") + b"\0" + digest)
 
-    def _entry(self, parent: int, base: str, path: str, status: os.stat_result) -> None:
-        self.entries += 1
-        seen = _SEEN.pack(
-            status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-        )
+    def _summed(self, parent: int, base: str | None, path: str, status: os.stat_result) -> bytes:
+        """The digest of an entry. base: its name in its parent, None for the end of its path."""
+        seen = _pack(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         known = self._known.get(path)
         if known is not None and known.startswith(seen):
-            self.hasher.update(known[_SEEN.size :])
-            return
-        digest = self._digest(parent, base, path, status)
-        self.hasher.update(digest)
+            return known[_SEEN_BYTES:]
+        digest = self._digest(parent, path.rpartition("/")[2] if base is None else base, path, status)
         if max(status.st_mtime_ns, status.st_ctime_ns) < self._newest:
             self.table[path] = seen + digest
             self.is_changed = True
         elif self.table.pop(path, None) is not None:
             self.is_changed = True
+        return digest
 
     def _digest(self, parent: int, base: str, path: str, status: os.stat_result) -> bytes:
         hasher = hashlib.sha256()

@@ -7,6 +7,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 from pycontainer.errors import InvalidInput, KernelError, NotFound
@@ -17,6 +18,7 @@ __all__ = ["Source", "Step", "choose", "explained", "walk"]
 
 _WILD = re.compile(r"[*?\[\\]")
 _LISTING = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+_BY_PATH = itemgetter(2)
 MAX_DEPTH = 400  # one descriptor a level
 
 
@@ -198,7 +200,7 @@ def walk(top: int, base: str, ignored: PatternMatcher, excluded: PatternMatcher)
     start = (ignored.along(base)[1], 0)
     is_out = ignored.along(base)[0]
     # Descriptor, entries not looked at yet (last first), the directory's own step, whether it was entered.
-    stack: list[tuple[int, list[_Found], Step | None, bool]]
+    stack: list[tuple[int, list[Step | _Directory], Step | None, bool]]
     stack = [(top, _scan(top, "", start, filters, base)[::-1], None, not is_out)]
     try:
         while stack:
@@ -212,15 +214,15 @@ def walk(top: int, base: str, ignored: PatternMatcher, excluded: PatternMatcher)
                     continue
                 return
             found = todo.pop()
-            if not stat.S_ISDIR(found.status.st_mode):
+            if isinstance(found, Step):
                 if not is_entered:
                     yield from _enter_pending(stack)
-                yield Step("take", fd, found.path, found.status)
+                yield found
                 continue
             if not found.is_out:
                 yield from _enter_pending(stack)
             below = os.open(found.path.rpartition("/")[2], _LISTING | os.O_CLOEXEC, dir_fd=fd)
-            step = Step("enter", fd, found.path, found.status)
+            step = Step(*found[:4])
             stack.append((below, [], step, not found.is_out))
             if len(stack) > MAX_DEPTH:
                 raise InvalidInput(f"{found.path[:128]}…: more than {MAX_DEPTH} directories deep")
@@ -233,7 +235,7 @@ def walk(top: int, base: str, ignored: PatternMatcher, excluded: PatternMatcher)
                 os.close(fd)
 
 
-def _enter_pending(stack: list[tuple[int, list[_Found], Step | None, bool]]) -> Iterator[Step]:
+def _enter_pending(stack: list[tuple[int, list[Step | _Directory], Step | None, bool]]) -> Iterator[Step]:
     if stack[-1][3]:
         return
     for index, (fd, todo, own, is_entered) in enumerate(stack):
@@ -243,7 +245,11 @@ def _enter_pending(stack: list[tuple[int, list[_Found], Step | None, bool]]) -> 
                 yield own
 
 
-class _Found(NamedTuple):
+class _Directory(NamedTuple):
+    """One that was found. The first fields are a Step's, by which both are sorted."""
+
+    verb: str
+    parent: int
     path: str
     status: os.stat_result
     is_out: bool
@@ -252,49 +258,53 @@ class _Found(NamedTuple):
 
 def _scan(
     fd: int, above: str, state: tuple[int, int], filters: tuple[PatternMatcher, PatternMatcher], base: str
-) -> list[_Found]:
+) -> list[Step | _Directory]:
     """The entries of an open directory in the order of their names; what is left out for good is not."""
     ignored, excluded = filters
     if not ignored and not excluded:
         return _scan_all(fd, above, state)
-    has_exceptions = ignored.has_negations or excluded.has_negations
-    found: list[_Found] = []
+    found: list[Step | _Directory] = []
     with os.scandir(fd) as entries:
         for entry in entries:
             path = f"{above}/{entry.name}" if above else entry.name
-            out_a, state_a = ignored.look(state[0], f"{base}/{path}" if base else path)
+            whole = f"{base}/{path}" if base else path
+            out_a, state_a = ignored.look(state[0], whole)
             out_b, state_b = excluded.look(state[1], path)
             is_out = out_a or out_b
-            if is_out and not (has_exceptions and entry.is_dir(follow_symlinks=False)):
+            if is_out and not entry.is_dir(follow_symlinks=False):
+                continue
+            if (out_a and ignored.can_skip(whole, state_a)) or (out_b and excluded.can_skip(path, state_b)):
                 continue
             try:
                 status = entry.stat(follow_symlinks=False)
             except FileNotFoundError:
                 continue  # removed since the directory was listed
-            if not stat.S_ISSOCK(status.st_mode):  # a socket means nothing without its process
-                found.append(_Found(path, status, is_out, (state_a, state_b)))
-    found.sort(key=_by_path)
+            kind = stat.S_IFMT(status.st_mode)
+            if kind == stat.S_IFDIR:
+                found.append(_Directory("enter", fd, path, status, is_out, (state_a, state_b)))
+            elif kind != stat.S_IFSOCK and not is_out:  # a socket means nothing without its process
+                found.append(Step("take", fd, path, status))
+    found.sort(key=_BY_PATH)
     return found
 
 
-def _scan_all(fd: int, above: str, state: tuple[int, int]) -> list[_Found]:
+def _scan_all(fd: int, above: str, state: tuple[int, int]) -> list[Step | _Directory]:
     """The same without patterns, for the many files of a large context."""
     prefix = f"{above}/" if above else ""
-    found: list[_Found] = []
+    found: list[Step | _Directory] = []
     with os.scandir(fd) as entries:
         for entry in entries:
             try:
                 status = entry.stat(follow_symlinks=False)
             except FileNotFoundError:
                 continue
-            if not stat.S_ISSOCK(status.st_mode):
-                found.append(_Found(prefix + entry.name, status, False, state))
-    found.sort(key=_by_path)
+            kind = stat.S_IFMT(status.st_mode)
+            if kind == stat.S_IFDIR:
+                found.append(_Directory("enter", fd, prefix + entry.name, status, False, state))
+            elif kind != stat.S_IFSOCK:
+                found.append(Step("take", fd, prefix + entry.name, status))
+    found.sort(key=_BY_PATH)
     return found
-
-
-def _by_path(found: _Found) -> str:
-    return found.path
 
 
 def explained(error: OSError, path: str) -> KernelError:
