@@ -165,6 +165,8 @@ def _command(statement: Statement) -> model.Command:
 
 
 def _document(word: str) -> model.Heredoc | None:
+    if "<<" not in word:
+        return None  # as nearly every word
     try:
         return parse_heredoc(word)
     except Problem:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from attrs import define, evolve, field, frozen
 
 from pycontainer.build.dockerfile.heredocs import announced
-from pycontainer.build.dockerfile.limits import MAX_FILE, MAX_INSTRUCTION, MAX_LINE
+from pycontainer.build.dockerfile.limits import MAX_FILE, MAX_INSTRUCTION, MAX_INSTRUCTIONS, MAX_LINE
 from pycontainer.build.dockerfile.model import NOWHERE, Directive, Heredoc, Lines
 from pycontainer.build.dockerfile.shellword import SPACES
 from pycontainer.build.dockerfile.source import Problem, Source
@@ -78,7 +79,9 @@ def statements(text: str, filename: str = "Dockerfile") -> Statements:
     if len(text) > MAX_FILE:
         raise source.error(f"a Dockerfile of more than {MAX_FILE} characters is not read", whole)
     reader = _Reader(source)
-    items = tuple(reader.statements())
+    items = tuple(islice(reader.statements(), MAX_INSTRUCTIONS + 1))
+    if len(items) > MAX_INSTRUCTIONS:
+        raise source.error(f"more than {MAX_INSTRUCTIONS} instructions", items[-1].lines)
     if not items:
         raise source.error("file with no instructions", whole)
     return Statements(source=source, escape=reader.escape, directives=reader.directives, items=items)

@@ -66,10 +66,16 @@ def test_length_costs_no_more_than_its_share(text: str) -> None:
 
 
 def test_a_megabyte_is_read() -> None:
+    padding = "x" * 60
     lines = "".join(
-        f"RUN echo {index} && \\\n   echo $FOO\nCOPY --link a{index} /b\n" for index in range(20_000)
+        f"RUN echo {index} && \\\n   echo $FOO {padding}\nCOPY --link a{index} /b\n" for index in range(9_000)
     )
-    assert len(parse(f"FROM a\n{lines}").stages[0].instructions) == 40_000
+    assert len(lines) > 1_000_000
+    assert len(parse(f"FROM a\n{lines}").stages[0].instructions) == 18_000
+
+
+def test_more_instructions_than_anyone_writes_are_refused_before_they_are_read() -> None:
+    assert "more than 20000 instructions" in refusal("FROM a\n" + "RUN b\n" * 2_000_000)
 
 
 def test_values_that_double_are_refused() -> None:
