@@ -142,12 +142,17 @@ class ImageAlgebra:
                 base.view.copy_to(self._engine.store.content)
             return self._derive(rebased(self.view, (old or self._annotated_base()).view, base.view))
 
-    def squash(self, *, compression: str = "gzip") -> Image:
-        """The image with one layer that has what all of its layers together show, and nothing they hide."""
+    def squash(self, *, base: Image | None = None, compression: str = "gzip") -> Image:
+        """The image with one layer that has what all of its layers together show, and nothing they hide.
+
+        base: the image it was made on, whose layers stay as they are, shared with others.
+        Raises: InvalidInput if it does not begin with that one's layers.
+        """
         from pycontainer.image import squashed
 
+        below = None if base is None else base.view
         with self._engine.store.lease(f"squash {self.view.id}"):
-            return self._derive(squashed(self._engine.store.content, self.view, compression))
+            return self._derive(squashed(self._engine.store.content, self.view, compression, base=below))
 
     def recompress(self, compression: str, *, force: bool = False) -> Image:
         """The image with its layers compressed otherwise; its id and all it contains stay.

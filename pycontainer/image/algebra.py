@@ -91,11 +91,8 @@ def rebased(view: ImageView, old: ImageView, new: ImageView) -> ImageView:
     one's; what it set itself stays.
     Raises: InvalidInput if the old base is not what it begins with, or the platforms differ.
     """
+    _check_begins(view, old)
     count = len(old.diff_ids)
-    if view.diff_ids[:count] != old.diff_ids:
-        raise InvalidInput(
-            f"image {view.id} does not begin with the layers of {old.id}; give the base it has"
-        )
     if view.platform.normalized() != new.platform.normalized():
         raise InvalidInput(f"image {view.id} is for {view.platform}, and {new.id} for {new.platform}")
     own_steps = _steps_above(_complete_history(view.config), count, _complete_history(old.config))
@@ -109,20 +106,44 @@ def rebased(view: ImageView, old: ImageView, new: ImageView) -> ImageView:
     return _view(view.source, evolve(manifest, subject=None), made)
 
 
-def squashed(blobs: BlobStore, view: ImageView, compression: str | Compression = "gzip") -> ImageView:
+def squashed(
+    blobs: BlobStore,
+    view: ImageView,
+    compression: str | Compression = "gzip",
+    *,
+    base: ImageView | None = None,
+) -> ImageView:
     """The image with all its layers in one, which has no whiteouts and nothing of what they hid.
 
-    Raises: InvalidImage for a layer that is broken or beyond the limits of unpacking.
+    base: an image whose layers it begins with, and which stay.
+    Raises: InvalidImage for a layer that is broken or beyond the limits of unpacking; InvalidInput if it does
+    not begin with the base's layers.
     """
-    if len(view.layers) < 2:
+    count = 0
+    below: tuple[History, ...] = ()
+    if base is not None:
+        _check_begins(view, base)
+        count, below = len(base.diff_ids), _complete_history(base.config)
+    squashes = len(view.layers) - count
+    if squashes < 2:
         return view
     tree = MergedTree.of(view)
-    layer = write_layer(blobs, lambda out: tree.write(view, out), compression)
-    told = tuple(evolve(step, empty_layer=True) for step in view.config.history)
-    step = History(created=view.config.created or EPOCH, created_by=f"squash {len(view.layers)} layers")
-    made = evolve(view.config, diff_ids=(layer.diff_id,), history=(*told, step))
-    manifest = _with_layers(evolve(view.manifest, layers=(), subject=None), (layer.descriptor,))
+    layer = write_layer(blobs, lambda out: tree.write(view, out, above=count), compression)
+    own = _steps_above(_complete_history(view.config), count, below) if base else view.config.history
+    told = tuple(evolve(step, empty_layer=True) for step in own)
+    step = History(created=view.config.created or EPOCH, created_by=f"squash {squashes} layers")
+    made = evolve(
+        view.config, diff_ids=(*view.diff_ids[:count], layer.diff_id), history=(*below, *told, step)
+    )
+    manifest = _with_layers(evolve(view.manifest, subject=None), (*view.layers[:count], layer.descriptor))
     return _view(view.source, manifest, made)
+
+
+def _check_begins(view: ImageView, base: ImageView) -> None:
+    if view.diff_ids[: len(base.diff_ids)] != base.diff_ids:
+        raise InvalidInput(
+            f"image {view.id} does not begin with the layers of {base.id}; give the base it has"
+        )
 
 
 def recompressed(

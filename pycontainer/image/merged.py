@@ -68,13 +68,13 @@ class MergedTree:
         self._text_bytes = 0
 
     @classmethod
-    def of(cls, view: ImageView, limits: Limits = TREE_LIMITS) -> MergedTree:
-        """Read the headers of all layers of an image.
+    def of(cls, view: ImageView, limits: Limits = TREE_LIMITS, *, layers: int | None = None) -> MergedTree:
+        """Read the headers of all layers of an image, or of so many of the lowest.
 
         Raises: InvalidImage for a layer that is broken or beyond the limits; DigestMismatch; NotFound.
         """
         tree = cls()
-        for number, layer in enumerate(view.layers):
+        for number, layer in enumerate(view.layers[:layers]):
             with _opened(view, layer, limits) as reader:
                 tree._apply(reader, number)
         return tree
@@ -88,16 +88,21 @@ class MergedTree:
             node = node.children.get(part, (None, 0))[0]
         return node
 
-    def write(self, view: ImageView, out: TarWriter, limits: Limits = TREE_LIMITS) -> None:
+    def write(self, view: ImageView, out: TarWriter, limits: Limits = TREE_LIMITS, *, above: int = 0) -> None:
         """Write the tree as one layer: directories, files in the order of the layers, links and devices.
 
         view: the image that the tree was made of, whose layers are read once more for their content.
+        above: only what differs from what so many of the lowest layers show, with whiteouts.
         """
         paths: dict[int, bytes] = {}
         files: dict[tuple[int, int], Node] = {}
         others: list[tuple[bytes, Node]] = []
         links: list[tuple[bytes, Node]] = []
-        for path, node in self._walk():
+        removed = self._removed(MergedTree.of(view, limits, layers=above)) if above else []
+        wanted = self._changed(above, removed) if above else None
+        for path, node, _ in self._walk():
+            if wanted is not None and path not in wanted:
+                continue
             if node.is_directory:
                 if path or self._has_root:
                     out.add(_named(node.entry, path or b"."))
@@ -109,6 +114,9 @@ class MergedTree:
                     files[node.source] = node
                 else:
                     others.append((path, node))
+        for path in removed:
+            parent, slash, name = path.rpartition(b"/")
+            out.add(Entry(parent + slash + WHITEOUT + name))
         for number, layer in enumerate(view.layers):
             if any(source[0] == number for source in files):
                 with _opened(view, layer, limits) as reader:
@@ -118,14 +126,40 @@ class MergedTree:
         for path, node in links:
             out.add(Entry(path, "hardlink", node.entry.mode, linkname=paths[id(node)]))
 
-    def _walk(self) -> Iterator[tuple[bytes, Node]]:
-        """All nodes with their paths, parents first, names sorted within a directory."""
-        stack = [(b"", self.root)]
+    def _walk(self) -> Iterator[tuple[bytes, Node, int]]:
+        """All nodes with their paths and the layers that put them there, parents first, names sorted."""
+        stack = [(b"", self.root, 0)]
         while stack:
-            path, node = stack.pop()
-            yield path, node
+            path, node, born = stack.pop()
+            yield path, node, born
             for name in sorted(node.children, reverse=True):
-                stack.append((path + b"/" + name if path else name, node.children[name][0]))
+                stack.append((path + b"/" + name if path else name, *node.children[name]))
+
+    def _changed(self, above: int, removed: Sequence[bytes]) -> set[bytes]:
+        """Paths that a layer from this number on put there, with their parents, and those of what is removed.
+
+        A file of which one name is among them has all its names there, so that they stay one file.
+        """
+        nodes: set[int] = set()
+        for _, node, born in self._walk():
+            if max(born, node.source[0]) >= above:
+                nodes.add(id(node))
+        found: set[bytes] = set()
+        changed = (path for path, node, _ in self._walk() if id(node) in nodes)
+        for path in (*changed, *(path.rpartition(b"/")[0] for path in removed)):
+            while path not in found:
+                found.add(path)
+                path = path.rpartition(b"/")[0]
+        return found
+
+    def _removed(self, lower: MergedTree) -> list[bytes]:
+        """Paths of a lower tree that are not there, where their directory still is one."""
+        found = []
+        for path, _, _ in lower._walk():
+            parent = self.find(path.rpartition(b"/")[0])
+            if path and parent is not None and parent.is_directory and self.find(path) is None:
+                found.append(path)
+        return found
 
     def _apply(self, reader: TarReader, layer: int) -> None:
         number = -1

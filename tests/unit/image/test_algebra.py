@@ -310,6 +310,49 @@ class TestSquash:
             }  # type: ignore[union-attr]
         assert contents == {"a/hard": b"1", "a/two": b"22", "a/three": b"3", "d/hard": b"1"}
 
+    def test_onto_a_base_only_what_differs_from_it_is_in_the_layer(
+        self, layout: Layout, make_tar: MakeTar
+    ) -> None:
+        base = with_tar(
+            layout,
+            scratch(layout),
+            make_tar(
+                {
+                    "a": directory(0o711),
+                    "a/gone": b"1",
+                    "a/kept": b"2",
+                    "dir": directory(),
+                    "dir/x": b"3",
+                    "old": directory(),
+                    "old/y": b"4",
+                    "one": b"5",
+                    "two": link(tarfile.LNKTYPE, "one"),
+                }
+            ),
+        )
+        view = with_tar(layout, base, make_tar({"a/.wh.gone": b"", "a/passing": b"", ".wh.old": b""}))
+        view = with_tar(
+            layout,
+            view,
+            make_tar(
+                {"a/.wh.passing": b"", "dir": b"a file", "new": b"6", "three": link(tarfile.LNKTYPE, "one")}
+            ),
+        )
+        made = squashed(layout, view, base=base)
+        assert made.layers[:-1] == base.layers
+        found = members(layout, made.layers[-1])
+        assert sorted(found) == [".wh.old", "a", "a/.wh.gone", "dir", "new", "one", "three", "two"]
+        assert (found["a"].mode, found["dir"].isfile()) == (0o711, True)
+        assert [name for name in ("one", "two", "three") if found[name].islnk()] == ["two", "three"]
+        whole = squashed(layout, view)
+        assert sorted(members(layout, squashed(layout, made).layers[0])) == sorted(
+            members(layout, whole.layers[0])
+        )
+        assert [step.empty_layer for step in made.config.history].count(False) == 2
+        assert squashed(layout, view, base=view) == view
+        with pytest.raises(InvalidInput, match="does not begin"):
+            squashed(layout, base, base=view)
+
     def test_what_one_layer_adds_below_a_directory_it_removes_stays(
         self, layout: Layout, make_tar: MakeTar
     ) -> None:
