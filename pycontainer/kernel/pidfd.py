@@ -7,7 +7,7 @@ import select
 
 from pycontainer.kernel import syscalls
 
-__all__ = ["has_ended", "open_checked", "send_signal", "start_time"]
+__all__ = ["children", "has_ended", "open_checked", "send_signal", "start_time"]
 
 
 def has_ended(pidfd: int) -> bool:
@@ -28,10 +28,37 @@ def send_signal(pidfd: int, signum: int) -> bool:
 
 def start_time(pid: int) -> int:
     """When the process started, in clock ticks since boot: with its id, its identity until reboot."""
+    return int(_fields(pid)[19])
+
+
+def children() -> list[int]:
+    """The process ids of this process's children, ended ones too, for a process of one thread."""
+    me = os.getpid()
+    try:
+        with open(f"/proc/self/task/{me}/children") as file:
+            return [int(word) for word in file.read().split()]
+    except FileNotFoundError:
+        return _searched(me)  # a kernel without CONFIG_PROC_CHILDREN
+
+
+def _searched(parent: int) -> list[int]:
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                if int(_fields(int(name))[1]) == parent:
+                    found.append(int(name))
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # it has ended, and been reaped, since we looked
+    return found
+
+
+def _fields(pid: int) -> list[bytes]:
+    """The fields of /proc/pid/stat from the third on."""
     fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
     try:
         # The program's name may hold spaces and brackets; the fields count from the last bracket.
-        return int(os.read(fd, 4096).rpartition(b")")[2].split()[19])
+        return os.read(fd, 4096).rpartition(b")")[2].split()
     finally:
         os.close(fd)
 

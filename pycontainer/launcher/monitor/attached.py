@@ -27,8 +27,8 @@ BEHIND_BYTES = 1 << 20
 MAX_CLIENTS = 64
 
 _CAUGHT_UP_BYTES = BEHIND_BYTES // 2
-_CATCH_UP_S = 0.5
-"""How long the output is held up for one to catch up."""
+_CATCH_UP_S = 5.0
+"""How long the output is held up for one to catch up: a busy host may not give it a turn for seconds."""
 
 _PATIENCE_S = 1.0
 """How long the end of a container waits for one that reads nothing."""

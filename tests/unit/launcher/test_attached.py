@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from pycontainer.launcher import frames
+from pycontainer.launcher.monitor import attached
 from pycontainer.launcher.monitor.attached import BEHIND_BYTES, Attached, Clients
 from pycontainer.launcher.monitor.loop import Loop
 
@@ -75,7 +76,10 @@ def test_the_output_is_held_up_until_one_that_reads_has_caught_up(output: Output
     output.loop.run_until(lambda: output.last.endswith(b"and so on"))
 
 
-def test_one_that_reads_nothing_is_dropped_and_told_why(output: Output) -> None:
+def test_one_that_reads_nothing_is_dropped_and_told_why(
+    output: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attached, "_CATCH_UP_S", 0.05)
     output.write_too_much()
     output.loop.run_until(lambda: not output.clients.is_full)
     assert output.resumed == 1
