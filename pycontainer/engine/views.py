@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pycontainer.engine.engine import Engine
     from pycontainer.engine.images import Image
     from pycontainer.engine.state import Observed
-    from pycontainer.oci import ContainerConfig, ImageConfig
+    from pycontainer.oci import ContainerConfig, Healthcheck, ImageConfig
     from pycontainer.options import RunOptions
     from pycontainer.store import ContainerRecord, ImageRecord
 
@@ -151,6 +151,7 @@ def image_document(engine: Engine, record: ImageRecord, config: ImageConfig) -> 
         "RepoTags": [name.familiar for name in names if name.tag is not None],
         "RepoDigests": [f"{name}@{record.target_digest}" for name in repositories],
         "Created": config.created,
+        "Comment": config.history[-1].comment if config.history else "",
         "Author": config.author,
         "Architecture": config.architecture,
         "Variant": config.variant,
@@ -173,7 +174,22 @@ def _image_config(config: ContainerConfig) -> dict[str, Any]:
         "Labels": dict(config.labels),
         "StopSignal": config.stop_signal,
         "OnBuild": list(config.on_build),
+        **({"Healthcheck": _healthcheck(config.healthcheck)} if config.healthcheck is not None else {}),
+        **({"Shell": list(config.shell)} if config.shell is not None else {}),
     }
+
+
+def _healthcheck(check: Healthcheck) -> dict[str, Any]:
+    """As moby writes it: what is not set is left out."""
+    found = {
+        "Test": list(check.test),
+        "Interval": check.interval_ns,
+        "Timeout": check.timeout_ns,
+        "StartPeriod": check.start_period_ns,
+        "StartInterval": check.start_interval_ns,
+        "Retries": check.retries,
+    }
+    return {name: value for name, value in found.items() if value}
 
 
 def _state(observed: Observed, health: Health | None) -> dict[str, Any]:

@@ -71,6 +71,8 @@ def _placed(source: object, place: object) -> Iterator[MountPoint]:
     target, words = (place[0], place[1]) if isinstance(place, tuple) and len(place) == 2 else (place, "")
     if not isinstance(target, str | os.PathLike) or not isinstance(words, str):
         raise ValueError(_FORM)
+    if ":" in str(target):
+        raise ValueError(f"{target!r} is no place for a volume: {_FORM}")
     yield _bound(_source(source), str(os.fspath(target)), words)
 
 

@@ -76,8 +76,9 @@ class Durability:
                 [key for key, seen in layers.items() if _identity(self._layout.snapshots / key) == seen],
                 [digest for digest, seen in blobs.items() if _identity(self._content.path(digest)) == seen],
             )
-        except PycontainerError:
-            # The engine closed, or the helper died: not being marked only costs a check after a reboot.
+        except (PycontainerError, OSError):
+            # The engine closed, the helper died or cannot start, or the store is gone: not being marked only
+            # costs a check after a reboot.
             return
 
     def _pending(self) -> tuple[dict[SnapshotKey, tuple[int, int]], dict[Digest, tuple[int, int]]]:

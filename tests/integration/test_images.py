@@ -96,6 +96,13 @@ def test_get_list_inspect_and_history_tell_the_same_image(fresh: pc.Engine, push
     assert len(pulled.history()) == 2
 
 
+def test_inspect_tells_the_health_check_and_the_shell(fresh: pc.Engine) -> None:
+    text = 'FROM scratch\nCOPY f /f\nHEALTHCHECK --interval=5s --retries=2 CMD ["/f"]\nSHELL ["/sh", "-e"]\n'
+    config = pc.Image.build({"f": b""}, dockerfile=text, engine=fresh).inspect()["Config"]
+    assert config["Healthcheck"] == {"Test": ["CMD", "/f"], "Interval": 5 * 10**9, "Retries": 2}
+    assert config["Shell"] == ["/sh", "-e"]
+
+
 def test_a_tag_is_another_name_and_the_last_one_takes_the_image_along(fresh: pc.Engine, pushed: str) -> None:
     image = pc.Image.pull(pushed, engine=fresh).tag("alias:2")
     assert set(image.tags) == {pushed, "alias:2"}

@@ -284,6 +284,7 @@ def test_a_value_is_read_and_survives_json(name: str, given: Any, kept: Any) -> 
         ("expose", "http"),
         ("volumes", "data:"),
         ("volumes", "data:relative"),
+        ("volumes", {"data": "/x:ro"}),
         ("volumes", "data:/"),
         ("volumes", "data:/a/../../b"),
         ("volumes", "da ta:/x"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import re
@@ -314,6 +315,18 @@ def test_the_sync_in_the_background_marks_what_was_there(store: Store) -> None:
     store.sync()
     assert store.state.layers.durable_blobs() == record.digests
     assert [layer.is_durable for layer in store.state.layers.list()] == [True]
+
+
+def test_a_sync_that_cannot_be_had_costs_nothing(
+    store: Store, helper: Helper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    add_image(store, "one", ["base"], [NAME])
+    monkeypatch.setattr(helper, "submit", refuse)
+    store.sync()  # an exception in its thread is an error of this test
+    assert store.state.layers.durable_blobs() == set()
 
 
 def test_closing_does_not_wait_for_the_background(tmp_path: Path, helper: Helper) -> None:
