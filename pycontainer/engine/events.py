@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pycontainer.errors import KernelError, NotFound
 from pycontainer.launcher import eventlog
+from pycontainer.options import is_network, parse_run_options
 
 if TYPE_CHECKING:
     from pycontainer.engine.engine import Engine
@@ -17,8 +18,17 @@ if TYPE_CHECKING:
     from pycontainer.options import RunOptions
     from pycontainer.store import ContainerRecord, Repaired
 
-__all__ = ["EventWriter", "container_attributes", "emit", "emit_container", "emit_image", "tell_repaired"]
+__all__ = [
+    "EventWriter",
+    "container_attributes",
+    "emit",
+    "emit_container",
+    "emit_image",
+    "tell_repaired",
+    "uses",
+]
 
+_ENDS = {"connect": "disconnect", "mount": "unmount"}
 _LOST_EXIT_CODE = 137  # SIGKILL's: the end of its monitor was the container's, too
 
 
@@ -81,6 +91,43 @@ def container_attributes(record: ContainerRecord, options: RunOptions, config: I
     return {**config.config.labels, **own, "image": record.image_ref, "name": record.name}
 
 
+def uses(engine: Engine, record: ContainerRecord, options: RunOptions) -> list[dict[str, Any]]:
+    """The networks and volumes that a run of a container takes, as its monitor tells of them.
+
+    Source: moby, daemon/container_operations.go (connectToNetwork), daemon/volumes_unix.go (setupMounts).
+    """
+    found: list[dict[str, Any]] = []
+    if is_network(options.network):
+        state = engine.store.state
+        for endpoint in state.endpoints.of_container(record.id):
+            network = state.networks.get(endpoint.network_id)
+            if network is not None:
+                about = {"name": network.name, "type": network.driver, "container": record.id}
+                found.append(_use("network", network.id, ("connect", about), ("disconnect", about)))
+    if record.options.get("mounts"):
+        # As they were resolved: those of the image and of volumes_from are among them.
+        for point in parse_run_options(**record.options).mounts or ():
+            if point.kind == "volume":
+                about = {"driver": "local", "container": record.id}
+                place = {
+                    "destination": point.target,
+                    "read/write": "false" if point.is_readonly else "true",
+                    "propagation": "",  # that of the host's mounts, which a volume is none of
+                }
+                found.append(_use("volume", point.source, ("mount", {**about, **place}), ("unmount", about)))
+    return found
+
+
+def _use(
+    type: str, id: str, begin: tuple[str, Mapping[str, str]], end: tuple[str, Mapping[str, str]]
+) -> dict[str, Any]:
+    told = {
+        moment: {"action": action, "attributes": attributes}
+        for moment, (action, attributes) in (("begin", begin), ("end", end))
+    }
+    return {"type": type, "id": id, **told}
+
+
 def tell_repaired(engine: Engine, repaired: Repaired) -> None:
     """Tell of what nobody could tell when it happened: ends and removals that opening the store found."""
     ids = {*repaired.exited, *repaired.forgotten}
@@ -93,8 +140,25 @@ def tell_repaired(engine: Engine, repaired: Repaired) -> None:
         )
         if container_id in repaired.exited and actions and "die" not in actions[_last(actions, "start") :]:
             emit(engine, "container", "die", container_id, {**about, "exitCode": str(_LOST_EXIT_CODE)})
+            _tell_let_go(engine, container_id)
         if container_id in repaired.forgotten and "destroy" not in actions:
             emit(engine, "container", "destroy", container_id, about)
+
+
+def _tell_let_go(engine: Engine, container_id: str) -> None:
+    """Tell of the networks and volumes that a container had when it ended unseen."""
+    held: dict[tuple[str, str, str], Mapping[str, Any]] = {}
+    for event in _all(engine):
+        about = event.get("attributes", {})
+        kind, ends = event.get("type"), _ENDS.get(event.get("action", ""))
+        if kind in ("network", "volume") and about.get("container") == container_id:
+            if ends is not None:
+                held[kind, event["id"], ends] = about
+            else:
+                held.pop((kind, event["id"], event["action"]), None)
+    for (kind, id, action), about in held.items():
+        kept = {key: value for key, value in about.items() if key in ("name", "type", "driver", "container")}
+        emit(engine, kind, action, id, kept)
 
 
 def is_told(engine: Engine, container_id: str, action: str) -> bool:
@@ -105,14 +169,18 @@ def is_told(engine: Engine, container_id: str, action: str) -> bool:
 def _told(engine: Engine, ids: Iterable[str]) -> dict[str, list[Mapping[str, Any]]]:
     """All that the log has of these containers."""
     told: dict[str, list[Mapping[str, Any]]] = {container_id: [] for container_id in ids}
+    for event in _all(engine):
+        if event.get("type") == "container" and event.get("id") in told:
+            told[event["id"]].append(event)
+    return told
+
+
+def _all(engine: Engine) -> Iterator[Mapping[str, Any]]:
     reader = eventlog.Reader(str(engine.store.events_dir))
     try:
-        for event in reader.available():
-            if event.get("type") == "container" and event.get("id") in told:
-                told[event["id"]].append(event)
+        yield from reader.available()
     finally:
         reader.close()
-    return told
 
 
 def _last(actions: list[str], action: str) -> int:

@@ -17,7 +17,7 @@ from attrs import evolve
 from pycontainer import runtime
 from pycontainer.checkpoints import reached
 from pycontainer.engine import mounting, ordering, sharing
-from pycontainer.engine.events import container_attributes, emit
+from pycontainer.engine.events import container_attributes, emit, uses
 from pycontainer.engine.logdrivers import SPOOL_BYTES, log_settings, needs_spool
 from pycontainer.engine.names import random_name
 from pycontainer.engine.naming import linked, network_files
@@ -227,6 +227,7 @@ def launch(
         "inline_output": inline_output,
         "events_dir": str(store.events_dir),
         "event_attributes": container_attributes(record, options, config),
+        "uses": uses(engine, record, options),
     }
     if secret_files:
         params["secrets"] = secret_files

@@ -259,7 +259,8 @@ class Network:
                 self._release(box, endpoint)
                 self._engine.store.state.endpoints.delete(self._id, box.id)
                 raise
-        self._tell("connect", box.id)
+        if box._observed.pid is not None:  # else its next start tells
+            self._tell("connect", box.id)
 
     def disconnect(self, container: Container | str, *, force: bool = False) -> None:
         """Take a container's place in this network away, at once if it runs.

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pycontainer.engine.events import uses
 from pycontainer.launcher import ask
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def tell(container: Container, options: RunOptions) -> None:
     request: dict[str, Any] = {
         "op": "rules",
         "rules": described(engine, container.id, options, new, networks),
+        "uses": uses(engine, container._current, options),
     }
     if new == old:
         ask(str(container._directory), request)

@@ -11,6 +11,7 @@ from pycontainer import runtime
 from pycontainer.engine import logdrivers, steering
 from pycontainer.engine.attaching import Attachment, Chunk, attach_running, check_size, request, terminal_size
 from pycontainer.engine.detachkeys import DEFAULT
+from pycontainer.engine.events import emit_container
 from pycontainer.engine.logs import Logs
 from pycontainer.engine.state import await_end, monitor_of
 from pycontainer.errors import DeadlineExceeded, WrongState
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pycontainer.engine.moments import Moment
     from pycontainer.engine.process import Seconds
     from pycontainer.options import RunOptions
+    from pycontainer.store import ContainerRecord
 
 __all__ = ["Attachable"]
 
@@ -43,6 +45,8 @@ class Attachable:
         def name(self) -> str: ...
         @property
         def state(self) -> str: ...
+        @property
+        def _current(self) -> ContainerRecord: ...
         @property
         def _directory(self) -> Path: ...
         @property
@@ -107,6 +111,7 @@ class Attachable:
         asked = request(stdin=may_write, stdout=stdout, stderr=stderr, stdin_once=stdin_once, size=size)
         earlier: Iterator[Chunk] = iter(())
         if start:
+            emit_container(self._engine, "attach", self._current)
             sock = self._start_attached(asked)
         else:
             if self.state not in ("running", "paused", "restarting"):
@@ -117,6 +122,7 @@ class Attachable:
                     allowed=("running",),
                 )
             sock, answer = attach_running(self._directory, {**asked, "logs": logs}, parse_seconds(timeout))
+            emit_container(self._engine, "attach", self._current)
             if logs:
                 earlier = self._written_until(answer, stdout=stdout, stderr=stderr)
         return Attachment(
@@ -184,9 +190,13 @@ class Attachable:
         with self.attach(
             logs=logs, start=start, stdin_once=start, size=size if self._options.tty else None
         ) as it:
-            return interact_attached(it, detach_keys=detach_keys, sig_proxy=sig_proxy)
+            exit_code = interact_attached(it, detach_keys=detach_keys, sig_proxy=sig_proxy)
+        if exit_code is None:
+            emit_container(self._engine, "detach", self._current)
+        return exit_code
 
     def resize(self, rows: int, columns: int) -> None:
         """Set the size of its terminal. Raises WrongState without one, or when it does not run."""
         check_size(rows, columns)
         ask(str(self._directory), {"op": "resize", "rows": rows, "columns": columns})
+        emit_container(self._engine, "resize", self._current, {"height": str(rows), "width": str(columns)})

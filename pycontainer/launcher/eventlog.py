@@ -129,10 +129,12 @@ class Reporter:
     """Tells the log what happens to one container; for its monitor.
 
     params: those of the launch request. events_dir: the log's directory; without it nothing is told.
-    event_attributes: what every event of the container says of it (image, name, labels).
+    event_attributes: what every event of the container says of it (image, name, labels). uses: the networks
+    and volumes that a run of it takes, each with type, id, and the action and attributes that are told at
+    its "begin" and at its "end".
     """
 
-    __slots__ = ("_id", "_log", "attributes")
+    __slots__ = ("_id", "_log", "attributes", "uses")
 
     def __init__(self, params: Mapping[str, Any]) -> None:
         directory = params.get("events_dir")
@@ -140,6 +142,8 @@ class Reporter:
         self._id = str(params.get("id", ""))
         self.attributes: dict[str, str] = dict(params.get("event_attributes") or {})
         """May be changed: a container can get another name while it runs."""
+        self.uses: list[Mapping[str, Any]] = list(params.get("uses") or ())
+        """May be changed: networks are connected and disconnected while it runs."""
 
     def prepare(self) -> None:
         """Open the log now, when there is time, rather than with the first event."""
@@ -156,15 +160,26 @@ class Reporter:
 
         Never raises: no container ends for its log.
         """
+        self._write("container", action, self._id, {**self.attributes, **(attributes or {})}, time_ns)
+
+    def report_uses(self, moment: str) -> None:
+        """Write that a run takes what it uses ("begin"), or lets it go ("end"). Never raises."""
+        for use in self.uses:
+            told = use[moment]
+            self._write(use["type"], told["action"], use["id"], told["attributes"], None)
+
+    def _write(
+        self, type: str, action: str, id: str, attributes: Mapping[str, str], time_ns: int | None
+    ) -> None:
         if self._log is None:
             return
         try:
             self._log.append(
                 {
-                    "type": "container",
+                    "type": type,
                     "action": action,
-                    "id": self._id,
-                    "attributes": {**self.attributes, **(attributes or {})},
+                    "id": id,
+                    "attributes": attributes,
                     "time_ns": time.time_ns() if time_ns is None else time_ns,
                 }
             )

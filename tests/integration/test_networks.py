@@ -8,6 +8,7 @@ import pickle
 import secrets
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -342,20 +343,29 @@ def test_a_network_in_use_stays_and_prune_takes_the_others(engine: pc.Engine, ma
 
 
 def test_what_happens_to_networks_is_told(engine: pc.Engine, make: Make, box: Box) -> None:
-    with pc.events(filters={"type": "network"}, follow=True, timeout=20, engine=engine) as events:
-        app, other = make("told"), make()
-        one = box(other.name)
-        app.connect(one)
-        app.disconnect(one)
-        app.remove()
-        seen = []
-        for event in events:
-            seen.append((event.action, event.attributes["name"]))
-            if seen[-1] == ("destroy", "told"):
-                break
-    assert [action for action, name in seen if name == "told"] == [
-        "create", "connect", "disconnect", "destroy",
+    begun = time.time()
+    app, other, third = make("told"), make("other"), make("third")
+    one = box(other.name)
+    app.connect(one)
+    app.disconnect(one)
+    third.connect(one)
+    one.stop(timeout=0)
+    app.connect(one)  # told by the next start
+    one.start()
+    one.remove(force=True)
+    app.remove()
+    events = list(pc.events(since=begun, filters={"type": "network"}, engine=engine))
+    seen = [(event.action, event.name) for event in events]
+    assert seen[3:] == [
+        ("connect", "other"), ("connect", "told"), ("disconnect", "told"), ("connect", "third"),
+        ("disconnect", "other"), ("disconnect", "third"),
+        ("connect", "other"), ("connect", "third"), ("connect", "told"),
+        ("disconnect", "other"), ("disconnect", "third"), ("disconnect", "told"),
+        ("destroy", "told"),
     ]  # fmt: skip
+    assert {(event.attributes["container"], event.attributes["type"]) for event in events[3:-1]} == {
+        (one.id, "bridge")
+    }
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,7 @@ def test_a_container_that_removes_itself_tells_of_it_once(engine: pc.Engine, bus
 
 
 def test_who_repairs_a_store_tells_what_nobody_told(engine: pc.Engine, busybox: pc.Image) -> None:
-    box = pc.Container.create(busybox, FOREVER, name="orphan", engine=engine)
+    box = pc.Container.create(busybox, FOREVER, name="orphan", volumes=["kept:/kept"], engine=engine)
     box.start()
     fields = status.read(str(engine.store.container_dir(box.id)))
     assert fields is not None
@@ -175,7 +175,35 @@ def test_who_repairs_a_store_tells_what_nobody_told(engine: pc.Engine, busybox: 
     with pc.Engine(engine.root) as other:
         assert pc.Container.get(box.id, engine=other).exit_code == 137
     assert actions(box.events()) == ["create", "start", "die"]
+    told = pc.events(filters={"volume": "kept"}, engine=engine)
+    assert actions(told) == ["create", "mount", "unmount"]
     box.remove()
+    pc.Volume.get("kept", engine=engine).remove()
+
+
+def test_volumes_tell_who_mounts_them(engine: pc.Engine, busybox: pc.Image) -> None:
+    begun = time.time()
+    run = pc.run(busybox, ["true"], volumes={"told": "/data", "sealed": ("/sealed", "ro")}, engine=engine)
+    for name in ("told", "sealed"):
+        pc.Volume.get(name, engine=engine).remove()
+    events = list(pc.events(since=begun, filters={"type": "volume"}, engine=engine))
+    assert [event.action for event in events if event.id == "told"] == [
+        *("create", "mount", "unmount", "destroy")
+    ]
+    about = {event.id: event.attributes for event in events if event.action == "mount"}
+    common = {"driver": "local", "container": run.container_id, "propagation": ""}
+    assert about["told"] == {**common, "destination": "/data", "read/write": "true"}
+    assert about["sealed"] == {**common, "destination": "/sealed", "read/write": "false"}
+
+
+def test_clients_of_a_container_are_told_of(engine: pc.Engine, busybox: pc.Image) -> None:
+    box = pc.Container.create(busybox, ["cat"], tty=True, stdin_open=True, engine=engine)
+    with box.attach(start=True), box.attach():
+        box.resize(40, 100)
+    box.remove(force=True)
+    told = list(pc.events(filters={"container": box.id}, engine=engine))
+    assert [event.action for event in told[:5]] == ["create", "attach", "start", "attach", "resize"]
+    assert (told[4].attributes["height"], told[4].attributes["width"]) == ("40", "100")
 
 
 # -- stats and processes

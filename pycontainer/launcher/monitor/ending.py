@@ -112,6 +112,7 @@ def _report_end(monitor: Monitor, code: int) -> None:
     if monitor.fields["oom_killed"] and not (monitor.oom is not None and monitor.oom.has_told):
         monitor.events.report("oom", time_ns=ended_ns)
     monitor.events.report("die", {"exitCode": str(code), "execDuration": str(ran_s)}, time_ns=ended_ns)
+    monitor.events.report_uses("end")
 
 
 def _send_exited(monitor: Monitor) -> bool:

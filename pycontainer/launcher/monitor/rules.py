@@ -157,7 +157,10 @@ def _deleted_in(told: bytes) -> set[str]:
 
 
 def _rules(monitor: Monitor, client: Client, request: dict[str, Any]) -> dict[str, Any]:
-    """Have request["rules"], and request["ports"] if there are any, described as at the start."""
+    """Have request["rules"], request["uses"], and request["ports"] if there are any, described as at the
+    start.
+    """
+    monitor.events.uses = monitor.params["uses"] = request["uses"]
     if request.get("ports") and monitor.ports is not None:
         monitor.ports.configure(request["ports"])
     monitor.rules.configure(request["rules"])

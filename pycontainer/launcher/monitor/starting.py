@@ -97,10 +97,12 @@ def start(monitor: Monitor) -> None:
     # Told in time for those who look when they know; whoever waits for the end as well need not wait now.
     awaits_end = bool(monitor.params.get("inline_output"))
     if not awaits_end:
+        monitor.events.report_uses("begin")
         monitor.events.report("start")
     if not monitor.is_between:
         monitor.send({"event": "started", "pid": monitor.pid, "pid_start": monitor.fields["pid_start"]})
     if awaits_end:
+        monitor.events.report_uses("begin")
         monitor.events.report("start", time_ns=monitor.fields["started_at_ns"])
     if monitor.naming is not None:
         monitor.naming.serve()
@@ -316,9 +318,7 @@ def _await_answer(monitor: Monitor, answer: Channel, worker: int) -> None:
 
 def _end_children() -> None:
     """End what a worker has cloned and could not tell of: this process has no other children yet."""
-    with open(f"/proc/self/task/{os.getpid()}/children") as file:
-        pids = [int(word) for word in file.read().split()]
-    for pid in pids:
+    for pid in pidfd.children():
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
 
