@@ -258,7 +258,9 @@ def launch(
         if is_network(options.network):
             from pycontainer.engine import networking  # containers without networks do without
 
-            prepared = networking.prepare(engine, record, options, config, cleanup)
+            prepared = networking.prepare(
+                engine, record, options, config, cleanup, spec=made.spec, users=fds.get("ns:user")
+            )
             fds.update(prepared.fds)
             params.update(prepared.params)
             memberships = prepared.memberships

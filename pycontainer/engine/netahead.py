@@ -35,19 +35,20 @@ class Ahead:
     job: Job
 
 
-def take(engine: Engine, params: Mapping[str, Any]) -> list[int]:
+def take(engine: Engine, params: Mapping[str, Any], users: int | None = None) -> list[int]:
     """The descriptors that a make_network job with these parameters hands over; they are the caller's.
 
+    users: a user namespace that it is to belong to.
     Raises NotFound when the job was killed, DeadlineExceeded, KernelError, Unsupported.
     """
-    ahead = engine.swap_ahead(None)
+    ahead = engine.swap_ahead(None) if users is None else None
     if ahead is not None:
         with ahead.job as job:
             if ahead.params == params:
                 with suppress(PycontainerError):  # whatever has happened to it, there is another way
                     if job.receive(_JOB_S) is not None:
                         return job.take_fds()
-    with engine.helper.submit("make_network", dict(params)) as job:
+    with engine.helper.submit("make_network", dict(params), () if users is None else (users,)) as job:
         if job.receive(_JOB_S) is None:
             raise NotFound("the job that makes a network namespace was killed")
         return job.take_fds()

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pycontainer.engine.engine import Engine
     from pycontainer.network import Published
     from pycontainer.oci import ImageConfig
+    from pycontainer.oci.runtime import Spec
     from pycontainer.store import ContainerRecord
 
 __all__ = [
@@ -286,9 +287,18 @@ def _memberships(places: Iterable[tuple[EndpointRecord, NetworkRecord]]) -> tupl
 
 
 def prepare(
-    engine: Engine, record: ContainerRecord, options: RunOptions, config: ImageConfig, cleanup: ExitStack
+    engine: Engine,
+    record: ContainerRecord,
+    options: RunOptions,
+    config: ImageConfig,
+    cleanup: ExitStack,
+    *,
+    spec: Spec,
+    users: int | None = None,
 ) -> Prepared:
     """Make the namespace, links, ports and names of a container that starts: all or none.
+
+    users: the user namespace that it joins; with a private one that is made here.
 
     cleanup: closes what is not the container's any more once the launch has it, and undoes on an exception.
     Raises InUse, InvalidOption, KernelError, NotFound, Unsupported, DeadlineExceeded.
@@ -302,14 +312,16 @@ def prepare(
     placed = _memberships(found)
     names = naming.described(engine, record, options, placed)
     settings = _settings(network for _, network in found)
-    wanted = {"settings": settings, "has_names": names is not None}
-    namespace, route, *sockets = netahead.take(engine, wanted)
+    wanted = {"settings": settings, "has_names": names is not None, "users": _users(options, spec)}
+    namespace, route, *sockets = netahead.take(engine, wanted, users)
     for fd in (namespace, *sockets):
         cleanup.callback(os.close, fd)
     reached("network.namespace.made")
     _connect_all(engine, found, namespace, route)
     reached("network.links.made")
     fds: dict[str, int] = {"ns:network": namespace}
+    if wanted["users"]:
+        fds["ns:user"] = sockets.pop()
     params: dict[str, Any] = {}
     if names is not None:
         params["dns"] = names
@@ -320,6 +332,14 @@ def prepare(
     networks = [network for _, network in found]
     params["rules"] = restoring.described(engine, record.id, options, published, networks)
     return Prepared(fds=fds, params=params, memberships=placed, namespace=wanted)
+
+
+def _users(options: RunOptions, spec: Spec) -> dict[str, Any]:
+    """The id maps of a user namespace of its own, to which its network is to belong; {} for none."""
+    if options.userns != "private":
+        return {}
+    linux = spec.to_dict()["linux"]
+    return {"uidMappings": linux["uidMappings"], "gidMappings": linux["gidMappings"]}
 
 
 def _publish(

@@ -1,10 +1,11 @@
-"""Cloning a first process into its namespaces: new ones, and those of a user namespace that exists.
+"""Cloning a first process into its namespaces: new ones, and those that exist, where users are others.
 
 Theory of operation. New namespaces belong to the user namespace that makes them, and only who is root there
-may mount in them. So where a container joins a user namespace, its other ones must be made from within: a
-process in between joins what is to be joined, the user namespace last, and clones the first process as its
-own parent's child. The pidfd comes back over a socket, since the process in between may be in another pid
-namespace, where numbers are others.
+may mount in them. So where a container joins a user namespace, its other ones must be made from within; and
+from a user namespace, new or not, nobody can join what belongs to the host. So a process in between joins
+what is to be joined, the user namespace last, and clones the first process as its own parent's child. The
+pidfd comes back over a socket, since the process in between may be in another pid namespace, where numbers
+are others.
 Source: user_namespaces(7), "Interaction of user namespaces and other types of namespaces"; clone(2).
 """
 
@@ -27,7 +28,7 @@ def clone(outline: plan.Outline, given: Mapping[str, int], born_in: int = -1) ->
     given: descriptors of the namespaces to join, by the names of the outline. born_in: a cgroup v2 directory.
     Raises OSError; LaunchError when a namespace cannot be joined.
     """
-    if not outline.joins_users:
+    if not outline.is_born_within:
         return syscalls.clone3(outline.clone_flags, cgroup_fd=born_in)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     between, _ = syscalls.clone3(0)
@@ -61,7 +62,8 @@ def _clone_within(
                 namespaces.NEWPID,
             ):  # its pid namespace is the parent's choice
                 namespaces.enter(given[key], kind)
-        namespaces.enter(given["ns:user"], namespaces.NEWUSER)
+        if outline.joins_users:
+            namespaces.enter(given["ns:user"], namespaces.NEWUSER)
         pid, pidfd = syscalls.clone3(outline.clone_flags, cgroup_fd=born_in, as_sibling=True)
         if pid == 0:
             return True

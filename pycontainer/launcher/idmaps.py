@@ -41,7 +41,7 @@ def apply(spec: Json, trees: Sequence[int]) -> None:
             reason = "there are no maps for its ids: give it some, or the container a user namespace"
             raise errors.LaunchError(f"{step}: {reason}", step=step, reason=reason)
         with errors.mapped(OSError, to=errors.launch_failed(step, f"{step}: its ids cannot be mapped")):
-            space = _namespace(*maps)
+            space = user_namespace(*maps)
             try:
                 syscalls.mount_setattr(tree, flags, set=_ATTR_IDMAP, userns_fd=space)
             except OSError as error:
@@ -66,7 +66,7 @@ def _filesystem(fd: int) -> str:
     return "unknown"
 
 
-def _namespace(uids: Sequence[Json], gids: Sequence[Json]) -> int:
+def user_namespace(uids: Sequence[Json], gids: Sequence[Json]) -> int:
     """A descriptor of a user namespace with these maps, in which nobody lives. Raises OSError."""
     pid, pidfd = syscalls.clone3(namespaces.NEWUSER)
     if pid == 0:

@@ -14,6 +14,7 @@ from typing import Any
 
 from pycontainer import errors
 from pycontainer.kernel import namespaces
+from pycontainer.launcher import idmaps
 from pycontainer.launcher.steps import settings
 
 __all__ = ["make_network", "open_names", "open_route", "open_sockets"]
@@ -59,8 +60,14 @@ def make_network(params: dict[str, Any], fds: list[int], report: Report) -> dict
     """Hand over a new network namespace, its loopback link up, and a netlink socket in it (rtnetlink(7)).
 
     params["settings"]: kernel settings of it, by their paths below /proc/sys/net. params["has_names"]: hand
-    over the sockets of a name server, too, as open_names does. Raises Unsupported, KernelError, OSError.
+    over the sockets of a name server, too, as open_names does. params["users"]: id maps of a new user
+    namespace that it belongs to, which is handed over last, {} for none; fds: or one that exists.
+    Raises Unsupported, KernelError, OSError.
     """
+    if params["users"]:
+        fds = [idmaps.user_namespace(params["users"]["uidMappings"], params["users"]["gidMappings"])]
+    if fds:
+        namespaces.enter(fds[0], namespaces.NEWUSER)
     namespaces.leave(namespaces.NEWNET)
     _write(params["settings"])
     settings.bring_up_loopback()
@@ -71,7 +78,8 @@ def make_network(params: dict[str, Any], fds: list[int], report: Report) -> dict
             from pycontainer.launcher.dns import opening  # see open_names
 
             servers = [held.enter_context(each) for each in opening.open_sockets()]
-        report({"network": True}, [namespace, route.fileno(), *(each.fileno() for each in servers)])
+        made = [namespace, route.fileno(), *(each.fileno() for each in servers)]
+        report({"network": True}, [*made, *fds] if params["users"] else made)
     return {}
 
 

@@ -253,8 +253,8 @@ def namespaces(options: RunOptions, network_namespace: str | None = None) -> tup
 
     The cgroup namespace is private on version 1 too, where Docker defaults to the host's: with it the
     host's cgroup paths stay hidden and release_agent is out of reach (CVE-2022-0492).
-    One of another container has the path "container:NAME", and the one of a container that has networks
-    what names these: the launch gets it as an open descriptor.
+    One of another container has the path "container:NAME", and those of a container that has networks
+    what names these: the launch gets them as open descriptors.
     """
     found = [model.Namespace(type="mount")]
     for kind, mode in (
@@ -269,6 +269,9 @@ def namespaces(options: RunOptions, network_namespace: str | None = None) -> tup
         path = f"container:{shared_with(mode)}" if shared_with(mode) else None
         if kind == "network" and is_network(mode):
             path = f"network:{mode}"
+        if kind == "user" and mode == "private" and is_network(options.network):
+            # Made before, for a network namespace is its own who makes it.
+            path = f"network:{options.network}"
         if kind == "network" and network_namespace is not None:
             path = network_namespace
         if path is not None or mode != "host":
@@ -278,8 +281,10 @@ def namespaces(options: RunOptions, network_namespace: str | None = None) -> tup
 
 def mounts(options: RunOptions, rules: Security, kernel: tuple[int, int]) -> tuple[model.Mount, ...]:
     """Docker's default mounts, then what was asked for, parents first."""
-    # A sysfs shows its mounter's network namespace, which a user namespace below it may not mount.
-    binds_sysfs = options.userns != "host" and options.network != "none"
+    # A sysfs shows its mounter's network namespace, which only the user namespace that made it may mount.
+    binds_sysfs = options.userns != "host" and (
+        options.network == "host" or bool(shared_with(options.network))
+    )
     found = [
         defaults.PROC,
         defaults.DEV,

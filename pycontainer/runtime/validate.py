@@ -134,6 +134,11 @@ def _check_sharing(options: RunOptions) -> None:
             "this one cannot be started again by itself; leave out restart"
         )
     if options.userns == "private":
+        if options.pid == "host":
+            raise InvalidOption(
+                'option pid="host": with userns="private" the container may not show the processes of the '
+                "host; leave one out"
+            )
         for name in ("network", "ipc", "pid", "uts", "cgroupns"):
             mode = getattr(options, name)
             if shared_with(mode):

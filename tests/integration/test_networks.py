@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import secrets
+import socket
 import subprocess
 import sys
 import time
@@ -329,6 +330,33 @@ def test_inspect_says_what_docker_says(make: Make, box: Box) -> None:
     own = json.loads(json.dumps(one.inspect()))["NetworkSettings"]["Networks"][app.name]
     assert (own["IPAddress"], own["Gateway"], own["IPPrefixLen"]) == ("10.214.2.7", "10.214.2.1", 24)
     assert [each.name for each in app.containers] == ["one"]
+
+
+def test_a_container_with_its_own_users_has_its_networks_in_its_hands(
+    engine: pc.Engine, make: Make, box: Box
+) -> None:
+    app, other = make(ipv6=True), make()
+    peer = box(app.name, name="peer")
+    one = box(
+        app.name, ("nc", "-ll", "-p", "80", "-e", "echo", "hello"),
+        name="own", userns="private", uid_map=["0:200000:65536"], cap_add=["NET_ADMIN"], ports={80: None},
+    )  # fmt: skip
+    assert one.exec(["cat", "/proc/self/uid_map"]).text.split() == ["0", "200000", "65536"]
+    assert reaches(one, "peer")
+    assert reaches(peer, "own")
+    assert one.exec(["ip", "link", "set", "eth0", "mtu", "1400"]).exit_code == 0
+    assert "eth0" in one.exec(["ls", "/sys/class/net"]).text
+    with socket.create_connection(("127.0.0.1", one.ports[80].host_port), 10) as sock:
+        assert sock.makefile().read() == "hello\n"
+    other.connect(one)
+    assert one.exec(["ip", "addr", "show", "eth1"]).exit_code == 0
+    shared = pc.run(
+        peer.image, ["sh", "-c", "cat /proc/self/uid_map; ping -c1 -W2 peer >/dev/null && echo reached"],
+        userns="container:own", network=app.name, engine=engine,
+    )  # fmt: skip
+    assert shared.text.split() == ["0", "200000", "65536", "reached"]
+    one.restart(timeout=0)
+    assert reaches(one, "peer")
 
 
 def test_a_network_in_use_stays_and_prune_takes_the_others(engine: pc.Engine, make: Make, box: Box) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -67,6 +68,22 @@ def test_every_namespace_of_a_container_is_joined_with_its_user_namespace(
     script = "; ".join(f"readlink /proc/self/ns/{file}" for file in files.values())
     done = runtime.run("box", ["sh", "-c", script], changes)
     assert done.stdout.split() == [os.readlink(path) for path in paths.values()], done.stderr
+
+
+def test_a_new_user_namespace_goes_with_others_that_exist(runtime: Runtime) -> None:
+    runtime.ok("run", "--detach", "--bundle", runtime.bundle("other", ["sleep", "1000"]), "other")
+    paths = {
+        kind: f"/proc/{runtime.pid('other')}/ns/{file}" for kind, file in (("network", "net"), ("ipc", "ipc"))
+    }
+    changes = namespaces(**paths)
+    changes["linux"]["namespaces"].append({"type": "user"})
+    changes["linux"].update(uidMappings=MAPS, gidMappings=MAPS)
+    mounts = json.loads((runtime.bundle("x", ["true"]) / "config.json").read_text())["mounts"]
+    # Neither may be mounted where the namespace they show is another user namespace's.
+    changes["mounts"] = [each for each in mounts if each["type"] not in ("sysfs", "mqueue")]
+    script = "readlink /proc/self/ns/net; readlink /proc/self/ns/ipc; cat /proc/self/uid_map"
+    done = runtime.run("box", ["sh", "-c", script], changes)
+    assert done.stdout.split() == [*map(os.readlink, paths.values()), "0", "100000", "65536"], done.stderr
 
 
 def test_what_joins_is_created_started_and_entered_as_any_other(runtime: Runtime, target: int) -> None:
