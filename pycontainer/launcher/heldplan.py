@@ -34,8 +34,6 @@ _PROPAGATION = {
     "shared": mounts.MS_SHARED,
     "unbindable": mounts.MS_UNBINDABLE,
 }
-_DOMAINS = {"LINUX": 0, "LINUX32": 8}
-_IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
 
 Json = Mapping[str, Any]
 
@@ -70,13 +68,17 @@ def _changed(step: Step, spec: Json, params: Json) -> list[Step]:
         return [Step("user", held.use_ids, step.args)]
     if step.function in (devices.use_null, process.die_with_monitor, process.let_go):
         return []  # it has let go of everything at first, and what it has now it still needs
+    waiting = Step("start", held.await_start, (params.get("preserve_fds") or 0,))
     # A filter with a listener is loaded while the parent that creates can still hand that over.
     is_late = bool(params.get("notifies")) and bool(spec["process"].get("noNewPrivileges"))
     if step.function is process.prepare_exec:
-        return [step, *_last_checks(spec, params), *([] if is_late else _wait(spec, params))]
+        return [step, *_last_checks(spec, params), *([] if is_late else [waiting])]
     if step.function is security.load_filter and params.get("notifies"):
         loading = Step("seccomp", held.load_listened_filter, step.args)
-        return [loading, *(_wait(spec, params) if is_late else [])]
+        return [loading, *([waiting] if is_late else [])]
+    if step.function in (process.execute, process.supervise):
+        # Programs of the container: with the rights and the filter that the container's program has.
+        return [*_inner_hooks(spec, params, "startContainer", "created"), step]
     return [step]
 
 
@@ -137,16 +139,4 @@ def _last_checks(spec: Json, params: Json) -> list[Step]:
     count = params.get("preserve_fds") or 0
     args = tuple(os.fsencode(arg) for arg in spec["process"]["args"])
     steps = [Step("descriptors", held.keep_descriptors, (count,))] if count else []
-    personality = (spec.get("linux") or {}).get("personality")
-    if personality:
-        steps.append(Step("personality", held.set_personality, (_DOMAINS[personality["domain"]],)))
-    wanted = spec["process"].get("ioPriority")
-    if wanted:
-        level = _IO_CLASSES[wanted["class"]] << 13 | wanted.get("priority", 0)
-        steps.append(Step("io priority", held.set_io_priority, (level,)))
-    return [*steps, Step("exec", held.find_program, (args,))]
-
-
-def _wait(spec: Json, params: Json) -> list[Step]:
-    waiting = Step("start", held.await_start, (params.get("preserve_fds") or 0,))
-    return [waiting, *_inner_hooks(spec, params, "startContainer", "created")]
+    return [*steps, *plan.manners(spec), Step("exec", held.find_program, (args,))]

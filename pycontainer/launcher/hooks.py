@@ -1,8 +1,9 @@
 """Programs that others have run at points of a container's life: the runtime-spec's hooks.
 
-A hook gets the container's state on its standard input, the environment that it names and nothing else,
-and no descriptor but its streams. It is the same code outside a container and inside, where nothing may
-be imported any more. Source: opencontainers/runtime-spec config.md, "POSIX-platform Hooks".
+A hook gets the container's state on its standard input, the environment that it names, or if it names none
+that of whoever runs it, and no descriptor but its streams. It is the same code outside a container and
+inside, where nothing may be imported any more. Source: opencontainers/runtime-spec config.md,
+"POSIX-platform Hooks".
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ class HookFailed(Exception):
 
 
 class Hook(NamedTuple):
-    """One program to run; timeout_s is None when it may take as long as it likes."""
+    """One program to run; timeout_s is None when it may take as long as it likes, env if it says nothing."""
 
     path: bytes
     args: tuple[bytes, ...]
-    env: tuple[tuple[bytes, bytes], ...]
+    env: tuple[tuple[bytes, bytes], ...] | None
     timeout_s: float | None
 
 
@@ -40,14 +41,16 @@ def parse(described: Mapping[str, Any]) -> Hook:
     """Read a hook of a specification that has been checked."""
     path = os.fsencode(described["path"])
     args = tuple(os.fsencode(arg) for arg in described.get("args") or ()) or (path,)
-    env = tuple(tuple(os.fsencode(entry).split(b"=", 1)) for entry in described.get("env") or ())
-    return Hook(path, args, env, described.get("timeout"))  # type: ignore[arg-type]
+    env, given = None, described.get("env")
+    if given is not None:
+        env = tuple((name, value) for name, _, value in (os.fsencode(each).partition(b"=") for each in given))
+    return Hook(path, args, env, described.get("timeout"))
 
 
-def run(hook: Hook, state: bytes, directory: bytes = b"/") -> None:
+def run(hook: Hook, state: bytes, inherited: Mapping[bytes, bytes], directory: bytes = b"/") -> None:
     """Run the hook in the directory, with state on its standard input, and wait for its end.
 
-    Raises HookFailed.
+    inherited: the environment of one that says nothing of its own, as with runc and crun. Raises HookFailed.
     """
     given = os.memfd_create("state", os.MFD_CLOEXEC)
     os.write(given, state)
@@ -56,7 +59,7 @@ def run(hook: Hook, state: bytes, directory: bytes = b"/") -> None:
     failed, fail = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if pid == 0:
-        _become(hook, given, writer, fail, directory)
+        _become(hook, given, writer, fail, dict(inherited if hook.env is None else hook.env), directory)
     for fd in (given, writer, fail):
         os.close(fd)
     try:
@@ -66,7 +69,9 @@ def run(hook: Hook, state: bytes, directory: bytes = b"/") -> None:
         os.close(failed)
 
 
-def _become(hook: Hook, given: int, writer: int, fail: int, directory: bytes) -> None:
+def _become(
+    hook: Hook, given: int, writer: int, fail: int, env: Mapping[bytes, bytes], directory: bytes
+) -> None:
     try:
         os.umask(0o022)
         for number, fd in ((0, given), (1, writer), (2, writer)):
@@ -76,7 +81,7 @@ def _become(hook: Hook, given: int, writer: int, fail: int, directory: bytes) ->
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.chdir(directory)
         syscalls.close_range(3, 0xFFFFFFFF, _CLOSE_RANGE_CLOEXEC)
-        os.execve(hook.path, hook.args, dict(hook.env))
+        os.execve(hook.path, hook.args, env)
     except OSError as error:
         os.write(fail, (error.strerror or "cannot be executed").encode())
     finally:

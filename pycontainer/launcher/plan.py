@@ -27,6 +27,7 @@ __all__ = [
     "Overlay",
     "Step",
     "environment",
+    "manners",
     "outline",
     "overlay",
     "plan",
@@ -81,6 +82,11 @@ class Outline(NamedTuple):
         return any(kind == namespaces.NEWUSER for _, kind, _ in self.joined)
 
     @property
+    def is_born_within(self) -> bool:
+        """Whether another process has to join for it: from a user namespace it could not join any other."""
+        return self.joins_users or bool(self.joined and self.new & namespaces.NEWUSER)
+
+    @property
     def has_users(self) -> bool:
         """Whether its user ids are not the host's."""
         return bool(self.new & namespaces.NEWUSER) or self.joins_users
@@ -92,6 +98,8 @@ class Outline(NamedTuple):
 
 
 _STREAMS = ("stdin", "stdout", "stderr")
+_DOMAINS = {"LINUX": 0, "LINUX32": 8}
+_IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
 DEFAULT_NODES = (("null", 3), ("zero", 5), ("full", 7), ("random", 8), ("urandom", 9))
 _LINKS = (
     (b"fd", b"/proc/self/fd"),
@@ -139,10 +147,10 @@ def plan(spec: Json, params: Json, *, seccomp: bytes = b"") -> tuple[Step, ...]:
     """Work out the steps to this container. Raises InvalidInput naming what cannot be done."""
     new, joined = _namespaces((spec.get("linux") or {}).get("namespaces") or ())
     steps = [Step("process", process.settle)]
-    joins_users = any(kind == namespaces.NEWUSER for _, kind, _ in joined)
-    if joined and not joins_users:  # else it was born in all of them (births)
+    has_users = bool(new & namespaces.NEWUSER) or any(kind == namespaces.NEWUSER for _, kind, _ in joined)
+    if joined and not has_users:  # else it was born in all of them (births)
         steps.append(Step("namespaces", settings.join, (tuple((key, kind) for key, kind, _ in joined),)))
-    if new & namespaces.NEWUSER or joins_users:
+    if has_users:
         steps.append(Step("user namespace", process.become_root))
     steps += _file_system(spec, params, new)
     if spec["process"].get("terminal"):
@@ -200,7 +208,22 @@ def plan_join(spec: Json, params: Json, *, seccomp: bytes = b"") -> tuple[Step, 
         steps.insert(
             _after(steps, process.prepare_exec), Step("descriptors", held.keep_descriptors, (passed,))
         )
+    for step in manners(spec):
+        steps.insert(_after(steps, process.prepare_exec), step)
     return tuple(step for step in steps if not (kept and step.function is identity.own_output))
+
+
+def manners(spec: Json) -> list[Step]:
+    """What an execve keeps besides: the execution domain and the class of disk traffic."""
+    steps = []
+    personality = (spec.get("linux") or {}).get("personality")
+    if personality:
+        steps.append(Step("personality", held.set_personality, (_DOMAINS[personality["domain"]],)))
+    wanted = spec["process"].get("ioPriority")
+    if wanted:
+        level = _IO_CLASSES[wanted["class"]] << 13 | wanted.get("priority", 0)
+        steps.append(Step("io priority", held.set_io_priority, (level,)))
+    return steps
 
 
 def _after(steps: Sequence[Step], function: Callable[..., None]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 
@@ -95,7 +96,8 @@ def _kill(asked: Arguments, root: str, _log: Log) -> int:
     from pycontainer.ocicli.states import State
 
     number = lifecycle.signal_number(asked.words[1] if len(asked.words) > 1 else "TERM")
-    lifecycle.kill(State.find(root, asked.words[0]), number, is_all="all" in asked.flags)
+    for name in _meant(asked, root, asked.words[:1]):
+        lifecycle.kill(State.find(root, name), number, is_all="all" in asked.flags)
     return 0
 
 
@@ -104,13 +106,26 @@ def _delete(asked: Arguments, root: str, log: Log) -> int:
     from pycontainer.ocicli.states import State
 
     is_forced = "force" in asked.flags
-    for name in asked.words:
+    for name in _meant(asked, root, asked.words):
         try:
             lifecycle.delete(State.find(root, name), log, is_forced=is_forced)
         except errors.NotFound:
             if not is_forced:
                 raise
     return 0
+
+
+def _meant(asked: Arguments, root: str, words: list[str]) -> list[str]:
+    """The containers that are named, or in whose names an expression is found. Raises InvalidOption."""
+    if "regex" not in asked.flags:
+        return words
+    from pycontainer.ocicli.states import ids
+
+    try:
+        patterns = [re.compile(word) for word in words]
+    except re.error as error:
+        raise errors.InvalidOption(f"--regex: {error}") from None
+    return [name for name in ids(root) if any(pattern.search(name) for pattern in patterns)]
 
 
 def _freeze(asked: Arguments, root: str, _log: Log) -> int:

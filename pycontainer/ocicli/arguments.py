@@ -50,8 +50,23 @@ GLOBAL: Flags = {
     "help": "",
     "version": "",
 }
-_SHORT = {"h": "help", "v": "version", "b": "bundle", "a": "all", "f": "format", "q": "quiet", "d": "detach"}
-_SHORT |= {"p": "process", "t": "tty", "e": "env", "u": "user", "c": "cap", "r": "resources"}
+_SHORT: Mapping[str, Sequence[str]] = {
+    "a": ("all",),
+    "b": ("bundle",),
+    "c": ("cap",),
+    "d": ("detach",),
+    "e": ("env",),
+    "f": ("format", "force", "config"),
+    "g": ("additional-gids",),
+    "h": ("help",),
+    "p": ("process",),
+    "q": ("quiet",),
+    "r": ("resources", "regex"),
+    "t": ("tty",),
+    "u": ("user",),
+    "v": ("version",),
+}
+"""Of each letter the flags that it stands for, of which a command has one."""
 
 _CREATE: Flags = {
     "bundle": "PATH",
@@ -168,7 +183,8 @@ def _flags(
                 return found, rest + left
             continue
         name, equals, value = word.lstrip("-").partition("=")
-        name = name if name in known else _SHORT.get(name, name)
+        if name not in known:
+            name = next((each for each in _SHORT.get(name, ()) if each in known), name)
         if name not in known:
             raise InvalidOption(f"{command or 'the runtime'} knows no flag {word!r}; see --help")
         if not known[name]:

@@ -135,6 +135,11 @@ def _check_capabilities(process: Spec, grantable: int, warn: Warn) -> None:
             else:
                 warn(f"process.capabilities.{kind}: {name} cannot be given here and is left out")
         sets[kind] = kept
+    # Ambient ones are subsets of both, and nobody counts on those that are not (capabilities(7)).
+    raisable = set(sets.get("inheritable") or ()) & set(sets.get("permitted") or ())
+    for name in [name for name in sets.get("ambient") or () if name not in raisable]:
+        warn(f"can't raise ambient capability {name}: it is not both inheritable and permitted")
+        sets["ambient"].remove(name)
 
 
 def _check_root(spec: Spec, directory: str) -> None:
@@ -257,7 +262,9 @@ def _check_sysctls(linux: Spec, kinds: list[str], spec: Spec) -> None:
             needed = "ipc"
         elif key.startswith("net."):
             needed = "network"
-        elif key in ("kernel.domainname", "kernel.hostname"):
+        elif key == "kernel.hostname":
+            raise InvalidOption(f"linux.sysctl {name} is what the property hostname is for; leave it out")
+        elif key == "kernel.domainname":
             needed = "uts"
         else:
             raise InvalidOption(f"linux.sysctl {name} belongs to the whole host, not to a namespace")

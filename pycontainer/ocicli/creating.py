@@ -45,6 +45,9 @@ def main(fd: int) -> None:
         request = json.load(file)
     log = Log(*request["log"])
     checkpoints.arm(request["kill_at"])
+    # This interpreter was started with nothing; hooks may inherit what the command was called with.
+    os.environ.clear()
+    os.environ.update(request["environ"])
     try:
         code = _carry_out(request, log)
     except (errors.PycontainerError, OSError) as error:
@@ -69,6 +72,8 @@ def _carry_out(request: Request, log: Log) -> int:
     if not is_run:
         return 0
     try:
+        if terminal is not None:
+            terminal.take()
         lifecycle.start(container.state, log)
         if is_detached:
             return 0
@@ -189,7 +194,7 @@ class _Container:
         for kind in ("prestart", "createRuntime"):
             for index, hook in enumerate(self.state.hooks(kind)):
                 try:
-                    hooks.run(hooks.parse(hook), text, os.fsencode(self.request["bundle"]))
+                    hooks.run(hooks.parse(hook), text, os.environb, os.fsencode(self.request["bundle"]))
                 except hooks.HookFailed as failed:
                     message = f"error running {kind} hook #{index}: {failed}"
                     raise errors.LaunchError(message, step="hooks", reason=str(failed)) from None

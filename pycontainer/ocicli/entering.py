@@ -65,6 +65,8 @@ def _carry_out(request: Request) -> int:
     joined = joining.join(params, init, fds, seccomp=base64.b64decode(request["seccomp_b64"]))
     if console >= 0:
         os.close(console)
+    if terminal is not None:
+        terminal.take()
     joining.await_executed(joined)
     if "pidfd-socket" in flags:
         files.send_pidfd(flags["pidfd-socket"], joined.pidfd)

@@ -31,15 +31,22 @@ class Terminal:
         """The socket for the first process, to be closed when it was given."""
         return self._theirs.detach()
 
-    def begin(self) -> None:
-        """Take the master, and make our own terminal pass everything through."""
+    def take(self) -> None:
+        """Take the master, before the program writes anything; without effect if there will be none."""
         received = pty.receive_master(self._ours.fileno())
-        assert received is not None
-        self.master = received
         self._ours.close()
+        if received is None:
+            return
+        self.master = received
+        # Our own terminal makes "\r\n" of line ends, and a file or pipe in its place gets them as they are.
+        _set_output_flags(self.master, without=termios.ONLCR)
+
+    def begin(self) -> None:
+        """Make our own terminal pass everything through."""
         if os.isatty(0):
             self._before = termios.tcgetattr(0)
             tty.setraw(0)
+            _set_output_flags(0, add=termios.OPOST)
             self.resize()
 
     def resize(self) -> None:
@@ -64,6 +71,12 @@ class Terminal:
         while view:
             view = view[os.write(target, view) :]
         return bool(chunk)
+
+
+def _set_output_flags(fd: int, *, add: int = 0, without: int = 0) -> None:
+    modes = termios.tcgetattr(fd)
+    modes[1] = (modes[1] | add) & ~without
+    termios.tcsetattr(fd, termios.TCSANOW, modes)
 
 
 def attend(pid: int, pidfd: int, terminal: Terminal | None) -> int:

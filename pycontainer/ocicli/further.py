@@ -46,7 +46,8 @@ def prepare(asked: Arguments, root: str, log: Log) -> dict[str, Any]:
         raise errors.InvalidOption("a detached process with a terminal needs --console-socket")
     with open(state.path("filter"), "rb") as file:
         program = file.read()
-    linux = {key: spec["linux"].get(key) for key in ("namespaces", "uidMappings", "gidMappings", "seccomp")}
+    kept = ("namespaces", "uidMappings", "gidMappings", "seccomp", "personality")
+    linux = {key: spec["linux"].get(key) for key in kept}
     below = asked.flags.get("cgroup", [])
     if listening:
         process["env"] = [*(process.get("env") or ()), *listening["env"]]
@@ -87,7 +88,8 @@ def _process(asked: Arguments, own: Process) -> Process:
     added = flags.get("cap", [])
     if added:
         sets = process.setdefault("capabilities", {})
-        for kind in _SETS[:3]:
+        # Ambient ones have to be inheritable, which those of a specification without such are not.
+        for kind in (*_SETS[:3], *(("ambient",) if sets.get("inheritable") else ())):
             sets[kind] = list(dict.fromkeys([*(sets.get(kind) or ()), *added]))
     return process
 

@@ -34,7 +34,7 @@ def list_containers(asked: Arguments, root: str) -> int:
         return 0
     rows = [_row(state) for state in states]
     if form == "json":
-        print(json.dumps(rows))
+        print(json.dumps(rows, separators=(",", ":")))
         return 0
     shown = [("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")]
     shown += [(r["id"], str(r["pid"]), r["status"], r["bundle"], r["created"], r["owner"]) for r in rows]
@@ -87,7 +87,8 @@ def events(asked: Arguments, root: str) -> int:
             f"container {state.id!r} is stopped and has no figures", verb="events", state="stopped"
         )
     while True:
-        print(json.dumps({"type": "stats", "id": state.id, "data": _figures(state)}), flush=True)
+        told = {"type": "stats", "id": state.id, "data": _figures(state)}
+        print(json.dumps(told, separators=(",", ":")), flush=True)
         if "stats" in asked.flags or _has_ended(state, interval_s):
             return 0
 

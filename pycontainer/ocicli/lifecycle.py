@@ -53,7 +53,8 @@ def run_hooks(state: State, kind: str, status: str) -> None:
 def _run_hook(state: State, kind: str, index: int, hook: Any, text: bytes) -> None:
     directory = state.fields.get("bundle") or "/"
     try:
-        hooks.run(hooks.parse(hook), text, os.fsencode(directory if os.path.isdir(directory) else "/"))
+        place = os.fsencode(directory if os.path.isdir(directory) else "/")
+        hooks.run(hooks.parse(hook), text, os.environb, place)
     except hooks.HookFailed as failed:
         message = f"error running {kind} hook #{index}: {failed}"
         raise errors.LaunchError(message, step="hooks", reason=str(failed)) from None
@@ -74,13 +75,20 @@ def signal_number(text: str) -> int:
 
 
 def kill(state: State, number: int, *, is_all: bool) -> None:
-    """Signal the first process, or all. Raises WrongState when it does not run."""
-    if is_all:
-        for pid in members(state):
-            try:
-                os.kill(pid, number)
-            except ProcessLookupError:
-                pass
+    """Signal the first process, or all. Raises WrongState when it does not run.
+
+    SIGKILL goes to all of a container without a pid namespace: no kernel ends them with the first.
+    """
+    shares_pids = number == signal.SIGKILL and not _has_own_pids(state)
+    found = members(state) if is_all or shares_pids else []
+    for pid in found:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            pass
+    if is_all or found:
+        if number == signal.SIGKILL:
+            _thaw(state)
         return
     process = state.process()
     if process is None or not pidfd.send_signal(process, number):
@@ -93,6 +101,15 @@ def kill(state: State, number: int, *, is_all: bool) -> None:
     os.close(process)
     if number == signal.SIGKILL:
         _thaw(state)  # on version 1 a frozen process does not die
+
+
+def _has_own_pids(state: State) -> bool:
+    try:
+        with open(state.path("config.json"), "rb") as file:
+            wanted = json.load(file)["linux"].get("namespaces") or ()
+    except (OSError, ValueError):
+        return True  # one in the making, or half deleted
+    return any(entry["type"] == "pid" and not entry.get("path") for entry in wanted)
 
 
 def members(state: State) -> list[int]:

@@ -62,6 +62,7 @@ def prepare(asked: Arguments, root: str, log: Log) -> dict[str, Any]:
         "flags": {key: value for key, value in flags.items() if isinstance(value, str)},
         "preserve_fds": preserved(flags, spec["process"]),
         "kill_at": os.environ.get(_KILL_AT),
+        "environ": dict(os.environ),
         "log": [log.file, log.form, log.is_debug],
     }
 
@@ -112,7 +113,10 @@ def _plan_cgroup(spec: Mapping[str, Any], name: str, *, is_systemd: bool) -> tup
     """What is made, written and joined of cgroups, and where. Raises InvalidOption, Unsupported."""
     from pycontainer.runtime import cgroups
 
-    resources, layout = spec["linux"].get("resources") or {}, cgroups.detect()
+    resources, layout = dict(spec["linux"].get("resources") or {}), cgroups.detect()
+    # Nothing is allowed that no rule allows, and what every program needs is, as with runc and crun.
+    rules = resources.get("devices") or ()
+    resources["devices"] = [{"allow": False, "access": "rwm"}, *rules, *cgroups.USUAL_DEVICES]
     if is_systemd:
         made, path = cgroups.scope_plan(resources, spec["linux"].get("cgroupsPath") or "", name, layout)
     else:

@@ -8,6 +8,7 @@ ptmx, console where there is a terminal, and the links fd, stdin, stdout, stderr
 from __future__ import annotations
 
 from pycontainer.oci import runtime as model
+from pycontainer.runtime import cgroups
 
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -106,22 +107,6 @@ IPC_SYSCTLS = frozenset(
 
 DEVICE_RULES = (
     model.DeviceRule(allow=False, access="rwm"),
-    # Making a node is harmless: opening it is what the rules below decide.
-    model.DeviceRule(allow=True, type="c", access="m"),
-    model.DeviceRule(allow=True, type="b", access="m"),
-    *(
-        model.DeviceRule(allow=True, type="c", major=major, minor=minor, access="rwm")
-        for major, minor in (
-            (1, 3),  # null
-            (1, 5),  # zero
-            (1, 7),  # full
-            (1, 8),  # random
-            (1, 9),  # urandom
-            (5, 0),  # tty
-            (5, 1),  # console
-            (5, 2),  # ptmx
-            (136, None),  # pts
-        )
-    ),
+    *(model.DeviceRule(**rule) for rule in cgroups.USUAL_DEVICES),
 )
 ALL_DEVICES = (model.DeviceRule(allow=True, access="rwm"),)

@@ -112,6 +112,37 @@ def test_deleting_what_is_not_there_is_an_error_but_by_force(runtime: Runtime) -
     assert runtime("delete", "--force", "nothing").code == 0
 
 
+def test_expressions_mean_every_container_whose_name_they_are_found_in(runtime: Runtime) -> None:
+    for name in ("one-1", "one-2", "two"):
+        runtime.ok("create", "--bundle", runtime.bundle(name, ["sleep", "1000"]), name)
+    assert runtime("delete", "--force", "--regex", "one-(").code == 1
+    runtime.ok("kill", "--regex", "^one-", "KILL")
+    runtime.ok("delete", "--force", "--regex", "^one-")
+    assert runtime.ok("list", "--quiet").split() == ["two"]
+
+
+def test_the_devices_that_every_program_needs_can_be_used_and_no_others(runtime: Runtime) -> None:
+    script = "echo x > /dev/null && head -c1 /dev/zero | wc -c; mknod /disk b 7 0; cat /disk; rm /disk"
+    rules: list[Any] = [[{"allow": False, "access": "rwm"}], []]
+    for number, devices in enumerate(rules):  # as `runc spec` writes them, and none at all
+        changes = {"linux": {"resources": {"devices": devices}}}
+        done = runtime.run(f"box-{number}", ["sh", "-c", script], changes)
+        assert (done.code, done.stdout) == (0, "1\n"), done.stderr
+        assert "can't open '/disk': Operation not permitted" in done.stderr
+
+
+def test_the_example_of_a_specification_runs(runtime: Runtime, tmp_path: Path) -> None:
+    (tmp_path / "bundle").mkdir()
+    runtime.ok("spec", "--bundle", tmp_path / "bundle")
+    path = tmp_path / "bundle" / "config.json"
+    spec = json.loads(path.read_text())
+    spec["root"]["path"] = str(runtime.rootfs)
+    spec["linux"]["cgroupsPath"] = f"/pytest-oci-{os.getpid()}-example"
+    spec["process"].update(terminal=False, args=["sh", "-c", "echo x > /dev/null && hostname"])
+    path.write_text(json.dumps(spec))
+    assert runtime.ok("run", "--bundle", tmp_path / "bundle", "example") == "pycontainer\n"
+
+
 def test_a_program_that_is_missing_is_told_by_create(runtime: Runtime) -> None:
     done = runtime("create", "--bundle", runtime.bundle("a", ["no-such-program"]), "a")
     assert done.code == 1
@@ -238,6 +269,25 @@ def test_hooks_run_in_order_with_the_state_in_their_namespaces(runtime: Runtime,
     ]
     assert {kind for kind in ORDER if places[kind] == inner} == {"createContainer", "startContainer"}
     assert {state["id"] for state in told.values()} == {"a"}
+
+
+def test_hooks_inherit_the_environment_they_do_not_name(runtime: Runtime, tmp_path: Path) -> None:
+    """Of the command outside, of the container inside, as with runc."""
+    (tmp_path / "log").mkdir()
+    mounts = json.loads((runtime.bundle("x", ["true"]) / "config.json").read_text())["mounts"]
+    mounts.append({"destination": "/log", "source": str(tmp_path / "log"), "options": ["bind"]})
+    hooks: dict[str, Any] = {}
+    for kind in ORDER:
+        file = "/log/hooks" if kind == "startContainer" else f"{tmp_path}/log/hooks"
+        args = ["sh", "-c", f"echo {kind} $WHOSE >> {file}"]
+        hooks[kind] = [{"path": "/bin/sh", "args": args}, {"path": "/bin/sh", "args": args, "env": []}]
+    changes = {"mounts": mounts, "hooks": hooks, "process": {"env": ["PATH=/bin", "WHOSE=container"]}}
+    bundle = runtime.bundle("a", ["true"], changes)
+    runtime.ok("run", "--bundle", bundle, "a", env={**os.environ, "WHOSE": "caller"})
+    inherited = {kind: "container" if kind == "startContainer" else "caller" for kind in ORDER}
+    assert (tmp_path / "log" / "hooks").read_text().splitlines() == [
+        line for kind in ORDER for line in (f"{kind} {inherited[kind]}", kind)
+    ]
 
 
 @pytest.mark.parametrize("kind", ["prestart", "createRuntime", "createContainer"])

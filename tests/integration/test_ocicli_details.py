@@ -19,6 +19,7 @@ from tests.support.ocicli import Runtime
 
 pytestmark = pytest.mark.needs("root")
 
+MACHINE_32 = {"x86_64": "i686", "aarch64": "armv8l"}.get(os.uname().machine, "")
 TMPFS: dict[str, Any] = {"type": "tmpfs", "source": "tmpfs"}
 
 
@@ -177,7 +178,61 @@ def test_a_hook_that_fails_is_named_by_kind_and_number(runtime: Runtime, kind: s
     assert f"error running {kind} hook #1:" in done.stderr
 
 
+def test_inside_a_hook_runs_under_the_filter_of_the_program(runtime: Runtime) -> None:
+    seccomp = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95}],
+    }
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", "mkdir /made"]}
+    done = runtime.run("box", ["true"], {"linux": {"seccomp": seccomp}, "hooks": {"startContainer": [hook]}})
+    assert done.code != 0
+    assert "error running startContainer hook #0:" in done.stderr
+    assert "not supported" in done.stderr
+    assert not (runtime.rootfs / "made").exists()
+
+
+def test_a_further_process_has_the_manners_of_the_first(runtime: Runtime) -> None:
+    changes: dict[str, Any] = {
+        "process": {"ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 6}},
+        "linux": {"personality": {"domain": "LINUX32"}},
+    }
+    runtime.ok("run", "--detach", "--bundle", runtime.bundle("box", ["sleep", "1000"], changes), "box")
+    told = runtime.ok("exec", "box", "sh", "-c", "ionice; uname -m")
+    assert told == f"best-effort: prio 6\n{MACHINE_32}\n"
+
+
+def test_ambient_capabilities_that_cannot_be_raised_are_left_out_with_a_warning(runtime: Runtime) -> None:
+    sets = {kind: ["CAP_KILL", "CAP_CHOWN"] for kind in ("bounding", "effective", "permitted", "ambient")}
+    changes = {"process": {"capabilities": {**sets, "inheritable": ["CAP_KILL"]}}}
+    done = runtime.run("box", ["grep", "CapAmb", "/proc/self/status"], changes)
+    assert done.stdout == "CapAmb:\t0000000000000020\n", done.stderr
+    assert "can't raise ambient capability CAP_CHOWN" in done.stderr
+
+
+def test_what_a_terminal_shows_goes_to_a_file_with_plain_line_ends(runtime: Runtime) -> None:
+    changes = {"process": {"terminal": True}}
+    done = runtime.run("box", ["sh", "-c", "test -t 1 && echo one && echo two"], changes)
+    assert (done.code, done.stdout) == (0, "one\ntwo\n"), done.stderr
+    runtime.ok("run", "--detach", "--bundle", runtime.bundle("other", ["sleep", "1000"]), "other")
+    script = "test -t 1 && echo one && echo two"
+    assert runtime.ok("exec", "--tty", "other", "sh", "-c", script) == "one\ntwo\n"
+    assert runtime("exec", "--tty", "other", "no-such-program").code == 255
+
+
 # -- mounts
+
+
+def test_a_mount_is_made_where_links_lead_that_lead_nowhere_yet(runtime: Runtime) -> None:
+    (runtime.rootfs / "jump").symlink_to("/tmp/far/away")
+    (runtime.rootfs / "link").symlink_to("/jump/below/file")
+    mounts = [{"source": "config.json", "destination": "/link", "options": ["bind"]}]
+    done = runtime.run("box", ["readlink", "-f", "/link"], {"mounts": mounts})
+    assert done.stdout == "/tmp/far/away/below/file\n", done.stderr
+    assert (runtime.rootfs / "tmp/far/away/below/file").is_file()
+    (runtime.rootfs / "circle").symlink_to("/circle/on")
+    mounts[0]["destination"] = "/circle/x"
+    done = runtime.run("other", ["true"], {"mounts": mounts})
+    assert (done.code, "/circle/x" in done.stderr) == (1, True), done.stderr
 
 
 def test_a_tmpfs_has_the_mode_of_what_it_covers_unless_one_is_given(runtime: Runtime) -> None:
@@ -210,6 +265,24 @@ def test_kernel_directories_must_be_ordinary_ones(runtime: Runtime) -> None:
     (runtime.rootfs / "proc").symlink_to("/symlink")
     done = runtime.run("box", ["true"])
     assert (done.code, "must be mounted on ordinary directory" in done.stderr) == (1, True)
+
+
+def test_sigkill_ends_all_of_a_container_without_a_pid_namespace(runtime: Runtime) -> None:
+    kinds = ("mount", "network", "ipc", "uts")
+    changes = {"linux": {"namespaces": [{"type": kind} for kind in kinds]}}
+    runtime.ok("run", "-d", "--bundle", runtime.bundle("box", ["sleep", "1000"], changes), "box")
+    for name in ("one", "two"):
+        runtime.ok("exec", "-d", "--pid-file", runtime.base / name, "box", "sleep", "1000")
+    others = [os.pidfd_open(int((runtime.base / name).read_text())) for name in ("one", "two")]
+    first = os.pidfd_open(runtime.pid("box"))
+    signal.pidfd_send_signal(first, signal.SIGKILL)
+    wait_for_end(first)
+    runtime.ok("kill", "box", "KILL")
+    for fd in others:
+        wait_for_end(fd)
+    for fd in (first, *others):
+        os.close(fd)
+    assert runtime("kill", "box", "KILL").code == 1
 
 
 def test_what_is_left_without_the_first_process_goes_with_the_container(runtime: Runtime) -> None:

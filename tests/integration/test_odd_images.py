@@ -113,6 +113,41 @@ def test_a_user_by_number_needs_no_entry(make: Make, run: Run) -> None:
     assert run(make({**PATH, "User": "4242:77", "Cmd": ["id"]})).text == "uid=4242 gid=77 groups=77\n"
 
 
+@pytest.mark.parametrize(
+    ("link", "told"),
+    [
+        ("../usr/share/passwd", "uid=7(far)"),
+        ("/usr/share/passwd", "uid=7(far)"),
+        ("/usr/share/none", "far"),
+        ("../../../../usr/share/passwd", "uid=7(far)"),
+        ("/dev/zero", "regular file"),
+        ("/proc/self/root/etc/passwd", "far"),
+    ],
+)
+def test_users_are_looked_up_behind_links_that_stay_in_the_image(
+    make: Make, run: Run, link: str, told: str
+) -> None:
+    """An image may keep the file elsewhere; it reaches neither the host's nor a device (CVE-2024-9676)."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as tar:
+        for name, target in (("etc/passwd", link), ("usr/share/passwd", "")):
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = (tarfile.SYMTYPE, target) if target else (tarfile.REGTYPE, "")
+            data = b"" if target else b"far:x:7:7::/:/bin/sh\n"
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+        if link.startswith("/dev/"):
+            device = tarfile.TarInfo("dev/zero")
+            device.type, device.devmajor, device.devminor = tarfile.CHRTYPE, 1, 5
+            tar.addfile(device)
+    image = make({**PATH, "Cmd": ["id"]}, content.getvalue())
+    if told.startswith("uid="):
+        assert run(image, user="far").text.startswith(told)
+    else:
+        with pytest.raises(errors.LaunchError, match=told):
+            run(image, user="far")
+
+
 @pytest.mark.parametrize("is_readonly", [False, True], ids=["writable", "read-only"])
 def test_a_working_directory_that_is_missing_is_made(make: Make, run: Run, is_readonly: bool) -> None:
     image = make(
@@ -213,9 +248,9 @@ class TestVolumes:
             entry = tarfile.TarInfo("link")
             entry.type, entry.linkname = tarfile.SYMTYPE, f"{way}{outside}"
             archive.addfile(entry)
-        image = make({**PATH, "Volumes": {"/link/a": {}}, "Cmd": ["true"]}, buffer.getvalue())
-        with pytest.raises(errors.LaunchError, match="mount /link/a: link: Not a directory"):
-            run(image)
+        command = ["sh", "-c", f"touch /link/a/b && find {outside}"]
+        image = make({**PATH, "Volumes": {"/link/a": {}}, "Cmd": command}, buffer.getvalue())
+        assert run(image).text.split() == [f"{outside}{name}" for name in ("", "/a", "/a/b")]
         assert list(outside.iterdir()) == []
 
 

@@ -68,9 +68,11 @@ def run_hooks(context: Context, kind: str, wanted: Hooks, state: dict[str, Any] 
     """Run hooks of the container's namespaces, told the state, which may be JSON text. Raises Refused."""
     described = json.loads(state) if isinstance(state, str) else state
     text = json.dumps({**described, "pid": os.getpid()}).encode()
+    # One that is a program of the container gets nothing of the host's environment.
+    inherited = context.env if kind == "startContainer" else os.environb
     for index, hook in enumerate(wanted):
         try:
-            hooks.run(hook, text)
+            hooks.run(hook, text, inherited)
         except hooks.HookFailed as failed:
             raise Refused(f"error running {kind} hook #{index}: {failed}") from None
 

@@ -37,10 +37,11 @@ def use_ids(context: Context, uid: int, gid: int, additional: tuple[int, ...]) -
 
 
 def _read(context: Context, path: bytes) -> bytes:
-    """A regular file of the image, read with bounds; b"" if there is none (CVE-2024-9676)."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+    """A regular file of the image, also behind links that stay in it, read with bounds; b"" if there is none
+    (CVE-2024-9676).
+    """
     try:
-        fd = _open(context, path, flags)
+        fd = _open(context, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return b""
@@ -60,11 +61,11 @@ def _open(context: Context, path: bytes, flags: int) -> int:
     if context.proc < 0:
         return inroot.locate(context.root, path, flags)  # as one of the container, by its rules for devices
     # Looked at before it is opened: to open a device is to have its driver do something.
-    spot = inroot.locate(context.root, path, os.O_PATH | os.O_NOFOLLOW)
+    spot = inroot.locate(context.root, path)
     try:
         if not stat.S_ISREG(os.fstat(spot).st_mode):
             return os.dup(spot)
-        return os.open(b"self/fd/%d" % spot, flags & ~os.O_NOFOLLOW, dir_fd=context.proc)
+        return os.open(b"self/fd/%d" % spot, flags, dir_fd=context.proc)
     finally:
         os.close(spot)
 

@@ -88,17 +88,30 @@ def parent_of(root: int, path: bytes) -> tuple[int, bytes]:
     return _parent(root, path, strict=False)
 
 
-def _parent(root: int, path: bytes, *, strict: bool) -> tuple[int, bytes]:
+def _parent(root: int, path: bytes, *, strict: bool, most_links: int = _MOST_LINKS) -> tuple[int, bytes]:
     names = [name for name in path.split(b"/") if name]
     held = os.dup(root)
     for count in range(1, len(names)):
         try:
             deeper = locate(root, b"/".join(names[:count]), os.O_PATH | os.O_DIRECTORY, strict=strict)
         except FileNotFoundError:
+            link = b"" if strict else _link(held, names[count - 1])
+            if link and most_links:  # to what is not there yet: it is made where the link leads
+                os.close(held)
+                above = b"" if link.startswith(b"/") else b"/".join(names[: count - 1])
+                place = b"/".join((above, link, *names[count:]))
+                return _parent(root, place, strict=False, most_links=most_links - 1)
             deeper = _make(held, names[count - 1], is_directory=True)
         os.close(held)
         held = deeper
     return held, names[-1]
+
+
+def _link(parent: int, name: bytes) -> bytes:
+    try:
+        return os.readlink(name, dir_fd=parent)
+    except OSError:
+        return b""  # it is none
 
 
 def _make(parent: int, name: bytes, *, is_directory: bool) -> int:

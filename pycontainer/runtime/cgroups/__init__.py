@@ -3,6 +3,7 @@
 from pycontainer.runtime.cgroups.changes import changes
 from pycontainer.runtime.cgroups.counters import counters, path_of, processes
 from pycontainer.runtime.cgroups.detect import CgroupLayout, detect
+from pycontainer.runtime.cgroups.devices import USUAL as USUAL_DEVICES
 from pycontainer.runtime.cgroups.plan import CgroupPlan, Freeze, plan
 from pycontainer.runtime.cgroups.sweep import homes, leftovers, sweep
 from pycontainer.runtime.cgroups.systemd import (
@@ -18,6 +19,7 @@ from pycontainer.runtime.cgroups.systemd import limits as systemd_limits
 
 __all__ = [
     "DEFAULT_SLICE",
+    "USUAL_DEVICES",
     "CgroupLayout",
     "CgroupPlan",
     "Freeze",

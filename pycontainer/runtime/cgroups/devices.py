@@ -15,6 +15,28 @@ from pycontainer.errors import InvalidOption
 
 _ACCESS = {"m": 1, "r": 2, "w": 4}
 _TYPES = {"b": 1, "c": 2}
+_CHARACTER_DEVICES = (
+    (1, 3),  # null
+    (1, 5),  # zero
+    (1, 7),  # full
+    (1, 8),  # random
+    (1, 9),  # urandom
+    (5, 0),  # tty
+    (5, 1),  # console
+    (5, 2),  # ptmx
+    (136, None),  # pts
+)
+USUAL: tuple[Mapping[str, Any], ...] = (
+    # Making a node is harmless: opening it is what the rules below decide.
+    {"allow": True, "type": "c", "access": "m"},
+    {"allow": True, "type": "b", "access": "m"},
+    *(
+        {"allow": True, "type": "c", "major": major, "minor": minor, "access": "rwm"}
+        for major, minor in _CHARACTER_DEVICES
+    ),
+)
+"""What a container may do with devices whatever its rules say (runc: specconv, AllowedDevices)."""
+
 Exceptions = dict[tuple[str, int | None, int | None], int]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -121,7 +121,7 @@ def parse(document: Mapping[str, Any], *, may_ask: bool = False) -> Profile:
     """
     default = _action(document["defaultAction"], may_ask)
     code = document.get("defaultErrnoRet")
-    rules = tuple(_rule(item, may_ask) for item in document.get("syscalls") or ())
+    rules = tuple(rule for item in document.get("syscalls") or () for rule in _rules(item, may_ask))
     named = document.get("architectures")
     arches = None
     if named:
@@ -144,6 +144,16 @@ def _errno(code: object) -> int:
     if isinstance(code, bool) or not isinstance(code, int) or not 0 <= code <= 4095:
         raise ValueError(f"error number {code!r} is not between 0 and 4095")
     return code
+
+
+def _rules(item: Mapping[str, Any], may_ask: bool) -> Iterator[Rule]:
+    """A rule; of one with several tests of one argument an alternative for each test, as with runc."""
+    rule = _rule(item, may_ask)
+    if len({test.position for test in rule.args}) == len(rule.args):
+        yield rule
+    else:
+        for test in rule.args:
+            yield rule._replace(args=(test,))
 
 
 def _rule(item: Mapping[str, Any], may_ask: bool) -> Rule:

@@ -18,6 +18,9 @@ from pycontainer.ocicli import arguments, lifecycle, schema
         (["create", "-bundle", "/b", "id"], {"bundle": "/b"}, ["id"]),
         (["create", "-b", "/b", "id"], {"bundle": "/b"}, ["id"]),
         (["delete", "id", "--force"], {"force": "true"}, ["id"]),
+        (["delete", "-f", "id"], {"force": "true"}, ["id"]),
+        (["run", "-f", "c.json", "id"], {"config": "c.json"}, ["id"]),
+        (["list", "-f", "json"], {"format": "json"}, []),
         (["kill", "--all=false", "id", "9"], {}, ["id", "9"]),
         (
             ["exec", "--env", "A=1", "-e", "B=2", "id", "ls", "-l"],

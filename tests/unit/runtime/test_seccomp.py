@@ -250,6 +250,24 @@ def test_any_profile_means_what_its_rules_say(seed: int) -> None:
         assert verdict(program, "x86_64", name, *args_given) == expected, name
 
 
+def test_several_tests_of_one_argument_are_alternatives() -> None:
+    """As runc reads them; tests of different arguments hold together."""
+    tests = [{"index": 0, "value": value, "op": "SCMP_CMP_EQ"} for value in (100, 9001)]
+    both = [{"index": index, "value": 7, "op": "SCMP_CMP_EQ"} for index in (0, 1)]
+    document = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [
+            {"names": ["read"], "action": "SCMP_ACT_ERRNO", "errnoRet": 22, "args": tests},
+            {"names": ["write"], "action": "SCMP_ACT_ERRNO", "errnoRet": 22, "args": both},
+        ],
+    }
+    program = seccomp.compile(seccomp.parse(document), (), "x86_64")
+    refused, allowed = verdict(program, "x86_64", "read", 100), verdict(program, "x86_64", "read", 1)
+    assert refused == verdict(program, "x86_64", "read", 9001) != allowed
+    assert verdict(program, "x86_64", "write", 7, 7) == refused
+    assert verdict(program, "x86_64", "write", 7, 8) == verdict(program, "x86_64", "write", 8, 7) == allowed
+
+
 def test_a_filter_is_compiled_once(tmp_path: Path) -> None:
     assert compiled() is compiled()
     profile = seccomp.default_profile()._replace(default_errno=5)
