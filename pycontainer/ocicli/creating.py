@@ -18,7 +18,7 @@ from typing import Any
 from pycontainer import checkpoints, errors
 from pycontainer.checkpoints import reached
 from pycontainer.kernel import syscalls
-from pycontainer.launcher import cgroup, held, hooks, scopes
+from pycontainer.launcher import cgroup, freezer, held, hooks, scopes
 from pycontainer.ocicli import files, foreground, lifecycle
 from pycontainer.ocicli.report import Log
 from pycontainer.ocicli.states import State
@@ -111,6 +111,7 @@ class _Container:
             self._write_config()
             with scopes.made(request["cgroup"]):
                 cgroup.make(request["cgroup"])
+                self._refuse_frozen()  # with one above it
                 reached("create.cgroup.made")
                 listener = held.listen(self.state.directory)
                 fds = {"start": listener.fileno()}
@@ -141,13 +142,29 @@ class _Container:
     def _refuse_cgroup_in_use(self) -> None:
         """Before it is written down as ours, for whoever undoes or deletes ours ends all that is in it."""
         plan = self.request["cgroup"]
-        if not cgroup.is_empty(plan):
+        try:
+            if not cgroup.is_empty(plan):
+                raise errors.LaunchError(
+                    f"container's cgroup is not empty: {plan['own'][0]} has processes already; "
+                    "choose another linux.cgroupsPath",
+                    step="cgroup",
+                    reason="in use",
+                )
+            self._refuse_frozen()
+        except errors.LaunchError:
             self.state.remove()
-            raise errors.LaunchError(
-                f"cgroup: {plan['own'][0]} has processes already; choose another linux.cgroupsPath",
-                step="cgroup",
-                reason="in use",
-            )
+            raise
+
+    def _refuse_frozen(self) -> None:
+        """What goes into a frozen cgroup would never come to tell of its start."""
+        for directory in self.request["cgroup"].get("own") or ():
+            for file, thawed in (("cgroup.freeze", "0"), ("freezer.state", "THAWED")):
+                if freezer.is_frozen({"file": f"{directory}/{file}", "thawed": thawed}):
+                    raise errors.LaunchError(
+                        f"container's cgroup unexpectedly frozen: thaw {directory}/{file} first",
+                        step="cgroup",
+                        reason="frozen",
+                    )
 
     def _params(self) -> dict[str, Any]:
         spec, request = self.request["spec"], self.request

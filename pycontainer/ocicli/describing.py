@@ -70,7 +70,9 @@ def spec(asked: Arguments) -> int:
 
 
 def _example(is_rootless: bool) -> dict[str, Any]:
-    namespaces = ["pid", "network", "ipc", "uts", "mount", "cgroup"]
+    # As `runc spec`: with version 1 programs are shown where they are in the host's cgroups.
+    is_v2 = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
+    namespaces = ["pid", "network", "ipc", "uts", "mount", *(["cgroup"] if is_v2 else [])]
     linux: dict[str, Any] = {
         "resources": {"devices": [{"allow": False, "access": "rwm"}]},
         "namespaces": [{"type": kind} for kind in namespaces],

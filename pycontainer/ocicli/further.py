@@ -31,7 +31,9 @@ def prepare(asked: Arguments, root: str, log: Log) -> dict[str, Any]:
     allowed = ("created", "running", "paused") if "ignore-paused" in asked.flags else ("created", "running")
     if status not in allowed:
         raise errors.WrongState(
-            f"cannot exec in container {state.id!r}: container not running: {status}",
+            "cannot exec in a paused container (use --ignore-paused to override)"
+            if status == "paused"
+            else f"cannot exec in container {state.id!r}: container not running: {status}",
             verb="exec",
             state=status,
             allowed=allowed,

@@ -155,7 +155,7 @@ def _check_storage(options: RunOptions) -> None:
         if key != "size":
             raise InvalidOption(f"option storage_opt: {key!r} is not known; there is size")
         raise Unsupported(
-            "option storage_opt: the file system of the store keeps no project quotas",
+            "option storage_opt: a container's part of the disk is not limited; no project quotas are set",
             "limit what is written with tmpfs and its size, or give the engine a root on a small file system",
         )
 

@@ -596,6 +596,37 @@ def test_a_session_keyring_of_its_own_is_made_unless_it_is_not_wanted(runtime: R
         assert (f"_ses.{name}" in keys) == (not flags)
 
 
+@pytest.mark.parametrize("is_above", [False, True], ids=["itself", "above"])
+def test_a_frozen_cgroup_is_refused(runtime: Runtime, is_above: bool) -> None:
+    top = next(
+        (
+            each
+            for each in ("/sys/fs/cgroup/freezer", "/sys/fs/cgroup")
+            if os.path.exists(f"{each}/cgroup.procs")
+        ),
+        "",
+    )
+    file, frozen, thawed = (
+        ("freezer.state", "FROZEN", "THAWED") if top.endswith("freezer") else ("cgroup.freeze", "1", "0")
+    )
+    if is_above and file == "cgroup.freeze":
+        pytest.skip("version 2 tells of it only once there is a process")
+    directory = f"{top}/pytest-oci-{os.getpid()}-frozen"
+    path = f"{os.path.basename(directory)}/box" if is_above else os.path.basename(directory)
+    os.mkdir(directory)
+    try:
+        with open(f"{directory}/{file}", "w") as state:
+            state.write(frozen)
+        done = runtime.run("box", ["true"], {"linux": {"cgroupsPath": f"/{path}"}})
+        assert (done.code, "unexpectedly frozen" in done.stderr) == (1, True), done.stderr
+        assert runtime.ok("list", "--quiet") == ""
+    finally:
+        if os.path.exists(directory):  # one above goes with what was made below it
+            with open(f"{directory}/{file}", "w") as state:
+                state.write(thawed)
+            os.rmdir(directory)
+
+
 def test_a_cgroup_that_another_container_is_in_is_refused_and_left_alone(runtime: Runtime) -> None:
     path = {"linux": {"cgroupsPath": f"/pycontainer-test/{uuid.uuid4().hex}"}}
     runtime.ok("run", "--detach", "--bundle", runtime.bundle("one", ["sleep", "1000"], path), "one")

@@ -120,7 +120,7 @@ def test_labels_of_modules_that_do_not_run_are_refused_and_switching_them_off_is
 
 
 def test_a_limit_on_the_disk_that_cannot_be_kept_is_refused(engine: pc.Engine, busybox: pc.Image) -> None:
-    with pytest.raises(errors.Unsupported, match="keeps no project quotas"):
+    with pytest.raises(errors.Unsupported, match="no project quotas are set"):
         pc.Container.create(busybox, storage_opt={"size": "1g"}, engine=engine)
     with pytest.raises(errors.InvalidOption, match="there is size"):
         pc.Container.create(busybox, storage_opt={"colour": "red"}, engine=engine)
