@@ -214,8 +214,12 @@ def plan_join(spec: Json, params: Json, *, seccomp: bytes = b"") -> tuple[Step, 
 
 
 def manners(spec: Json) -> list[Step]:
-    """What an execve keeps besides: the execution domain and the class of disk traffic."""
+    """What an execve keeps besides: the execution domain, where memory is from, the class of disk traffic."""
     steps = []
+    policy = (spec.get("linux") or {}).get("memoryPolicy")
+    if policy:
+        arguments = scheduling.memory_policy(policy)
+        steps.append(Step("memory policy", steps_scheduling.set_memory_policy, arguments))
     personality = (spec.get("linux") or {}).get("personality")
     if personality:
         steps.append(Step("personality", held.set_personality, (_DOMAINS[personality["domain"]],)))

@@ -12,9 +12,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from pycontainer.errors import InvalidOption, Unsupported
+from pycontainer.errors import InvalidInput, InvalidOption, Unsupported
 from pycontainer.kernel import caps, syscalls
-from pycontainer.launcher import mountoptions
+from pycontainer.launcher import mountoptions, scheduling
 from pycontainer.ocicli import schema
 
 __all__ = ["Warn", "check_process", "drop_nulls", "load", "read_json"]
@@ -213,7 +213,12 @@ def _check_linux(spec: Spec) -> None:
     _check_paths(linux)
     _check_devices(linux)
     _check_sysctls(linux, kinds, spec)
-    for field in ("netDevices", "memoryPolicy", "intelRdt"):
+    if linux.get("memoryPolicy"):
+        try:
+            scheduling.memory_policy(linux["memoryPolicy"])
+        except InvalidInput as problem:
+            raise InvalidOption(str(problem)) from None
+    for field in ("netDevices", "intelRdt"):
         if linux.get(field):
             raise Unsupported(f"linux.{field} is not supported by this runtime", "leave it out")
     resources = linux.get("resources") or {}

@@ -48,7 +48,7 @@ def prepare(asked: Arguments, root: str, log: Log) -> dict[str, Any]:
         raise errors.InvalidOption("a detached process with a terminal needs --console-socket")
     with open(state.path("filter"), "rb") as file:
         program = file.read()
-    kept = ("namespaces", "uidMappings", "gidMappings", "seccomp", "personality")
+    kept = ("namespaces", "uidMappings", "gidMappings", "seccomp", "personality", "memoryPolicy")
     linux = {key: spec["linux"].get(key) for key in kept}
     below = asked.flags.get("cgroup", [])
     if listening:

@@ -158,6 +158,33 @@ def test_the_scheduling_policy_is_set_and_checked(runtime: Runtime) -> None:
         assert (done.code, f"process.scheduler.{field}" in done.stderr) == (1, True), done.stderr
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/numa_maps"), reason="a kernel without CONFIG_NUMA")
+@pytest.mark.parametrize(
+    ("policy", "shown"),
+    [
+        ({"mode": "MPOL_BIND", "nodes": "0"}, "bind:0"),
+        ({"mode": "MPOL_INTERLEAVE", "nodes": "0-0"}, "interleave:0"),
+        ({"mode": "MPOL_LOCAL"}, "local"),
+        ({"mode": "MPOL_PREFERRED", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]}, "prefer=static:0"),
+        ({"mode": "MPOL_BEST"}, "linux.memoryPolicy.mode"),
+        ({"mode": "MPOL_BIND", "nodes": "all"}, "linux.memoryPolicy"),
+        ({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_X"]}, "linux.memoryPolicy.flags"),
+        ({"mode": "MPOL_INTERLEAVE"}, "linux.memoryPolicy: Invalid argument"),
+        ({}, "linux.memoryPolicy.mode is missing"),
+    ],
+)
+def test_where_memory_comes_from_is_set_and_checked(
+    runtime: Runtime, policy: dict[str, Any], shown: str
+) -> None:
+    done = runtime.run(
+        "box", ["sh", "-c", "exec cat /proc/self/numa_maps"], {"linux": {"memoryPolicy": policy}}
+    )
+    if shown.startswith("linux."):
+        assert (done.code, shown in done.stderr) == (1, True), done.stderr
+    else:
+        assert f" {shown} " in done.stdout, done.stderr
+
+
 def test_an_interpreter_that_is_missing_is_told_in_one_line(runtime: Runtime, box: str) -> None:
     script = runtime.rootfs / "run.sh"
     script.write_text("#!/mmnnttbb foo\n")

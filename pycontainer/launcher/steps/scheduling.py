@@ -1,4 +1,4 @@
-"""On which processors, and by which policy, the program runs."""
+"""On which processors and in which memory, and by which policies, the program runs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pycontainer.launcher.steps.context import Context, Refused
 
 _MAX_CPUS = 8192  # CONFIG_NR_CPUS of the largest kernels
 _SYS_SCHED_SETATTR = 314 if syscalls.IS_X86_64 else 274
+_SYS_SET_MEMPOLICY = 238 if syscalls.IS_X86_64 else 237
 _SCHED_ATTR = struct.Struct("=IIQiIQQQ")
 """The first version of struct sched_attr, which every kernel takes (linux/sched/types.h)."""
 
@@ -45,3 +46,16 @@ def set_scheduler(
                 "process scheduler can't be used together with AllowedCPUs, nor without CAP_SYS_NICE"
             ) from None
         raise
+
+
+def set_memory_policy(context: Context, mode: int, nodes: tuple[int, ...]) -> None:
+    """Set from which nodes the memory of the process and its children comes (set_mempolicy(2))."""
+    mask = sum(1 << node for node in set(nodes))
+    size = (mask.bit_length() + 63) // 64 * 8
+    try:
+        # The kernel reads one bit less than it is told of.
+        syscalls.raw(_SYS_SET_MEMPOLICY, mode, mask.to_bytes(size, "little") if size else None, size * 8 + 1)
+    except OSError as error:
+        raise Refused(
+            f"linux.memoryPolicy: {error.strerror}; give nodes that are there, and flags the mode has"
+        ) from None
