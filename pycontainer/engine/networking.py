@@ -385,9 +385,16 @@ def _taken(job: Any) -> tuple[int, int]:
 
 
 def _connect_all(
-    engine: Engine, found: Sequence[tuple[EndpointRecord, NetworkRecord]], namespace: int, route: int
+    engine: Engine,
+    found: Sequence[tuple[EndpointRecord, NetworkRecord]],
+    namespace: int,
+    route: int,
+    routed: Sequence[tuple[EndpointRecord, NetworkRecord]] | None = None,
 ) -> None:
-    """Make the links of these places in a namespace. route: a netlink socket in it, closed here."""
+    """Make the links of these places in a namespace. route: a netlink socket in it, closed here.
+
+    routed: all places there, of which one has the default route, if there are others.
+    """
     from pycontainer.engine import impairing  # which knows of places, too
     from pycontainer.network import Route
 
@@ -397,7 +404,7 @@ def _connect_all(
         host.send()
         for endpoint, network in found:
             _configure(inner, endpoint, network)
-        _set_routes(inner, found)
+        _set_routes(inner, found if routed is None else routed)
         inner.send()
         impairing.restore(engine, found, host, inner)
 
@@ -475,10 +482,9 @@ def attach(engine: Engine, container_id: str, process: int, endpoint: EndpointRe
     bridging.make_link(engine, network)
     namespace, route = _open(engine, process, _settings([network]))
     try:
-        _connect_all(engine, [(endpoint, network)], namespace, route)
+        _connect_all(engine, [(endpoint, network)], namespace, route, places_of(engine, container_id))
     finally:
         os.close(namespace)
-    _reroute(engine, container_id, process)
 
 
 def detach(engine: Engine, container_id: str, process: int, endpoint: EndpointRecord) -> None:
@@ -491,7 +497,8 @@ def detach(engine: Engine, container_id: str, process: int, endpoint: EndpointRe
         inner.delete_link(endpoint.ifname)
         with suppress(KernelError):  # the container may have deleted it itself
             inner.send()
-    _reroute(engine, container_id, process)
+        _set_routes(inner, places_of(engine, container_id))
+        inner.send()
 
 
 def tell(container: Container, options: RunOptions) -> None:
@@ -506,16 +513,6 @@ def tell(container: Container, options: RunOptions) -> None:
     links = naming.linked(engine, options, placed, is_running=True)
     files = naming.network_files(options.hostname or record.id[:12], options, placed, links)
     naming.change(container, naming.described(engine, record, options, placed), files)
-
-
-def _reroute(engine: Engine, container_id: str, process: int) -> None:
-    from pycontainer.network import Route
-
-    namespace, route = _open(engine, process)
-    os.close(namespace)
-    with Route(route) as inner:
-        _set_routes(inner, places_of(engine, container_id))
-        inner.send()
 
 
 def open_route(engine: Engine, process: int) -> int:
