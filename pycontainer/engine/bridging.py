@@ -293,9 +293,10 @@ def _claimed() -> Iterator[tuple[str, str]]:
 
 
 def _remove_rules(tag: str) -> None:
-    from pycontainer.network import Firewall, guard
+    from pycontainer.network import Firewall, cut, guard
 
     with suppress(Unsupported):
+        cut(tag, [])
         guard(tag, [])
         Firewall(tag).remove()
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pycontainer.checkpoints import reached
+from pycontainer.engine import bridging, restoring
 from pycontainer.engine.ownership import this_process
 from pycontainer.errors import InvalidOption, NotFound, Unsupported
 from pycontainer.kernel import pidfd
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from pycontainer.engine.engine import Engine
     from pycontainer.store import NetworkRecord
 
-__all__ = ["KILL_POINTS", "Partition", "owner_has_died", "partition", "read", "sweep", "write"]
+__all__ = ["KILL_POINTS", "Partition", "owner_has_died", "pairs", "partition", "read", "sweep", "write"]
 
 KILL_POINTS = ("partition.file.written", "partition.packets.dropped")
 
@@ -85,17 +86,19 @@ def partition(
     left, right = (_addresses(engine, network, group) for group in (a, b))
     if left & right:
         raise InvalidOption("partition: a container is in both groups")
-    pairs = [pair for one, other in itertools.product(left, right) for pair in ((one, other), (other, one))]
+    cut = [pair for one, other in itertools.product(left, right) for pair in ((one, other), (other, one))]
     directory = _directory(engine, network.id)
     directory.mkdir(0o700, parents=True, exist_ok=True)
     made = Partition(engine, directory / f"{secrets.token_hex(8)}.json")
     with engine.store.container_lock(_LOCK, _LOCK_S):
-        write(made._file, {"pairs": sorted(pairs)})
+        write(made._file, {"pairs": sorted(cut)})
         reached("partition.file.written")
         try:
             _apply(engine)
         except BaseException:
             made._file.unlink()
+            with bridging.rules_lock(engine):
+                restoring.write_base(engine)
             raise
     reached("partition.packets.dropped")
     return made
@@ -163,16 +166,21 @@ def owner_has_died(fields: dict[str, Any]) -> bool:
     return process is None
 
 
+def pairs(engine: Engine) -> set[tuple[str, str]]:
+    """The addresses that living processes want cut off from each other."""
+    wanted = (fields for file in _files(engine) if (fields := read(file)) and not owner_has_died(fields))
+    return {(source, target) for fields in wanted for source, target in fields["pairs"]}
+
+
 def _apply(engine: Engine) -> None:
     """Drop what the files of living processes say; with the lock held."""
     from pycontainer.network import cut
 
-    pairs: set[tuple[str, str]] = set()
     for file in _files(engine):
-        fields = read(file)
-        if owner_has_died(fields):
+        if owner_has_died(read(file)):
             with suppress(FileNotFoundError):
                 file.unlink()
-            continue
-        pairs |= {(source, target) for source, target in fields["pairs"]}
-    cut(engine.store_tag, pairs)
+    with bridging.rules_lock(engine):
+        # First what the monitors make again when the table goes: they see that from here on.
+        restoring.write_base(engine)
+        cut(engine.store_tag, pairs(engine))

@@ -34,9 +34,11 @@ def base_path(store_tag: str) -> Path:
 
 def write_base(engine: Engine) -> None:
     """Write it, unless it is there as it should be. With the lock of the store's rules held."""
+    from pycontainer.engine import partitioning
     from pycontainer.network import rules_base
 
-    place, content = base_path(engine.store_tag), json.dumps(rules_base(engine.store_tag))
+    cut = partitioning.pairs(engine)
+    place, content = base_path(engine.store_tag), json.dumps(rules_base(engine.store_tag, cut))
     if place.exists() and place.read_text() == content:
         return
     place.parent.mkdir(0o755, parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pycontainer.errors import KernelError, Unsupported
 from pycontainer.kernel import nfnetlink as nf
 
-__all__ = ["cut", "send_to_bridges", "table_name"]
+__all__ = ["cut", "cuts_base", "cuts_name", "send_to_bridges", "table_name"]
 
 _FORWARD = 2  # NF_BR_FORWARD
 _FILTER = -200  # NF_BR_PRI_FILTER_BRIDGED
@@ -30,8 +30,13 @@ Pair = tuple[str, str]
 
 
 def table_name(store_tag: str) -> str:
-    """The name of a store's tables, of whatever family."""
+    """The name of a store's table, and what the names of its others begin with."""
     return f"pycontainer_{store_tag}"
+
+
+def cuts_name(store_tag: str) -> str:
+    """The name of the table that cuts containers off."""
+    return f"{table_name(store_tag)}_cuts"
 
 
 def cut(store_tag: str, pairs: Collection[Pair]) -> None:
@@ -39,24 +44,29 @@ def cut(store_tag: str, pairs: Collection[Pair]) -> None:
 
     Raises Unsupported where the kernel filters no packets of bridges; KernelError, DeadlineExceeded.
     """
-    table = nf.Table(table_name(store_tag), nf.BRIDGE)
-    batch = [table.add(), table.delete()]
-    if pairs:
-        batch += [table.add(), table.chain("forward", "filter", _FORWARD, _FILTER)]
-        for number, (ether_type, set_, field, offset) in enumerate(_KINDS, 1):
-            batch.append(table.set(number, set_, [field, field], nf.CONCAT))
-            batch.append(
-                table.rule(
-                    "forward",
-                    nf.load_meta(_PROTOCOL),
-                    nf.compare(ether_type),
-                    nf.load_header(_NETWORK_HEADER, offset, 2 * field[1]),
-                    nf.look_up(set_),
-                    nf.verdict(nf.DROP),
-                )
+    table = nf.Table(cuts_name(store_tag), nf.BRIDGE)
+    send_to_bridges(
+        [table.add(), table.delete(), *([table.add(), *cuts_base(store_tag, pairs)] if pairs else ())]
+    )
+
+
+def cuts_base(store_tag: str, pairs: Collection[Pair]) -> list[bytes]:
+    """The messages that make what is in the table for these pairs."""
+    table = nf.Table(cuts_name(store_tag), nf.BRIDGE)
+    batch = [table.chain("forward", "filter", _FORWARD, _FILTER)]
+    for number, (ether_type, set_, field, offset) in enumerate(_KINDS, 1):
+        batch.append(table.set(number, set_, [field, field], nf.CONCAT))
+        batch.append(
+            table.rule(
+                "forward",
+                nf.load_meta(_PROTOCOL),
+                nf.compare(ether_type),
+                nf.load_header(_NETWORK_HEADER, offset, 2 * field[1]),
+                nf.look_up(set_),
+                nf.verdict(nf.DROP),
             )
-        batch += _elements(table, pairs)
-    send_to_bridges(batch)
+        )
+    return [*batch, *_elements(table, pairs)]
 
 
 def send_to_bridges(batch: Sequence[bytes]) -> None:

@@ -100,6 +100,27 @@ def test_what_a_container_may_not_reach_it_may_not_reach_again(engine: pc.Engine
         assert listed("bridge", f"{table}_egress") == []
 
 
+def test_what_is_cut_off_for_a_test_stays_cut_off(engine: pc.Engine, busybox: pc.Image) -> None:
+    table = f"pycontainer_{engine.store_tag}_cuts"
+    with pc.Network.create("cut", engine=engine) as network, ExitStack() as stack:
+        one, two = (
+            stack.enter_context(pc.Container(busybox, ["sleep", "600"], network="cut", engine=engine))
+            for _ in range(2)
+        )
+        ping = ["ping", "-c1", "-W1", two.name]
+        with network.partition(one, two):
+            before = listed("bridge", table)
+            assert rules("bridge", table) == 2
+            subprocess.run(["nft", "delete", "table", "bridge", table], check=True)
+            until(lambda: rules("bridge", table) >= 2)
+            assert elements("bridge", table, "pairs4") == next(
+                each["set"]["elem"] for each in before if each.get("set", {}).get("name") == "pairs4"
+            )
+            assert one.exec(ping).exit_code != 0
+        assert one.exec(ping).exit_code == 0
+        assert listed("bridge", table) == []
+
+
 def test_a_container_that_has_left_its_network_makes_no_rules(engine: pc.Engine, busybox: pc.Image) -> None:
     table = f"pycontainer_{engine.store_tag}"
     with (
