@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pycontainer.launcher import limits as limits
     from pycontainer.launcher import mountoptions as mountoptions
     from pycontainer.launcher import pty as pty
+    from pycontainer.launcher import scheduling as scheduling
     from pycontainer.launcher import scopes as scopes
     from pycontainer.launcher import sealed as sealed
     from pycontainer.launcher import status as status
@@ -44,6 +45,7 @@ __all__ = [
     "limits",
     "mountoptions",
     "pty",
+    "scheduling",
     "scopes",
     "sealed",
     "status",
@@ -52,7 +54,18 @@ __all__ = [
 _MODULES = frozenset(
     (
         *("cgroup", "control", "dns", "execrecords", "frames", "freezer", "healthrecord"),
-        *("held", "hooks", "joining", "limits", "mountoptions", "pty", "scopes", "sealed", "status"),
+        *(
+            "held",
+            "hooks",
+            "joining",
+            "limits",
+            "mountoptions",
+            "pty",
+            "scheduling",
+            "scopes",
+            "sealed",
+            "status",
+        ),
     )
 )
 

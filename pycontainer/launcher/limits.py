@@ -41,16 +41,7 @@ def change(current: Plan, wanted: Plan) -> None:
     made = [directory for directory in wanted.get("dirs") or () if _make(directory)]
     undone: list[tuple[str, str]] = []
     try:
-        for file, text, is_required in wanted.get("writes") or ():
-            before = _before(file, text)
-            try:
-                _write(file, text)
-            except OSError as problem:
-                if is_required:
-                    raise _refused(problem, file, text) from None
-                continue
-            if before is not None:
-                undone.append((file, before))
+        _write_all(wanted.get("writes") or (), undone)
         reached("update.limits.written")
         new = [file for file in wanted.get("procs") or () if os.path.dirname(file) in made]
         for file in new:
@@ -58,6 +49,35 @@ def change(current: Plan, wanted: Plan) -> None:
     except BaseException as error:
         _undo(current, undone, made, error)
         raise
+
+
+def _write_all(writes: Iterable[tuple[str, str, bool]], undone: list[tuple[str, str]]) -> None:
+    """Write the limits, and note in `undone` what brings back what they were. Raises KernelError.
+
+    Some hold each other, as a period its quota and those of the cgroups around: what the kernel refuses as it
+    is now is tried again when others are written.
+    """
+    left = list(writes)
+    while left:
+        refused: list[tuple[tuple[str, str, bool], OSError]] = []
+        for write in left:
+            file, text, is_required = write
+            before = _before(file, text)
+            try:
+                _write(file, text)
+            except OSError as problem:
+                if is_required and problem.errno != errno.EINVAL:
+                    raise _refused(problem, file, text) from None
+                refused.append((write, problem))
+                continue
+            if before is not None:
+                undone.append((file, before))
+        if len(refused) == len(left):
+            for (file, text, is_required), why in refused:
+                if is_required:
+                    raise _refused(why, file, text) from None
+            return
+        left = [write for write, _ in refused]
 
 
 def _make(directory: str) -> bool:

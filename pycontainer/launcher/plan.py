@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from pycontainer import errors
 from pycontainer.kernel import caps, mounts, namespaces
-from pycontainer.launcher import hooks, mountoptions, pty, rlimits, scheduling
+from pycontainer.launcher import hooks, manners, mountoptions, pty, rlimits, scheduling
 from pycontainer.launcher.steps import devices, entering, held, identity, process, rootfs, security, settings
 from pycontainer.launcher.steps import mounts as mount_steps
 from pycontainer.launcher.steps import scheduling as steps_scheduling
@@ -27,7 +27,6 @@ __all__ = [
     "Overlay",
     "Step",
     "environment",
-    "manners",
     "outline",
     "overlay",
     "plan",
@@ -98,8 +97,6 @@ class Outline(NamedTuple):
 
 
 _STREAMS = ("stdin", "stdout", "stderr")
-_DOMAINS = {"LINUX": 0, "LINUX32": 8}
-_IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
 DEFAULT_NODES = (("null", 3), ("zero", 5), ("full", 7), ("random", 8), ("urandom", 9))
 _LINKS = (
     (b"fd", b"/proc/self/fd"),
@@ -208,26 +205,9 @@ def plan_join(spec: Json, params: Json, *, seccomp: bytes = b"") -> tuple[Step, 
         steps.insert(
             _after(steps, process.prepare_exec), Step("descriptors", held.keep_descriptors, (passed,))
         )
-    for step in manners(spec):
-        steps.insert(_after(steps, process.prepare_exec), step)
+    for manner in manners.of(spec):
+        steps.insert(_after(steps, process.prepare_exec), Step(*manner))
     return tuple(step for step in steps if not (kept and step.function is identity.own_output))
-
-
-def manners(spec: Json) -> list[Step]:
-    """What an execve keeps besides: the execution domain, where memory is from, the class of disk traffic."""
-    steps = []
-    policy = (spec.get("linux") or {}).get("memoryPolicy")
-    if policy:
-        arguments = scheduling.memory_policy(policy)
-        steps.append(Step("memory policy", steps_scheduling.set_memory_policy, arguments))
-    personality = (spec.get("linux") or {}).get("personality")
-    if personality:
-        steps.append(Step("personality", held.set_personality, (_DOMAINS[personality["domain"]],)))
-    wanted = spec["process"].get("ioPriority")
-    if wanted:
-        level = _IO_CLASSES[wanted["class"]] << 13 | wanted.get("priority", 0)
-        steps.append(Step("io priority", held.set_io_priority, (level,)))
-    return steps
 
 
 def _after(steps: Sequence[Step], function: Callable[..., None]) -> int:

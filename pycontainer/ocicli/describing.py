@@ -8,8 +8,7 @@ from typing import Any
 
 from pycontainer import errors
 from pycontainer.kernel import caps
-from pycontainer.launcher import mountoptions
-from pycontainer.launcher.scheduling import MEMORY_FLAGS, MEMORY_MODES
+from pycontainer.launcher import mountoptions, scheduling
 from pycontainer.ocicli.arguments import Arguments
 
 __all__ = ["features", "spec"]
@@ -49,7 +48,10 @@ def features() -> int:
             "intelRdt": {"enabled": False},
             "mountExtensions": {"idmap": {"enabled": True}},
             "netDevices": {"enabled": False},
-            "memoryPolicy": {"modes": list(MEMORY_MODES), "flags": list(MEMORY_FLAGS)},
+            "memoryPolicy": {
+                "modes": list(scheduling.MEMORY_MODES),
+                "flags": list(scheduling.MEMORY_FLAGS),
+            },
         },
         "annotations": {"org.pycontainer.runtime": "true"},
         "potentiallyUnsafeConfigAnnotations": [],

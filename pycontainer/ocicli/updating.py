@@ -48,6 +48,10 @@ def update(asked: Arguments, root: str) -> int:
             )
         wanted = _wanted(asked)
         schema.check(wanted, schema.RESOURCES, "resources")
+        memory = wanted.get("memory") or {}
+        if memory.get("limit") == -1 and "swap" not in memory:
+            # What is not limited has no limit together with swap either, as with runc.
+            wanted["memory"] = {**memory, "swap": -1}
         spec = bundle.read_json(state.path("config.json"))
         linux = spec["linux"]
         before = linux.get("resources") or {}

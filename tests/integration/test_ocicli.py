@@ -224,6 +224,22 @@ def test_limits_are_set_by_the_specification_and_changed_by_update(runtime: Runt
     assert figures["data"]["memory"]["usage"]["usage"] > 0
 
 
+def test_limits_that_hold_each_other_are_changed_in_whatever_order_goes(runtime: Runtime) -> None:
+    """A period below its quota, no memory limit below the one together with swap, and bursts back to none."""
+    changes = {
+        "linux": {"resources": {"cpu": {"period": 100000, "quota": 60000}, "memory": {"limit": 64 << 20}}}
+    }
+    runtime.ok("run", "--detach", "--bundle", runtime.bundle("a", ["sleep", "1000"], changes), "a")
+    runtime.ok("update", "--memory-swap", str(96 << 20), "a")
+    runtime.ok("update", "--memory", "-1", "a")
+    runtime.ok("update", "--cpu-period", "10000", "--cpu-quota", "3000", "a")
+    runtime.ok("update", "--cpu-burst", "1000", "a")
+    runtime.ok("update", "--cpu-burst", "0", "a")
+    name = f"pytest-oci-{os.getpid()}-a"
+    places = (Path("/sys/fs/cgroup/cpu", name, "cpu.cfs_quota_us"), Path("/sys/fs/cgroup", name, "cpu.max"))
+    assert next(path for path in places if path.exists()).read_text().split()[0] == "3000"
+
+
 def test_list_tells_every_container(runtime: Runtime) -> None:
     runtime.ok("create", "--bundle", runtime.bundle("a", ["sleep", "1000"]), "a")
     runtime.ok("run", "--detach", "--bundle", runtime.bundle("b", ["sleep", "1000"]), "b")
