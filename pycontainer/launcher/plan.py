@@ -8,17 +8,16 @@ filter is the very last, so that the steps before need no system calls in it.
 
 from __future__ import annotations
 
-import os
-import posixpath
-import stat
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from pycontainer import errors
-from pycontainer.kernel import caps, mounts, namespaces
+from pycontainer.kernel import caps, namespaces
 from pycontainer.launcher import hooks, manners, mountoptions, pty, rlimits, scheduling
-from pycontainer.launcher.steps import devices, entering, held, identity, process, rootfs, security, settings
+from pycontainer.launcher.mountplan import plan_mounts
+from pycontainer.launcher.step import Step, absolute, to_bytes
+from pycontainer.launcher.steps import entering, held, identity, process, rootfs, security, settings
 from pycontainer.launcher.steps import mounts as mount_steps
 from pycontainer.launcher.steps import scheduling as steps_scheduling
 
@@ -35,14 +34,6 @@ __all__ = [
 ]
 
 Json = Mapping[str, Any]
-
-
-class Step(NamedTuple):
-    """One thing to do in the container's first process; name is what a failure is reported under."""
-
-    name: str
-    function: Callable[..., None]
-    args: tuple[Any, ...] = ()
 
 
 class Overlay(NamedTuple):
@@ -97,30 +88,6 @@ class Outline(NamedTuple):
 
 
 _STREAMS = ("stdin", "stdout", "stderr")
-DEFAULT_NODES = (("null", 3), ("zero", 5), ("full", 7), ("random", 8), ("urandom", 9))
-_LINKS = (
-    (b"fd", b"/proc/self/fd"),
-    (b"stdin", b"/proc/self/fd/0"),
-    (b"stdout", b"/proc/self/fd/1"),
-    (b"stderr", b"/proc/self/fd/2"),
-    (b"core", b"/proc/kcore"),
-    (b"ptmx", b"pts/ptmx"),
-)
-# Files that lxcfs and its like provide (runc, libcontainer/rootfs_linux.go, checkProcMount).
-_PROC_FILES = frozenset(
-    f"/proc/{name}"
-    for name in (
-        "cpuinfo",
-        "diskstats",
-        "meminfo",
-        "stat",
-        "swaps",
-        "uptime",
-        "loadavg",
-        "slabinfo",
-        "net/dev",
-    )
-)
 
 
 def outline(spec: Json) -> Outline:
@@ -135,7 +102,7 @@ def outline(spec: Json) -> Outline:
         time_offsets=_time_offsets(linux),
         uid_map=_id_map(linux.get("uidMappings") or ()) if has_users else b"",
         gid_map=_id_map(linux.get("gidMappings") or ()) if has_users else b"",
-        trees=tuple((_bytes(entry["source"]), "rbind" in (entry.get("options") or ())) for entry in binds),
+        trees=tuple((to_bytes(entry["source"]), "rbind" in (entry.get("options") or ())) for entry in binds),
         places=tuple(entry["destination"] for entry in binds),
     )
 
@@ -240,26 +207,12 @@ def overlay(params: Json) -> Overlay | None:
     if described is None:
         return None
     options: list[tuple[bytes, bytes | None]] = [(b"source", b"overlay")]
-    options += [(_bytes(flag), None) for flag in ("volatile", "userxattr") if described.get(flag)]
+    options += [(to_bytes(flag), None) for flag in ("volatile", "userxattr") if described.get(flag)]
     label = ((params.get("spec") or {}).get("linux") or {}).get("mountLabel")
     if label:
-        options.append((b"context", _bytes(label)))
-    lower = tuple(_bytes(path) for path in described["lower"])
-    return Overlay(lower, _bytes(described["upper"]), _bytes(described["work"]), tuple(options))
-
-
-def _bytes(text: str) -> bytes:
-    data = text.encode("utf-8", "surrogateescape")
-    if b"\0" in data:
-        raise errors.InvalidInput(f"{text!r} contains a NUL byte, which no path, argument or variable can")
-    return data
-
-
-def _absolute(path: str, what: str) -> str:
-    if not path.startswith("/"):
-        raise errors.InvalidInput(f"{what} {path!r} is not an absolute path")
-    clean = posixpath.normpath(path)
-    return "/" + clean.lstrip("/")
+        options.append((b"context", to_bytes(label)))
+    lower = tuple(to_bytes(path) for path in described["lower"])
+    return Overlay(lower, to_bytes(described["upper"]), to_bytes(described["work"]), tuple(options))
 
 
 def _namespaces(wanted: Sequence[Json]) -> tuple[int, tuple[tuple[str, int, str], ...]]:
@@ -281,7 +234,7 @@ def environment(spec: Json) -> dict[bytes, bytes]:
     """The program's variables. Raises InvalidInput."""
     env = {}
     for entry in spec["process"].get("env") or ():
-        name, equals, value = _bytes(entry).partition(b"=")
+        name, equals, value = to_bytes(entry).partition(b"=")
         if not name or not equals:
             raise errors.InvalidInput(f"environment entry {entry!r} is not of the form NAME=value")
         env[name] = value
@@ -291,7 +244,7 @@ def environment(spec: Json) -> dict[bytes, bytes]:
 def _time_offsets(linux: Json) -> tuple[bytes, ...]:
     offsets = linux.get("timeOffsets") or {}
     return tuple(
-        b"%s %d %d\n" % (_bytes(clock), offset.get("secs", 0), offset.get("nanosecs", 0))
+        b"%s %d %d\n" % (to_bytes(clock), offset.get("secs", 0), offset.get("nanosecs", 0))
         for clock, offset in sorted(offsets.items())
     )
 
@@ -305,17 +258,17 @@ def _id_map(entries: Sequence[Json]) -> bytes:
 def _file_system(spec: Json, params: Json, new: int) -> list[Step]:
     """Everything that is mounted or made under the root."""
     steps = [Step("mounts", rootfs.isolate_mounts)]
-    place = _bytes(params["container_dir"])
+    place = to_bytes(params["container_dir"])
     if params.get("hook_state"):
         # Where hooks look for it, as config.json tells them.
         steps.append(Step("rootfs", rootfs.attach_root, (place + b"/rootfs", True)))
     else:
         steps.append(Step("rootfs", rootfs.attach_root, (place,)))
-    steps += _mounts(spec, params, new)
+    steps += plan_mounts(spec, params, new)
     is_readonly = bool((spec.get("root") or {}).get("readonly"))
     if is_readonly:
         # Made if missing, while that can be done.
-        cwd = _bytes(_absolute(spec["process"].get("cwd") or "/", "directory"))
+        cwd = to_bytes(absolute(spec["process"].get("cwd") or "/", "directory"))
         steps.append(Step("cwd", rootfs.make_directory, (cwd,)))
     return steps
 
@@ -351,139 +304,9 @@ def _hidden(spec: Json) -> list[Step]:
 @lru_cache(maxsize=16)
 def _in_parts(paths: tuple[str, ...], what: str) -> list[tuple[bytes, ...]]:
     """Those in /proc and the others: two steps, of which another process may take one."""
-    clean = [_bytes(_absolute(path, what)) for path in paths]
+    clean = [to_bytes(absolute(path, what)) for path in paths]
     in_proc = tuple(path for path in clean if (path + b"/").startswith(b"/proc/"))
     return [part for part in (in_proc, tuple(path for path in clean if path not in in_proc)) if part]
-
-
-def _mounts(spec: Json, params: Json, new: int) -> list[Step]:
-    steps: list[Step] = []
-    nodes = _nodes(spec, params, new)
-    in_cgroups = not new & namespaces.NEWCGROUP
-    count = 0
-    for entry in spec.get("mounts") or ():
-        destination = _absolute(entry["destination"], "mount destination")
-        if entry.get("type") in ("cgroup", "cgroup2") and not in_cgroups:
-            steps.append(Step("cgroup namespace", settings.enter_cgroup_namespace))
-            in_cgroups = True
-        steps.append(_mount(entry, destination, params, count))
-        count += mountoptions.is_bind(entry)
-        if destination == "/dev" and nodes:
-            steps += nodes
-            nodes = []
-    if not in_cgroups:
-        steps.append(Step("cgroup namespace", settings.enter_cgroup_namespace))
-    return steps + nodes + _files(spec, params)
-
-
-def _files(spec: Json, params: Json) -> list[Step]:
-    taken = {entry["destination"] for entry in spec.get("mounts") or ()}
-    files = tuple(
-        (_bytes(_absolute(path, "file")), text.encode("utf-8", "surrogateescape"), 0o644, 0, 0)
-        for path, text in (params.get("files") or {}).items()
-        if path not in taken
-    )
-    files += tuple(
-        (_bytes(_absolute(path, "file")), text.encode("utf-8", "surrogateescape"), mode, uid, gid)
-        for path, (text, mode, uid, gid) in (params.get("secrets") or {}).items()
-    )
-    attributes = mounts.ATTR_RDONLY if (spec.get("root") or {}).get("readonly") else 0
-    return [Step("files", mount_steps.mount_files, (files, attributes))] if files else []
-
-
-_USUAL = frozenset(("proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2"))
-"""Their options are much the same from container to container, and no secrets."""
-_CGROUPS = ("cgroup", "cgroup2")
-_parsed = lru_cache(maxsize=32)(mountoptions.parse)
-
-
-def _mount(entry: Json, destination: str, params: Json, index: int) -> Step:
-    fstype = entry.get("type") or ""
-    words = tuple(entry.get("options") or ())
-    if fstype in _USUAL and fstype not in _CGROUPS and "bind" not in words and "rbind" not in words:
-        return _mount_usual(fstype, destination, entry.get("source") or "", words)
-    options = _parsed(words) if fstype in _USUAL else mountoptions.parse(words)
-    name = f"mount {destination}"
-    _refuse_place(destination, fstype)
-    path = _bytes(destination)
-    if mountoptions.is_bind(entry):
-        attributes = (options.attributes, options.cleared, options.tree_attributes, options.tree_cleared)
-        propagation = (
-            options.propagation or mounts.MS_PRIVATE,
-            options.propagates_recursively or not options.propagation,
-        )
-        is_proc_file = destination in _PROC_FILES
-        return Step(name, mount_steps.mount_bind, (index, path, attributes, propagation, is_proc_file))
-    if fstype in _CGROUPS:
-        return _cgroup_mount(name, path, options, params)
-    if not fstype:
-        raise errors.InvalidInput(f"mount {destination} has neither a type nor the option bind")
-    return _filesystem(fstype, destination, entry.get("source") or "", options)
-
-
-def _refuse_place(destination: str, fstype: str) -> None:
-    if destination == "/":
-        raise errors.InvalidInput("nothing can be mounted over the container's root; choose a directory")
-    if destination == "/proc" or destination.startswith("/proc/"):
-        if not (destination == "/proc" and fstype == "proc") and destination not in _PROC_FILES:
-            raise errors.InvalidInput(
-                f"cannot mount on {destination}: /proc is the kernel's; mount elsewhere"
-            )
-
-
-def _filesystem(fstype: str, destination: str, source: str, options: mountoptions.MountOptions) -> Step:
-    data = ((b"source", _bytes(source)), *options.data) if source else options.data
-    args = (_bytes(fstype), _bytes(destination), data, options.attributes, options.propagation)
-    return Step(f"mount {destination}", mount_steps.mount_filesystem, args)
-
-
-@lru_cache(maxsize=32)
-def _mount_usual(fstype: str, destination: str, source: str, words: tuple[str, ...]) -> Step:
-    _refuse_place(destination, fstype)
-    return _filesystem(fstype, destination, source, mountoptions.parse(words))
-
-
-def _cgroup_mount(name: str, path: bytes, options: mountoptions.MountOptions, params: Json) -> Step:
-    """Version 2 is one file system of its own; version 1 a directory for each controller."""
-    view = (params.get("cgroup") or {}).get("view") or ()
-    if not view:
-        args = (b"cgroup2", path, options.data, options.attributes, options.propagation)
-        return Step(name, mount_steps.mount_filesystem, args)
-    controllers = tuple((_bytes(hierarchy), _bytes(directory)) for hierarchy, directory in view)
-    return Step(name, mount_steps.mount_cgroups, (path, controllers, options.attributes))
-
-
-def _nodes(spec: Json, params: Json, new: int) -> list[Step]:
-    kinds = [entry["type"] for entry in (spec.get("linux") or {}).get("namespaces") or ()]
-    by_bind = bool(new & namespaces.NEWUSER) or "user" in kinds
-    nodes = {
-        f"/dev/{name}": devices.Node(_bytes(f"/dev/{name}"), stat.S_IFCHR | 0o666, os.makedev(1, minor), 0, 0)
-        for name, minor in DEFAULT_NODES
-    }
-    nodes["/dev/tty"] = devices.Node(b"/dev/tty", stat.S_IFCHR | 0o666, os.makedev(5, 0), 0, 0)
-    for entry in (spec.get("linux") or {}).get("devices") or ():
-        path = _absolute(entry["path"], "device")
-        nodes[path] = _node(path, entry)
-    steps = [
-        Step("devices", devices.make_nodes, (tuple(nodes.values()), by_bind)),
-        Step("devices", devices.make_links, (_LINKS,)),
-    ]
-    if "stdin" not in (params.get("fd_names") or ()) and not params.get("stdin_open"):
-        steps.append(Step("devices", devices.use_null))
-    return steps
-
-
-def _node(path: str, entry: Json) -> devices.Node:
-    kinds = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
-    kind = kinds.get(entry["type"])
-    if kind is None:
-        raise errors.InvalidInput(f"device {path} has the unknown type {entry['type']!r}")
-    mode = entry.get("fileMode")
-    number = 0 if kind == stat.S_IFIFO else os.makedev(entry["major"], entry["minor"])
-    permissions = 0o666 if mode is None else stat.S_IMODE(mode)
-    return devices.Node(
-        _bytes(path), kind | permissions, number, entry.get("uid") or 0, entry.get("gid") or 0
-    )
 
 
 def _settings(spec: Json, new: int) -> list[Step]:
@@ -491,7 +314,7 @@ def _settings(spec: Json, new: int) -> list[Step]:
     steps = []
     hostname, domainname = spec.get("hostname") or "", spec.get("domainname") or ""
     if hostname or domainname:
-        steps.append(Step("hostname", settings.set_names, (_bytes(hostname), _bytes(domainname))))
+        steps.append(Step("hostname", settings.set_names, (to_bytes(hostname), to_bytes(domainname))))
     if new & namespaces.NEWNET:
         steps.append(Step("loopback", settings.raise_loopback))
     sysctls = (spec.get("linux") or {}).get("sysctl")
@@ -513,17 +336,17 @@ def _sysctl(item: tuple[str, str]) -> tuple[bytes, bytes, bytes]:
         raise errors.InvalidInput(f"sysctl name {name!r} is not well formed")
     if "\n" in value:
         raise errors.InvalidInput(f"sysctl {name} has a value of several lines")
-    return _bytes(name), _bytes(f"sys/{path}"), _bytes(value)
+    return to_bytes(name), to_bytes(f"sys/{path}"), to_bytes(value)
 
 
 def _identity(described: Json, params: Json) -> list[Step]:
     user = described.get("user") or {}
-    extra = tuple(_bytes(name) for name in params.get("groups") or ())
+    extra = tuple(to_bytes(name) for name in params.get("groups") or ())
     text = params.get("user")
     if text is None and extra:
         text = f"{user.get('uid', 0)}:{user.get('gid', 0)}"
     if text is not None:
-        return [Step("user", identity.resolve, (_bytes(text), extra))]
+        return [Step("user", identity.resolve, (to_bytes(text), extra))]
     ids = (user.get("uid", 0), user.get("gid", 0), tuple(user.get("additionalGids") or ()))
     return [Step("user", identity.use_ids, ids)]
 
@@ -540,8 +363,10 @@ def _confinement(
     if limits:
         steps.append(Step("ulimit", security.set_limits, (limits,)))
     if params.get("keyring", True):
-        steps.append(Step("keyring", security.join_keyring, (b"_ses." + _bytes(params["id"]),)))
-    steps.append(Step("cwd", enter_directory, (_bytes(_absolute(described.get("cwd") or "/", "directory")),)))
+        steps.append(Step("keyring", security.join_keyring, (b"_ses." + to_bytes(params["id"]),)))
+    steps.append(
+        Step("cwd", enter_directory, (to_bytes(absolute(described.get("cwd") or "/", "directory")),))
+    )
     steps += _labels(described)
     steps.append(Step("user", identity.own_output))
     if described.get("scheduler"):
@@ -560,7 +385,7 @@ def _confinement(
     steps.append(Step("process", process.prepare_exec, (umask,)))
     if no_new_privileges:
         steps += filter_step
-    args = tuple(_bytes(arg) for arg in described.get("args") or ())
+    args = tuple(to_bytes(arg) for arg in described.get("args") or ())
     if not args or not args[0]:
         raise errors.InvalidInput("no command: neither the call nor the image names a program to run")
     run = process.supervise if params.get("init") else process.execute
@@ -574,11 +399,11 @@ def _labels(described: Json) -> list[Step]:
             Step(
                 "apparmor",
                 security.set_label,
-                (b"apparmor/exec", b"exec " + _bytes(described["apparmorProfile"])),
+                (b"apparmor/exec", b"exec " + to_bytes(described["apparmorProfile"])),
             )
         )
     if described.get("selinuxLabel"):
-        steps.append(Step("selinux", security.set_label, (b"exec", _bytes(described["selinuxLabel"]))))
+        steps.append(Step("selinux", security.set_label, (b"exec", to_bytes(described["selinuxLabel"]))))
     return steps
 
 
