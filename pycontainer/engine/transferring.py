@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from pycontainer.checkpoints import reached
 from pycontainer.engine.attached import attach
 from pycontainer.engine.engine import Engine, current_engine
 from pycontainer.engine.images import Image
@@ -35,7 +36,12 @@ from pycontainer.oci import MANIFEST_LIMIT, Index, Platform, Reference, choose, 
 if TYPE_CHECKING:
     from pycontainer.image import BlobSink, OnEvent
 
-__all__ = ["copy"]
+__all__ = ["KILL_POINTS", "copy"]
+
+KILL_POINTS = (
+    "transfer.blobs.stored",  # all is in the store, nothing names it
+    "transfer.image.recorded",  # the image is there, its name is not
+)
 
 TRANSPORTS = ("docker", "oci", "oci-archive", "docker-archive", "store")
 """As in skopeo, and store: for an engine's own images."""
@@ -158,9 +164,11 @@ def _write(engine: Engine, found: Target, origin: Reference | None, to: _Place, 
     else:
         content = engine.store.content
         _fetch(engine, found, origin, content, show)
+        reached("transfer.blobs.stored")
         record = record_view(engine, ImageView.load(content, found.descriptor), found.descriptor.digest)
         contents = Contents(Target(content, found.descriptor))
         attach(engine, record, [*contents.blobs, *(each.descriptor.digest for each in contents.manifests)])
+        reached("transfer.image.recorded")
         for name in names:
             engine.store.state.images.tag(str(name), record.id, record.target_digest)
     return found.descriptor.digest

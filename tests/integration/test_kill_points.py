@@ -144,6 +144,7 @@ attempt(lambda: pc.Image.build({{'f': 'built'}}, **options))
 """,
     ),
     "push": ("", "attempt(lambda: pc.Image.get('busybox', engine=engine).push({reference!r}))"),
+    "transfer": ("", "attempt(lambda: pc.copy({reference!r}, 'store:copied', engine=engine))"),
 }
 
 TREE = "setsid sh -c 'sleep 0.654 & wait' & (setsid sleep 0.654 &) & wait"
@@ -188,11 +189,12 @@ STEPS = {
     "volume": killpoints.names("volume"),
     "build": sorted(OF_BUILD),
     "push": killpoints.names("push"),
+    "transfer": killpoints.names("transfer"),
 }
 
 
 def victims(verb: str, step: str) -> list[str]:
-    if verb == "push":
+    if verb in ("push", "transfer"):
         return ["caller"]  # there is no other process
     if verb == "build" and step not in ("build.run.created", "build.layer.read"):
         return ["caller"]  # the helper is of no account at the others
@@ -420,6 +422,13 @@ def push(engine: pc.Engine, reference: str) -> None:
         assert pc.Image.pull(reference, engine=other).manifest_digest == digest
 
 
+def transfer(engine: pc.Engine, reference: str) -> None:
+    digest = pc.copy(reference, "store:copied", engine=engine)
+    image = pc.Image.get("copied", engine=engine)
+    assert image.manifest_digest == digest
+    assert pc.run(image, ["true"], engine=engine).exit_code == 0
+
+
 REPEAT: dict[str, Callable[[pc.Engine, str], None]] = {
     "pull": pull,
     "create": create,
@@ -439,6 +448,7 @@ REPEAT: dict[str, Callable[[pc.Engine, str], None]] = {
     "volume": volume,
     "build": build,
     "push": push,
+    "transfer": transfer,
 }
 
 
@@ -474,3 +484,27 @@ def check_kill(root: Path, reference: str, verb: str, step: str, victim: str) ->
         stores.check_running(engine)
         stores.check_tidy(engine)
         stores.empty(engine)
+
+
+def test_a_signature_that_was_cut_off_is_made_again(tmp_path: Path, template: Path) -> None:
+    root = tmp_path / "store"
+    subprocess.run(["cp", "-a", template, root], check=True)
+    key = pc.SigningKey.generate()
+    private, public = key.save(tmp_path / "cosign", "secret")
+    with pc.Registry() as registry:
+        reference = f"{registry.address}/signed:1"
+        with pc.Engine(root) as engine:
+            pc.Image.get("busybox", engine=engine).push(reference)
+        outcome = killpoints.run_killed(
+            f"pc.sign({reference!r}, pc.SigningKey.load({str(private)!r}, 'secret'), engine=engine)",
+            "push.manifest.uploaded",
+            victim="caller",
+            setup=SETUP.format(root=str(root)),
+            settle_s=10,
+        )
+        assert outcome.was_reached, outcome.stderr
+        with pc.Engine(root) as engine:
+            digest = pc.sign(reference, key, engine=engine)
+            verified = pc.verify(reference, public, engine=engine)
+            assert verified.digest == digest
+            assert len(verified.notes) == 1
