@@ -22,6 +22,7 @@ __all__ = [
     "ContainerUsage",
     "DiskUsage",
     "ImageUsage",
+    "build_download_sizes",
     "build_mount_sizes",
     "disk_usage",
     "writable_sizes",
@@ -63,18 +64,19 @@ class ContainerUsage:
 class BuildCacheUsage:
     """Room that builds keep. steps: how many; layers_bytes: of those whose layers no image has.
 
-    mounts, mounts_bytes: of `RUN --mount=type=cache`.
+    mounts, mounts_bytes: of `RUN --mount=type=cache`. downloads_bytes: of files that ADD took by URL.
     """
 
     steps: int
     layers_bytes: int
     mounts: int
     mounts_bytes: int
+    downloads_bytes: int
 
     @property
     def size_bytes(self) -> int:
-        """Layers and mounts together."""
-        return self.layers_bytes + self.mounts_bytes
+        """All of it together."""
+        return self.layers_bytes + self.mounts_bytes + self.downloads_bytes
 
 
 @attrs.frozen(kw_only=True)
@@ -135,6 +137,7 @@ def disk_usage(*, engine: Engine | None = None) -> DiskUsage:
     steps = store.state.builds.list()
     cached: set[str] = {part for step in steps for part in (step.snapshot, step.digest)}
     mounts = build_mount_sizes(engine)
+    downloads = sum(build_download_sizes(engine).values())
     only_cached = cached - kept.union(*map(_parts_of, images))
     return DiskUsage(
         images=tuple(parts.usage(image, needing[image.id]) for image in images),
@@ -144,11 +147,12 @@ def disk_usage(*, engine: Engine | None = None) -> DiskUsage:
             layers_bytes=parts.total(only_cached),
             mounts=len(mounts),
             mounts_bytes=sum(mounts.values()),
+            downloads_bytes=downloads,
         ),
         layers_bytes=sum(size for key, size in parts.layers.items() if key not in only_cached),
         blobs_bytes=sum(size for digest, size in parts.blobs.items() if digest not in only_cached),
         reclaimable_image_bytes=parts.total() - parts.total(kept | cached),
-        reclaimable_build_bytes=parts.total(cached - kept) + sum(mounts.values()),
+        reclaimable_build_bytes=parts.total(cached - kept) + sum(mounts.values()) + downloads,
         reclaimable_container_bytes=sum(
             container.size_bytes for container in containers if container.state not in _ACTIVE
         ),
@@ -205,8 +209,16 @@ def writable_sizes(engine: Engine, container_ids: Sequence[str]) -> dict[str, in
 
 def build_mount_sizes(engine: Engine) -> dict[Path, int]:
     """Bytes of each directory that builds keep for RUN --mount=type=cache."""
-    home = engine.store.root / "builds/caches"
-    found = sorted(home.glob("*/*"))
+    return _sizes_below(engine, engine.store.root / "builds/caches", "*/*")
+
+
+def build_download_sizes(engine: Engine) -> dict[Path, int]:
+    """Bytes of each directory that builds keep for a file by URL."""
+    return _sizes_below(engine, engine.store.root / "builds/downloads", "*")
+
+
+def _sizes_below(engine: Engine, home: Path, pattern: str) -> dict[Path, int]:
+    found = sorted(home.glob(pattern))
     names = [os.fspath(path.relative_to(home)) for path in found]
     return dict(zip(found, _measured(engine, home, names), strict=True))
 

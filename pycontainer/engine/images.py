@@ -319,7 +319,7 @@ class Image(Buildable, Sendable):
         """What software it contains, as an SPDX 2.3 document.
 
         From the databases of dpkg, apk, rpm and Python in the image as it is now; it need not be built here.
-        Equal images give equal documents.
+        Equal images of one name give equal documents.
         """
         from pycontainer.engine.inventories import spdx_document
 

@@ -87,6 +87,11 @@ def clone(url: str, place: Path, checksum: str, *, keep_git_dir: bool, stop: thr
             raise DigestMismatch(checksum, commit, shown_url(url))
         run("checkout", "--quiet", "--detach", commit)
         if (tree / ".gitmodules").is_file() and not (tree / ".gitmodules").is_symlink():
+            if keep_git_dir and urlsplit(remote).password:
+                raise InvalidInput(
+                    f"{shown_url(url)}: its submodules note the password in .git, which would be kept; "
+                    "leave --keep-git-dir out, or use an agent"
+                )
             _add_submodules(run, remote)
     if not keep_git_dir:
         _forget_git(tree)

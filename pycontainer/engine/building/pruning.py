@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from pycontainer.engine.building.options import seconds_ago
-from pycontainer.engine.diskusage import build_mount_sizes
+from pycontainer.engine.diskusage import build_download_sizes, build_mount_sizes
 from pycontainer.engine.engine import Engine, current_engine
 from pycontainer.options import parse_size
 
@@ -62,9 +62,9 @@ def prune_build_cache(
         )
     store.state.builds.delete([step.key for step in steps])
     store.state.builds.forget_sums(before)
-    mounts = [] if keep is not None else _forget_mounts(engine, before)
-    collected = store.collect_garbage()
-    return PrunedBuildCache(steps=len(steps), mounts=len(mounts), freed_bytes=collected.bytes + sum(mounts))
+    mounts, downloads = ([], []) if keep is not None else _forget_directories(engine, before)
+    freed = store.collect_garbage().bytes + sum(mounts) + sum(downloads)
+    return PrunedBuildCache(steps=len(steps), mounts=len(mounts), freed_bytes=freed)
 
 
 def _beyond(steps: list[BuildRecord], limit: int, sizes: dict[str, int]) -> list[BuildRecord]:
@@ -79,16 +79,16 @@ def _beyond(steps: list[BuildRecord], limit: int, sizes: dict[str, int]) -> list
     return found
 
 
-def _forget_mounts(engine: Engine, before: float) -> list[int]:
-    """Forget caches of mounts, and checksums of contexts; gives the bytes of each cache."""
-    sizes = build_mount_sizes(engine)
-    freed = [size for instance, size in sizes.items() if _forget(engine, instance, before)]
-    for kept in (engine.store.root / "builds/downloads").glob("*"):
-        _forget(engine, kept, before)
+def _forget_directories(engine: Engine, before: float) -> tuple[list[int], list[int]]:
+    """Forget caches of mounts, files by URL, and checksums of contexts; gives the bytes of the first two."""
+    sizes = build_mount_sizes(engine), build_download_sizes(engine)
+    mounts, downloads = (
+        [size for place, size in found.items() if _forget(engine, place, before)] for found in sizes
+    )
     for table in (engine.store.root / "builds/contexts").glob("*"):
         if table.stat().st_mtime <= before:
             table.unlink(missing_ok=True)
-    return freed
+    return mounts, downloads
 
 
 def _forget(engine: Engine, instance: Path, before: float) -> bool:
