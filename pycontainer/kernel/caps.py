@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import errno
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from pycontainer.kernel import syscalls
 from pycontainer.kernel.script import Script
 
-__all__ = ["NAMES", "mask", "names", "raise_ambient", "restrict_bounding", "supported"]
+__all__ = ["NAMES", "mask", "masks", "names", "raise_ambient", "restrict_bounding", "supported"]
 
 NAMES = (
     *("CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP"),
@@ -89,6 +89,18 @@ def supported() -> int:
             break
         result |= 1 << number
     return result
+
+
+def masks(sets: Mapping[str, Iterable[str]]) -> tuple[int, int, int, int, int]:
+    """The masks of sets by name: bounding, effective, permitted, inheritable, ambient; 0 for one not given.
+
+    Raises ValueError.
+    """
+    bounding, effective, permitted, inheritable, ambient = (
+        mask(sets.get(kind) or ())
+        for kind in ("bounding", "effective", "permitted", "inheritable", "ambient")
+    )
+    return bounding, effective, permitted, inheritable, ambient
 
 
 def restrict_bounding(script: Script, keep: int) -> None:

@@ -379,7 +379,11 @@ def _confinement(
         steps.append(Step("no new privileges", security.forbid_new_privileges))
     else:
         steps += filter_step  # without no_new_privs loading it needs CAP_SYS_ADMIN (seccomp(2))
-    steps.append(Step("capabilities", identity.become, _capabilities(described)))
+    try:
+        masks = caps.masks(described.get("capabilities") or {})
+    except ValueError as error:
+        raise errors.InvalidInput(str(error)) from error
+    steps.append(Step("capabilities", identity.become, masks))
     steps.append(Step("process", process.die_with_monitor))
     umask = (described.get("user") or {}).get("umask", 0o022)
     steps.append(Step("process", process.prepare_exec, (umask,)))
@@ -416,16 +420,3 @@ def _filter_flags(spec: Json) -> int:
     }
     flags = ((spec.get("linux") or {}).get("seccomp") or {}).get("flags") or ()
     return sum(known.get(flag, 0) for flag in set(flags))
-
-
-def _capabilities(described: Json) -> tuple[int, int, int, int, int]:
-    """Masks in the order of identity.become; sets that are not given are empty."""
-    sets = described.get("capabilities") or {}
-    try:
-        kinds = ("bounding", "effective", "permitted", "inheritable", "ambient")
-        bounding, effective, permitted, inheritable, ambient = (
-            caps.mask(sets.get(kind) or ()) for kind in kinds
-        )
-    except ValueError as error:
-        raise errors.InvalidInput(str(error)) from error
-    return bounding, effective, permitted, inheritable, ambient
