@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from pycontainer import errors as errors
     from pycontainer import wait as wait
     from pycontainer.build import BuildEvent as BuildEvent
+    from pycontainer.compose import Compose as Compose
+    from pycontainer.compose import ComposeLogLine as ComposeLogLine
+    from pycontainer.compose import ComposeService as ComposeService
     from pycontainer.engine import Artifact as Artifact
     from pycontainer.engine import ArtifactFile as ArtifactFile
     from pycontainer.engine import Attachment as Attachment
@@ -86,6 +89,9 @@ _HOMES = {
     "BuildEvent": "pycontainer.build",
     "Change": "pycontainer.engine",
     "Chunk": "pycontainer.engine",
+    "Compose": "pycontainer.compose",
+    "ComposeLogLine": "pycontainer.compose",
+    "ComposeService": "pycontainer.compose",
     "Container": "pycontainer.engine",
     "ContainerPath": "pycontainer.engine",
     "Copied": "pycontainer.engine",
@@ -154,6 +160,9 @@ __all__ = [
     "BuildEvent",
     "Change",
     "Chunk",
+    "Compose",
+    "ComposeLogLine",
+    "ComposeService",
     "Container",
     "ContainerPath",
     "Copied",

@@ -10,7 +10,8 @@ PycontainerError
 │ ├ BadReference                      an image name that does not follow the grammar
 │ ├ InvalidOption                     a container option with a value it cannot have
 │ ├ InvalidImage                      a manifest, config, layer or archive that breaks its specification
-│ └ DockerfileError                   a Dockerfile that cannot be built; carries file, line and text
+│ ├ DockerfileError                   a Dockerfile that cannot be built; carries file, line and text
+│ └ ComposeFileError                  a compose file that cannot be used; carries file, line and path
 ├ Unsupported                         this host cannot; carries the remedy
 ├ KernelError(OSError)                a system call failed; carries call, path and errno
 ├ IntegrityError
@@ -44,6 +45,7 @@ __all__ = [
     "AuthDenied",
     "BadReference",
     "BuildError",
+    "ComposeFileError",
     "Conflict",
     "ContainerFailed",
     "DeadlineExceeded",
@@ -173,6 +175,25 @@ class DockerfileError(InvalidInput):
         if self.suggestion:
             message += f" (did you mean {self.suggestion}?)"
         return f"{message}\n{self.excerpt}" if self.excerpt else message
+
+
+class ComposeFileError(InvalidInput):
+    """A compose file, or a file that it names, that cannot be used.
+
+    Attributes: problem (what is wrong, in one line), file, line (counted from 1; 0 where the file as a whole
+    is meant), path (of the value, as "services.web.ports[0]"; "" likewise).
+    """
+
+    def __init__(self, problem: str, *, file: str = "", line: int = 0, path: str = "") -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.file = file
+        self.line = line
+        self.path = path
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        return ": ".join(part for part in (place, self.path, self.problem) if part)
 
 
 class Unsupported(PycontainerError):

@@ -69,6 +69,7 @@ class Logs:
     since: Moment | None = None
     until: Moment | None = None
     timeout_s: float | None = None
+    stop_fd: int | None = None
 
     def __iter__(self) -> Iterator[LogLine]:
         for stream, at_ns, content, attributes in self._pieces():
@@ -157,6 +158,8 @@ class Logs:
             poller.register(watch, select.POLLIN)
             if monitor is not None:
                 poller.register(monitor, select.POLLIN)
+            if self.stop_fd is not None:
+                poller.register(self.stop_fd, select.POLLIN)
             try:
                 while True:
                     # Looked at before reading: what was written before the end is then read for sure.
@@ -168,7 +171,9 @@ class Logs:
                         self._check_time(deadline, monitor)
                     if ended:
                         return
-                    poller.poll(_wait_ms(deadline, until))
+                    ready = poller.poll(_wait_ms(deadline, until))
+                    if any(fd == self.stop_fd for fd, _ in ready):
+                        return
                     self._check_time(deadline, monitor)
                     watch.drain()
             finally:

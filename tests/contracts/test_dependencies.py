@@ -21,6 +21,7 @@ PLACES = {
         "trust",
         "build",
         "engine",
+        "compose",
     ),
     "backports": ("layers.codecs",),
     "cachetools": ("registry", "runtime", "engine"),
@@ -34,6 +35,7 @@ PLACES = {
     "ipywidgets": ("engine.progress",),
     "isal": ("layers.codecs", "image"),
     "pyroute2": ("network.links", "network.netlink"),
+    "yaml": ("compose.yamlfile", "cli.commands.compose"),
     "rich": ("cli", "engine.building.progress", "engine.progress"),
 }
 

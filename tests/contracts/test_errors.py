@@ -16,6 +16,9 @@ CLASSES = [
 ]
 EXAMPLES: dict[str, errors.PycontainerError] = {
     "BuildError": errors.BuildError("it failed", line=3, stage="s", step="RUN x", exit_code=1, log_tail="l"),
+    "ComposeFileError": errors.ComposeFileError(
+        "no such key", file="a/compose.yaml", line=3, path="services.x"
+    ),
     "ContainerFailed": errors.ContainerFailed("it failed", exit_code=3, stdout=b"a", stderr=b"b"),
     "DeadlineExceeded": errors.DeadlineExceeded("too late", timeout_s=1.5),
     "DigestMismatch": errors.DigestMismatch("sha256:a", "sha256:b", "layer"),

@@ -15,6 +15,7 @@ LEVELS = (
     {"build"},
     {"engine"},
     {"wait"},
+    {"compose"},
     {""},
     {"cli", "ocicli", "testing"},
     {"__main__"},

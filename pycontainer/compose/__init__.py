@@ -1,0 +1,31 @@
+"""Applications of several containers, from compose files: `Compose`."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pycontainer.compose.application import Compose
+    from pycontainer.compose.labels import Member, find_members
+    from pycontainer.compose.output import ComposeLogLine
+    from pycontainer.compose.service import ComposeService
+
+__all__ = ["Compose", "ComposeLogLine", "ComposeService", "Member", "find_members"]
+
+_HOMES = {
+    "Compose": "application",
+    "ComposeLogLine": "output",
+    "ComposeService": "service",
+    "Member": "labels",
+    "find_members": "labels",
+}
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value

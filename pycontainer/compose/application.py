@@ -1,0 +1,571 @@
+"""`Compose`: an application of several containers, as a compose file says it."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import secrets
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, final
+
+from pycontainer.compose import images, mapping, members, resources, teardown
+from pycontainer.compose.converge import Convergence, Wishes, container_options
+from pycontainer.compose.graph import each_of, in_order, needed
+from pycontainer.compose.labels import Member, find_members
+from pycontainer.compose.loading import find_files, load, project_name
+from pycontainer.compose.output import ComposeLogLine, read_logs
+from pycontainer.compose.resolving import resolve
+from pycontainer.compose.service import ComposeService
+from pycontainer.compose.yamlfile import dump
+from pycontainer.engine import Container, Image, RunResult, current_engine
+from pycontainer.errors import InvalidInput, NotFound
+from pycontainer.options import parse_seconds
+
+if TYPE_CHECKING:
+    from pycontainer.build import OnBuildEvent
+    from pycontainer.compose.loading import Loaded
+    from pycontainer.compose.model import Project, ServiceSpec
+    from pycontainer.engine import Engine, ExecResult, PortBinding
+
+__all__ = ["Compose"]
+
+_Duration: TypeAlias = float | str | timedelta
+_PathLike: TypeAlias = str | os.PathLike[str]
+_DURATIONS = (
+    "delay",
+    "interval",
+    "monitor",
+    "start_interval",
+    "start_period",
+    "stop_grace_period",
+    "timeout",
+    "window",
+)
+
+
+@final
+class Compose:
+    """An application of several containers, networks and volumes, as compose files say it.
+
+    `with pc.Compose("compose.yaml") as app:` brings it up, waits until it is ready, and takes it down at the
+    end; new containers belong to this process, and end when it does, however that happens. Without `with`,
+    `up()` and `down()` do the same for containers that stay. What belongs to a project is found by labels, so
+    any process, and `pycontainer compose`, goes on where another stopped.
+    """
+
+    def __init__(
+        self,
+        path: _PathLike | Sequence[_PathLike] | None = None,
+        *,
+        project: str | None = None,
+        profiles: Collection[str] = (),
+        env: Mapping[str, str] | None = None,
+        env_files: Sequence[_PathLike] | None = None,
+        directory: _PathLike | None = None,
+        remove_volumes: bool = False,
+        engine: Engine | None = None,
+    ) -> None:
+        """Read the files; nothing is made yet.
+
+        path: a file, or several, each on top of those before it; a directory, or None for the current one, is
+        searched for compose.yaml with its compose.override.yaml. project: the name; by default
+        COMPOSE_PROJECT_NAME, the file's own, or that of the directory. profiles: those that are on; "*" is
+        all. env: variables for ${...} instead of this process's. env_files: files of variables instead of
+        .env. directory: where relative paths begin. remove_volumes: whether the end of a with block removes
+        the volumes, too.
+        Raises: ComposeFileError with file, line and path; NotFound; InvalidInput; Unsupported without pyyaml.
+        """
+        self._engine = engine
+        self._profiles = tuple(profiles)
+        self._removes_volumes = remove_volumes
+        self._warnings: dict[str, None] = {}
+        self._loaded: Loaded | None = load(
+            _paths(path),
+            environment=os.environ if env is None else env,
+            name=project,
+            directory=None if directory is None else Path(directory),
+            env_files=None if env_files is None else [Path(each) for each in env_files],
+        )
+        self._name = self._loaded.name
+        self._warn(self._loaded.warnings)
+        _ = self.project
+
+    @classmethod
+    def get(cls, project: str, *, engine: Engine | None = None) -> Compose:
+        """The application of this name by what there is of it, without its files. Raises: NotFound."""
+        made = object.__new__(cls)
+        made._engine, made._loaded, made._profiles = engine, None, ()
+        made._name, made._removes_volumes, made._warnings = project_name(project), False, {}
+        if not (find_members(made.engine, project) or resources.project_networks(made.engine, project)):
+            raise NotFound(f"there is no project {project!r}; give its files")
+        return made
+
+    # -- what it is ------------------------------------------------------------------------------
+
+    @property
+    def engine(self) -> Engine:
+        """The engine it runs on."""
+        return self._engine or current_engine()
+
+    @property
+    def name(self) -> str:
+        """The name of the project."""
+        return self._name
+
+    @property
+    def project(self) -> Project:
+        """What the files say. Raises: NotFound for one without files."""
+        return self._resolved(())
+
+    def _resolved(self, wanted: Iterable[str]) -> Project:
+        if self._loaded is None:
+            raise NotFound(f"project {self._name} is known by its containers alone; give its files for this")
+        return resolve(self._loaded, self._profiles, wanted)
+
+    @property
+    def _known(self) -> Project | None:
+        return None if self._loaded is None else self._resolved(())
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What one may want to hear of: variables that are not set, containers of services that are gone."""
+        return tuple(self._warnings)
+
+    def _warn(self, texts: Iterable[str]) -> None:
+        self._warnings.update(dict.fromkeys(texts))
+
+    @property
+    def services(self) -> Mapping[str, ComposeService]:
+        """Its services by name: those that are on, and those that have containers."""
+        known = self._known
+        names = [*(known.services if known is not None else ())]
+        names += [each.service for each in find_members(self.engine, self._name)]
+        return {name: ComposeService(self, name) for name in dict.fromkeys(names)}
+
+    def __getitem__(self, name: str) -> ComposeService:
+        """The service of this name. Raises: NotFound."""
+        services = self.services
+        if name not in services:
+            raise _unknown(name, services)
+        return services[name]
+
+    @property
+    def containers(self) -> list[Container]:
+        """Its containers, running or not, by service and number."""
+        return [each.container for each in self._members()]
+
+    def _members(self, services: Collection[str] = (), *, oneoffs: bool = False) -> list[Member]:
+        found = find_members(self.engine, self._name)
+        names = {each.service for each in found}
+        known = self._known
+        if known is not None:
+            names |= {*known.services, *known.disabled}
+        for name in services:
+            if name not in names:
+                raise _unknown(name, names)
+        return [
+            each
+            for each in found
+            if (oneoffs or not each.is_oneoff) and (not services or each.service in services)
+        ]
+
+    def config(self) -> dict[str, Any]:
+        """The files put together, in canonical form: what `docker compose config` prints."""
+        return dict(_shown(self.project.document))
+
+    def config_text(self) -> str:
+        """The same as YAML, which reads back as the same application."""
+        return dump(self.config())
+
+    # -- up and down -----------------------------------------------------------------------------
+
+    def up(
+        self,
+        *services: str,
+        scale: Mapping[str, int] | None = None,
+        build: bool | None = None,
+        pull: str | None = None,
+        force_recreate: bool = False,
+        no_recreate: bool = False,
+        renew_volumes: bool = False,
+        remove_orphans: bool = False,
+        no_deps: bool = False,
+        start: bool = True,
+        wait: bool = False,
+        wait_timeout: _Duration | None = None,
+        timeout: _Duration | None = None,
+        progress: OnBuildEvent | str | None = None,
+    ) -> Compose:
+        """Bring what there is to what the files say: make, make anew, start and remove what differs.
+
+        services: these, and what they depend on (no_deps: without); all that are on by default. scale: how
+        many containers, by service. build: True builds images also when there is one, False never. pull:
+        "always", "missing" or "never". force_recreate, no_recreate: make all containers anew, or none that is
+        there. renew_volumes: new anonymous volumes for containers that are made anew. remove_orphans:
+        containers of services that the files no longer have. start: False makes containers only. wait: until
+        all are healthy, run, or have ended with 0; wait_timeout: seconds for each. timeout: seconds for
+        stopping. progress: of builds.
+        Raises: ComposeFileError before anything is done; NotReady, ContainerFailed for one that others wait
+        for; and what pulling, building, making and starting raise. What was done until then stays.
+        """
+        if force_recreate and no_recreate:
+            raise InvalidInput("force_recreate and no_recreate exclude each other; give one")
+        wishes = Wishes(
+            recreate="always" if force_recreate else "never" if no_recreate else "changed",
+            renews_volumes=renew_volumes,
+            timeout_s=_seconds(timeout),
+            completion_s=_seconds(wait_timeout),
+        )
+        running = self._prepare(
+            services, wishes, scale or {}, no_deps=no_deps, build=build, pull=pull, progress=progress
+        )
+        self._remove_orphans(running.project, remove_orphans, wishes.timeout_s)
+        return self._bring(running, start=start, wait=wait, wait_timeout_s=_seconds(wait_timeout))
+
+    def _bring(
+        self, running: Convergence, *, start: bool, wait: bool, wait_timeout_s: float | None
+    ) -> Compose:
+        try:
+            running.create()
+            if start:
+                running.start()
+            if start and wait:
+                running.await_ready(wait_timeout_s)
+        finally:
+            self._warn(running.warnings)
+        return self
+
+    def _prepare(
+        self,
+        names: Sequence[str],
+        wishes: Wishes,
+        scale: Mapping[str, int],
+        *,
+        no_deps: bool = False,
+        build: bool | None = None,
+        pull: str | None = None,
+        progress: OnBuildEvent | str | None = None,
+    ) -> Convergence:
+        """Have images, networks and volumes, and know what containers there are to be."""
+        project = self._resolved(names)
+        mapping.check(project)
+        for name in (*names, *scale):
+            if name not in project.services:
+                raise _unknown(name, project.services)
+        graph = {name: list(service.depends_on) for name, service in project.services.items()}
+        wanted = set(names or graph) if no_deps else needed(graph, names or graph)
+        chosen = {name: service for name, service in project.services.items() if name in wanted}
+        scales = {name: _checked_scale(service, scale.get(name)) for name, service in chosen.items()}
+        specs = list(chosen.values())
+        for service in specs:
+            mapping.given_files(project, service)
+        found = images.ensure_images(self.engine, project, specs, pull=pull, build=build, progress=progress)
+        resources.ensure_networks(self.engine, project, specs)
+        self._warn(resources.ensure_volumes(self.engine, project, specs))
+        return Convergence(
+            engine=self.engine,
+            project=project,
+            services=chosen,
+            scales=scales,
+            images=found,
+            wishes=wishes,
+        )
+
+    def _remove_orphans(self, project: Project, removes: bool, timeout_s: float | None) -> None:
+        left = teardown.orphans(project, find_members(self.engine, self._name))
+        if removes:
+            each_of(left, lambda each: members.remove(self.engine, each, timeout_s=timeout_s))
+        elif left:
+            names = ", ".join(each.container.name for each in left)
+            self._warn([f"containers of services that the files no longer have: {names}; see remove_orphans"])
+
+    def down(
+        self,
+        *services: str,
+        volumes: bool = False,
+        images: str | None = None,
+        remove_orphans: bool = False,
+        timeout: _Duration | None = None,
+    ) -> None:
+        """Stop and remove its containers and networks; volumes stay unless they are asked for.
+
+        services: only the containers of these. images: "all" removes the images of its services, "local"
+        those that were built without a name of their own. timeout: seconds for stopping.
+        """
+        self._warn(
+            teardown.take_down(
+                self.engine,
+                self._name,
+                self._known,
+                services=services,
+                volumes=volumes,
+                images=images,
+                remove_orphans=remove_orphans,
+                timeout_s=_seconds(timeout),
+            )
+        )
+
+    def __enter__(self) -> Compose:
+        try:
+            running = self._prepare((), Wishes(is_owned=True), {})
+            return self._bring(running, start=True, wait=True, wait_timeout_s=None)
+        except BaseException:
+            self._end()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        self.down(volumes=self._removes_volumes, remove_orphans=True)
+
+    # -- single steps ----------------------------------------------------------------------------
+
+    def build(
+        self,
+        *services: str,
+        no_cache: bool = False,
+        pull: bool = False,
+        args: Mapping[str, str | None] | None = None,
+        progress: OnBuildEvent | str | None = None,
+    ) -> None:
+        """Build the images of all services that say how, or of these. Raises as Image.build."""
+        project = self._resolved(services)
+        chosen = self._chosen(project, services)
+        images.build_images(
+            self.engine, project, chosen, no_cache=no_cache, pull=pull, args=args, progress=progress
+        )
+
+    def pull(self, *services: str) -> None:
+        """Pull the images of all services that are not built here, or of these. Raises as Image.pull."""
+        project = self._resolved(services)
+        wanted = [each for each in self._chosen(project, services) if not images.is_built(each)]
+        images.pull_images(self.engine, wanted)
+
+    def _chosen(self, project: Project, names: Sequence[str]) -> list[ServiceSpec]:
+        for name in names:
+            if name not in project.services:
+                raise _unknown(name, project.services)
+        return [each for name, each in project.services.items() if not names or name in names]
+
+    def start(self, *services: str) -> None:
+        """Start the containers there are, each service after those that it depends on."""
+        found = self._members(services)
+        graph: dict[str, list[str]] = {}
+        for each in found:
+            graph.setdefault(each.service, []).extend(each.depends_on)
+        known = self._known
+
+        def begin(name: str) -> None:
+            service = known.services.get(name) if known is not None else None
+            mine = [each.container for each in found if each.service == name]
+            stopped = [each for each in mine if not members.is_live(each)]
+
+            def start(container: Container) -> None:
+                if known is None or service is None:
+                    container.start()
+                else:
+                    members.start(container, known, service)
+
+            each_of(stopped, start)
+
+        in_order(graph, begin)
+
+    def stop(self, *services: str, timeout: _Duration | None = None) -> None:
+        """Stop its containers, those first that depend on others; they stay. timeout: seconds."""
+        teardown.stop_members(self._members(services), self._known, timeout_s=_seconds(timeout))
+
+    def restart(self, *services: str, timeout: _Duration | None = None) -> None:
+        """Stop its containers and start them again, with those that are to restart with them."""
+        names = list(services)
+        known = self._known
+        if names and known is not None:
+            graph = {
+                name: [other for other, how in service.depends_on.items() if how.restarts]
+                for name, service in known.services.items()
+            }
+            backwards = {name: [each for each in graph if name in graph[each]] for name in graph}
+            names += sorted(needed(backwards, names) - set(names))
+        self.stop(*names, timeout=timeout)
+        self.start(*names)
+
+    def kill(self, *services: str, signal: int | str = "KILL") -> None:
+        """Send the running containers a signal."""
+        each_of(self._running(services), lambda each: each.kill(signal))
+
+    def pause(self, *services: str) -> None:
+        """Stop all processes where they are, until unpause()."""
+        each_of(self._running(services), Container.pause)
+
+    def unpause(self, *services: str) -> None:
+        """Let paused processes go on."""
+        paused = [each.container for each in self._members(services) if each.container.state == "paused"]
+        each_of(paused, Container.unpause)
+
+    def _running(self, services: Collection[str]) -> list[Container]:
+        return [each.container for each in self._members(services) if each.container.state == "running"]
+
+    def remove(self, *services: str, stop: bool = False, volumes: bool = False) -> None:
+        """Remove stopped containers; stop: those that run, too. volumes: with their anonymous volumes."""
+        found = self._members(services, oneoffs=True)
+        wanted = [each for each in found if stop or not members.is_live(each.container)]
+        each_of(wanted, lambda each: members.remove(self.engine, each, volumes=volumes))
+
+    # -- looking, and running further programs ------------------------------------------------------
+
+    def logs(
+        self,
+        *services: str,
+        follow: bool = False,
+        tail: int | None = None,
+        since: Any = None,
+        until: Any = None,
+        on_end: Callable[[Container], object] | None = None,
+    ) -> Iterator[ComposeLogLine]:
+        """Its output, in the order of time; with follow as it comes, until all containers have ended.
+
+        tail: of each container. since, until: as for Container.logs. on_end: with follow, called with each
+        container when it has ended and all of its output was given.
+        """
+        selection = {"tail": tail, "since": since, "until": until}
+        tell = on_end or (lambda container: None)
+        return read_logs(
+            self._members(services), follow=follow, on_end=lambda each: tell(each.container), **selection
+        )
+
+    def exec(self, service: str, args: Sequence[str] | str, *, index: int = 1, **options: Any) -> ExecResult:
+        """Run a further program in a container of a service to its end. options: as for Container.exec."""
+        return self[service].exec(args, index=index, **options)
+
+    def port(self, service: str, port: int, *, protocol: str = "tcp", index: int = 1) -> PortBinding:
+        """Where a port of a service is found on this host. Raises: NotFound."""
+        return self[service].port(port, protocol=protocol, index=index)
+
+    def run(
+        self,
+        service: str,
+        command: Sequence[str] | str | None = None,
+        *,
+        input: bytes | None = None,
+        timeout: _Duration | None = None,
+        **options: Any,
+    ) -> RunResult:
+        """Run a one-off container of a service to its end, and return what it wrote; it is removed then.
+
+        What the service depends on is brought up before. It publishes no ports. input: bytes for its stdin.
+        timeout: seconds, after which it is killed. options: as for create_oneoff.
+        """
+        container = self.create_oneoff(service, command, stdin_open=input is not None, **options)
+        try:
+            with container.attach(start=True, stdin_once=True) as attached:
+                stdout, stderr = attached.communicate(input, timeout)
+            return RunResult(
+                exit_code=container.wait(timeout),
+                stdout=stdout,
+                stderr=stderr,
+                oom_killed=container.oom_killed,
+                container_id=container.id,
+            )
+        finally:
+            container.remove(force=True, volumes=True)
+
+    def create_oneoff(
+        self,
+        service: str,
+        command: Sequence[str] | str | None = None,
+        *,
+        no_deps: bool = False,
+        service_ports: bool = False,
+        use_aliases: bool = False,
+        build: bool | None = None,
+        pull: str | None = None,
+        **changes: Any,
+    ) -> Container:
+        """Make a one-off container of a service, once what it depends on runs; it is not started.
+
+        service_ports: publish the service's ports. use_aliases: let it be found by the service's names.
+        changes: options of Container.create instead of the service's; env, labels and volumes are added to
+        them.
+        """
+        project = self._resolved([service])
+        if service not in project.services:
+            raise _unknown(service, project.services)
+        others = [] if no_deps else list(project.services[service].depends_on)
+        if others:
+            self.up(*others, build=build, pull=pull)
+        running = self._prepare([service], Wishes(), {service: 0}, no_deps=True, build=build, pull=pull)
+        spec = running.project.services[service]
+        own, options = container_options(running.project, spec, 0, running.images[service], is_oneoff=True)
+        if not service_ports:
+            options.pop("ports", None)
+        if not use_aliases and isinstance(options.get("network"), dict):
+            options["network"] = {
+                name: {
+                    key: value for key, value in place.items() if key not in ("aliases", "ip", "ip6", "mac")
+                }
+                for name, place in options["network"].items()
+            }
+        options.pop("restart", None)
+        for key, added in changes.items():
+            options[key] = {**options.get(key, {}), **added} if key in ("env", "labels") else added
+        options.setdefault("name", f"{self._name}-{service}-run-{secrets.token_hex(6)}")
+        image: str | Image = spec.image
+        made = Container.create(
+            image, own if command is None else command, pull="never", engine=self.engine, **options
+        )
+        try:
+            members.give_files(made, running.project, spec)
+        except BaseException:
+            made.remove(force=True, volumes=True)
+            raise
+        return made
+
+    def __repr__(self) -> str:
+        return f"Compose(name={self._name!r})"
+
+
+def _paths(path: _PathLike | Sequence[_PathLike] | None) -> list[Path]:
+    if path is None:
+        return find_files(Path.cwd())
+    if isinstance(path, str | os.PathLike):
+        given = Path(path)
+        return find_files(given.absolute()) if given.is_dir() else [given]
+    if not path:
+        raise InvalidInput("path=[]: give at least one file")
+    return [Path(each) for each in path]
+
+
+def _unknown(name: str, known: Iterable[str]) -> NotFound:
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, 1)
+    hint = (
+        f"do you mean {near[0]!r}?" if near else f"there are {', '.join(names)}" if names else "there is none"
+    )
+    return NotFound(f"no such service: {name}; {hint}")
+
+
+def _checked_scale(service: ServiceSpec, asked: int | None) -> int:
+    if asked is None:
+        return service.scale
+    if asked < 0:
+        raise InvalidInput(f"service {service.name}: {asked} containers are none; give 0 or more")
+    if asked > 1 and "container_name" in service.keys:
+        raise InvalidInput(f"service {service.name}: {asked} containers cannot all have one container_name")
+    return asked
+
+
+def _seconds(value: _Duration | None) -> float | None:
+    return None if value is None else parse_seconds(value, minus_one=True)
+
+
+def _shown(value: Any, key: str = "") -> Any:
+    """As a file would have it: durations with their unit, and dollars that are no variables."""
+    if isinstance(value, Mapping):
+        return {name: _shown(item, name) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_shown(item) for item in value]
+    if key in _DURATIONS and isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value:g}s"
+    return value.replace("$", "$$") if isinstance(value, str) else value

@@ -1,0 +1,198 @@
+"""Images of services: pulled or built, each once, several at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pycontainer.compose.graph import each_of, in_order
+from pycontainer.compose.labels import PROJECT, SERVICE
+from pycontainer.engine import Image
+from pycontainer.errors import ComposeFileError, NotFound, Unsupported
+
+if TYPE_CHECKING:
+    from pycontainer.build import OnBuildEvent
+    from pycontainer.compose.model import Project, ServiceSpec
+    from pycontainer.engine import Engine
+
+__all__ = ["build_images", "ensure_images", "is_built", "pull_images"]
+
+_SERVICE_CONTEXT = "service:"
+
+
+def is_built(service: ServiceSpec) -> bool:
+    """Whether its image is built from its own files."""
+    return "build" in service.keys
+
+
+def ensure_images(
+    engine: Engine,
+    project: Project,
+    services: Collection[ServiceSpec],
+    *,
+    pull: str | None = None,
+    build: bool | None = None,
+    progress: OnBuildEvent | str | None = None,
+) -> dict[str, Image]:
+    """The image of each service by its name, brought here as the services' pull_policy says.
+
+    pull: "always", "missing" or "never", instead of the policy. build: True builds all that can be, also when
+    there is one; False builds none; None those that are missing. Raises: NotFound, RegistryError, BuildError.
+    """
+    to_build, to_pull = [], []
+    for service in services:
+        policy = _policy(service, pull)
+        has_image = _get(engine, service.image) is not None
+        if is_built(service) and build is not False:
+            if build or policy == "build" or not has_image:
+                to_build.append(service)
+        elif policy == "always" or not has_image:
+            if policy == "never":
+                raise NotFound(
+                    f"service {service.name}: image {service.image} is not here, and is not to be pulled"
+                )
+            if is_built(service) and "image" not in service.keys:
+                raise NotFound(f"service {service.name}: image {service.image} was not built; build it first")
+            to_pull.append(service)
+    pull_images(engine, to_pull)
+    build_images(engine, project, to_build, progress=progress)
+    return {service.name: Image.get(service.image, engine=engine) for service in services}
+
+
+def _policy(service: ServiceSpec, given: str | None) -> str:
+    policy = given or str(service.keys.get("pull_policy", "missing"))
+    if policy in ("if_not_present", "missing"):
+        return "missing"
+    if policy not in ("always", "never", "build"):
+        raise Unsupported(
+            f"services.{service.name}.pull_policy: {policy} is not supported", "give always, missing or never"
+        )
+    return policy
+
+
+def _get(engine: Engine, name: str) -> Image | None:
+    try:
+        return Image.get(name, engine=engine)
+    except NotFound:
+        return None
+
+
+def pull_images(engine: Engine, services: Iterable[ServiceSpec]) -> None:
+    """Pull the images of these services from their registries. Raises as Image.pull."""
+    wanted = {(service.image, service.keys.get("platform")): service for service in services}
+
+    def pull(service: ServiceSpec) -> None:
+        try:
+            Image.pull(service.image, platform=service.keys.get("platform"), engine=engine)
+        except Exception as error:
+            error.add_note(f"service {service.name} has this image")
+            raise
+
+    each_of(wanted.values(), pull)
+
+
+def build_images(
+    engine: Engine,
+    project: Project,
+    services: Iterable[ServiceSpec],
+    *,
+    no_cache: bool = False,
+    pull: bool = False,
+    args: Mapping[str, str | None] | None = None,
+    progress: OnBuildEvent | str | None = None,
+) -> None:
+    """Build the images of these services, those that others are built on first. Raises as Image.build.
+
+    no_cache, pull, args: beside what each says itself.
+    """
+    chosen = {service.name: service for service in services if is_built(service)}
+    graph = {name: _built_on(service) for name, service in chosen.items()}
+
+    def build(name: str) -> None:
+        options = _options(project, chosen[name])
+        context = options.pop("context")
+        options["no_cache"] = no_cache or options["no_cache"]
+        options["pull"] = pull or options["pull"]
+        options["build_args"] |= args or {}
+        try:
+            Image.build(context, progress=progress, engine=engine, **options)
+        except Exception as error:
+            error.add_note(f"it is the image of service {name}")
+            raise
+
+    in_order(graph, build)
+
+
+def _built_on(service: ServiceSpec) -> list[str]:
+    contexts = service.keys["build"].get("additional_contexts", {}).values()
+    return [place.removeprefix(_SERVICE_CONTEXT) for place in contexts if place.startswith(_SERVICE_CONTEXT)]
+
+
+def _options(project: Project, service: ServiceSpec) -> dict[str, Any]:
+    keys = service.keys["build"]
+    for key in ("privileged", "sbom", "provenance"):
+        if keys.get(key):
+            raise Unsupported(f"services.{service.name}.build.{key} is not supported", "leave it out")
+    inline = keys.get("dockerfile_inline")
+    dockerfile: Any = inline.encode() if inline is not None else None
+    if "dockerfile" in keys:
+        dockerfile = Path(keys["dockerfile"])
+    given = {
+        name: project.variables.get(name) if value is None else value
+        for name, value in keys.get("args", {}).items()
+    }
+    limits = {key: keys[key] for key in ("shm_size", "extra_hosts") if key in keys}
+    if "ulimits" in keys:
+        limits["ulimits"] = {name: (each["soft"], each["hard"]) for name, each in keys["ulimits"].items()}
+    platforms = keys.get("platforms", [])
+    return {
+        "context": keys.get("context", project.directory if inline is None else None),
+        "dockerfile": dockerfile,
+        "target": keys.get("target"),
+        "build_args": {name: value for name, value in given.items() if value is not None},
+        "tags": [service.image, *keys.get("tags", ())],
+        "labels": {**keys.get("labels", {}), PROJECT: project.name, SERVICE: service.name},
+        "platform": service.keys.get("platform") if not platforms else None,
+        "platforms": platforms,
+        "secrets": _secrets(project, service),
+        "ssh": _agents(keys.get("ssh", ())),
+        "contexts": _contexts(project, service),
+        "no_cache": keys.get("no_cache", False) or keys.get("no_cache_filter", False),
+        "cache_from": keys.get("cache_from", ()),
+        "cache_to": keys.get("cache_to", ()),
+        "pull": keys.get("pull", False),
+        "network": keys.get("network", "default"),
+        "allow": keys.get("entitlements", ()),
+        **limits,
+    }
+
+
+def _secrets(project: Project, service: ServiceSpec) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for asked in service.keys["build"].get("secrets", ()):
+        resource = project.secrets[asked["source"]]
+        if not resource.file and resource.content is None:
+            raise ComposeFileError(
+                f"the environment has no variable for {resource.key!r}; set it",
+                path=f"services.{service.name}.build.secrets",
+            )
+        identity = asked["target"].removeprefix("/run/secrets/")
+        found[identity] = Path(resource.file) if resource.file else resource.content
+    return found
+
+
+def _agents(given: Any) -> dict[str, str | None]:
+    if isinstance(given, dict):
+        return {name: place or None for name, place in given.items()}
+    return {name: place or None for name, _, place in (each.partition("=") for each in given)}
+
+
+def _contexts(project: Project, service: ServiceSpec) -> dict[str, Any]:
+    found = {}
+    for name, place in service.keys["build"].get("additional_contexts", {}).items():
+        if place.startswith(_SERVICE_CONTEXT):
+            other = place.removeprefix(_SERVICE_CONTEXT)
+            place = f"docker-image://{(project.services.get(other) or project.disabled[other]).image}"
+        found[name] = place
+    return found

@@ -1,0 +1,125 @@
+"""The labels by which what belongs to a project is found again, by any process: those of Docker Compose.
+
+Source: docker/compose, pkg/api/labels.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from pycontainer.engine import Container
+from pycontainer.errors import NotFound
+
+if TYPE_CHECKING:
+    from pycontainer.compose.model import Dependency, Project, ServiceSpec
+    from pycontainer.engine import Engine
+
+__all__ = [
+    "CONFIG_HASH",
+    "NETWORK",
+    "PROJECT",
+    "REPLACES",
+    "VOLUME",
+    "Member",
+    "container_labels",
+    "find_members",
+    "resource_labels",
+]
+
+_PREFIX = "com.docker.compose."
+PROJECT = _PREFIX + "project"
+SERVICE = _PREFIX + "service"
+CONFIG_HASH = _PREFIX + "config-hash"
+NUMBER = _PREFIX + "container-number"
+ONEOFF = _PREFIX + "oneoff"
+DEPENDS_ON = _PREFIX + "depends_on"
+IMAGE = _PREFIX + "image"
+WORKING_DIR = _PREFIX + "project.working_dir"
+CONFIG_FILES = _PREFIX + "project.config_files"
+REPLACES = _PREFIX + "replace"
+NETWORK = _PREFIX + "network"
+VOLUME = _PREFIX + "volume"
+
+
+@frozen(kw_only=True)
+class Member:
+    """A container of a project. depends_on: the services that its own waited for when it was made.
+
+    replaces: the id of the container whose place it is to take, "" once it has it.
+    """
+
+    container: Container
+    service: str
+    number: int
+    is_oneoff: bool
+    config_hash: str
+    image: str
+    depends_on: tuple[str, ...]
+    replaces: str
+    directory: str
+    files: str
+
+
+def container_labels(
+    project: Project,
+    service: ServiceSpec,
+    *,
+    number: int,
+    config_hash: str,
+    image: str,
+    is_oneoff: bool = False,
+) -> dict[str, str]:
+    """What a container of a service is labelled with, besides what its file says."""
+    return {
+        PROJECT: project.name,
+        SERVICE: service.name,
+        CONFIG_HASH: config_hash,
+        NUMBER: str(number),
+        ONEOFF: str(is_oneoff),
+        DEPENDS_ON: ",".join(_dependency(name, each) for name, each in service.depends_on.items()),
+        IMAGE: image,
+        WORKING_DIR: project.directory,
+        CONFIG_FILES: ",".join(project.files),
+    }
+
+
+def _dependency(name: str, dependency: Dependency) -> str:
+    return f"{name}:{dependency.condition}:{str(dependency.restarts).lower()}"
+
+
+def resource_labels(project: str, kind: str, key: str, given: Mapping[str, str]) -> dict[str, str]:
+    """What a network or volume is labelled with. kind: NETWORK or VOLUME."""
+    return {**given, PROJECT: project, kind: key}
+
+
+def find_members(engine: Engine, project: str | None = None) -> list[Member]:
+    """The containers of a project, running or not, by service and number; of all projects without a name."""
+    wanted = PROJECT if project is None else f"{PROJECT}={project}"
+    found = []
+    for container in Container.list(all=True, filters={"label": wanted}, engine=engine):
+        try:
+            found.append(_member(container))
+        except NotFound:
+            continue  # removed meanwhile
+    return sorted(found, key=lambda each: (each.service, each.is_oneoff, each.number, each.replaces))
+
+
+def _member(container: Container) -> Member:
+    labels = container.labels
+    number = labels.get(NUMBER, "")
+    depends_on = labels.get(DEPENDS_ON, "")
+    return Member(
+        container=container,
+        service=labels.get(SERVICE, ""),
+        number=int(number) if number.isdecimal() and len(number) < 10 else 0,
+        is_oneoff=labels.get(ONEOFF, "").lower() == "true",
+        config_hash=labels.get(CONFIG_HASH, ""),
+        image=labels.get(IMAGE, ""),
+        depends_on=tuple(each.partition(":")[0] for each in depends_on.split(",") if each),
+        replaces=labels.get(REPLACES, ""),
+        directory=labels.get(WORKING_DIR, ""),
+        files=labels.get(CONFIG_FILES, ""),
+    )

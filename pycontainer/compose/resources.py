@@ -1,0 +1,187 @@
+"""Networks and volumes of a project: found by name and label, made when they are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from pycontainer.compose.labels import CONFIG_HASH, NETWORK, PROJECT, VOLUME, find_members, resource_labels
+from pycontainer.compose.mapping import digest_of
+from pycontainer.engine import Network, Volume
+from pycontainer.errors import AlreadyExists, Conflict, InUse, NotFound, Unsupported
+
+if TYPE_CHECKING:
+    from pycontainer.compose.model import NetworkSpec, Project, ServiceSpec, VolumeSpec
+    from pycontainer.engine import Engine
+
+__all__ = [
+    "ensure_networks",
+    "ensure_volumes",
+    "network_hash",
+    "project_networks",
+    "project_volumes",
+    "remove_networks",
+    "remove_volumes",
+]
+
+_DRIVERS = ("bridge", "macvlan", "ipvlan")
+
+
+def project_networks(engine: Engine, project: str) -> list[Network]:
+    """The networks that were made for a project."""
+    return Network.list(filters={"label": f"{PROJECT}={project}"}, engine=engine)
+
+
+def project_volumes(engine: Engine, project: str) -> list[Volume]:
+    """The volumes that were made for a project."""
+    return Volume.list(filters={"label": f"{PROJECT}={project}"}, engine=engine)
+
+
+def network_hash(spec: NetworkSpec) -> str:
+    """What changes when a network has to be made anew."""
+    content = {key: value for key, value in spec.keys.items() if key != "labels"}
+    return digest_of([spec.name, content])
+
+
+def ensure_networks(engine: Engine, project: Project, services: Iterable[ServiceSpec]) -> None:
+    """Have the networks that these services are on.
+
+    One whose section has changed is made anew; the containers on it are stopped, and made anew after it.
+    Raises: NotFound for an external one; Conflict for one of somebody else's; InvalidOption, Unsupported.
+    """
+    wanted = {key for service in services for key in service.keys["networks"]}
+    for key in sorted(wanted):
+        _ensure_network(engine, project, project.networks[key])
+
+
+def _ensure_network(engine: Engine, project: Project, spec: NetworkSpec) -> None:
+    try:
+        found = Network.get(spec.name, engine=engine)
+    except NotFound:
+        if spec.is_external:
+            raise NotFound(
+                f"network {spec.name} is external and does not exist; pycontainer network create makes it"
+            ) from None
+    else:
+        if spec.is_external:
+            return
+        labels = found.labels
+        if labels.get(PROJECT) != project.name or labels.get(NETWORK) != spec.key:
+            raise Conflict(
+                f"network {spec.name} was not made for this project; give networks.{spec.key} another "
+                "name, or external: true"
+            )
+        if labels.get(CONFIG_HASH) == network_hash(spec):
+            return
+        _clear(engine, project, found)
+    with suppress(AlreadyExists):  # another process was faster; what it made is looked at the next time
+        _make_network(engine, project, spec)
+
+
+def _clear(engine: Engine, project: Project, network: Network) -> None:
+    members = {each.container.id for each in find_members(engine, project.name)}
+    for container in network.containers:
+        if container.id in members:
+            container.stop()
+            network.disconnect(container, force=True)
+    network.remove()
+
+
+def _make_network(engine: Engine, project: Project, spec: NetworkSpec) -> None:
+    keys = spec.keys
+    ipam: dict[str, Any] = keys.get("ipam", {})
+    driver = keys.get("driver", "bridge")
+    if driver in ("", "default"):
+        driver = "bridge"
+    if driver not in _DRIVERS:
+        raise Unsupported(
+            f"networks.{spec.key}.driver: there is no driver {driver!r}", f"give one of {', '.join(_DRIVERS)}"
+        )
+    if ipam.get("driver", "default") != "default":
+        raise Unsupported(f"networks.{spec.key}.ipam.driver: there is only the default one")
+    if keys.get("enable_ipv4") is False:
+        raise Unsupported(f"networks.{spec.key}.enable_ipv4: every network has IPv4 here")
+    blocks = ipam.get("config", [])
+    labels = {**keys.get("labels", {}), CONFIG_HASH: network_hash(spec)}
+    Network.create(
+        spec.name,
+        driver=cast(Literal["bridge", "macvlan", "ipvlan"], driver),
+        subnet=[each["subnet"] for each in blocks if "subnet" in each] or None,
+        gateway=[each["gateway"] for each in blocks if "gateway" in each] or None,
+        ip_range=[each["ip_range"] for each in blocks if "ip_range" in each] or None,
+        ipv6=keys.get("enable_ipv6", False),
+        internal=keys.get("internal", False),
+        labels=resource_labels(project.name, NETWORK, spec.key, labels),
+        options=keys.get("driver_opts"),
+        aux_addresses={
+            name: address for each in blocks for name, address in each.get("aux_addresses", {}).items()
+        }
+        or None,
+        engine=engine,
+    )
+
+
+def ensure_volumes(engine: Engine, project: Project, services: Iterable[ServiceSpec]) -> list[str]:
+    """Have the volumes that these services mount; warnings about those of others.
+
+    Raises: NotFound for an external one; AlreadyExists for one with other options; InvalidOption.
+    """
+    wanted = {
+        each["source"]
+        for service in services
+        for each in service.keys.get("volumes", ())
+        if each["type"] == "volume" and each.get("source")
+    }
+    warnings = []
+    for key in sorted(wanted):
+        spec = project.volumes[key]
+        if spec.is_external:
+            _check_external(engine, spec)
+            continue
+        volume = Volume.create(
+            spec.name,
+            driver=spec.keys.get("driver", "local") or "local",
+            options=spec.keys.get("driver_opts"),
+            labels=resource_labels(project.name, VOLUME, key, spec.keys.get("labels", {})),
+            engine=engine,
+        )
+        if volume.labels.get(PROJECT) != project.name:
+            warnings.append(
+                f"volume {spec.name} was not made for this project, and stays; say external: true"
+            )
+    return warnings
+
+
+def _check_external(engine: Engine, spec: VolumeSpec) -> None:
+    try:
+        Volume.get(spec.name, engine=engine)
+    except NotFound:
+        raise NotFound(
+            f"volume {spec.name} is external and does not exist; pycontainer volume create makes it"
+        ) from None
+
+
+def remove_networks(engine: Engine, project: str) -> list[str]:
+    """Remove the networks of a project; warnings about those that are in use."""
+    warnings = []
+    for network in project_networks(engine, project):
+        name = network.name
+        try:
+            network.remove()
+        except InUse as error:
+            warnings.append(f"network {name} stays: {error}")
+        except NotFound:
+            continue
+    return warnings
+
+
+def remove_volumes(engine: Engine, project: str) -> list[str]:
+    """Remove the volumes of a project with their files; warnings about those that are in use."""
+    warnings = []
+    for volume in project_volumes(engine, project):
+        try:
+            volume.remove(force=True)
+        except InUse as error:
+            warnings.append(f"volume {volume.name} stays: {error}")
+    return warnings
