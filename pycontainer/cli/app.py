@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 COMMANDS = {
+    "compose": "Bring up and take down applications of several containers.",
     "doctor": "Tell what this host can do, and the remedy for what it cannot.",
     "start-all": "Start the containers that are to run again after a reboot.",
     "stop-all": "Stop them for a shutdown, after which they are to run again.",

@@ -5,18 +5,18 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pycontainer.compose.application import Compose
-    from pycontainer.compose.labels import Member, find_members
+    from pycontainer.compose.labels import ProjectInfo, list_projects
     from pycontainer.compose.output import ComposeLogLine
     from pycontainer.compose.service import ComposeService
 
-__all__ = ["Compose", "ComposeLogLine", "ComposeService", "Member", "find_members"]
+__all__ = ["Compose", "ComposeLogLine", "ComposeService", "ProjectInfo", "list_projects"]
 
 _HOMES = {
     "Compose": "application",
     "ComposeLogLine": "output",
     "ComposeService": "service",
-    "Member": "labels",
-    "find_members": "labels",
+    "ProjectInfo": "labels",
+    "list_projects": "labels",
 }
 
 

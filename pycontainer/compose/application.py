@@ -377,11 +377,14 @@ class Compose:
         """Stop its containers, those first that depend on others; they stay. timeout: seconds."""
         teardown.stop_members(self._members(services), self._known, timeout_s=_seconds(timeout))
 
-    def restart(self, *services: str, timeout: _Duration | None = None) -> None:
-        """Stop its containers and start them again, with those that are to restart with them."""
+    def restart(self, *services: str, timeout: _Duration | None = None, no_deps: bool = False) -> None:
+        """Stop its containers and start them again, with those that are to restart with them.
+
+        no_deps: without the latter. timeout: seconds.
+        """
         names = list(services)
         known = self._known
-        if names and known is not None:
+        if names and known is not None and not no_deps:
             graph = {
                 name: [other for other, how in service.depends_on.items() if how.restarts]
                 for name, service in known.services.items()

@@ -5,12 +5,13 @@ Source: docker/compose, pkg/api/labels.go.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from pycontainer.engine import Container
+from pycontainer.engine import Container, current_engine
 from pycontainer.errors import NotFound
 
 if TYPE_CHECKING:
@@ -24,8 +25,10 @@ __all__ = [
     "REPLACES",
     "VOLUME",
     "Member",
+    "ProjectInfo",
     "container_labels",
     "find_members",
+    "list_projects",
     "resource_labels",
 ]
 
@@ -52,6 +55,7 @@ class Member:
     """
 
     container: Container
+    project: str
     service: str
     number: int
     is_oneoff: bool
@@ -59,7 +63,6 @@ class Member:
     image: str
     depends_on: tuple[str, ...]
     replaces: str
-    directory: str
     files: str
 
 
@@ -95,6 +98,37 @@ def resource_labels(project: str, kind: str, key: str, given: Mapping[str, str])
     return {**given, PROJECT: project, kind: key}
 
 
+@frozen(kw_only=True)
+class ProjectInfo:
+    """A project that has containers. status: as "running(2), exited(1)"; files: its compose files."""
+
+    name: str
+    status: str
+    files: str
+    is_running: bool
+
+
+def list_projects(engine: Engine | None = None) -> list[ProjectInfo]:
+    """The projects that have containers, by name."""
+    engine = engine or current_engine()
+    grouped: dict[str, list[Member]] = {}
+    for each in find_members(engine):
+        if not each.is_oneoff:
+            grouped.setdefault(each.project, []).append(each)
+    found = []
+    for name, members in sorted(grouped.items()):
+        states = Counter(each.container.state for each in members)
+        found.append(
+            ProjectInfo(
+                name=name,
+                status=", ".join(f"{state}({count})" for state, count in sorted(states.items())),
+                files=members[0].files,
+                is_running="running" in states,
+            )
+        )
+    return found
+
+
 def find_members(engine: Engine, project: str | None = None) -> list[Member]:
     """The containers of a project, running or not, by service and number; of all projects without a name."""
     wanted = PROJECT if project is None else f"{PROJECT}={project}"
@@ -113,6 +147,7 @@ def _member(container: Container) -> Member:
     depends_on = labels.get(DEPENDS_ON, "")
     return Member(
         container=container,
+        project=labels.get(PROJECT, ""),
         service=labels.get(SERVICE, ""),
         number=int(number) if number.isdecimal() and len(number) < 10 else 0,
         is_oneoff=labels.get(ONEOFF, "").lower() == "true",
@@ -120,6 +155,5 @@ def _member(container: Container) -> Member:
         image=labels.get(IMAGE, ""),
         depends_on=tuple(each.partition(":")[0] for each in depends_on.split(",") if each),
         replaces=labels.get(REPLACES, ""),
-        directory=labels.get(WORKING_DIR, ""),
         files=labels.get(CONFIG_FILES, ""),
     )

@@ -41,9 +41,10 @@ class ComposeService:
     @property
     def container(self) -> Container:
         """Its first container. Raises: NotFound."""
-        return self._at(None)
+        return self.numbered(None)
 
-    def _at(self, index: int | None) -> Container:
+    def numbered(self, index: int | None) -> Container:
+        """Its container with this number; the first for None. Raises: NotFound."""
         found = [
             each
             for each in find_members(self._application.engine, self._application.name)
@@ -56,11 +57,11 @@ class ComposeService:
 
     def exec(self, args: Sequence[str] | str, *, index: int | None = None, **options: Any) -> ExecResult:
         """Run a further program in its first container, or that with this number; see Container.exec."""
-        return self._at(index).exec(args, **options)
+        return self.numbered(index).exec(args, **options)
 
     def port(self, port: int, *, protocol: str = "tcp", index: int | None = None) -> PortBinding:
         """Where one of its ports is found on this host. Raises: NotFound."""
-        container = self._at(index)
+        container = self.numbered(index)
         found = container.ports.get(port if protocol == "tcp" else f"{port}/{protocol}")
         if found is None:
             raise NotFound(f"port {port}/{protocol} of {container.name} is not published, or it does not run")

@@ -22,6 +22,7 @@ PLACES = {
         "build",
         "engine",
         "compose",
+        "cli.composing",
     ),
     "backports": ("layers.codecs",),
     "cachetools": ("registry", "runtime", "engine"),
@@ -35,7 +36,7 @@ PLACES = {
     "ipywidgets": ("engine.progress",),
     "isal": ("layers.codecs", "image"),
     "pyroute2": ("network.links", "network.netlink"),
-    "yaml": ("compose.yamlfile", "cli.commands.compose"),
+    "yaml": ("compose.yamlfile",),
     "rich": ("cli", "engine.building.progress", "engine.progress"),
 }
 

@@ -1,0 +1,258 @@
+"""The commands of `pycontainer compose` that make, start, stop and remove."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from pycontainer.cli.composing import (
+    Asked,
+    Foreground,
+    changes_told,
+    pass_asked,
+    services_argument,
+    uses_color,
+    variables,
+)
+
+_timeout = click.option(
+    "-t", "--timeout", metavar="SECONDS", help="How long to wait for an end before killing."
+)
+
+
+def _scales(ctx: click.Context, param: click.Parameter, lines: Sequence[str]) -> dict[str, int]:
+    found = {}
+    for line in lines:
+        name, _, count = line.partition("=")
+        if not name or not count.isdecimal():
+            raise click.BadParameter(f"{line!r}: give SERVICE=NUMBER")
+        found[name] = int(count)
+    return found
+
+
+@click.command("up")
+@click.option("-d", "--detach", is_flag=True, help="Leave them running in the background.")
+@click.option("--build", "is_built", is_flag=True, help="Build images before.")
+@click.option("--no-build", is_flag=True, help="Build no image, even if it is missing.")
+@click.option("--force-recreate", is_flag=True, help="Make all containers anew.")
+@click.option("--no-recreate", is_flag=True, help="Make no container anew.")
+@click.option("--no-deps", is_flag=True, help="Without the services that the given ones depend on.")
+@click.option("--no-start", is_flag=True, help="Make containers, and start none.")
+@click.option(
+    "--remove-orphans", is_flag=True, help="Remove containers of services that are no longer in the file."
+)
+@click.option("-V", "--renew-anon-volumes", is_flag=True, help="New anonymous volumes for what is made anew.")
+@click.option(
+    "--scale", multiple=True, metavar="SERVICE=NUMBER", callback=_scales, help="How many containers."
+)
+@click.option("--wait", "waits", is_flag=True, help="Wait until all are running or healthy; implies -d.")
+@click.option("--wait-timeout", metavar="SECONDS", help="How long to wait for each.")
+@click.option("--pull", type=click.Choice(["always", "missing", "never"]), help="When to ask the registry.")
+@click.option("--quiet-pull", is_flag=True, help="Taken for Docker's sake.")
+@click.option("--abort-on-container-exit", is_flag=True, help="Stop all when one ends.")
+@click.option("--abort-on-container-failure", is_flag=True, help="Stop all when one ends with an error.")
+@click.option("--exit-code-from", metavar="SERVICE", help="End with the code of this service's container.")
+@click.option("--no-log-prefix", is_flag=True, help="Do not say who wrote a line.")
+@click.option("--no-color", is_flag=True, help="Without colours.")
+@click.option("--timestamps", is_flag=True, help="Begin lines with their time.")
+@click.option("--attach", multiple=True, metavar="SERVICE", help="Show the output of this service only.")
+@click.option("-y", "--yes", is_flag=True, help="Taken for Docker's sake.")
+@_timeout
+@services_argument
+@pass_asked
+def up(asked: Asked, /, services: tuple[str, ...], **given: Any) -> None:
+    """Make and start containers, and show their output until they end."""
+    application = asked.application(needs_files=True)
+    begun = datetime.now(UTC)
+    with changes_told(application):
+        application.up(
+            *services,
+            scale=given["scale"],
+            build=True if given["is_built"] else False if given["no_build"] else None,
+            pull=given["pull"],
+            force_recreate=given["force_recreate"],
+            no_recreate=given["no_recreate"],
+            renew_volumes=given["renew_anon_volumes"],
+            remove_orphans=given["remove_orphans"],
+            no_deps=given["no_deps"],
+            start=not given["no_start"],
+            wait=given["waits"],
+            wait_timeout=given["wait_timeout"],
+            timeout=given["timeout"],
+            progress="auto",
+        )
+    if given["detach"] or given["no_start"] or given["waits"]:
+        return
+    shown = given["attach"] or services
+    if not shown:
+        shown = [name for name, each in application.project.services.items() if each.keys.get("attach", True)]
+    aborts = "exit" if given["abort_on_container_exit"] or given["exit_code_from"] else None
+    aborts = aborts or ("failure" if given["abort_on_container_failure"] else None)
+    code = Foreground(application, shown, aborts=aborts).show(
+        begun,
+        given["timeout"],
+        has_prefix=not given["no_log_prefix"],
+        has_color=uses_color(given["no_color"]),
+        has_times=given["timestamps"],
+    )
+    if given["exit_code_from"] and code != 130:
+        code = application[given["exit_code_from"]].container.exit_code or 0
+    click.get_current_context().exit(code)
+
+
+@click.command("create")
+@click.option("--build", "is_built", is_flag=True, help="Build images before.")
+@click.option("--no-build", is_flag=True, help="Build no image, even if it is missing.")
+@click.option("--force-recreate", is_flag=True, help="Make all containers anew.")
+@click.option("--no-recreate", is_flag=True, help="Make no container anew.")
+@click.option(
+    "--remove-orphans", is_flag=True, help="Remove containers of services that are no longer in the file."
+)
+@click.option(
+    "--scale", multiple=True, metavar="SERVICE=NUMBER", callback=_scales, help="How many containers."
+)
+@click.option("--pull", type=click.Choice(["always", "missing", "never"]), help="When to ask the registry.")
+@services_argument
+@pass_asked
+def create(asked: Asked, /, services: tuple[str, ...], is_built: bool, no_build: bool, **given: Any) -> None:
+    """Make containers, and start none."""
+    application = asked.application(needs_files=True)
+    with changes_told(application):
+        build = True if is_built else False if no_build else None
+        application.up(*services, build=build, start=False, progress="auto", **given)
+
+
+@click.command("down")
+@click.option("-v", "--volumes", is_flag=True, help="Remove the volumes, too.")
+@click.option(
+    "--rmi", type=click.Choice(["all", "local"]), help="Remove images: all, or those without a name."
+)
+@click.option(
+    "--remove-orphans", is_flag=True, help="Remove containers of services that are no longer in the file."
+)
+@_timeout
+@services_argument
+@pass_asked
+def down(
+    asked: Asked,
+    /,
+    services: tuple[str, ...],
+    volumes: bool,
+    rmi: str | None,
+    remove_orphans: bool,
+    timeout: str | None,
+) -> None:
+    """Stop and remove containers and networks."""
+    application = asked.application()
+    with changes_told(application):
+        application.down(
+            *services, volumes=volumes, images=rmi, remove_orphans=remove_orphans, timeout=timeout
+        )
+
+
+@click.command("build")
+@click.option("--no-cache", is_flag=True, help="Take nothing from the cache.")
+@click.option("--pull", is_flag=True, help="Look for newer base images.")
+@click.option("--build-arg", "arguments", multiple=True, metavar="KEY=VALUE", help="A value for ARG.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing.")
+@services_argument
+@pass_asked
+def build(
+    asked: Asked,
+    /,
+    services: tuple[str, ...],
+    no_cache: bool,
+    pull: bool,
+    arguments: tuple[str, ...],
+    quiet: bool,
+) -> None:
+    """Build the images of services."""
+    asked.application(needs_files=True).build(
+        *services,
+        no_cache=no_cache,
+        pull=pull,
+        args=variables(arguments),
+        progress="off" if quiet else "auto",
+    )
+
+
+@click.command("pull")
+@click.option("-q", "--quiet", is_flag=True, help="Taken for Docker's sake.")
+@click.option("--ignore-buildable", is_flag=True, help="Taken for Docker's sake; it is always so.")
+@services_argument
+@pass_asked
+def pull(asked: Asked, /, services: tuple[str, ...], quiet: bool, ignore_buildable: bool) -> None:
+    """Pull the images of services."""
+    asked.application(needs_files=True).pull(*services)
+
+
+@click.command("start")
+@services_argument
+@pass_asked
+def start(asked: Asked, /, services: tuple[str, ...]) -> None:
+    """Start the containers there are."""
+    application = asked.application()
+    with changes_told(application):
+        application.start(*services)
+
+
+@click.command("stop")
+@_timeout
+@services_argument
+@pass_asked
+def stop(asked: Asked, /, services: tuple[str, ...], timeout: str | None) -> None:
+    """Stop containers; they stay."""
+    application = asked.application()
+    with changes_told(application):
+        application.stop(*services, timeout=timeout)
+
+
+@click.command("restart")
+@_timeout
+@click.option("--no-deps", is_flag=True, help="Without those that are restarted with them.")
+@services_argument
+@pass_asked
+def restart(asked: Asked, /, services: tuple[str, ...], timeout: str | None, no_deps: bool) -> None:
+    """Stop containers and start them again."""
+    application = asked.application()
+    with changes_told(application):
+        application.restart(*services, timeout=timeout, no_deps=no_deps)
+
+
+@click.command("kill")
+@click.option("-s", "--signal", default="SIGKILL", metavar="SIGNAL", help="Signal to send.")
+@services_argument
+@pass_asked
+def kill(asked: Asked, /, services: tuple[str, ...], signal: str) -> None:
+    """Send the running containers a signal."""
+    asked.application().kill(*services, signal=signal)
+
+
+@click.command("pause")
+@services_argument
+@pass_asked
+def pause(asked: Asked, /, services: tuple[str, ...]) -> None:
+    """Stop all processes of containers where they are."""
+    asked.application().pause(*services)
+
+
+@click.command("unpause")
+@services_argument
+@pass_asked
+def unpause(asked: Asked, /, services: tuple[str, ...]) -> None:
+    """Let the processes of containers go on."""
+    asked.application().unpause(*services)
+
+
+@click.command("rm")
+@click.option("-f", "--force", is_flag=True, help="Taken for Docker's sake: nothing is asked.")
+@click.option("-s", "--stop", is_flag=True, help="Stop them before.")
+@click.option("-v", "--volumes", is_flag=True, help="Remove their anonymous volumes, too.")
+@services_argument
+@pass_asked
+def rm(asked: Asked, /, services: tuple[str, ...], force: bool, stop: bool, volumes: bool) -> None:
+    """Remove stopped containers."""
+    asked.application().remove(*services, stop=stop, volumes=volumes)

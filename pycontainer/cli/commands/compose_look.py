@@ -1,0 +1,331 @@
+"""The commands of `pycontainer compose` that look, and that run further programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pycontainer.cli.composing import (
+    Asked,
+    ago,
+    container_status,
+    pass_asked,
+    ports_shown,
+    print_logs,
+    services_argument,
+    table,
+    uses_color,
+    variables,
+)
+
+if TYPE_CHECKING:
+    from pycontainer.engine import Container
+
+
+@click.command("ps")
+@click.option("-a", "--all", "is_all", is_flag=True, help="Also those that do not run.")
+@click.option("-q", "--quiet", is_flag=True, help="Print ids alone.")
+@click.option("--services", "only_services", is_flag=True, help="Print the names of services.")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", help="How to list.")
+@click.option("--status", "states", multiple=True, help="Those in this state: running, exited …")
+@click.option("--filter", "filters", multiple=True, metavar="status=STATE", help="Those in a state.")
+@click.option("--no-trunc", is_flag=True, help="Do not shorten what is long.")
+@services_argument
+@pass_asked
+def ps(
+    asked: Asked,
+    /,
+    services: tuple[str, ...],
+    is_all: bool,
+    quiet: bool,
+    only_services: bool,
+    form: str,
+    states: tuple[str, ...],
+    filters: tuple[str, ...],
+    no_trunc: bool,
+) -> None:
+    """List the containers of an application."""
+    states += tuple(each.removeprefix("status=") for each in filters)
+    application = asked.application()
+    found = [
+        (name, each)
+        for name, service in application.services.items()
+        if not services or name in services
+        for each in service.containers
+        if (each.state in states if states else is_all or each.state in ("running", "paused", "restarting"))
+    ]
+    if quiet:
+        click.echo("".join(f"{each.id}\n" for _, each in found), nl=False)
+    elif only_services:
+        click.echo("".join(f"{name}\n" for name in dict.fromkeys(name for name, _ in found)), nl=False)
+    elif form == "json":
+        for name, each in found:
+            click.echo(json.dumps(_described(name, each, application.name)))
+    else:
+        rows = [_row(name, each, is_whole=no_trunc) for name, each in found]
+        table(("NAME", "IMAGE", "COMMAND", "SERVICE", "CREATED", "STATUS", "PORTS"), rows)
+
+
+def _words(container: Container) -> str:
+    document = container.inspect()
+    return " ".join((document["Path"], *document["Args"]))
+
+
+def _row(service: str, container: Container, *, is_whole: bool) -> tuple[str, ...]:
+    words = _words(container)
+    if not is_whole and len(words) > 20:
+        words = f"{words[:19]}…"
+    created = f"{ago(container.created_at)} ago"
+    image = str(container.inspect()["Config"]["Image"])
+    shown = json.dumps(words, ensure_ascii=False)
+    return container.name, image, shown, service, created, container_status(container), ports_shown(container)
+
+
+def _described(service: str, container: Container, project: str) -> dict[str, Any]:
+    health = container.health
+    return {
+        "ID": container.id,
+        "Name": container.name,
+        "Project": project,
+        "Service": service,
+        "Image": container.inspect()["Config"]["Image"],
+        "Command": _words(container),
+        "CreatedAt": container.created_at.isoformat(),
+        "State": container.state,
+        "Status": container_status(container),
+        "Health": health.status if health is not None else "",
+        "ExitCode": container.exit_code or 0,
+        "Ports": ports_shown(container),
+        "Labels": dict(container.labels),
+    }
+
+
+@click.command("logs")
+@click.option("-f", "--follow", is_flag=True, help="Go on until the containers have ended.")
+@click.option("-n", "--tail", default="all", metavar="NUMBER", help="So many of the last lines of each.")
+@click.option("--since", metavar="TIME", help="From a time on, as 2026-01-31T12:00:00Z or 10m (ago).")
+@click.option("--until", metavar="TIME", help="Up to a time.")
+@click.option("-t", "--timestamps", is_flag=True, help="Begin lines with their time.")
+@click.option("--no-log-prefix", is_flag=True, help="Do not say who wrote a line.")
+@click.option("--no-color", is_flag=True, help="Without colours.")
+@services_argument
+@pass_asked
+def logs(
+    asked: Asked,
+    /,
+    services: tuple[str, ...],
+    follow: bool,
+    tail: str,
+    since: str | None,
+    until: str | None,
+    timestamps: bool,
+    no_log_prefix: bool,
+    no_color: bool,
+) -> None:
+    """Show what the containers wrote."""
+    if tail != "all" and not tail.isdecimal():
+        raise click.BadParameter(f"{tail!r}: give a number of lines, or all", param_hint="--tail")
+    application = asked.application()
+    lines = application.logs(
+        *services, follow=follow, tail=None if tail == "all" else int(tail), since=since, until=until
+    )
+    sources = [
+        f"{name}-{number}"
+        for name, each in application.services.items()
+        if not services or name in services
+        for number in range(1, len(each.containers) + 1)
+    ]
+    print_logs(
+        lines,
+        sources,
+        has_prefix=not no_log_prefix,
+        has_color=uses_color(no_color),
+        has_times=timestamps,
+    )
+
+
+@click.command("exec", context_settings={"allow_interspersed_args": False})
+@click.option("-d", "--detach", is_flag=True, help="Leave it running in the background.")
+@click.option("-e", "--env", multiple=True, metavar="KEY=VALUE", help="A variable.")
+@click.option("--index", type=int, help="Number of the container, if the service has several.")
+@click.option("-T", "--no-TTY", "--no-tty", "no_tty", is_flag=True, help="Without a terminal.")
+@click.option("-i", "--interactive", is_flag=True, default=True, hidden=True)
+@click.option("-t", "--tty", is_flag=True, hidden=True)
+@click.option("--privileged", is_flag=True, help="With all capabilities.")
+@click.option("-u", "--user", metavar="USER", help="User, by name or number.")
+@click.option("-w", "--workdir", metavar="PATH", help="Directory to begin in.")
+@click.argument("service")
+@click.argument("words", metavar="COMMAND [ARG]...", nargs=-1, required=True, type=click.UNPROCESSED)
+@pass_asked
+def execute(asked: Asked, /, service: str, words: tuple[str, ...], **given: Any) -> None:
+    """Run a further program in a container of a service; ends with its exit code."""
+    from subprocess import DEVNULL, PIPE
+
+    from pycontainer.errors import LaunchError
+
+    found = asked.application()[service]
+    container = found.container if given["index"] is None else found.numbered(given["index"])
+    has_tty = not given["no_tty"] and not given["detach"] and os.isatty(0) and os.isatty(1)
+    options: dict[str, Any] = {
+        "env": variables(given["env"]),
+        "user": given["user"],
+        "workdir": given["workdir"],
+        "privileged": given["privileged"],
+        "tty": has_tty,
+    }
+    try:
+        if given["detach"]:
+            container.popen(words, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL, detach=True, **options)
+            return
+        # Pipes of its own: a program that is given our terminal could type into it.
+        with container.popen(words, stdin=PIPE, stdout=PIPE, stderr=PIPE, **options) as process:
+            code = process.interact(detach_keys="", sig_proxy=False)
+    except LaunchError as error:
+        click.echo(f"Error: {error}", err=True)
+        code = error.exit_code
+    click.get_current_context().exit(code or 0)
+
+
+@click.command("run", context_settings={"allow_interspersed_args": False})
+@click.option("-d", "--detach", is_flag=True, help="Leave it running, and print its name.")
+@click.option("--rm", "is_removed", is_flag=True, help="Remove it when it has ended.")
+@click.option("--entrypoint", metavar="COMMAND", help="Another entrypoint.")
+@click.option("-e", "--env", multiple=True, metavar="KEY=VALUE", help="A variable.")
+@click.option("-l", "--label", multiple=True, metavar="KEY=VALUE", help="A label.")
+@click.option("--name", metavar="NAME", help="Name of the container.")
+@click.option("--no-deps", is_flag=True, help="Without the services it depends on.")
+@click.option("-p", "--publish", multiple=True, metavar="PORT", help="Publish a port.")
+@click.option("-P", "--service-ports", is_flag=True, help="Publish the service's ports.")
+@click.option("--use-aliases", is_flag=True, help="Let it be found by the service's names.")
+@click.option("-u", "--user", metavar="USER", help="User, by name or number.")
+@click.option("-v", "--volume", multiple=True, metavar="VOLUME", help="A further volume.")
+@click.option("-w", "--workdir", metavar="PATH", help="Directory to begin in.")
+@click.option("-T", "--no-TTY", "--no-tty", "no_tty", is_flag=True, help="Without a terminal.")
+@click.option("-i", "--interactive", is_flag=True, default=True, hidden=True)
+@click.option("--build", "is_built", is_flag=True, help="Build the image before.")
+@click.option("--pull", type=click.Choice(["always", "missing", "never"]), help="When to ask the registry.")
+@click.argument("service")
+@click.argument("words", metavar="[COMMAND] [ARG]...", nargs=-1, type=click.UNPROCESSED)
+@pass_asked
+def run(asked: Asked, /, service: str, words: tuple[str, ...], **given: Any) -> None:
+    """Run a one-off container of a service; ends with its exit code."""
+    has_tty = not given["no_tty"] and not given["detach"] and os.isatty(0) and os.isatty(1)
+    changes: dict[str, Any] = {
+        "env": variables(given["env"]),
+        "labels": {key: value for key, _, value in (line.partition("=") for line in given["label"])},
+        "tty": has_tty,
+        "stdin_open": not given["detach"],
+    }
+    for option, key in (
+        ("entrypoint", "entrypoint"),
+        ("name", "name"),
+        ("user", "user"),
+        ("workdir", "workdir"),
+    ):
+        if given[option] is not None:
+            changes[key] = given[option]
+    if given["volume"]:
+        changes["volumes"] = list(given["volume"])
+    if given["publish"]:
+        changes["ports"] = list(given["publish"])
+    if given["detach"]:
+        changes["auto_remove"] = given["is_removed"]
+    container = asked.application(needs_files=True).create_oneoff(
+        service,
+        list(words) or None,
+        no_deps=given["no_deps"],
+        service_ports=given["service_ports"],
+        use_aliases=given["use_aliases"],
+        build=given["is_built"] or None,
+        pull=given["pull"],
+        **changes,
+    )
+    if given["detach"]:
+        container.start()
+        click.echo(container.name)
+        return
+    click.get_current_context().exit(_attached(container, is_removed=given["is_removed"]))
+
+
+def _attached(container: Container, *, is_removed: bool) -> int:
+    from pycontainer.errors import LaunchError
+
+    try:
+        return container.interact(start=True) or 0
+    except LaunchError as error:
+        click.echo(f"Error: {error}", err=True)
+        return error.exit_code
+    finally:
+        if is_removed:
+            container.remove(force=True, volumes=True)
+
+
+@click.command("port")
+@click.option("--protocol", type=click.Choice(["tcp", "udp"]), default="tcp", help="Protocol of the port.")
+@click.option("--index", type=int, default=1, help="Number of the container, if the service has several.")
+@click.argument("service")
+@click.argument("private_port", type=int)
+@pass_asked
+def port(asked: Asked, /, service: str, private_port: int, protocol: str, index: int) -> None:
+    """Print where a port of a service is found on this host."""
+    click.echo(str(asked.application().port(service, private_port, protocol=protocol, index=index)))
+
+
+@click.command("config")
+@click.option("--format", "form", type=click.Choice(["yaml", "json"]), default="yaml", help="How to print.")
+@click.option("--services", "only", flag_value="services", help="Print the names of services.")
+@click.option("--volumes", "only", flag_value="volumes", help="Print the names of volumes.")
+@click.option("--networks", "only", flag_value="networks", help="Print the names of networks.")
+@click.option("--images", "only", flag_value="images", help="Print the names of images.")
+@click.option("--profiles", "only", flag_value="profiles", help="Print the names of profiles.")
+@click.option("-q", "--quiet", is_flag=True, help="Only tell whether all is well.")
+@click.option("-o", "--output", metavar="FILE", help="Write it to a file.")
+@pass_asked
+def config(asked: Asked, /, form: str, only: str | None, quiet: bool, output: str | None) -> None:
+    """Print the files put together, with all variables put in."""
+    application = asked.application(needs_files=True)
+    project = application.project
+    if quiet:
+        return
+    if only is not None:
+        every = [*project.services.values(), *project.disabled.values()]
+        names = {
+            "services": project.services,
+            "volumes": project.volumes,
+            "networks": project.networks,
+            "images": dict.fromkeys(each.image for each in project.services.values()),
+            "profiles": dict.fromkeys(sorted({name for each in every for name in each.profiles})),
+        }[only]
+        text = "".join(f"{name}\n" for name in names)
+    else:
+        text = (
+            application.config_text() if form == "yaml" else f"{json.dumps(application.config(), indent=2)}\n"
+        )
+    if output is None:
+        sys.stdout.write(text)
+        return
+    with open(output, "w") as file:
+        file.write(text)
+
+
+@click.command("ls")
+@click.option("-a", "--all", "is_all", is_flag=True, help="Also those of which nothing runs.")
+@click.option("-q", "--quiet", is_flag=True, help="Print names alone.")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", help="How to list.")
+@pass_asked
+def ls(asked: Asked, /, is_all: bool, quiet: bool, form: str) -> None:
+    """List applications that have containers."""
+    from pycontainer.compose import list_projects
+
+    found = [each for each in list_projects(asked.engine) if is_all or each.is_running]
+    if quiet:
+        click.echo("".join(f"{each.name}\n" for each in found), nl=False)
+    elif form == "json":
+        documents = [{"Name": each.name, "Status": each.status, "ConfigFiles": each.files} for each in found]
+        click.echo(json.dumps(documents))
+    else:
+        table(("NAME", "STATUS", "CONFIG FILES"), [(each.name, each.status, each.files) for each in found])
