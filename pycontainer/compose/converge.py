@@ -21,7 +21,7 @@ from pycontainer import wait
 from pycontainer.checkpoints import reached
 from pycontainer.compose import mapping, members
 from pycontainer.compose.graph import each_of, in_order, needed, reversed_graph
-from pycontainer.compose.labels import CONFIG_HASH, REPLACES, Member, container_labels, find_members
+from pycontainer.compose.labels import CONFIG_HASH, REPLACES, Member, container_labels, find_members, settle
 from pycontainer.compose.resources import network_hash
 from pycontainer.engine import Container, Image, Network
 from pycontainer.errors import ContainerFailed, NotFound, PycontainerError
@@ -79,6 +79,7 @@ def container_options(
 
 def finish_replacements(engine: Engine, project: Project) -> list[Member]:
     """Complete what a killed process began to replace; the containers of the project then."""
+    settle(engine, project.name)
     found = find_members(engine, project.name)
     by_id = {each.container.id: each for each in found}
     for each in found:

@@ -5,6 +5,7 @@ Source: docker/compose, pkg/api/labels.go.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -12,11 +13,12 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from pycontainer.engine import Container, current_engine
-from pycontainer.errors import NotFound
+from pycontainer.errors import DeadlineExceeded
 
 if TYPE_CHECKING:
     from pycontainer.compose.model import Dependency, Project, ServiceSpec
     from pycontainer.engine import Engine
+    from pycontainer.store import ContainerRecord
 
 __all__ = [
     "CONFIG_HASH",
@@ -30,8 +32,11 @@ __all__ = [
     "find_members",
     "list_projects",
     "resource_labels",
+    "settle",
 ]
 
+_SETTLE_S = 30.0
+_SETTLE_STEP_S = 0.01  # nothing tells of it: monitors end, and the next look removes what they leave
 _PREFIX = "com.docker.compose."
 PROJECT = _PREFIX + "project"
 SERVICE = _PREFIX + "service"
@@ -130,19 +135,47 @@ def list_projects(engine: Engine | None = None) -> list[ProjectInfo]:
 
 
 def find_members(engine: Engine, project: str | None = None) -> list[Member]:
-    """The containers of a project, running or not, by service and number; of all projects without a name."""
-    wanted = PROJECT if project is None else f"{PROJECT}={project}"
+    """The containers of a project, running or not, by service and number; of all projects without a name.
+
+    Labels of their images count for nothing: whoever makes an image would be a member of any project.
+    """
     found = []
-    for container in Container.list(all=True, filters={"label": wanted}, engine=engine):
-        try:
-            found.append(_member(container))
-        except NotFound:
-            continue  # removed meanwhile
+    for container in Container.list(all=True, engine=engine):
+        record = engine.store.state.containers.get(container.id)
+        labels = _own_labels(record) if record is not None else {}
+        if PROJECT in labels and project in (None, labels[PROJECT]):
+            found.append(_member(container, labels))
     return sorted(found, key=lambda each: (each.service, each.is_oneoff, each.number, each.replaces))
 
 
-def _member(container: Container) -> Member:
-    labels = container.labels
+def _own_labels(record: ContainerRecord) -> Mapping[str, str]:
+    labels = record.options.get("labels")
+    return labels if isinstance(labels, Mapping) else {}
+
+
+def settle(engine: Engine, project: str) -> None:
+    """Wait for containers to go whose process has died: they are in no list, but hold names and addresses.
+
+    Raises: DeadlineExceeded.
+    """
+    deadline = time.monotonic() + _SETTLE_S
+    while True:
+        shown = {each.container.id for each in find_members(engine, project)}
+        left = [
+            each
+            for each in engine.store.state.containers.list()
+            if each.owner is not None and each.id not in shown and _own_labels(each).get(PROJECT) == project
+        ]
+        if not left:
+            return
+        if time.monotonic() > deadline:
+            raise DeadlineExceeded(
+                f"container {left[0].name} of a process that has died is still there", timeout_s=_SETTLE_S
+            )
+        time.sleep(_SETTLE_STEP_S)
+
+
+def _member(container: Container, labels: Mapping[str, str]) -> Member:
     number = labels.get(NUMBER, "")
     depends_on = labels.get(DEPENDS_ON, "")
     return Member(

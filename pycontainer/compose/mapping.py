@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 from pycontainer.compose.model import FileResource, Project, ServiceSpec
@@ -17,6 +18,7 @@ __all__ = [
     "MAPPED",
     "REFUSED",
     "check",
+    "check_visible",
     "config_hash",
     "container_name",
     "digest_of",
@@ -260,7 +262,11 @@ def given_files(project: Project, service: ServiceSpec) -> list[tuple[str, bytes
     Raises: ComposeFileError for one that has no content.
     """
     found = []
+    mounted = [each["target"] for each in service.keys.get("volumes", ())]
+    mounted += [each.partition(":")[0] for each in service.keys.get("tmpfs", ())]
     for target, resource, asked in _files_of(project, service):
+        if not _is_bound(resource, asked):
+            check_visible(service, target, mounted)
         if _is_bound(resource, asked):
             if not os.path.exists(resource.file):
                 raise ComposeFileError(
@@ -284,6 +290,17 @@ def given_files(project: Project, service: ServiceSpec) -> list[tuple[str, bytes
         ids = [_id(asked.get(key, "0"), service.name, key) for key in ("uid", "gid")]
         found.append((target, content, asked.get("mode", 0o444), *ids))
     return found
+
+
+def check_visible(service: ServiceSpec, target: str, mounted: Iterable[str]) -> None:
+    """Refuse a file that is written to where a mount hides it. Raises: ComposeFileError."""
+    for place in mounted:
+        if PurePosixPath(target).is_relative_to(place):
+            raise ComposeFileError(
+                f"{target} would be hidden by the mount on {place}; give its secret or config as a file, "
+                "without uid, gid and mode, which is mounted itself",
+                path=f"services.{service.name}",
+            )
 
 
 def _id(value: str, service: str, key: str) -> int:

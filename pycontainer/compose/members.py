@@ -41,7 +41,10 @@ def start(container: Container, project: Project, service: ServiceSpec) -> None:
 
 def give_files(container: Container, project: Project, service: ServiceSpec) -> None:
     """Write the secrets and configs into it that are no files of this host. Raises: ComposeFileError."""
-    for target, content, bits, uid, gid in mapping.given_files(project, service):
+    files = mapping.given_files(project, service)
+    mounted = [each["Destination"] for each in container.inspect()["Mounts"]] if files else []
+    for target, content, bits, uid, gid in files:
+        mapping.check_visible(service, target, mounted)
         place = container.path / target
         place.parent.mkdir(parents=True, exist_ok=True)
         place.unlink(missing_ok=True)

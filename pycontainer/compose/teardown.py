@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pycontainer.compose import members
 from pycontainer.compose.graph import each_of, in_order, reversed_graph
-from pycontainer.compose.labels import Member, find_members
+from pycontainer.compose.labels import Member, find_members, settle
 from pycontainer.compose.resources import remove_networks, remove_volumes
 from pycontainer.engine import Image
 from pycontainer.errors import Conflict, InvalidInput, NotFound
@@ -64,6 +64,7 @@ def take_down(
     """
     if images not in (None, "all", "local"):
         raise InvalidInput(f"images={images!r}: give all or local")
+    settle(engine, name)
     found = find_members(engine, name)
     warnings: list[str] = []
     if project is not None and not remove_orphans:

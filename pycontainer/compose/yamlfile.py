@@ -26,7 +26,7 @@ Node: TypeAlias = Any
 """One of the YAML library, which may be missing."""
 
 MAX_BYTES = 2 << 20
-MAX_VALUES = 100_000
+MAX_VALUES = 50_000
 MAX_DEPTH = 64
 
 _PREFIX = "tag:yaml.org,2002:"
@@ -96,6 +96,15 @@ def read_documents(text: str, file: str) -> list[Document]:
     class Loader(yaml.SafeLoader):  # type: ignore[name-defined,misc]  # a module that may be missing
         yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012  (the library's own attribute)
 
+        # Before all of it is scanned: what the scanner does for each token grows with the depth.
+        def fetch_flow_collection_start(self, token: Any) -> None:
+            _check_depth(self.flow_level, file, self.line)
+            super().fetch_flow_collection_start(token)
+
+        def add_indent(self, column: int) -> bool:
+            _check_depth(len(self.indents), file, self.line)
+            return bool(super().add_indent(column))
+
     for name, pattern, first in _RESOLVERS:
         Loader.add_implicit_resolver(_PREFIX + name, re.compile(f"(?:{pattern})$"), first)
     try:
@@ -107,9 +116,12 @@ def read_documents(text: str, file: str) -> list[Document]:
         ) from None
     except yaml.YAMLError as error:
         raise ComposeFileError(f"no YAML: {' '.join(str(error).split())}", file=file) from None
-    except RecursionError:
-        raise ComposeFileError(f"values are nested more than {MAX_DEPTH} deep", file=file) from None
     return [_Reader(file, Loader).read(node) for node in nodes if node is not None]
+
+
+def _check_depth(depth: int, file: str, line: int) -> None:
+    if depth >= MAX_DEPTH:
+        raise ComposeFileError(f"values are nested more than {MAX_DEPTH} deep", file=file, line=line + 1)
 
 
 def dump(value: Any) -> str:
