@@ -20,7 +20,7 @@ from pycontainer.compose.resolving import resolve
 from pycontainer.compose.service import ComposeService
 from pycontainer.compose.yamlfile import dump
 from pycontainer.engine import Container, Image, RunResult, current_engine
-from pycontainer.errors import InvalidInput, NotFound
+from pycontainer.errors import InvalidInput, NotFound, PycontainerError
 from pycontainer.options import parse_seconds
 
 if TYPE_CHECKING:
@@ -90,13 +90,13 @@ class Compose:
         )
         self._name = self._loaded.name
         self._warn(self._loaded.warnings)
-        _ = self.project
+        self._known: Project | None = resolve(self._loaded, self._profiles)
 
     @classmethod
     def get(cls, project: str, *, engine: Engine | None = None) -> Compose:
         """The application of this name by what there is of it, without its files. Raises: NotFound."""
         made = object.__new__(cls)
-        made._engine, made._loaded, made._profiles = engine, None, ()
+        made._engine, made._loaded, made._known, made._profiles = engine, None, None, ()
         made._name, made._removes_volumes, made._warnings = project_name(project), False, {}
         if not (find_members(made.engine, project) or resources.project_networks(made.engine, project)):
             raise NotFound(f"there is no project {project!r}; give its files")
@@ -120,13 +120,12 @@ class Compose:
         return self._resolved(())
 
     def _resolved(self, wanted: Iterable[str]) -> Project:
-        if self._loaded is None:
+        """What the files say, with the profiles on that these services need."""
+        if self._loaded is None or self._known is None:
             raise NotFound(f"project {self._name} is known by its containers alone; give its files for this")
+        if all(name in self._known.services for name in wanted):
+            return self._known
         return resolve(self._loaded, self._profiles, wanted)
-
-    @property
-    def _known(self) -> Project | None:
-        return None if self._loaded is None else self._resolved(())
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -222,11 +221,17 @@ class Compose:
             services, wishes, scale or {}, no_deps=no_deps, build=build, pull=pull, progress=progress
         )
         self._remove_orphans(running.project, remove_orphans, wishes.timeout_s)
-        return self._bring(running, start=start, wait=wait, wait_timeout_s=_seconds(wait_timeout))
+        self._bring(running, start=start, wait=wait, wait_timeout_s=_seconds(wait_timeout))
+        return self
 
     def _bring(
-        self, running: Convergence, *, start: bool, wait: bool, wait_timeout_s: float | None
-    ) -> Compose:
+        self,
+        running: Convergence,
+        *,
+        start: bool = True,
+        wait: bool = False,
+        wait_timeout_s: float | None = None,
+    ) -> None:
         try:
             running.create()
             if start:
@@ -235,7 +240,6 @@ class Compose:
                 running.await_ready(wait_timeout_s)
         finally:
             self._warn(running.warnings)
-        return self
 
     def _prepare(
         self,
@@ -309,17 +313,22 @@ class Compose:
 
     def __enter__(self) -> Compose:
         try:
-            running = self._prepare((), Wishes(is_owned=True), {})
-            return self._bring(running, start=True, wait=True, wait_timeout_s=None)
-        except BaseException:
-            self._end()
+            self._bring(self._prepare((), Wishes(is_owned=True), {}), wait=True)
+        except BaseException as error:
+            self._end(error)
             raise
+        return self
 
-    def __exit__(self, *_: object) -> None:
-        self._end()
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        self._end(error)
 
-    def _end(self) -> None:
-        self.down(volumes=self._removes_volumes, remove_orphans=True)
+    def _end(self, error: BaseException | None) -> None:
+        try:
+            self.down(volumes=self._removes_volumes, remove_orphans=True)
+        except PycontainerError as failure:
+            if error is None:
+                raise
+            error.add_note(f"taking project {self._name} down failed, too: {failure}")
 
     # -- single steps ----------------------------------------------------------------------------
 
@@ -495,9 +504,15 @@ class Compose:
         project = self._resolved([service])
         if service not in project.services:
             raise _unknown(service, project.services)
-        others = [] if no_deps else list(project.services[service].depends_on)
+        others = (
+            []
+            if no_deps
+            else [name for name in project.services[service].depends_on if name in project.services]
+        )
         if others:
-            self.up(*others, build=build, pull=pull)
+            brought = self._prepare(others, Wishes(), {}, build=build, pull=pull)
+            self._bring(brought)
+            brought.await_dependencies(project.services[service])
         running = self._prepare([service], Wishes(), {service: 0}, no_deps=True, build=build, pull=pull)
         spec = running.project.services[service]
         own, options = container_options(running.project, spec, 0, running.images[service], is_oneoff=True)

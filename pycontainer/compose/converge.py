@@ -231,9 +231,7 @@ class Convergence:
         containers = [each for each in self._containers.get(name, ()) if not members.is_live(each)]
         if not containers:
             return
-        for other, dependency in service.depends_on.items():
-            if other in self.services:
-                self._await(name, other, dependency)
+        self.await_dependencies(service)
 
         def begin(container: Container) -> None:
             try:
@@ -243,6 +241,12 @@ class Convergence:
                 raise
 
         each_of(containers, begin)
+
+    def await_dependencies(self, service: ServiceSpec) -> None:
+        """Return when what a service waits for has come to it. Raises: NotReady, ContainerFailed."""
+        for other, dependency in service.depends_on.items():
+            if other in self.services:
+                self._await(service.name, other, dependency)
 
     def _await(self, name: str, other: str, dependency: Dependency) -> None:
         try:

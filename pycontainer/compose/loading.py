@@ -159,7 +159,8 @@ class _Loader:
             value = merge(value, content)
         return value
 
-    def _read(self, path: Path, base: str) -> list[tuple[Document, dict[str, Any]]]:
+    def _read(self, path: Path, base: str, *, is_own: bool = True) -> list[tuple[Document, dict[str, Any]]]:
+        """The documents of a file, canonical. is_own: whether its services are the project's."""
         file = os.path.abspath(path)
         self.files.append(file)
         if len(self.files) > _MAX_FILES:
@@ -167,7 +168,8 @@ class _Loader:
         found = []
         for document in self._parse(path):
             document = interpolate(document, self.variables, self.missing.setdefault)
-            self.documents.append(document)
+            if is_own:
+                self.documents.append(document)
             found.append((document, canonical(document, base)))
         return found
 
@@ -244,7 +246,7 @@ class _Loader:
         where, others = document, services
         if "file" in wanted:
             file = Path(wanted["file"])
-            loaded = self._read(file, os.path.dirname(wanted["file"]))
+            loaded = self._read(file, os.path.dirname(wanted["file"]), is_own=False)
             others = {}
             for _, content in loaded:
                 others = merge({"services": others}, {"services": content.get("services", {})})["services"]

@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import PurePosixPath
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pycontainer.compose.model import FileResource, Project, ServiceSpec
@@ -191,8 +192,8 @@ def config_hash(project: Project, service: ServiceSpec) -> str:
             if each["type"] == "volume" and each.get("source")
         },
         "files": [
-            [target, resource.file, hashlib.sha256((resource.content or "").encode()).hexdigest()]
-            for target, resource, _ in _files_of(project, service)
+            [target, resource.file, hashlib.sha256(_content(resource, asked)).hexdigest()]
+            for target, resource, asked in _files_of(project, service)
         ],
     }
     return digest_of(content)
@@ -246,6 +247,14 @@ def _files_of(project: Project, service: ServiceSpec) -> list[tuple[str, FileRes
 def _is_bound(resource: FileResource, asked: Mapping[str, Any]) -> bool:
     """Whether a file is mounted as it is: it is one of this host, and nobody asks for other ids or bits."""
     return bool(resource.file) and not {"uid", "gid", "mode"} & set(asked)
+
+
+def _content(resource: FileResource, asked: Mapping[str, Any]) -> bytes:
+    """What is written into containers; nothing of what is mounted, or is not there."""
+    if resource.file and not _is_bound(resource, asked):
+        with suppress(OSError):
+            return Path(resource.file).read_bytes()
+    return (resource.content or "").encode()
 
 
 def _bound_files(project: Project, service: ServiceSpec) -> list[dict[str, Any]]:

@@ -226,15 +226,27 @@ def _check_references(
         source = volume.get("source")
         if volume["type"] == "volume" and source and source not in sections["volumes"]:
             raise loaded.error(_undefined("volume", source, sections["volumes"]), *at, "volumes", index)
-    for section in ("secrets", "configs"):
-        for index, reference in enumerate(service.keys.get(section, ())):
-            if reference["source"] not in sections[section]:
-                problem = _undefined(section[:-1], reference["source"], sections[section])
-                raise loaded.error(problem, *at, section, index)
-    for index, reference in enumerate(service.keys.get("build", {}).get("secrets", ())):
-        if reference["source"] not in sections["secrets"]:
-            problem = _undefined("secret", reference["source"], sections["secrets"])
-            raise loaded.error(problem, *at, "build", "secrets", index)
+    asked = [
+        *(
+            ("secrets", ("secrets", index), each)
+            for index, each in enumerate(service.keys.get("secrets", ()))
+        ),
+        *(
+            ("configs", ("configs", index), each)
+            for index, each in enumerate(service.keys.get("configs", ()))
+        ),
+        *(
+            ("secrets", ("build", "secrets", index), each)
+            for index, each in enumerate(service.keys.get("build", {}).get("secrets", ()))
+        ),
+    ]
+    for section, place, reference in asked:
+        known = sections[section]
+        if reference["source"] not in known:
+            raise loaded.error(_undefined(section[:-1], reference["source"], known), *at, *place)
+        if _is_external(known[reference["source"]]):
+            problem = "nothing keeps external secrets and configs here; give file, environment or content"
+            raise loaded.error(problem, section, reference["source"], "external")
 
 
 def _undefined(kind: str, name: str, known: Mapping[str, Any]) -> str:
@@ -269,10 +281,7 @@ def _network(loaded: Loaded, key: str, keys: Mapping[str, Any]) -> NetworkSpec:
 def _resource(loaded: Loaded, section: str, key: str, keys: Mapping[str, Any]) -> FileResource:
     at: Sequence[str] = (section, key)
     if _is_external(keys):
-        raise loaded.error(
-            "nothing outside of the file keeps secrets and configs here; give file, environment or content",
-            *at, "external",
-        )  # fmt: skip
+        return FileResource(key=key)  # refused where a service uses it
     sources = [each for each in ("file", "environment", "content") if each in keys]
     if len(sources) != 1:
         raise loaded.error("give one of file, environment and content", *at)

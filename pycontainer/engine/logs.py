@@ -55,7 +55,8 @@ class Logs:
 
     follow: go on until the container has ended, or until the time of `until`. tail: only that many last
     lines of what is there now. since, until: a datetime, seconds since the epoch, or how long ago ("10m", a
-    timedelta). timeout_s: bound on the waiting of follow; DeadlineExceeded after it.
+    timedelta). timeout_s: bound on the waiting of follow; DeadlineExceeded after it. stop_fd: a descriptor
+    that ends following once it can be read.
     """
 
     _directory: Path

@@ -284,12 +284,15 @@ services:
   tool:
     build: {{dockerfile_inline: "FROM busybox\\nARG WHO\\nRUN echo $$WHO > /who", args: {{WHO: me}}}}
     command: cat /who
-    depends_on: [db]
+    depends_on: {{db: {{condition: service_healthy}}}}
     profiles: [tools]
-  db: {{{SLEEPER}}}
+  db: {{{SLEEPER}, healthcheck: {{test: "true", interval: 50ms}}}}
 """
     app = opened(directory, engine, text)
     assert app.run("tool").text == "me\n"
+    health = app["db"].container.health
+    assert health is not None
+    assert health.status == "healthy"
     result = app.run("tool", ["sh", "-c", "cat; echo $X; exit 3"], input=b"typed\n", env={"X": "x"})
     assert (result.exit_code, result.text) == (3, "typed\nx\n")
     assert pc.Image.get("app-tool", engine=engine).config.config.labels["com.docker.compose.project"] == "app"

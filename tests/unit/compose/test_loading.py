@@ -99,7 +99,7 @@ def test_what_is_wrong_is_named_with_file_line_and_path(
         ("include: [compose.yaml]", "include each other"),
         ("include: ['https://example.com/compose.yaml']", "is not of this host"),
         ("secrets: {s: {file: a, content: b}}", "one of file, environment and content"),
-        ("secrets: {s: {external: true}}", "nothing outside of the file"),
+        ("services: {a: {image: x, secrets: [s]}}\nsecrets: {s: {external: true}}", "nothing keeps external"),
         ("networks: {n: {external: true, driver: bridge}}", "an external network is as it is"),
     ],
 )
@@ -107,6 +107,12 @@ def test_what_does_not_fit_together_is_refused(project: Path, text: str, problem
     write(project, {"compose.yaml": text})
     with pytest.raises(ComposeFileError, match=problem):
         loaded(project)
+
+
+def test_what_no_service_uses_need_not_be_there(project: Path) -> None:
+    unused = "secrets: {a: {external: true}, b: {environment: NOPE}}\nvolumes: {v: {external: true}}\n"
+    write(project, {"compose.yaml": WEB + unused})
+    assert list(loaded(project).project.services) == ["web"]
 
 
 class TestVariables:

@@ -159,6 +159,19 @@ class TestConfigHash:
     def test_what_makes_another_container_counts(self, tmp_path: Path, change: str) -> None:
         assert self.hash_of(tmp_path, change) != self.hash_of(tmp_path, "attach: true")
 
+    def test_the_content_of_a_file_that_is_written_counts(self, tmp_path: Path) -> None:
+        (tmp_path / "h").write_text("one")
+        before = (
+            self.hash_of(tmp_path, "secrets: [h]"),
+            self.hash_of(tmp_path, "secrets: [{source: h, uid: '5'}]"),
+        )
+        (tmp_path / "h").write_text("two")
+        after = (
+            self.hash_of(tmp_path, "secrets: [h]"),
+            self.hash_of(tmp_path, "secrets: [{source: h, uid: '5'}]"),
+        )
+        assert (before[0] == after[0], before[1] == after[1]) == (True, False)
+
     def test_the_content_of_a_secret_counts(self, tmp_path: Path) -> None:
         other = TOP.replace("hush", "other")
         assert self.hash_of(tmp_path, "secrets: [s]") != self.hash_of(tmp_path, "secrets: [s]", other)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
 
 from pycontainer.compose.yamlfile import RESET, Override, dump, read_documents
-from pycontainer.errors import ComposeFileError
+from pycontainer.errors import ComposeFileError, Unsupported
 
 
 def read(text: str) -> Any:
@@ -93,6 +94,12 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
 def test_what_means_harm_is_refused(text: str, problem: str) -> None:
     with pytest.raises(ComposeFileError, match=problem):
         read(text)
+
+
+def test_without_the_library_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    with pytest.raises(Unsupported, match=r"pip install pycontainer-engine\[yaml\]"):
+        read("a: 1")
 
 
 def test_what_is_written_reads_back() -> None:
