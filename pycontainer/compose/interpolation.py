@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from pycontainer.compose.yamlfile import Document, Override, Path
+from pycontainer.compose.yamlfile import Document, Override, Path, shown
 
 __all__ = ["TemplateError", "interpolate", "substitute"]
 
@@ -68,7 +68,7 @@ class _Template:
 
     def _error(self) -> TemplateError:
         return TemplateError(
-            f'invalid template {self._text!r}: write ${{NAME}}, ${{NAME:-default}} …, and "$$" for a dollar'
+            f'invalid template {shown(self._text)}: write ${{NAME}}, ${{NAME:-default}} …, and "$$" for a dollar'
         )
 
     def until_end(self, start: int, *, depth: int, is_wanted: bool = True) -> tuple[str, int]:

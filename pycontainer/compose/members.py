@@ -92,6 +92,7 @@ def remove(
     stop(container, timeout_s, service)
     names = anonymous_volumes(engine, container) if volumes else {}
     container.remove(force=True, volumes=volumes)
+    engine.disown(container.id)
     for name in names.values():
         # One that has come over from a predecessor does not go with the container by itself.
         with suppress(NotFound, InUse):

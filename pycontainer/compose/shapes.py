@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from pycontainer.compose.yamlfile import RESET, Document, Override, Path
+from pycontainer.compose.yamlfile import RESET, Document, Override, Path, shown
 from pycontainer.errors import ComposeFileError
 from pycontainer.options import parse_duration, parse_size
 
@@ -142,7 +142,7 @@ def size(value: Any, at: At) -> int:
     try:
         return parse_size(value)
     except ValueError as error:
-        raise at.error(f"{value!r}: {error}") from None
+        raise at.error(f"{shown(value)}: {error}") from None
 
 
 def seconds(value: Any, at: At) -> float:
@@ -150,7 +150,7 @@ def seconds(value: Any, at: At) -> float:
     try:
         found = parse_duration(value)
     except ValueError:
-        raise at.error(f'{value!r}: give a duration as "1m30s"') from None
+        raise at.error(f'{shown(value)}: give a duration as "1m30s"') from None
     if found < 0:
         raise at.error(f"{value!r}: a duration is not negative")
     return found
@@ -174,7 +174,7 @@ def matching(pattern: str, remedy: str) -> Shape:
     def shape(value: Any, at: At) -> str:
         found = text(value, at)
         if compiled.fullmatch(found) is None:
-            raise at.error(f"{found!r}: {remedy}")
+            raise at.error(f"{shown(found)}: {remedy}")
         return found
 
     return shape
@@ -188,7 +188,7 @@ def words(value: Any, at: At) -> list[str] | None:
         try:
             return shlex.split(value)
         except ValueError as error:
-            raise at.error(f"{value!r}: {error}") from None
+            raise at.error(f"{shown(value)}: {error}") from None
     if not isinstance(value, list):
         raise at.error(f"a line of text or a list of words is expected, not {_kind(value)}")
     return [_scalar_text(item, at.child(index)) for index, item in enumerate(value)]
@@ -240,7 +240,7 @@ def pairs(*, missing: str | None = "", pattern: str | None = None) -> Shape:
 
 def _check_key(key: str, at: At) -> None:
     if not key or "=" in key or "\0" in key:
-        raise at.error(f"{key!r} is no key")
+        raise at.error(f"{shown(key)} is no key")
 
 
 def _pair_value(value: Any, at: At) -> str | None:
@@ -266,7 +266,7 @@ def mapped(shape: Shape, *, keys: str | None = None, allows_none: bool = False) 
         found = {}
         for key, item in value.items():
             if pattern is not None and not key.startswith("x-") and pattern.fullmatch(key) is None:
-                raise at.child(key).error(f"{key!r} is no name: give letters, digits and _ . -")
+                raise at.child(key).error(f"{shown(key)} is no name: give letters, digits and _ . -")
             item = {} if item is None and allows_none else item
             found[key] = read(shape, item, at.child(key))
         return found
@@ -289,7 +289,7 @@ def fields(
             elif key not in known:
                 near = difflib.get_close_matches(key, known, 1)
                 hint = f"do you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}"
-                raise at.child(key).error(f"there is no key {key!r} here; {hint}")
+                raise at.child(key).error(f"there is no key {shown(key)} here; {hint}")
             elif item is not None:
                 found[key] = read(known[key], item, at.child(key))
         for key in required:
@@ -331,5 +331,4 @@ def _kind(value: Any) -> str:
         return "a mapping"
     if isinstance(value, list):
         return "a list"
-    shown = repr(value)
-    return shown if len(shown) <= 60 else f"{shown[:57]}…"
+    return shown(value)

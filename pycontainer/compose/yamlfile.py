@@ -17,7 +17,7 @@ import attrs
 
 from pycontainer.errors import ComposeFileError, Unsupported
 
-__all__ = ["RESET", "Document", "Override", "Path", "Reset", "dump", "path_text", "read_documents"]
+__all__ = ["RESET", "Document", "Override", "Path", "Reset", "dump", "path_text", "read_documents", "shown"]
 
 Path: TypeAlias = tuple[str | int, ...]
 """Where a value stands: keys, and numbers of items."""
@@ -76,6 +76,12 @@ class Document:
         return ComposeFileError(
             problem, file=self.file, line=line or self.lines.get((), 0), path=path_text(path)
         )
+
+
+def shown(value: object) -> str:
+    """A value in a message, shortened if it is long."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"
 
 
 def path_text(path: Path) -> str:
@@ -204,7 +210,7 @@ class _Reader:
             if kind == "float":
                 return float(text.replace("_", ""))
         except (KeyError, ValueError):
-            raise self._error(f"{text!r} is no {kind}", node, path) from None
+            raise self._error(f"{shown(text)} is no {kind}", node, path) from None
         raise self._error(f"the tag {tag} has no meaning here; leave it out", node, path)
 
     def _mapping(self, node: Node, path: Path, around: tuple[Node, ...]) -> dict[str, Any]:
@@ -218,7 +224,7 @@ class _Reader:
                 raise self._error("a key is text", key_node, path)
             key = str(key_node.value)
             if key in found:
-                raise self._error(f"the key {key!r} is there twice; leave one out", key_node, path)
+                raise self._error(f"the key {shown(key)} is there twice; leave one out", key_node, path)
             self._lines[(*path, key)] = key_node.start_mark.line + 1
             found[key] = self._value(value_node, (*path, key), around)
         for source in merged:

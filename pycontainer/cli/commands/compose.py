@@ -28,6 +28,7 @@ _COMMANDS = {
     "restart": (_LIFE, "Stop containers and start them again"),
     "rm": (_LIFE, "Remove stopped containers"),
     "run": (_LOOK, "Run a one-off container of a service"),
+    "scale": (_LIFE, "Have other numbers of containers"),
     "start": (_LIFE, "Start the containers there are"),
     "stop": (_LIFE, "Stop containers; they stay"),
     "unpause": (_LIFE, "Let the processes of containers go on"),

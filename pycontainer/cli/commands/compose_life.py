@@ -125,6 +125,19 @@ def create(asked: Asked, /, services: tuple[str, ...], is_built: bool, no_build:
         application.up(*services, build=build, start=False, progress="auto", **given)
 
 
+@click.command("scale")
+@click.option("--no-deps", is_flag=True, help="Without the services that the given ones depend on.")
+@click.argument(
+    "counts", metavar="SERVICE=NUMBER...", nargs=-1, required=True, callback=_scales, type=click.UNPROCESSED
+)
+@pass_asked
+def scale(asked: Asked, /, counts: dict[str, int], no_deps: bool) -> None:
+    """Have other numbers of containers of services."""
+    application = asked.application(needs_files=True)
+    with changes_told(application):
+        application.up(*counts, scale=counts, no_recreate=True, no_deps=no_deps, progress="auto")
+
+
 @click.command("down")
 @click.option("-v", "--volumes", is_flag=True, help="Remove the volumes, too.")
 @click.option(
