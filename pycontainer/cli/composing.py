@@ -105,11 +105,15 @@ services_argument = click.argument("services", metavar="[SERVICE]...", nargs=-1)
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows in columns, as Docker does."""
-    lines = [tuple(headers), *map(tuple, rows)]
+    """Print rows in columns, as Docker does. What images say in them cannot command the terminal."""
+    lines = [tuple(headers), *(tuple(map(_printable, row)) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headers))]
     for line in lines:
         click.echo("   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _printable(cell: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in cell)
 
 
 def ago(moment: datetime | None) -> str:

@@ -68,7 +68,7 @@ class _Template:
 
     def _error(self) -> TemplateError:
         return TemplateError(
-            f'invalid template {shown(self._text)}: write ${{NAME}}, ${{NAME:-default}} …, and "$$" for a dollar'
+            f'invalid template {shown(self._text)}: write ${{NAME}}, ${{NAME:-word}} …, and "$$" for a dollar'
         )
 
     def until_end(self, start: int, *, depth: int, is_wanted: bool = True) -> tuple[str, int]:

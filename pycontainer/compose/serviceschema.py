@@ -168,7 +168,7 @@ def _short_volume(item: str, at: At) -> dict[str, Any]:
             found.setdefault("bind", {})["selinux"] = word
         elif word not in ("cached", "consistent", "delegated"):
             raise at.error(
-                f"{word!r} is no option of a volume; there are ro, rw, nocopy, z, Z and {_PROPAGATIONS}"
+                f"{word!r} is no option of a volume; give ro, rw, nocopy, z, Z and {'/'.join(_PROPAGATIONS)}"
             )
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -326,7 +327,9 @@ services:
     app.down()
 
 
-def test_the_commands_do_what_those_of_docker_do(directory: Path, engine: pc.Engine) -> None:
+def test_the_commands_do_what_those_of_docker_do(
+    directory: Path, engine: pc.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (directory / "compose.yaml").write_text("""
 name: app
 services:
@@ -337,41 +340,44 @@ services:
     def call(*words: str, code: int = 0) -> str:
         arguments = ["-f", str(directory / "compose.yaml"), *words]
         done = CliRunner().invoke(command, arguments, obj=SimpleNamespace(engine=engine))
-        assert (done.exit_code, done.exception is None or isinstance(done.exception, SystemExit)) == (
-            code,
-            True,
-        ), done.output
+        assert done.exit_code == code, (done.output, done.exception)
         return done.stdout
 
     call("config", "-q")
     assert call("config", "--services") == "web\ndb\n"
     call("up", "-d")
+    pc.Container.get("app-db-1", engine=engine).wait(60)
     (document,) = map(json.loads, call("ps", "--format", "json").splitlines())
     assert (document["Name"], document["Service"], document["State"]) == ("app-web-1", "web", "running")
     assert call("ps", "-a", "--services") == "web\ndb\n"
     assert call("logs") == "web-1  | hi\n"
     assert call("ls", "-a").split()[-4:-1] == ["app", "exited(1),", "running(1)"]
+    output = call("up", "--abort-on-container-exit", "--no-color")
+    assert output == "", "what ran before is not shown"
+    assert call("ps", "-q") == ""
+    call("start", "web")
     call("stop", "web")
     assert call("ps", "-q") == ""
     call("start", "web")
     call("restart", "web")
     call("port", "web", "80", code=1)
     call("up", "-d", "nope", code=1)
+    environment = {"PYCONTAINER_ROOT": str(engine.root), "PATH": "/usr/bin:/bin"}
+    compose = [sys.executable, "-m", "pycontainer", "compose", "-f", str(directory / "compose.yaml")]
+    program = [*compose, "up", "--force-recreate", "web"]
+    with subprocess.Popen(
+        program, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"web-1  | hi\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    assert call("ps", "-q") == ""
+    call("start", "web")
     for words, expected in ((("exec", "-T", "-e", "X=5", "web"), 3), (("run", "--rm", "-T", "web"), 3)):
-        program = [
-            *(sys.executable, "-m", "pycontainer", "compose", "-f", str(directory / "compose.yaml")),
-            *words, "sh", "-c", "cat; echo $X; exit 3",
-        ]  # fmt: skip
-        environment = {"PYCONTAINER_ROOT": str(engine.root), "PATH": "/usr/bin:/bin"}
+        program = [*compose, *words, "sh", "-c", "cat; echo $X; exit 3"]
         done = subprocess.run(program, input=b"typed\n", capture_output=True, env=environment, timeout=100)
         assert (done.returncode, done.stdout.split()[:1]) == (expected, [b"typed"])
-    assert (
-        "app-web-1  Removed"
-        in CliRunner()
-        .invoke(
-            command,
-            ["-p", "app", "-f", str(directory / "compose.yaml"), "down"],
-            obj=SimpleNamespace(engine=engine),
-        )
-        .stderr
-    )
+    monkeypatch.chdir("/")
+    done = CliRunner().invoke(command, ["-p", "app", "down"], obj=SimpleNamespace(engine=engine))
+    assert "app-web-1  Removed" in done.stderr, "it is known without its file"
