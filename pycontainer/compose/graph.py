@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
-__all__ = ["circle", "each_of", "in_order", "needed", "reversed_graph"]
+__all__ = ["WORKERS", "circle", "each_of", "in_order", "needed", "reversed_graph"]
 
 WORKERS = 8
 _Item = TypeVar("_Item")
@@ -56,8 +56,10 @@ def reversed_graph(graph: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
     return found
 
 
-def in_order(graph: Mapping[str, Iterable[str]], work: Callable[[str], object]) -> None:
-    """Do the work for each name once it is done for all that it waits for.
+def in_order(
+    graph: Mapping[str, Iterable[str]], work: Callable[[str], object], *, workers: int = WORKERS
+) -> None:
+    """Do the work for each name once it is done for all that it waits for. workers: how many at a time.
 
     After an error nothing more is begun; what runs is waited for, and the first error is raised.
     """
@@ -65,7 +67,7 @@ def in_order(graph: Mapping[str, Iterable[str]], work: Callable[[str], object]) 
     if not waiting:
         return
     running: dict[Future[object], str] = {}
-    with ThreadPoolExecutor(min(WORKERS, len(waiting)), thread_name_prefix="pycontainer-compose") as pool:
+    with ThreadPoolExecutor(min(workers, len(waiting)), thread_name_prefix="pycontainer-compose") as pool:
         try:
             while waiting or running:
                 for name in [name for name, others in waiting.items() if not others]:

@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pycontainer.compose.graph import each_of, in_order
+from pycontainer.compose.graph import WORKERS, each_of, in_order
 from pycontainer.compose.labels import PROJECT, SERVICE
-from pycontainer.engine import Image
+from pycontainer.engine import Image, events_shown
 from pycontainer.errors import ComposeFileError, NotFound, Unsupported
 
 if TYPE_CHECKING:
@@ -83,13 +83,16 @@ def pull_images(engine: Engine, services: Iterable[ServiceSpec]) -> None:
     wanted = {(service.image, service.keys.get("platform")): service for service in services}
 
     def pull(service: ServiceSpec) -> None:
+        platform = service.keys.get("platform")
         try:
-            Image.pull(service.image, platform=service.keys.get("platform"), engine=engine)
+            Image.pull(service.image, platform=platform, on_event=show or (lambda event: None), engine=engine)
         except Exception as error:
             error.add_note(f"service {service.name} has this image")
             raise
 
-    each_of(wanted.values(), pull)
+    if wanted:
+        with events_shown(engine, None) as show:  # one display for all of them
+            each_of(wanted.values(), pull)
 
 
 def build_images(
@@ -121,7 +124,9 @@ def build_images(
             error.add_note(f"it is the image of service {name}")
             raise
 
-    in_order(graph, build)
+    # One at a time where somebody watches: displays of several would write over each other.
+    is_watched = not callable(progress) and progress != "off"
+    in_order(graph, build, workers=1 if is_watched else WORKERS)
 
 
 def _built_on(service: ServiceSpec) -> list[str]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pycontainer.engine.eventstream import Event, Events, read_events
     from pycontainer.engine.execs import Exec
     from pycontainer.engine.hostinfo import info
-    from pycontainer.engine.images import HistoryEntry, Image
+    from pycontainer.engine.images import HistoryEntry, Image, events_shown
     from pycontainer.engine.impairing import Impairment
     from pycontainer.engine.indexes import ImageIndex
     from pycontainer.engine.locking import LockFile
@@ -96,6 +96,7 @@ __all__ = [
     "copy",
     "current_engine",
     "disk_usage",
+    "events_shown",
     "info",
     "kept_ahead",
     "login",
@@ -160,6 +161,7 @@ _HOMES = {
     "copy": "transferring",
     "current_engine": "engine",
     "disk_usage": "diskusage",
+    "events_shown": "images",
     "info": "hostinfo",
     "kept_ahead": "engine",
     "login": "remote",
