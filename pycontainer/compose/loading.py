@@ -159,6 +159,13 @@ class _Loader:
             value = merge(value, content)
         return value
 
+    def take_variables(self, value: Mapping[str, Any]) -> None:
+        """Give services what they ask of the environment, while it is known which variables are meant."""
+        for service in value.get("services", {}).values():
+            asked = service.get("environment", {})
+            for name in [name for name, given in asked.items() if given is None and name in self.variables]:
+                asked[name] = self.variables[name]
+
     def _read(self, path: Path, base: str, *, is_own: bool = True) -> list[tuple[Document, dict[str, Any]]]:
         """The documents of a file, canonical. is_own: whether its services are the project's."""
         file = os.path.abspath(path)
@@ -203,6 +210,7 @@ class _Loader:
             value: dict[str, Any] = {}
             for path in paths:
                 value = inner.add(value, path)
+            inner.take_variables(value)
             for section in _SECTIONS:
                 for name, resource in value.get(section, {}).items():
                     known = included.setdefault(section, {}).setdefault(name, resource)

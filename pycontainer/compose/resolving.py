@@ -49,7 +49,7 @@ def resolve(loaded: Loaded, profiles: Collection[str] = (), wanted: Iterable[str
             f"these services wait for each other: {' -> '.join(found)}", "services", found[0], "depends_on"
         )
     networks = {key: _network(loaded, key, keys) for key, keys in sections["networks"].items()}
-    if any(_networks_of(each) == {"default": {}} for each in enabled.values()):
+    if any("default" in each.keys["networks"] for each in enabled.values()):
         networks.setdefault("default", _network(loaded, "default", {}))
     return Project(
         name=loaded.name,
@@ -105,11 +105,6 @@ def _service_document(service: ServiceSpec) -> dict[str, Any]:
 
 def _is_enabled(service: ServiceSpec, profiles: Collection[str]) -> bool:
     return not service.profiles or _ALL_PROFILES in profiles or bool({*service.profiles} & {*profiles})
-
-
-def _networks_of(service: ServiceSpec) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = service.keys["networks"]
-    return found
 
 
 # -- services

@@ -85,6 +85,19 @@ def build(world: World, names: Names) -> Iterator[Expected]:
         yield None
 
 
+def compose(world: World, names: Names) -> Iterator[Expected]:
+    services = (
+        "services:\n"
+        "  web: {image: my/web, ports: ['80'], stop_signal: SIGKILL, depends_on: [db]}\n"
+        "  db: {image: 'postgres:16', stop_signal: SIGKILL}\n"
+        "  worker: {image: 'alpine:3.20', command: sleep 1000, stop_signal: SIGKILL}\n"
+    )
+    (world.directory / "compose.yaml").write_text(services)
+    (world.directory / "compose.prod.yaml").write_text("services: {web: {environment: {TAG: $TAG}}}")
+    yield None
+    yield None
+
+
 def embedded_registry(world: World, names: Names) -> Iterator[Expected]:
     names["image"] = pc.Image.get("alpine:3.20")
     yield None
@@ -231,6 +244,7 @@ SETUPS: dict[str, Setup] = {
     "README.md": plain,
     "docs/getting-started.md": getting_started,
     "docs/guides/build.md": build,
+    "docs/guides/compose.md": compose,
     "docs/guides/embedded-registry.md": embedded_registry,
     "docs/guides/exec.md": exec_,
     "docs/guides/files.md": files,

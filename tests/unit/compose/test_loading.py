@@ -167,6 +167,10 @@ class TestNames:
         with pytest.raises(InvalidInput, match="lower-case"):
             loaded(project, project="No Name")
 
+    def test_the_default_network_is_there_for_who_names_it(self, project: Path) -> None:
+        write(project, {"compose.yaml": f"{WEB}    networks: [default, front]\nnetworks: {{front: }}"})
+        assert set(loaded(project).project.networks) == {"default", "front"}
+
     def test_resources_have_the_name_of_the_project_in_front(self, project: Path) -> None:
         text = "networks: {a: , b: {name: bee}, c: {external: true}, d: {external: {name: dee}}}"
         write(project, {"compose.yaml": f"{WEB}{text}\nvolumes: {{v: }}"})
@@ -232,7 +236,8 @@ class TestInclude:
         write(
             project,
             {
-                "inner/compose.yaml": "services: {db: {image: 'db:${V}', env_file: e}}\nvolumes: {d: }",
+                "inner/compose.yaml": "services: {db: {image: 'db:${V}', env_file: e, environment: [V]}}\n"
+                "volumes: {d: }",
                 "inner/.env": "V=inner",
                 "inner/e": "X=1",
                 "compose.yaml": f"include: [inner/compose.yaml]\n{WEB}    depends_on: [db]\n",
@@ -240,7 +245,7 @@ class TestInclude:
         )
         found = loaded(project).project
         assert found.services["db"].image == "db:inner"
-        assert found.services["db"].environment == {"X": "1"}
+        assert found.services["db"].environment == {"X": "1", "V": "inner"}
         assert found.volumes["d"].name == "myapp_d"
         assert loaded(project, env={"V": "outer"}).project.services["db"].image == "db:outer"
 
