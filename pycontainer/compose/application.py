@@ -265,6 +265,7 @@ class Compose:
         specs = list(chosen.values())
         for service in specs:
             mapping.given_files(project, service)
+        resources.check_external(self.engine, project, specs)
         found = images.ensure_images(self.engine, project, specs, pull=pull, build=build, progress=progress)
         resources.ensure_networks(self.engine, project, specs)
         self._warn(resources.ensure_volumes(self.engine, project, specs))

@@ -72,7 +72,7 @@ class Project:
     """The application. services: those that its profiles let run; disabled: the others.
 
     variables: what was put into the files, and what services may take from the environment. document: all of
-    it in canonical form, as `compose config` prints it. warnings: what the user may want to hear of.
+    it in canonical form, as `compose config` prints it.
     """
 
     name: str
@@ -84,7 +84,5 @@ class Project:
     volumes: Mapping[str, VolumeSpec] = Factory(dict)
     secrets: Mapping[str, FileResource] = Factory(dict)
     configs: Mapping[str, FileResource] = Factory(dict)
-    profiles: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(factory=dict, repr=False)
     document: Mapping[str, Any] = field(factory=dict, repr=False)
-    warnings: tuple[str, ...] = ()

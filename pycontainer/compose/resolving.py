@@ -64,10 +64,8 @@ def resolve(loaded: Loaded, profiles: Collection[str] = (), wanted: Iterable[str
         },
         secrets={key: _resource(loaded, "secrets", key, keys) for key, keys in sections["secrets"].items()},
         configs={key: _resource(loaded, "configs", key, keys) for key, keys in sections["configs"].items()},
-        profiles=tuple(sorted(chosen)),
         variables=loaded.variables,
         document=_document(loaded, enabled, networks, sections),
-        warnings=loaded.warnings,
     )
 
 

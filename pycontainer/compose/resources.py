@@ -12,10 +12,11 @@ from pycontainer.engine import Network, Volume
 from pycontainer.errors import AlreadyExists, Conflict, InUse, NotFound, Unsupported
 
 if TYPE_CHECKING:
-    from pycontainer.compose.model import NetworkSpec, Project, ServiceSpec, VolumeSpec
+    from pycontainer.compose.model import NetworkSpec, Project, ServiceSpec
     from pycontainer.engine import Engine
 
 __all__ = [
+    "check_external",
     "ensure_networks",
     "ensure_volumes",
     "network_hash",
@@ -44,28 +45,59 @@ def network_hash(spec: NetworkSpec) -> str:
     return digest_of([spec.name, content])
 
 
+def check_external(engine: Engine, project: Project, services: Iterable[ServiceSpec]) -> None:
+    """Look whether there is what these services use and others are to have made. Raises: NotFound."""
+    specs = list(services)
+    for key in _used_networks(specs):
+        if project.networks[key].is_external:
+            _check_there(Network, project.networks[key].name, engine)
+    for key in _used_volumes(specs):
+        if project.volumes[key].is_external:
+            _check_there(Volume, project.volumes[key].name, engine)
+
+
+def _check_there(kind: type[Network | Volume], name: str, engine: Engine) -> None:
+    try:
+        kind.get(name, engine=engine)
+    except NotFound:
+        word = kind.__name__.lower()
+        raise NotFound(
+            f"{word} {name} is external and does not exist; make it: pycontainer {word} create {name}"
+        ) from None
+
+
+def _used_networks(services: Iterable[ServiceSpec]) -> list[str]:
+    return sorted({key for service in services for key in service.keys["networks"]})
+
+
+def _used_volumes(services: Iterable[ServiceSpec]) -> list[str]:
+    return sorted(
+        {
+            each["source"]
+            for service in services
+            for each in service.keys.get("volumes", ())
+            if each["type"] == "volume" and each.get("source")
+        }
+    )
+
+
 def ensure_networks(engine: Engine, project: Project, services: Iterable[ServiceSpec]) -> None:
     """Have the networks that these services are on.
 
     One whose section has changed is made anew; the containers on it are stopped, and made anew after it.
-    Raises: NotFound for an external one; Conflict for one of somebody else's; InvalidOption, Unsupported.
+    Raises: Conflict for one of somebody else's; InvalidOption, Unsupported.
     """
-    wanted = {key for service in services for key in service.keys["networks"]}
-    for key in sorted(wanted):
-        _ensure_network(engine, project, project.networks[key])
+    for key in _used_networks(services):
+        if not project.networks[key].is_external:
+            _ensure_network(engine, project, project.networks[key])
 
 
 def _ensure_network(engine: Engine, project: Project, spec: NetworkSpec) -> None:
     try:
         found = Network.get(spec.name, engine=engine)
     except NotFound:
-        if spec.is_external:
-            raise NotFound(
-                f"network {spec.name} is external and does not exist; pycontainer network create makes it"
-            ) from None
+        pass
     else:
-        if spec.is_external:
-            return
         labels = found.labels
         if labels.get(PROJECT) != project.name or labels.get(NETWORK) != spec.key:
             raise Conflict(
@@ -125,19 +157,12 @@ def _make_network(engine: Engine, project: Project, spec: NetworkSpec) -> None:
 def ensure_volumes(engine: Engine, project: Project, services: Iterable[ServiceSpec]) -> list[str]:
     """Have the volumes that these services mount; warnings about those of others.
 
-    Raises: NotFound for an external one; AlreadyExists for one with other options; InvalidOption.
+    Raises: AlreadyExists for one with other options; InvalidOption.
     """
-    wanted = {
-        each["source"]
-        for service in services
-        for each in service.keys.get("volumes", ())
-        if each["type"] == "volume" and each.get("source")
-    }
     warnings = []
-    for key in sorted(wanted):
+    for key in _used_volumes(services):
         spec = project.volumes[key]
         if spec.is_external:
-            _check_external(engine, spec)
             continue
         volume = Volume.create(
             spec.name,
@@ -151,15 +176,6 @@ def ensure_volumes(engine: Engine, project: Project, services: Iterable[ServiceS
                 f"volume {spec.name} was not made for this project, and stays; say external: true"
             )
     return warnings
-
-
-def _check_external(engine: Engine, spec: VolumeSpec) -> None:
-    try:
-        Volume.get(spec.name, engine=engine)
-    except NotFound:
-        raise NotFound(
-            f"volume {spec.name} is external and does not exist; pycontainer volume create makes it"
-        ) from None
 
 
 def remove_networks(engine: Engine, project: str) -> list[str]:

@@ -278,6 +278,29 @@ def test_networks_that_change_are_made_anew_and_services_that_go_are_orphans(
     app.down()
 
 
+def test_what_others_are_to_have_made_is_asked_for_first_and_left_alone(
+    directory: Path, engine: pc.Engine
+) -> None:
+    text = f"""
+name: app
+services: {{web: {{{SLEEPER}, volumes: ['theirs:/d'], networks: [default, out]}}}}
+volumes: {{theirs: {{external: true}}}}
+networks: {{out: {{external: true, name: outer}}}}
+"""
+    app = opened(directory, engine, text)
+    with pytest.raises(NotFound, match="network outer is external"):
+        app.up()
+    assert [each.name for each in pc.Network.list(engine=engine) if each.name != "bridge"] == []
+    with pc.Network.create("outer", engine=engine):
+        with pytest.raises(NotFound, match="volume theirs is external"):
+            app.up()
+        volume = pc.Volume.create("theirs", engine=engine)
+        app.up()
+        assert set(app["web"].container.ips) == {"app_default", "outer"}
+        app.down(volumes=True)
+        volume.remove()
+
+
 def test_images_are_built_and_one_off_containers_run(directory: Path, engine: pc.Engine) -> None:
     text = f"""
 name: app

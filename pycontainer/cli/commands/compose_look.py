@@ -167,8 +167,7 @@ def execute(asked: Asked, /, service: str, words: tuple[str, ...], **given: Any)
 
     from pycontainer.errors import LaunchError
 
-    found = asked.application()[service]
-    container = found.container if given["index"] is None else found.numbered(given["index"])
+    container = asked.application()[service].numbered(given["index"])
     has_tty = not given["no_tty"] and not given["detach"] and os.isatty(0) and os.isatty(1)
     options: dict[str, Any] = {
         "env": variables(given["env"]),
