@@ -233,13 +233,20 @@ class Compose:
         wait_timeout_s: float | None = None,
     ) -> None:
         try:
-            running.create()
+            with resources.taking_turns(self.engine, self._name):
+                self._have_resources(running)
+                running.create()
             if start:
                 running.start()
             if start and wait:
                 running.await_ready(wait_timeout_s)
         finally:
             self._warn(running.warnings)
+
+    def _have_resources(self, running: Convergence) -> None:
+        specs = list(running.services.values())
+        resources.ensure_networks(self.engine, running.project, specs)
+        self._warn(resources.ensure_volumes(self.engine, running.project, specs))
 
     def _prepare(
         self,
@@ -252,7 +259,7 @@ class Compose:
         pull: str | None = None,
         progress: OnBuildEvent | str | None = None,
     ) -> Convergence:
-        """Have images, networks and volumes, and know what containers there are to be."""
+        """Have images, and know what containers there are to be."""
         project = self._resolved(names)
         mapping.check(project)
         for name in (*names, *scale):
@@ -267,8 +274,6 @@ class Compose:
             mapping.given_files(project, service)
         resources.check_external(self.engine, project, specs)
         found = images.ensure_images(self.engine, project, specs, pull=pull, build=build, progress=progress)
-        resources.ensure_networks(self.engine, project, specs)
-        self._warn(resources.ensure_volumes(self.engine, project, specs))
         return Convergence(
             engine=self.engine,
             project=project,
@@ -514,7 +519,12 @@ class Compose:
             brought = self._prepare(others, Wishes(), {}, build=build, pull=pull)
             self._bring(brought)
             brought.await_dependencies(project.services[service])
-        running = self._prepare([service], Wishes(), {service: 0}, no_deps=True, build=build, pull=pull)
+        running = self._prepare([service], Wishes(recreate="never"), {}, no_deps=True, build=build, pull=pull)
+        with resources.taking_turns(self.engine, self._name):
+            resources.ensure_networks(self.engine, running.project, list(running.services.values()))
+            self._warn(
+                resources.ensure_volumes(self.engine, running.project, list(running.services.values()))
+            )
         spec = running.project.services[service]
         own, options = container_options(running.project, spec, 0, running.images[service], is_oneoff=True)
         if not service_ports:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pycontainer.compose.labels import CONFIG_HASH, NETWORK, PROJECT, VOLUME, find_members, resource_labels
 from pycontainer.compose.mapping import digest_of
 from pycontainer.engine import Network, Volume
 from pycontainer.errors import AlreadyExists, Conflict, InUse, NotFound, Unsupported
+from pycontainer.store import FileLock
 
 if TYPE_CHECKING:
     from pycontainer.compose.model import NetworkSpec, Project, ServiceSpec
@@ -24,9 +25,21 @@ __all__ = [
     "project_volumes",
     "remove_networks",
     "remove_volumes",
+    "taking_turns",
 ]
 
+_TURN_S = 600.0
+"""How long to wait for another process that makes containers, which may have to stop others first."""
 _DRIVERS = ("bridge", "macvlan", "ipvlan")
+
+
+@contextmanager
+def taking_turns(engine: Engine, project: str) -> Iterator[None]:
+    """Let one thread of one process at a time make what a project has. Raises: DeadlineExceeded."""
+    place = engine.store.root / "locks" / "compose"
+    place.mkdir(mode=0o700, exist_ok=True)
+    with FileLock(place / project).held(_TURN_S, remove=True):
+        yield
 
 
 def project_networks(engine: Engine, project: str) -> list[Network]:

@@ -7,7 +7,7 @@ snapshots/<key>/fs           unpacked layers
 init-1/fs                    the layer of mount points above every image
 containers/<id>/             writable layer, status and log of one container
 events/                      the log of what happened (launcher.eventlog)
-locks/                       leases/<id>, layers/<key>, containers/<id>, store
+locks/                       leases/<id>, layers/<key>, containers/<id>, compose/<project>, store
 trash/                       trees being deleted
 """
 

@@ -278,6 +278,20 @@ def test_networks_that_change_are_made_anew_and_services_that_go_are_orphans(
     app.down()
 
 
+def test_several_that_bring_up_the_same_at_once_make_it_once(directory: Path, engine: pc.Engine) -> None:
+    text = f"name: app\nservices: {{web: {{{SLEEPER}, scale: 2}}, db: {{{SLEEPER}}}}}"
+    apps = [opened(directory, engine, text) for _ in range(3)]
+    threads = [threading.Thread(target=app.up) for app in apps]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert [(each.name, each.state) for each in apps[0].containers] == [
+        ("app-db-1", "running"), ("app-web-1", "running"), ("app-web-2", "running"),
+    ]  # fmt: skip
+    apps[0].down()
+
+
 def test_what_others_are_to_have_made_is_asked_for_first_and_left_alone(
     directory: Path, engine: pc.Engine
 ) -> None:
