@@ -521,10 +521,7 @@ class Compose:
             brought.await_dependencies(project.services[service])
         running = self._prepare([service], Wishes(recreate="never"), {}, no_deps=True, build=build, pull=pull)
         with resources.taking_turns(self.engine, self._name):
-            resources.ensure_networks(self.engine, running.project, list(running.services.values()))
-            self._warn(
-                resources.ensure_volumes(self.engine, running.project, list(running.services.values()))
-            )
+            self._have_resources(running)
         spec = running.project.services[service]
         own, options = container_options(running.project, spec, 0, running.images[service], is_oneoff=True)
         if not service_ports:

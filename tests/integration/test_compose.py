@@ -88,6 +88,7 @@ def facts(app: pc.Compose) -> dict[str, tuple[str, object]]:
 
 def test_an_application_comes_up_stays_as_it_is_changes_and_goes(directory: Path, engine: pc.Engine) -> None:
     app = opened(directory, engine).up(wait=True)
+    app["web"].container.wait_until(pc.wait.port(80))
     first = facts(app)
     assert [each.name for each in app.containers] == ["app-db-1", "app-job-1", "app-web-1"]
     assert app["web"].exec(["wget", "-qO-", "http://web/"]).text == "hello from nobody\n"
