@@ -136,9 +136,11 @@ def _built_on(service: ServiceSpec) -> list[str]:
 
 def _options(project: Project, service: ServiceSpec) -> dict[str, Any]:
     keys = service.keys["build"]
-    for key in ("privileged", "sbom", "provenance"):
-        if keys.get(key):
-            raise Unsupported(f"services.{service.name}.build.{key} is not supported", "leave it out")
+    if keys.get("privileged"):
+        raise Unsupported(
+            f"services.{service.name}.build.privileged is not supported",
+            "give entitlements: [security.insecure]",
+        )
     inline = keys.get("dockerfile_inline")
     dockerfile: Any = inline.encode() if inline is not None else None
     if "dockerfile" in keys:
@@ -167,6 +169,8 @@ def _options(project: Project, service: ServiceSpec) -> dict[str, Any]:
         "cache_from": keys.get("cache_from", ()),
         "cache_to": keys.get("cache_to", ()),
         "pull": keys.get("pull", False),
+        "provenance": keys.get("provenance", False),
+        "sbom": keys.get("sbom", False),
         "network": keys.get("network", "default"),
         "allow": keys.get("entitlements", ()),
         **limits,

@@ -308,6 +308,12 @@ def _extra_host(item: str, at: At) -> str:
     return f"{name}={address}"
 
 
+def _provenance(value: Any, at: At) -> bool | str:
+    """Whether to attest how it was built, or how much of it, as mode=max."""
+    is_truth = isinstance(value, bool) or str(value).lower() in ("true", "false")
+    return boolean(value, at) if is_truth else text(value, at)
+
+
 _BUILD = fields(
     {
         "context": text,
@@ -323,8 +329,8 @@ _BUILD = fields(
         "no_cache_filter": texts,
         "additional_contexts": pairs(),
         "network": text,
-        "provenance": anything,
-        "sbom": anything,
+        "provenance": _provenance,
+        "sbom": boolean,
         "pull": boolean,
         "target": text,
         "shm_size": size,

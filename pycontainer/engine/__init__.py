@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pycontainer.engine.eventstream import Event, Events, read_events
     from pycontainer.engine.execs import Exec
     from pycontainer.engine.hostinfo import info
-    from pycontainer.engine.images import HistoryEntry, Image, events_shown
+    from pycontainer.engine.images import HistoryEntry, Image
     from pycontainer.engine.impairing import Impairment
     from pycontainer.engine.indexes import ImageIndex
     from pycontainer.engine.locking import LockFile
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pycontainer.engine.paths import ContainerPath, VolumePath
     from pycontainer.engine.process import ExecResult, OutputLine, Process
     from pycontainer.engine.processes import ProcessInfo, Top
+    from pycontainer.engine.progress import events_shown
     from pycontainer.engine.pruning import Pruned, prune
     from pycontainer.engine.publishing import PortBinding
     from pycontainer.engine.remote import RemoteImage, login, logout
@@ -161,7 +162,7 @@ _HOMES = {
     "copy": "transferring",
     "current_engine": "engine",
     "disk_usage": "diskusage",
-    "events_shown": "images",
+    "events_shown": "progress",
     "info": "hostinfo",
     "kept_ahead": "engine",
     "login": "remote",
