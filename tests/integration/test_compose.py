@@ -83,7 +83,12 @@ def opened(directory: Path, engine: pc.Engine, *texts: str, **options: Any) -> p
 
 
 def facts(app: pc.Compose) -> dict[str, tuple[str, object]]:
-    return {each.name: (each.id, each.started_at) for each in app.containers if each.state == "running"}
+    """Of the containers that run on and on, which they are and since when they run; jobs run again each time."""
+    return {
+        each.name: (each.id, each.started_at)
+        for each in app.containers
+        if each.state == "running" and "job" not in each.name
+    }
 
 
 def test_an_application_comes_up_stays_as_it_is_changes_and_goes(directory: Path, engine: pc.Engine) -> None:
