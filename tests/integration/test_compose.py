@@ -83,7 +83,7 @@ def opened(directory: Path, engine: pc.Engine, *texts: str, **options: Any) -> p
 
 
 def facts(app: pc.Compose) -> dict[str, tuple[str, object]]:
-    """Of the containers that run on and on, which they are and since when they run; jobs run again each time."""
+    """Which containers run, and since when; jobs run again each time."""
     return {
         each.name: (each.id, each.started_at)
         for each in app.containers
