@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         ContainerUsage,
         DiskUsage,
         ImageUsage,
+        VolumeUsage,
         disk_usage,
     )
     from pycontainer.engine.engine import Engine, current_engine, kept_ahead
@@ -94,6 +95,7 @@ __all__ = [
     "Volume",
     "VolumePath",
     "VolumeSnapshot",
+    "VolumeUsage",
     "copy",
     "current_engine",
     "disk_usage",
@@ -159,6 +161,7 @@ _HOMES = {
     "Volume": "volumes",
     "VolumePath": "paths",
     "VolumeSnapshot": "snapshots",
+    "VolumeUsage": "diskusage",
     "copy": "transferring",
     "current_engine": "engine",
     "disk_usage": "diskusage",

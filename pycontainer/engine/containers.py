@@ -358,20 +358,26 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
             raise steering.removed(self.name) from None
         return steering.exit_code_of(observed, self.name, condition)
 
-    def stop(self, timeout: float | str | timedelta | None = None) -> None:
+    def stop(
+        self, timeout: float | str | timedelta | None = None, *, signal: int | str | None = None
+    ) -> None:
         """Ask its program to end, and kill it when it has not after the timeout.
 
-        timeout: seconds, default the container's stop_timeout (10); -1 waits for ever. Stopping what does
-        not run is no error.
+        timeout: seconds, default the container's stop_timeout (10); -1 waits for ever. signal: to ask by,
+        instead of its own. Stopping what does not run is no error.
         """
-        steering.stop(self, None if timeout is None else parse_seconds(timeout, minus_one=True))
+        limit_s = None if timeout is None else parse_seconds(timeout, minus_one=True)
+        steering.stop(self, limit_s, number=None if signal is None else parse_signal(signal))
 
-    def restart(self, timeout: float | str | timedelta | None = None) -> None:
+    def restart(
+        self, timeout: float | str | timedelta | None = None, *, signal: int | str | None = None
+    ) -> None:
         """Stop it, if it runs, and start it again; an owned one stays owned.
 
-        timeout: as for stop. Raises LaunchError; WrongState.
+        timeout, signal: as for stop. Raises LaunchError; WrongState.
         """
-        steering.restart(self, None if timeout is None else parse_seconds(timeout, minus_one=True))
+        limit_s = None if timeout is None else parse_seconds(timeout, minus_one=True)
+        steering.restart(self, limit_s, None if signal is None else parse_signal(signal))
 
     def kill(self, signal: int | str = "KILL") -> None:
         """Send its first process a signal, by name or number. Raises WrongState, InvalidOption."""

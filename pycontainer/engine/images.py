@@ -154,18 +154,26 @@ class Image(Buildable, Sendable):
         tags: Sequence[str] = (),
         platform: str | None = None,
         compression: str = "gzip",
+        changes: Sequence[str] = (),
+        message: str = "",
         engine: Engine | None = None,
         **config: Any,
     ) -> Image:
         """An image of a root file system's tar: a path, the bytes, or a stream; gz, zst, xz, bz2 or plain.
 
-        platform, compression, config: as from_directory. Raises: InvalidImage.
+        changes: Dockerfile instructions, as Container.commit takes them. message: the comment on its step.
+        platform, compression, config: as from_directory. Raises: InvalidImage, InvalidInput.
         """
         from pycontainer.image import from_tar
 
         engine = engine or current_engine()
         given = _layer_options(platform, compression, config)
-        return cls._import(engine, tags, lambda blobs: from_tar(blobs, tar, **given))
+        if changes:
+            from pycontainer.engine.instructions import apply_instructions
+            from pycontainer.oci import ContainerConfig
+
+            given["config"] = apply_instructions(given["config"] or ContainerConfig(), changes)
+        return cls._import(engine, tags, lambda blobs: from_tar(blobs, tar, comment=message, **given))
 
     @classmethod
     def from_host(
@@ -268,6 +276,12 @@ class Image(Buildable, Sendable):
         return self._record.size
 
     @property
+    def unpacked_bytes(self) -> int:
+        """Bytes of the files of its layers, as they lie unpacked in the store."""
+        layers = self._engine.store.state.layers
+        return sum(found.size for key in set(self.snapshots) if (found := layers.get(key)) is not None)
+
+    @property
     def platform(self) -> str:
         """As "linux/amd64"."""
         return str(self.view.platform) if self._stored is None else self._stored.platform
@@ -349,6 +363,13 @@ class Image(Buildable, Sendable):
         self._engine.store.state.images.tag(str(reference), self.id, self._record.target_digest)
         emit_image(self._engine, "tag", self.id, reference.familiar)
         return self
+
+    def untag(self, name: str) -> None:
+        """Take one of its names away; the image stays, also without any. Raises: NotFound."""
+        reference = _tag_name(name)
+        if reference.familiar not in self.tags or not self._engine.store.state.images.untag(str(reference)):
+            raise NotFound(f"image {self.name} has no name {name!r}")
+        emit_image(self._engine, "untag", self.id, reference.familiar)
 
     def remove(self, name: str | None = None, *, force: bool = False) -> None:
         """Remove one of its names, or the image itself; with its last name the image goes, too.

@@ -176,19 +176,28 @@ class Attachable:
         sig_proxy: bool = True,
         logs: bool = False,
         start: bool = False,
+        stdin: bool = True,
+        stdout: bool = True,
+        stderr: bool = True,
     ) -> int | None:
         """Join the terminal of this process to the container, until its end or the detach keys.
 
         Gives its exit code; None when it was left with the keys and goes on. With tty our terminal is raw
         meanwhile and tells its size; interrupts and the like are keys then. Signals that would end this
         process go to the container (sig_proxy), in the main thread. All is as before afterwards, whatever
-        happens. detach_keys: as "ctrl-p,ctrl-q"; "" for none. logs, start: as for attach.
+        happens. detach_keys: as "ctrl-p,ctrl-q"; "" for none. The others: as for attach.
         """
         from pycontainer.engine.interaction import interact_attached
 
         size = terminal_size(1) or terminal_size(0)
         with self.attach(
-            logs=logs, start=start, stdin_once=start, size=size if self._options.tty else None
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            logs=logs,
+            start=start,
+            stdin_once=start,
+            size=size if self._options.tty else None,
         ) as it:
             exit_code = interact_attached(it, detach_keys=detach_keys, sig_proxy=sig_proxy)
         if exit_code is None:
