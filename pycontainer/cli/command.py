@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import click
 
-__all__ = ["Command", "Entry", "Flag", "Group", "Nested", "TooFew", "command", "flag"]
+__all__ = ["OFF", "Command", "Entry", "Flag", "Group", "Nested", "TooFew", "command", "flag"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
-_OFF = "!"
+OFF = "!"
 """Ends the name that stands for a flag's being false, between the rewriting and click."""
 
 
@@ -32,7 +33,7 @@ class Flag(click.Option):
 
     def __init__(self, declarations: Sequence[str], default: bool = False, **attributes: Any) -> None:
         super().__init__(declarations, is_flag=True, default=default, **attributes)
-        self.secondary_opts = [f"{name}{_OFF}" for name in self.opts]
+        self.secondary_opts = [f"{name}{OFF}" for name in self.opts]
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         off, self.secondary_opts = self.secondary_opts, []
@@ -47,11 +48,27 @@ def flag(*declarations: str, default: bool = False, help: str = "", hidden: bool
     return click.option(*declarations, cls=Flag, default=default, help=help, hidden=hidden)
 
 
+@contextmanager
+def _placed(ctx: click.Context) -> Iterator[None]:
+    """Have a misuse know which command's usage to show."""
+    try:
+        yield
+    except click.UsageError as error:
+        if error.ctx is None:
+            error.ctx = ctx
+        raise
+
+
 class Command(click.Command):
     """A command that reads its arguments as pflag does."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, self._rewritten(ctx, args))
+        with _placed(ctx):
+            return super().parse_args(ctx, self._rewritten(ctx, args))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _placed(ctx):
+            return super().invoke(ctx)
 
     def _rewritten(self, ctx: click.Context, args: list[str]) -> list[str]:
         known = {name: each for each in self.params if isinstance(each, click.Option) for name in each.opts}
@@ -118,7 +135,7 @@ def _switched(ctx: click.Context, name: str, value: str) -> str:
     if value in _TRUE:
         return name
     if value in _FALSE:
-        return f"{name}{_OFF}"
+        return f"{name}{OFF}"
     raise click.BadParameter(f"{value!r} is neither true nor false", ctx, param_hint=name)
 
 
@@ -165,6 +182,10 @@ class Group(click.Group):
         super().__init__(name, **settings)
         self._table = table
         self._refused = refused or {}
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _placed(ctx):
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for name, entry in self._table.items() if not entry.is_hidden]

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 import click
 
-from pycontainer.cli.command import TooFew
+from pycontainer.cli.command import OFF, TooFew
 from pycontainer.cli.formatting import TemplateError
 from pycontainer.errors import PycontainerError
 
@@ -86,6 +86,9 @@ def guarded(call: Callable[[], object]) -> int:
 
 
 def _misused(error: click.ClickException) -> int:
+    if isinstance(error, click.NoSuchOption):
+        near = [name for name in error.possibilities or () if not name.endswith(OFF)]
+        error = click.NoSuchOption(error.option_name, possibilities=near, ctx=error.ctx)
     message = f"pycontainer: {error.format_message()}"
     context = error.ctx if isinstance(error, click.UsageError) else None
     if context is not None:
