@@ -190,14 +190,15 @@ class Attachable:
         from pycontainer.engine.interaction import interact_attached
 
         size = terminal_size(1) or terminal_size(0)
+        has_terminal = self._options.tty
         with self.attach(
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
             logs=logs,
             start=start,
-            stdin_once=start,
-            size=size if self._options.tty else None,
+            stdin_once=start and not has_terminal,  # who left it by keys may come back and type on
+            size=size if has_terminal else None,
         ) as it:
             exit_code = interact_attached(it, detach_keys=detach_keys, sig_proxy=sig_proxy)
         if exit_code is None:

@@ -12,6 +12,7 @@ BOX = {
     "State": {"Status": "running", "Running": True, "Pid": 4711, "Health": None},
     "Config": {"Image": "redis:7", "Labels": {"com.example.b": "2", "a": "1"}, "Env": []},
     "Mounts": [{"Type": "volume", "RW": True}],
+    "Ports": {"8787/tcp": [{"HostPort": "32768"}], "53/udp": None},
     "NetworkSettings": {
         "Ports": {"8787/tcp": [{"HostIp": "0.0.0.0", "HostPort": "32768"}], "53/udp": None},
         "Networks": {"back": {"IPAddress": "10.2.0.2"}, "app": {"IPAddress": "10.1.0.2"}},
@@ -37,8 +38,8 @@ BOX = {
         ("1", '{{index .Config.Labels "a"}}'),
         ("2", '{{index .Config.Labels "com.example.b"}}'),
         (
-            " 8787/tcp 32768 ",
-            "{{range $p, $c := .NetworkSettings.Ports}}{{if $c}} {{$p}} {{(index $c 0).HostPort}} {{end}}{{end}}",
+            "8787/tcp=32768",
+            "{{range $p, $c := .Ports}}{{with $c}}{{$p}}={{(index . 0).HostPort}}{{end}}{{end}}",
         ),
         # Values as Go prints them
         ("true 4711 <no value>", "{{.State.Running}} {{.State.Pid}} {{.State.Health}}"),
