@@ -253,3 +253,9 @@ def test_a_variable_without_a_value_is_the_callers() -> None:
 )
 def test_neighbouring_ports_are_told_as_a_range(expected: str, ports: Any) -> None:
     assert ports_text(ports) == expected
+
+
+def test_an_error_with_others_words_commands_no_terminal(call: Any) -> None:
+    _, _, err = call("rmi", "\x1b[2Jname")
+    assert "\x1b" not in err
+    assert "\\x1b[2Jname" in err

@@ -115,3 +115,10 @@ def test_ages_are_told_as_docker_tells_them(expected: str, seconds: float) -> No
 )
 def test_sizes_are_told_as_docker_tells_them(decimal: str, binary: str, size: int) -> None:
     assert (decimal_size(size), binary_size(size)) == (decimal, binary)
+
+
+def test_what_others_wrote_commands_no_terminal() -> None:
+    hostile = Box("\x1b]0;title\x07\x1b[2J\x9b2J\r\nname", {})
+    (_, line) = LISTING.lines([hostile], "table {{.Name}}")[:2]
+    shown = "".join([line, *LISTING.lines([hostile]), *tabulate([["\x1b[31m", "\x7f"]])])
+    assert not {letter for letter in shown if ord(letter) < 32 or 127 <= ord(letter) < 160}
