@@ -35,7 +35,7 @@ PLACES = {
     "IPython": ("engine.progress",),
     "ipywidgets": ("engine.progress",),
     "isal": ("layers.codecs", "image"),
-    "pyroute2": ("network.links", "network.netlink"),
+    "pyroute2": ("network.netlink",),
     "yaml": ("compose.yamlfile",),
     "rich": ("cli", "engine.building.progress", "engine.progress"),
 }
