@@ -14,7 +14,7 @@ from contextlib import suppress
 import click
 
 from pycontainer.cli.command import OFF, TooFew
-from pycontainer.cli.formatting import TemplateError
+from pycontainer.cli.printable import printable
 from pycontainer.errors import PycontainerError
 
 __all__ = ["Failed", "each", "guarded", "tell"]
@@ -33,7 +33,12 @@ class Failed(Exception):
 
 def tell(message: object) -> None:
     """Say what went wrong, on standard error."""
-    click.echo(f"Error: {message}", err=True)
+    say("Error: " + str(message))
+
+
+def say(text: str) -> None:
+    """Say this on standard error; parts of it may be somebody else's words."""
+    click.echo("\n".join(map(printable, text.split("\n"))), err=True)
 
 
 def each(names: Iterable[str], act: Callable[[str], object], *, echoes: bool = True) -> int:
@@ -61,7 +66,7 @@ def guarded(call: Callable[[], object]) -> int:
         sys.stdout.flush()
     except Failed as failed:
         if str(failed):
-            click.echo(str(failed), err=True)
+            say(str(failed))
         return failed.code
     except click.exceptions.Exit as end:
         return end.exit_code
@@ -74,7 +79,7 @@ def guarded(call: Callable[[], object]) -> int:
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
-    except (PycontainerError, TemplateError) as error:
+    except PycontainerError as error:
         tell(error)
         return 1
     except OSError as error:
@@ -94,7 +99,7 @@ def _misused(error: click.ClickException) -> int:
     if context is not None:
         usage = context.get_usage().removeprefix("Usage: ")
         message += f"\n\nUsage:  {usage}\n\nRun '{context.command_path} --help' for more information"
-    click.echo(message, err=True)
+    say(message)
     is_about_arguments = isinstance(error, TooFew) or (
         isinstance(error, click.MissingParameter) and isinstance(error.param, click.Argument)
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Unpack, final
 
 from pycontainer import runtime
-from pycontainer.engine import booting, execs, launching, recipes, steering, updating, views
+from pycontainer.engine import launching, recipes, steering, views
 from pycontainer.engine.connecting import Connectable
 from pycontainer.engine.engine import Engine, current_engine, engine_on
 from pycontainer.engine.filemethods import FileMethods
@@ -17,13 +17,10 @@ from pycontainer.engine.images import Image, resolve_image
 from pycontainer.engine.observing import Observable
 from pycontainer.engine.ownership import detach, forget_if_abandoned, this_process
 from pycontainer.engine.placement import Placed
-from pycontainer.engine.process import ExecResult, Process
-from pycontainer.engine.pruning import Pruned, prune_containers
 from pycontainer.engine.state import Observed, await_start, observe
 from pycontainer.engine.streams import DEVNULL, PIPE
 from pycontainer.engine.supervision import Health, health_of
 from pycontainer.engine.terminals import Attachable
-from pycontainer.engine.waiting import Subject, await_ready
 from pycontainer.errors import NotFound, WrongState
 from pycontainer.options import RunOptions, parse_run_options, parse_seconds, parse_signal
 
@@ -31,6 +28,8 @@ if TYPE_CHECKING:
     from pycontainer._generated import RunKwargs, UpdateKwargs
     from pycontainer.engine.execs import Exec
     from pycontainer.engine.filters import FilterValues
+    from pycontainer.engine.process import ExecResult, Process
+    from pycontainer.engine.pruning import Pruned
     from pycontainer.engine.waits import Wait
     from pycontainer.oci import runtime as model
     from pycontainer.store import ContainerRecord
@@ -150,6 +149,8 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
         filters: until (created before that time: a moment, or a duration that has passed), label and
         label! ("key" or "key=value"). Raises: InvalidInput for another one.
         """
+        from pycontainer.engine.pruning import prune_containers
+
         return prune_containers(engine or current_engine(), filters)
 
     @classmethod
@@ -159,6 +160,8 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
         Which are: restart="always" if it ever ran, "unless-stopped" unless it was stopped by hand.
         Raises NotFound.
         """
+        from pycontainer.engine import booting
+
         engine = engine or current_engine()
         table = engine.store.state.containers
         records = [table.find(name) for name in names] if names else table.list()
@@ -173,6 +176,8 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
         Gives the started ones. When some fail the others are started all the same, and the first error is
         raised then, with a note for each. Raises also NotFound, InvalidOption for a circle.
         """
+        from pycontainer.engine import booting
+
         engine = engine or current_engine()
         return booting.start_all(engine, cls._each(engine, containers))
 
@@ -188,6 +193,8 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
 
         It counts as no stop by hand: "unless-stopped" has them started again. timeout: as for stop.
         """
+        from pycontainer.engine import booting
+
         engine = engine or current_engine()
         limit_s = None if timeout is None else parse_seconds(timeout, minus_one=True)
         booting.stop_all(engine, cls._each(engine, containers), limit_s)
@@ -327,6 +334,8 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
         timeout: seconds; by default the strategy's own (`within`), or else 60. Raises NotReady at once when
         it cannot be met any more, with the state, the exit code and the end of the log; ReadinessTimeout.
         """
+        from pycontainer.engine.waiting import Subject, await_ready
+
         subject = Subject(
             name=self.name,
             directory=self._directory,
@@ -404,6 +413,8 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
         None gives an option its default back. Raises InvalidOption; KernelError naming the file when the
         kernel refuses a limit; TypeError for an unknown option; WrongState.
         """
+        from pycontainer.engine import updating
+
         updating.update(self, options)
 
     def remove(self, *, force: bool = False, volumes: bool = False) -> None:
@@ -451,6 +462,8 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
         It is over when the program has ended and nobody has its output open. Raises LaunchError with
         exit_code 125, 126 or 127 when it could not be started; WrongState; DeadlineExceeded.
         """
+        from pycontainer.engine import execs
+
         request = execs.Request(
             args=args, env=env, user=user, workdir=workdir, tty=tty, privileged=privileged
         )
@@ -479,6 +492,8 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
         The program ends with this process, however that ends. detach: it goes on, and is found again by
         its `id` with get_exec; PIPE means DEVNULL then. Raises as exec does.
         """
+        from pycontainer.engine import execs
+
         request = execs.Request(
             args=args, env=env, user=user, workdir=workdir, tty=tty, privileged=privileged, size=size
         )
@@ -489,10 +504,14 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
     @property
     def execs(self) -> Sequence[Exec]:
         """Its further processes that run, whoever started them, and detached ones that have ended."""
+        from pycontainer.engine import execs
+
         return execs.list_all(self._engine, self._known)
 
     def get_exec(self, key: str) -> Exec:
         """The further process with this id, or unique beginning of one. Raises NotFound, InvalidOption."""
+        from pycontainer.engine import execs
+
         return execs.find(self._engine, self._known, key)
 
     # -- ownership -------------------------------------------------------------------------------

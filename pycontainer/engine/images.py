@@ -16,15 +16,13 @@ from pycontainer.engine import views
 from pycontainer.engine.buildable import Buildable
 from pycontainer.engine.engine import Engine, current_engine
 from pycontainer.engine.events import emit_image
-from pycontainer.engine.progress import events_shown
-from pycontainer.engine.pruning import Pruned, prune_images, remove_image
-from pycontainer.engine.pulling import import_view, pull, unpack_again
 from pycontainer.engine.sendable import Sendable
 from pycontainer.errors import BadReference, NotFound, PycontainerError
 from pycontainer.oci import DEFAULT_TAG, Platform, Reference
 
 if TYPE_CHECKING:
     from pycontainer.engine.filters import FilterValues
+    from pycontainer.engine.pruning import Pruned
     from pycontainer.image import ArchivedImage, Files, OnEvent
     from pycontainer.oci import ContainerConfig, ImageConfig
     from pycontainer.options import RunOptions
@@ -65,9 +63,13 @@ class Image(Buildable, Sendable):
         several threads; without it a progress bar is drawn where someone watches.
         Raises: BadReference, NotFound, AuthDenied, RegistryError, IntegrityError, InvalidImage.
         """
+        from pycontainer.engine.pulling import pull
+
         engine = engine or current_engine()
         name = Reference.parse(reference)
         wanted = None if platform is None else Platform.parse(platform)
+        from pycontainer.engine.progress import events_shown
+
         with events_shown(engine, on_event) as show:
             pulled = cls(engine, pull(engine, name, wanted, show))
         emit_image(engine, "pull", name.familiar, name.familiar_repository)
@@ -212,6 +214,8 @@ class Image(Buildable, Sendable):
 
     @classmethod
     def _import(cls, engine: Engine, tags: Sequence[str], make: Any) -> Image:
+        from pycontainer.engine.pulling import import_view
+
         names = [_tag_name(tag) for tag in tags]
         with engine.store.lease("make an image") as lease:
             made = cls(engine, import_view(engine, make(engine.store.content), names, lease))
@@ -232,6 +236,8 @@ class Image(Buildable, Sendable):
         source: a path, the bytes or a stream; gzip, zstd, xz or plain. Which it is, is seen from the content.
         Raises: InvalidImage, DigestMismatch, NotFound.
         """
+        from pycontainer.engine.pulling import import_view
+
         engine = engine or current_engine()
         loaded = []
         wanted = None if platform is None else Platform.parse(platform)
@@ -377,6 +383,8 @@ class Image(Buildable, Sendable):
         force: also when it has several names, or containers were made from it.
         Raises: InUse naming what needs it; NotFound.
         """
+        from pycontainer.engine.pruning import remove_image
+
         remove_image(self._engine, self.id if name is None else str(_tag_name(name)), force=force)
 
     @classmethod
@@ -388,6 +396,8 @@ class Image(Buildable, Sendable):
         filters: until (made before that time: a moment, or a duration that has passed), label and label!
         ("key" or "key=value"), dangling (False is all=True). Raises: InvalidInput for another one.
         """
+        from pycontainer.engine.pruning import prune_images
+
         return prune_images(engine or current_engine(), all, filters)
 
     def __eq__(self, other: object) -> bool:
@@ -420,6 +430,8 @@ def ready(engine: Engine, chosen: Image, name: str) -> Image:
         check_run(engine, chosen._record, name)
     if engine.store.is_unpacked(chosen._record):
         return chosen
+    from pycontainer.engine.pulling import unpack_again  # only for what is not unpacked
+
     return Image(engine, unpack_again(engine, chosen._record, chosen.view))
 
 

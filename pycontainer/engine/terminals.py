@@ -8,11 +8,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pycontainer import runtime
-from pycontainer.engine import logdrivers, steering
+from pycontainer.engine import steering
 from pycontainer.engine.attaching import Attachment, Chunk, attach_running, check_size, request, terminal_size
 from pycontainer.engine.detachkeys import DEFAULT
 from pycontainer.engine.events import emit_container
-from pycontainer.engine.logs import Logs
 from pycontainer.engine.state import await_end, monitor_of
 from pycontainer.errors import DeadlineExceeded, WrongState
 from pycontainer.launcher import ask
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from pycontainer.engine.containers import Container
     from pycontainer.engine.engine import Engine
+    from pycontainer.engine.logs import Logs
     from pycontainer.engine.moments import Moment
     from pycontainer.engine.process import Seconds
     from pycontainer.options import RunOptions
@@ -69,6 +69,9 @@ class Attachable:
 
         Raises NotFound when its log driver keeps nothing here.
         """
+        from pycontainer.engine import logdrivers
+        from pycontainer.engine.logs import Logs
+
         path, form = logdrivers.readable_log(self._directory, self.id, self._options)
         return Logs(
             directory=path.parent,

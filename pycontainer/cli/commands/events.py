@@ -10,6 +10,7 @@ import click
 from pycontainer.cli.command import command
 from pycontainer.cli.filters import filter_option
 from pycontainer.cli.formatting import Template
+from pycontainer.cli.printable import printable
 from pycontainer.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
@@ -63,4 +64,5 @@ def _line(event: Event) -> str:
     zone = local.strftime("%z")
     shown = local.strftime("%Y-%m-%dT%H:%M:%S.") + f"{event.time_ns % 10**9:09d}{zone[:3]}:{zone[3:]}"
     pairs = ", ".join(f"{key}={event.attributes[key]}" for key in sorted(event.attributes))
-    return f"{shown} {event.type} {event.action} {event.id}" + (f" ({pairs})" if pairs else "")
+    text = f"{shown} {event.type} {event.action} {event.id}" + (f" ({pairs})" if pairs else "")
+    return printable(text)

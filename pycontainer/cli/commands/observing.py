@@ -10,6 +10,7 @@ import click
 from pycontainer.cli.command import command
 from pycontainer.cli.completing import containers
 from pycontainer.cli.edge import Failed
+from pycontainer.cli.printable import printable
 from pycontainer.cli.session import Session, pass_session
 
 __all__ = ["port", "top"]
@@ -27,10 +28,11 @@ def top(session: Session, name: str, options: tuple[str, ...]) -> None:
 
     found = Container.get(name, engine=session.engine).top()
     if options and options != ("-ef",):
-        for line in _of_ps(options, {process.pid for process in found}):
-            click.echo(line)
+        lines = _of_ps(options, {process.pid for process in found})
     else:
-        click.echo(str(found))
+        lines = str(found).split("\n")
+    for line in lines:
+        click.echo(printable(line))
 
 
 def _of_ps(options: Sequence[str], pids: set[int]) -> list[str]:

@@ -9,10 +9,12 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from pycontainer.errors import InvalidInput
+
 __all__ = ["FUNCTIONS", "TemplateError", "is_true", "shown"]
 
 
-class TemplateError(ValueError):
+class TemplateError(InvalidInput):
     """A template that cannot be read, or not be rendered over what there is."""
 
 
