@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 from pycontainer import runtime
@@ -12,7 +12,7 @@ from pycontainer.engine import steering
 from pycontainer.engine.attaching import Attachment, Chunk, attach_running, check_size, request, terminal_size
 from pycontainer.engine.detachkeys import DEFAULT
 from pycontainer.engine.events import emit_container
-from pycontainer.engine.state import await_end, monitor_of
+from pycontainer.engine.state import await_end, end_held, monitor_of
 from pycontainer.errors import DeadlineExceeded, WrongState
 from pycontainer.launcher import ask
 from pycontainer.options import parse_seconds
@@ -51,6 +51,8 @@ class Attachable:
         def _directory(self) -> Path: ...
         @property
         def _options(self) -> RunOptions: ...
+        @property
+        def _current(self) -> ContainerRecord: ...
         def kill(self, signal: int | str = ...) -> None: ...
         def wait(self, timeout: Any = ...) -> int: ...
 
@@ -194,19 +196,36 @@ class Attachable:
 
         size = terminal_size(1) or terminal_size(0)
         has_terminal = self._options.tty
-        with self.attach(
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            logs=logs,
-            start=start,
-            stdin_once=start and not has_terminal,  # who left it by keys may come back and type on
-            size=size if has_terminal else None,
-        ) as it:
-            exit_code = interact_attached(it, detach_keys=detach_keys, sig_proxy=sig_proxy)
+        with ExitStack() as held:
+            wait = None
+            if self._current.auto_remove:
+                # Else it may be gone, with its exit code, before we come to ask for that.
+                wait = self._reader_of_end(held.enter_context(end_held(self._directory)))
+            it = held.enter_context(
+                self.attach(
+                    stdin=stdin,
+                    stdout=stdout,
+                    stderr=stderr,
+                    logs=logs,
+                    start=start,
+                    stdin_once=start and not has_terminal,  # who left it by keys may come back and type on
+                    size=size if has_terminal else None,
+                )
+            )
+            exit_code = interact_attached(it, detach_keys=detach_keys, sig_proxy=sig_proxy, wait=wait)
         if exit_code is None:
             emit_container(self._engine, "detach", self._current)
         return exit_code
+
+    def _reader_of_end(self, held: int) -> Callable[[], int]:
+        def wait() -> int:
+            try:
+                observed = await_end(self._directory, None, removes_itself=True, held=held)
+            except FileNotFoundError:
+                raise steering.removed(self.name) from None
+            return steering.exit_code_of(observed, self.name, "not-running")
+
+        return wait
 
     def resize(self, rows: int, columns: int) -> None:
         """Set the size of its terminal. Raises WrongState without one, or when it does not run."""
