@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from pycontainer.errors import PycontainerError
 
 if TYPE_CHECKING:
     from pycontainer.engine import Engine
@@ -37,6 +40,16 @@ class Session:
         from pycontainer.engine import Engine
 
         return self._held.enter_context(Engine(self.root, progress=self.progress))
+
+    def warm_up(self) -> None:
+        """Have the engine's helper process start on another processor, while this one imports the rest."""
+        helper = self.engine.helper
+
+        def start() -> None:
+            with suppress(PycontainerError):  # whoever needs it then tries again, and is told why not
+                helper.start()
+
+        threading.Thread(target=start, name="pycontainer-helper", daemon=True).start()
 
     @cached_property
     def settings(self) -> Mapping[str, Any]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import io
 import json
 import signal
+import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +52,16 @@ def test_run_gives_output_errors_and_code_of_the_program(cli: CommandLine) -> No
     done = cli.apart("run", "--rm", "-i", *NOWHERE, "busybox", "sh", "-c", script, input=b"typed\n")
     assert (done.returncode, done.stdout, done.stderr) == (3, b"typed\n", b"told\n")
     assert cli("ps", "-aq") == ""
+
+
+def test_a_run_imports_no_library_that_it_does_not_need(cli: CommandLine) -> None:
+    program = (
+        "import sys; from pycontainer.cli import invoke; invoke(sys.argv[1:])\n"
+        "unwanted = {'httpx', 'pyroute2', 'rich', 'ssl', 'http', 'concurrent', 'asyncio'}\n"
+        "print(*sorted(unwanted & {name.partition('.')[0] for name in sys.modules}))"
+    )
+    command = [sys.executable, "-c", program, "run", "--rm", "busybox", "true"]
+    assert subprocess.run(command, capture_output=True, env=cli.env, check=True).stdout == b"\n"
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ def execute(
     words: tuple[str, ...],
 ) -> int:
     """Run a command in a running container; ends with its exit code."""
+    session.warm_up()
     from pycontainer.engine import Container
 
     if detach_keys:

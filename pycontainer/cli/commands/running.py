@@ -158,6 +158,7 @@ def _created(session: Session, params: dict[str, Any]) -> Container:
         raise Failed(f"pycontainer: {cidfile} exists; remove it, or give another file", 125)
     if params["is_quiet"]:
         session.progress = "off"
+    session.warm_up()
     from pycontainer.engine import Container
 
     _tell_missing(session, params)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from pycontainer.cli.command import command, flag
@@ -9,6 +11,9 @@ from pycontainer.cli.completing import containers
 from pycontainer.cli.edge import each
 from pycontainer.cli.session import Session, pass_session
 from pycontainer.errors import WrongState
+
+if TYPE_CHECKING:
+    from pycontainer.engine import Container
 
 __all__ = ["attach", "start"]
 
@@ -25,6 +30,7 @@ def start(
     session: Session, is_attached: bool, is_interactive: bool, detach_keys: str | None, names: tuple[str, ...]
 ) -> int:
     """Start containers that do not run; with -a end with the exit code of the one."""
+    session.warm_up()
     from pycontainer.engine import Container
 
     if not is_attached and not is_interactive:
@@ -39,10 +45,7 @@ def start(
     return 0 if code is None else code
 
 
-def _start(container: object) -> None:
-    from pycontainer.engine import Container
-
-    assert isinstance(container, Container)
+def _start(container: Container) -> None:
     if container.state not in ("running", "paused"):  # starting what runs is no error, as in Docker
         container.start()
 
