@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import click
 
-__all__ = ["OFF", "Command", "Entry", "Flag", "Group", "Nested", "TooFew", "command", "flag"]
+__all__ = ["OFF", "Command", "Entry", "Flag", "Group", "Nested", "Misuse", "command", "flag"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -24,8 +24,8 @@ OFF = "!"
 """Ends the name that stands for a flag's being false, between the rewriting and click."""
 
 
-class TooFew(click.UsageError):
-    """Not as many arguments as there have to be; Docker ends with 1 then, and with 125 for a wrong flag."""
+class Misuse(click.UsageError):
+    """No such command, or too few arguments: Docker ends with 1 then, and with 125 for a wrong flag."""
 
 
 class Flag(click.Option):
@@ -214,10 +214,10 @@ class Group(click.Group):
         if name.startswith("-"):
             raise click.NoSuchOption(name, ctx=ctx)
         if name in self._refused:
-            raise TooFew(f"there is no {name} here: {self._refused[name]}", ctx)
+            raise Misuse(f"there is no {name} here: {self._refused[name]}", ctx)
         near = difflib.get_close_matches(name, self._table, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise TooFew(f"unknown command: {ctx.command_path} {name}{hint}", ctx)
+        raise Misuse(f"unknown command: {ctx.command_path} {name}{hint}", ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         shown = {name: entry for name, entry in self._table.items() if not entry.is_hidden}

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 import click
 
-from pycontainer.cli.command import OFF, TooFew
+from pycontainer.cli.command import OFF, Misuse
 from pycontainer.cli.printable import printable
 from pycontainer.errors import PycontainerError
 
@@ -100,7 +100,7 @@ def _misused(error: click.ClickException) -> int:
         usage = context.get_usage().removeprefix("Usage: ")
         message += f"\n\nUsage:  {usage}\n\nRun '{context.command_path} --help' for more information"
     say(message)
-    is_about_arguments = isinstance(error, TooFew) or (
+    is_about_arguments = isinstance(error, Misuse) or (
         isinstance(error, click.MissingParameter) and isinstance(error.param, click.Argument)
     )
     if is_about_arguments or "unexpected extra argument" in error.format_message():

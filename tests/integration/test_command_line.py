@@ -222,6 +222,21 @@ def test_images_go_to_a_registry_and_back(cli: CommandLine) -> None:
         cli("rmi", name)
 
 
+def test_an_account_is_kept_until_logout(cli: CommandLine) -> None:
+    with pc.Registry(auth={"ann": "secret"}) as registry:
+        login = ("login", "-u", "ann", "--password-stdin", registry.address)
+        name = f"{registry.address}/busybox:1"
+        cli("tag", "busybox", name)
+        assert "secret" not in cli.both(*login, code=1, input=b"not secret\n")[1]
+        cli("push", name, code=1)
+        assert cli(*login, input=b"secret\n") == "Login Succeeded\n"
+        cli("push", name)
+        assert cli("logout", registry.address) == f"Removing login credentials for {registry.address}\n"
+        assert cli("logout", registry.address) == f"Not logged in to {registry.address}\n"
+        cli("push", name, code=1)
+        cli("rmi", name)
+
+
 def test_an_image_is_built_and_its_cache_forgotten(cli: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("content\n")
     (tmp_path / "Other").write_text(

@@ -9,7 +9,7 @@ import click
 
 from pycontainer.cli.command import command, flag
 from pycontainer.cli.completing import containers, networks
-from pycontainer.cli.edge import each
+from pycontainer.cli.edge import each, tell
 from pycontainer.cli.filters import filter_option
 from pycontainer.cli.formatting import Field, Listing, zone_time
 from pycontainer.cli.pairs import pairs, split_words
@@ -155,11 +155,14 @@ def remove(session: Session, force: bool, names: tuple[str, ...]) -> int:
     def remove_one(name: str) -> None:
         try:
             Network.get(name, engine=session.engine).remove()
-        except NotFound:
+        except NotFound as error:
             if not force:
                 raise
+            tell(error)
+        else:
+            click.echo(name)
 
-    return each(names, remove_one)
+    return each(names, remove_one, echoes=False)
 
 
 @command("connect")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar, cast
 
 import click
 
@@ -153,19 +154,37 @@ def _created(session: Session, params: dict[str, Any]) -> Container:
     options = given(params)
     options.setdefault("platform", session.platform)
     options.setdefault("network", ["bridge"])
-    cidfile: Path | None = params["cidfile"]
-    if cidfile is not None and cidfile.exists():
-        raise Failed(f"pycontainer: {cidfile} exists; remove it, or give another file", 125)
     if params["is_quiet"]:
         session.progress = "off"
     session.warm_up()
     from pycontainer.engine import Container
 
-    _tell_missing(session, params)
-    container = Container.create(params["image"], params["words"] or None, engine=session.engine, **options)
-    if cidfile is not None:
-        cidfile.write_text(container.id)
+    with _reserved(params["cidfile"]) as cidfile:
+        _tell_missing(session, params)
+        container = Container.create(
+            params["image"], params["words"] or None, engine=session.engine, **options
+        )
+        if cidfile is not None:
+            cidfile.write(container.id)
     return container
+
+
+@contextmanager
+def _reserved(path: Path | None) -> Iterator[TextIO | None]:
+    """A new file for the container's id, gone again when there is none. Raises: Failed when there is one."""
+    if path is None:
+        yield None
+        return
+    try:
+        file = path.open("x")
+    except FileExistsError:
+        raise Failed(f"pycontainer: {path} exists; remove it, or give another file", 125) from None
+    with file:
+        try:
+            yield file
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
 
 
 def _tell_missing(session: Session, params: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from pycontainer.cli.command import TooFew, command, flag
+from pycontainer.cli.command import Misuse, command, flag
 from pycontainer.cli.completing import containers
 from pycontainer.cli.declared import declared, given
 from pycontainer.cli.edge import each, tell
@@ -108,7 +108,7 @@ def rename(session: Session, name: str, new_name: str) -> None:
 @command("rm")
 @flag("-f", "--force", help="Kill those that run.")
 @flag("-v", "--volumes", help="Remove their anonymous volumes as well.")
-@click.option("-l", "--link", cls=None, is_flag=True, hidden=True, help="Remove a link.")
+@flag("-l", "--link", hidden=True)
 @_several()
 @pass_session
 def remove(session: Session, force: bool, volumes: bool, link: bool, names: tuple[str, ...]) -> int:
@@ -125,8 +125,10 @@ def remove(session: Session, force: bool, volumes: bool, link: bool, names: tupl
             if not force:
                 raise
             tell(error)  # which is no failure with force, as in Docker
+        else:
+            click.echo(name)
 
-    return each(names, remove_one)
+    return each(names, remove_one, echoes=False)
 
 
 @command("update")
@@ -137,5 +139,5 @@ def update(session: Session, /, names: tuple[str, ...], **params: Any) -> int:
     """Change limits and the restart policy of containers, also while they run; print their names."""
     changes = given(params)
     if not changes:
-        raise TooFew("give at least one flag of what to change", click.get_current_context())
+        raise Misuse("give at least one flag of what to change", click.get_current_context())
     return each(names, lambda name: _get(session, name).update(**changes))

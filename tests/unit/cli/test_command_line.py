@@ -259,3 +259,22 @@ def test_an_error_with_others_words_commands_no_terminal(call: Any) -> None:
     _, _, err = call("rmi", "\x1b[2Jname")
     assert "\x1b" not in err
     assert "\\x1b[2Jname" in err
+
+
+def test_a_file_for_the_id_is_new_and_gone_again_without_a_container(call: Any, tmp_path: Path) -> None:
+    path = tmp_path / "cid"
+    words = ("create", "--pull", "never", "--cidfile", str(path), "nosuch")
+    assert call(*words)[0] == 1
+    assert not path.exists()
+    path.write_text("kept")
+    code, _, err = call(*words)
+    assert (code, path.read_text()) == (125, "kept")
+    assert "exists; remove it" in err
+
+
+def test_force_forgives_what_is_not_there(call: Any) -> None:
+    for words in (("rm", "-f", "nosuch"), ("network", "rm", "-f", "nosuch")):
+        code, out, err = call(*words)
+        assert (code, out) == (0, "")
+        assert "nosuch" in err
+    assert call("volume", "rm", "-f", "nosuch")[:2] == (0, "nosuch\n")
