@@ -24,7 +24,6 @@ PAGE = HERE / "reference" / "cli.md"
 
 _STATES = "the words of Docker; a container that waits to be restarted counts as running"
 _NO_TRUST = "without effect: Docker content trust has ended; see the guide about signatures"
-_ONE_PLATFORM = "fails when the image in the store is for another one"
 _LOOPBACK = "127.0.0.1 where no address is given, not every one of the host"
 
 DIFFERENT: Mapping[str, str] = {
@@ -40,18 +39,15 @@ DIFFERENT: Mapping[str, str] = {
     "create --publish-all": _LOOPBACK,
     "create --security-opt": "`no-new-privileges` is on unless it is set to false",
     "create --storage-opt": "refused: no project quotas are set",
-    "create --pull": "one platform of an image is kept by name",
     "create --log-driver": "local by default; local, json-file, none, journald, syslog",
     "create --ipc": "`container:NAME` needs that one to be made with `--ipc shareable`",
     "events --filter": "a container's name has to be the whole name",
     "exec --privileged": "the seccomp filter stays the container's",
-    "image inspect --platform": _ONE_PLATFORM,
     "images --all": "without effect: there are no intermediate images",
     "load --quiet": "without effect: only the names are printed",
     "network create --attachable": "without effect: every network is",
     "network create --driver": "bridge, macvlan, ipvlan",
     "ps --filter": _STATES,
-    "push --platform": _ONE_PLATFORM,
     "run --publish": _LOOPBACK,
     "run --publish-all": _LOOPBACK,
     "run --security-opt": "`no-new-privileges` is on unless it is set to false",
@@ -64,8 +60,6 @@ DIFFERENT: Mapping[str, str] = {
     "create --volume-driver": "`local` alone",
     "run --log-driver": "local by default; local, json-file, none, journald, syslog",
     "run --ipc": "`container:NAME` needs that one to be made with `--ipc shareable`",
-    "run --pull": "one platform of an image is kept by name",
-    "save --platform": _ONE_PLATFORM,
     "stats --no-stream": "takes a second, in which the CPU use is measured",
     "volume create --driver": "`local` alone",
 }
@@ -81,7 +75,6 @@ NOT_HERE: Mapping[str, str] = {
     "--io-maxiops": _WINDOWS,
     "--kernel-memory": "refused: kernels from 5.16 on have no such limit",
     "--use-api-socket": "refused: there is no daemon whose socket could be given",
-    "build --attest": "refused: attestations are not made",
     "build --builder": "refused: there is one builder",
     "build --call": "not yet",
     "build --check": "refused: checks are told of with every build",
@@ -89,9 +82,7 @@ NOT_HERE: Mapping[str, str] = {
     "build --debug": "not yet; `on_failure` of the library opens a failed step",
     "build --force-rm": "without effect: steps leave no containers",
     "build --isolation": _WINDOWS,
-    "build --provenance": "refused: attestations are not made",
     "build --rm": "without effect: steps leave no containers",
-    "build --sbom": "refused: attestations are not made",
     "build --squash": "refused: `image.squash()` of the library does it afterwards",
     "build --disable-content-trust": _NO_TRUST,
     "create --disable-content-trust": _NO_TRUST,
@@ -99,9 +90,7 @@ NOT_HERE: Mapping[str, str] = {
     "pull --disable-content-trust": _NO_TRUST,
     "push --disable-content-trust": _NO_TRUST,
     "exec --detach-keys": "refused: what exec starts ends with it, unless it has `-d`",
-    "history --platform": "not yet: one platform of an image is kept by name",
-    "image inspect --platform": "not yet: one platform of an image is kept by name",
-    "images --tree": "not yet: one platform of an image is kept by name",
+    "images --tree": "not yet",
     "manifest annotate --os-features": "refused",
     "manifest create --insecure": "without effect: loopback and registries.conf decide",
     "manifest inspect --insecure": "without effect: loopback and registries.conf decide",
@@ -116,7 +105,7 @@ NOT_HERE: Mapping[str, str] = {
     "network inspect --verbose": "without effect",
     "rm --link": "refused: links are part of a container here",
     "rmi --no-prune": "without effect: there are no untagged parents",
-    "rmi --platform": "not yet: one platform of an image is kept by name",
+    "rmi --platform": "not yet",
     "start --checkpoint": "not yet: checkpoints need CRIU",
     "start --checkpoint-dir": "not yet: checkpoints need CRIU",
     "volume create --availability": _CLUSTER,

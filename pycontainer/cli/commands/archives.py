@@ -21,7 +21,7 @@ _FETCH_TIMEOUT_S = 60.0
 
 @command("save")
 @click.option("-o", "--output", metavar="FILE", help="Write to this file, not to standard output.")
-@click.option("--platform", metavar="PLATFORM", help="Fail unless the images are for this one.")
+@click.option("--platform", metavar="PLATFORM", help="Only the images for this one.")
 @click.option(
     "--format",
     "form",
@@ -36,16 +36,12 @@ def save(
 ) -> None:
     """Write images with their names to an archive."""
     from pycontainer.engine import Image
-    from pycontainer.oci import Platform
 
     found = [Image.get(name, engine=session.engine) for name in names]
-    for name, image in zip(names, found, strict=True):
-        if platform is not None and str(Platform.parse(platform)) != image.platform:
-            raise Failed(f"Error: image {name} is here for {image.platform} only; pull it for {platform}")
     if output is None and os.isatty(1):
         raise Failed("Error: cowardly refusing to save to a terminal; use the -o flag or redirect")
     target = sys.stdout.buffer if output is None else output
-    Image.save_all(found, target, format=form)  # type: ignore[arg-type]  # one of the choices
+    Image.save_all(found, target, format=form, platform=platform)  # type: ignore[arg-type]  # one of the choices
 
 
 @command("load")

@@ -30,12 +30,9 @@ LIMITS = (
 """Run options that hold for every RUN."""
 
 _NOT_HERE = {
-    "attest": "attestations are not made",
     "builder": "there is one builder",
     "check": "checks are told of with every build",
     "isolation": "it is for Windows",
-    "provenance": "attestations are not made",
-    "sbom": "attestations are not made",
     "squash": "squash the image afterwards, with image.squash() of the library",
 }
 
@@ -44,6 +41,7 @@ _NOT_HERE = {
 @declared(LIMITS)
 @click.option("--allow", multiple=True, metavar="WHAT", help="network.host, security.insecure.")
 @click.option("--annotation", "annotations", multiple=True, metavar="KEY=VALUE", help="Of the manifest.")
+@click.option("--attest", multiple=True, metavar="type=provenance|sbom", help="As --provenance, --sbom.")
 @click.option("--build-arg", "build_args", multiple=True, metavar="NAME[=VALUE]", help="Values for ARG.")
 @click.option("--build-context", "contexts", multiple=True, metavar="NAME=PLACE", help="Further contexts.")
 @click.option("--cache-from", multiple=True, metavar="CACHE", help="Caches to take steps from.")
@@ -68,22 +66,21 @@ _NOT_HERE = {
     type=click.Choice(["auto", "plain", "tty", "quiet", "rawjson"]),
     help="How to show what is done; BUILDKIT_PROGRESS by default.",
 )
+@click.option("--provenance", metavar="true|mode=max", help="Attest how the image was built.")
 @flag("--pull", help="Look for newer base images.")
 @flag("--push", help="Upload the image to the registries of its names.")
 @flag("-q", "--quiet", help="Print the image's id alone.")
 @flag("--rm", default=True, hidden=True)
+@flag("--sbom", help="Attest what software the image contains.")
 @click.option(
     "--secret", "secrets", multiple=True, metavar="id=ID[,src=FILE]", help="For RUN --mount=type=secret."
 )
 @click.option("--ssh", multiple=True, metavar="ID[=SOCKET]", help="Agents for RUN --mount=type=ssh.")
 @click.option("-t", "--tag", "tags", multiple=True, metavar="NAME[:TAG]", help="Names of the image.")
 @click.option("--target", metavar="STAGE", help="The stage to build.")
-@click.option("--attest", multiple=True, hidden=True)
 @click.option("--builder", hidden=True)
 @flag("--check", hidden=True)
 @click.option("--isolation", hidden=True)
-@click.option("--provenance", hidden=True)
-@click.option("--sbom", hidden=True)
 @flag("--squash", hidden=True)
 @click.argument("context", metavar="PATH|URL|-")
 @pass_session
@@ -92,7 +89,7 @@ def build(session: Session, /, **params: Any) -> None:
     from pycontainer.engine import Image
 
     for name, reason in _NOT_HERE.items():
-        if params[name] and params[name] not in ("default", "false"):
+        if params[name] and params[name] != "default":
             raise InvalidOption(f"--{name} is not here: {reason}; leave it out")
     if params["context"] == "-" and params["dockerfile"] == "-":
         raise click.UsageError("context and Dockerfile cannot both be standard input")
@@ -119,6 +116,7 @@ def build(session: Session, /, **params: Any) -> None:
         allow=split_words(params["allow"]),
         outputs=[*params["outputs"], *(["type=registry"] if params["push"] else [])],
         progress=_progress(session, params),
+        **_attested(params),
         engine=session.engine,
         **given({name: params[name] for name in LIMITS}),
     )
@@ -156,6 +154,22 @@ def _secret(line: str) -> tuple[str, object]:
     if fields.get("type") == "env" or (not path and not variable and name in os.environ):
         return name, {"env": variable or path or name}
     return name, {"env": variable} if variable else Path(path or name)
+
+
+def _attested(params: Mapping[str, Any]) -> dict[str, Any]:
+    """What to attest, as flags of its own or --attest say it."""
+    provenance, sbom = params["provenance"] or "false", params["sbom"]
+    for line in params["attest"]:
+        fields = pairs(line.split(","))
+        kind, is_off = fields.pop("type", ""), fields.pop("disabled", "false") == "true"
+        if kind == "sbom":
+            sbom = not is_off
+        elif kind == "provenance":
+            told = ",".join(f"{name}={value}" for name, value in fields.items())
+            provenance = "false" if is_off else told or "true"
+        else:
+            raise click.BadParameter(f"{line!r}: give type=provenance or type=sbom", param_hint="--attest")
+    return {"provenance": {"true": True, "false": False}.get(provenance, provenance), "sbom": sbom}
 
 
 def _agents(lines: Sequence[str]) -> Mapping[str, str | None]:

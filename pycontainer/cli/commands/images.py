@@ -234,14 +234,23 @@ _HISTORY: Listing[_Step] = Listing(
 @click.option("--format", "form", metavar="FORMAT", help="table, json, or a template.")
 @flag("-H", "--human", default=True, help="Sizes and times as people read them.")
 @flag("--no-trunc", "is_whole", help="Do not shorten what is long.")
+@click.option("--platform", metavar="PLATFORM", help="Which of several of the name.")
 @flag("-q", "--quiet", help="Print ids alone.")
 @click.argument("name", metavar="IMAGE", shell_complete=complete_images)
 @pass_session
-def history(session: Session, form: str | None, human: bool, is_whole: bool, quiet: bool, name: str) -> None:
+def history(
+    session: Session,
+    form: str | None,
+    human: bool,
+    is_whole: bool,
+    platform: str | None,
+    quiet: bool,
+    name: str,
+) -> None:
     """Show how an image was made, the last step first."""
     from pycontainer.engine import Image
 
-    image = Image.get(name, engine=session.engine)
+    image = Image.get(name, platform=platform, engine=session.engine)
     entries = image.history()[::-1]
     ids = (image.id, *["<missing>"] * len(entries))
     steps = [_Step(entry, each, is_whole, human) for entry, each in zip(entries, ids, strict=False)]

@@ -61,17 +61,21 @@ _KINDS: Mapping[str, Callable[[Session, str, bool], Document]] = {
 }
 
 
-def _look(session: Session, name: str, kinds: Iterable[str], size: bool) -> Document:
-    """The first kind of object that has the name, in Docker's order."""
-    for kind in kinds:
-        try:
-            return _KINDS[kind](session, name, size)
-        except (NotFound, InvalidInput):
-            continue
-    raise NotFound(f"no such object: {name}")
+def _of(session: Session, kinds: Iterable[str], size: bool = False) -> Callable[[str], Document]:
+    """Looks for the first kind of object that has a name, in Docker's order."""
+
+    def look(name: str) -> Document:
+        for kind in kinds:
+            try:
+                return _KINDS[kind](session, name, size)
+            except (NotFound, InvalidInput):
+                continue
+        raise NotFound(f"no such object: {name}")
+
+    return look
 
 
-def _show(session: Session, names: Iterable[str], kinds: Iterable[str], form: str | None, size: bool) -> int:
+def _show(names: Iterable[str], look: Callable[[str], Document], form: str | None) -> int:
     """Print what is found of each name; 1 when something is not."""
     template = None
     if form not in (None, "", "json"):
@@ -82,7 +86,7 @@ def _show(session: Session, names: Iterable[str], kinds: Iterable[str], form: st
     found, code = [], 0
     for name in names:
         try:
-            found.append(_look(session, name, kinds, size))
+            found.append(look(name))
         except NotFound as error:
             tell(error)
             code = 1
@@ -108,7 +112,7 @@ def _show(session: Session, names: Iterable[str], kinds: Iterable[str], form: st
 @pass_session
 def inspect(session: Session, form: str | None, size: bool, kind: str | None, names: tuple[str, ...]) -> int:
     """Show everything about containers, images, networks or volumes, as JSON."""
-    return _show(session, names, _KINDS if kind is None else (kind,), form, size)
+    return _show(names, _of(session, _KINDS if kind is None else (kind,), size), form)
 
 
 @command("inspect")
@@ -118,16 +122,22 @@ def inspect(session: Session, form: str | None, size: bool, kind: str | None, na
 @pass_session
 def inspect_containers(session: Session, form: str | None, size: bool, names: tuple[str, ...]) -> int:
     """Show everything about containers, as JSON."""
-    return _show(session, names, ("container",), form, size)
+    return _show(names, _of(session, ("container",), size), form)
 
 
 @command("inspect")
 @_format
+@click.option("--platform", metavar="PLATFORM", help="Which of several of the name.")
 @click.argument("names", metavar="IMAGE...", nargs=-1, required=True, shell_complete=images)
 @pass_session
-def inspect_images(session: Session, form: str | None, names: tuple[str, ...]) -> int:
+def inspect_images(session: Session, form: str | None, platform: str | None, names: tuple[str, ...]) -> int:
     """Show everything about images, as JSON."""
-    return _show(session, names, ("image",), form, False)
+    from pycontainer.engine import Image
+
+    def look(name: str) -> Document:
+        return Image.get(name, platform=platform, engine=session.engine).inspect()
+
+    return _show(names, look, form)
 
 
 @command("inspect")
@@ -137,7 +147,7 @@ def inspect_images(session: Session, form: str | None, names: tuple[str, ...]) -
 @pass_session
 def inspect_networks(session: Session, form: str | None, verbose: bool, names: tuple[str, ...]) -> int:
     """Show everything about networks, as JSON."""
-    return _show(session, names, ("network",), form, False)
+    return _show(names, _of(session, ("network",)), form)
 
 
 @command("inspect")
@@ -146,4 +156,4 @@ def inspect_networks(session: Session, form: str | None, verbose: bool, names: t
 @pass_session
 def inspect_volumes(session: Session, form: str | None, names: tuple[str, ...]) -> int:
     """Show everything about volumes, as JSON."""
-    return _show(session, names, ("volume",), form, False)
+    return _show(names, _of(session, ("volume",)), form)

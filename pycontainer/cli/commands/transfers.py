@@ -67,7 +67,7 @@ def _digest(session: Session, name: str) -> str | None:
 @command("push")
 @flag("-a", "--all-tags", help="Push every tag of the repository.")
 @_trust
-@click.option("--platform", metavar="PLATFORM", help="Fail unless the image is for this one.")
+@click.option("--platform", metavar="PLATFORM", help="Only the image for this one.")
 @flag("-q", "--quiet", help="Show nothing but the name.")
 @click.argument("name", metavar="NAME[:TAG]", shell_complete=images)
 @pass_session
@@ -81,7 +81,7 @@ def push(
 ) -> None:
     """Upload an image to the registry that its name says."""
     from pycontainer.engine import Image
-    from pycontainer.oci import Platform, Reference
+    from pycontainer.oci import Reference
 
     if quiet:
         session.progress = "off"
@@ -94,9 +94,7 @@ def push(
             raise NotFound(f"no image in the store has the repository {reference.familiar_repository}")
     for each in names:
         image = Image.get(each, engine=session.engine)
-        if platform is not None and str(Platform.parse(platform)) != image.platform:
-            raise NotFound(f"image {each} is here for {image.platform} only; pull it for {platform} first")
-        digest = image.push(each)
+        digest = image.push(each, platform=platform)
         if not quiet:
             click.echo(f"{Reference.parse(each).tag}: digest: {digest} size: {image.size_bytes}")
     if quiet:

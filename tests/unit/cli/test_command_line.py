@@ -278,3 +278,20 @@ def test_force_forgives_what_is_not_there(call: Any) -> None:
         assert (code, out) == (0, "")
         assert "nosuch" in err
     assert call("volume", "rm", "-f", "nosuch")[:2] == (0, "nosuch\n")
+
+
+@pytest.mark.parametrize(
+    ("expected", "words"),
+    [
+        ((False, False), []),
+        ((True, True), ["--provenance", "true", "--sbom"]),
+        (("mode=max", False), ["--attest", "type=provenance,mode=max"]),
+        ((False, True), ["--provenance=false", "--attest=type=sbom"]),
+        ((False, False), ["--attest", "type=provenance,disabled=true"]),
+    ],
+)
+def test_attestations_are_asked_for_in_either_way(expected: tuple[object, bool], words: list[str]) -> None:
+    from pycontainer.cli.commands.build import _attested
+
+    params = _all_commands()["pycontainer build"].make_context("build", [*words, "."]).params
+    assert tuple(_attested(params).values()) == expected
