@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 import pycontainer as pc
-from tests.support.cli import CommandLine
+from tests.support.cli import CommandLine, interruptible
 
 pytestmark = pytest.mark.needs("root", "overlay")
 
@@ -38,7 +38,8 @@ def made(tmp_path_factory: pytest.TempPathFactory, busybox_layout: Path) -> Comm
 @pytest.fixture
 def cli(made: CommandLine) -> Iterator[CommandLine]:
     """The command line; what a test leaves is removed."""
-    yield made
+    with interruptible():
+        yield made
     left = made("ps", "-aq").split()
     if left:
         made("rm", "-f", "-v", *left)

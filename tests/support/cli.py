@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
@@ -16,9 +17,19 @@ import pyte
 
 from pycontainer.cli import invoke
 
-__all__ = ["CommandLine", "Terminal"]
+__all__ = ["CommandLine", "Terminal", "interruptible"]
 
 TIMEOUT_S = 60
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Have processes started here take interrupts, though whoever started this one had it ignore them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class CommandLine:
