@@ -178,6 +178,7 @@ def _each(usage: DiskUsage) -> list[str]:
     builds = [
         ["layers", str(cache.steps), size(cache.layers_bytes)],
         ["mounts", str(cache.mounts), size(cache.mounts_bytes)],
+        ["downloads", "", size(cache.downloads_bytes)],
     ]
     return [
         *table("Images", [["NAME", "IMAGE ID", "SIZE", "SHARED SIZE", "UNIQUE SIZE", "CONTAINERS"], *images]),
