@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pycontainer.engine.engine import Engine, current_engine, kept_ahead
     from pycontainer.engine.eventstream import Event, Events, read_events
     from pycontainer.engine.execs import Exec
+    from pycontainer.engine.forking import forked_options
     from pycontainer.engine.hostinfo import info
     from pycontainer.engine.images import HistoryEntry, Image
     from pycontainer.engine.impairing import Impairment
@@ -100,6 +101,7 @@ __all__ = [
     "current_engine",
     "disk_usage",
     "events_shown",
+    "forked_options",
     "info",
     "kept_ahead",
     "login",
@@ -166,6 +168,7 @@ _HOMES = {
     "current_engine": "engine",
     "disk_usage": "diskusage",
     "events_shown": "progress",
+    "forked_options": "forking",
     "info": "hostinfo",
     "kept_ahead": "engine",
     "login": "remote",

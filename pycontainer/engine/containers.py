@@ -15,7 +15,7 @@ from pycontainer.engine.engine import Engine, current_engine, engine_on
 from pycontainer.engine.filemethods import FileMethods
 from pycontainer.engine.images import Image, resolve_image
 from pycontainer.engine.observing import Observable
-from pycontainer.engine.ownership import detach, forget_if_abandoned, this_process
+from pycontainer.engine.ownership import detach, forget_if_abandoned, process_owner, this_process
 from pycontainer.engine.placement import Placed
 from pycontainer.engine.state import Observed, await_start, observe
 from pycontainer.engine.streams import DEVNULL, PIPE
@@ -87,17 +87,20 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
         *,
         engine: Engine | None = None,
         owned: bool = False,
+        owner_pid: int | None = None,
         **options: Unpack[RunKwargs],
     ) -> Container:
         """Make a container without starting it; it stays until it is removed.
 
-        owned: it belongs to this process, and is gone when that ends, however it ends.
-        Raises: AlreadyExists for a taken name; NotFound; InvalidOption; TypeError.
+        owned: it belongs to this process, and is gone when that ends, however it ends. owner_pid: it belongs
+        to another process in the same way, and does not go with this one.
+        Raises: AlreadyExists for a taken name; NotFound; InvalidOption; TypeError; WrongState when there is
+        no process with this id.
         """
         engine = engine or current_engine()
         asked = parse_run_options(command=command, **options)
         reference = image if isinstance(image, str) else ""
-        owner = this_process() if owned else None
+        owner = this_process() if owned else process_owner(owner_pid) if owner_pid is not None else None
         chosen = resolve_image(engine, image, asked)
         record, _ = launching.create(engine, chosen, asked, owner=owner, reference=reference)
         made = cls._attach(engine, record)

@@ -23,11 +23,14 @@ PLACES = {
         "engine",
         "compose",
         "cli.composing",
+        "services",
+        "testing",
     ),
     "backports": ("layers.codecs",),
     "cachetools": ("registry", "runtime", "engine"),
     "certifi": ("registry",),
     "click": ("cli",),
+    "coverage": ("testing.inner",),
     "cryptography": ("trust.keys",),
     "h11": ("registry.server",),
     "httpcore": ("registry", "engine.innerhttp"),
@@ -37,6 +40,7 @@ PLACES = {
     "isal": ("layers.codecs", "image"),
     "pyroute2": ("network.netlink",),
     "yaml": ("compose.yamlfile",),
+    "pytest": ("integrations.pytest_plugin", "testing"),
     "rich": ("cli", "engine.building.progress", "engine.progress"),
 }
 

@@ -16,8 +16,10 @@ LEVELS = (
     {"engine"},
     {"wait"},
     {"compose"},
+    {"services"},
     {""},
     {"cli", "ocicli", "testing"},
+    {"integrations"},
     {"__main__"},
 )
 HELPER_SIDE = {"errors", "checkpoints", "kernel", "layers", "launcher", "patterns"}

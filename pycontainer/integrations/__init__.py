@@ -1,0 +1,1 @@
+"""pycontainer in other programs: pytest."""
