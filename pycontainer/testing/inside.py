@@ -55,13 +55,16 @@ def run_inside(item: pytest.Item, nextitem: pytest.Item | None, mark: pytest.Mar
 
 def _reports(item: pytest.Item, mark: pytest.Mark) -> list[pytest.TestReport]:
     session = session_of(item.config)
-    if session.reason and not item.config.getini("pycontainer_required"):
-        place = (
-            str(item.path),
-            (item.location[1] or 0) + 1,
-            f"Skipped: no containers on this host: {session.reason}",
+    if session.reason:
+        text = f"no containers on this host: {session.reason}"
+        place = (str(item.path), (item.location[1] or 0) + 1, f"Skipped: {text}")
+        is_required = item.config.getini("pycontainer_required")
+        first = (
+            _report(item, "setup", "failed", text)
+            if is_required
+            else _report(item, "setup", "skipped", place)
         )
-        return [_report(item, "setup", "skipped", place), _report(item, "teardown", "passed", None)]
+        return [first, _report(item, "teardown", "passed", None)]
     try:
         image, python, options = _asked(*mark.args, **mark.kwargs)
         command, given = _command(item, python)
@@ -256,13 +259,29 @@ def _read(item: pytest.Item, result: Any) -> list[pytest.TestReport]:
 
 
 def _received(item: pytest.Item, data: dict[str, Any]) -> pytest.TestReport:
-    if data.get("$report_type") != "TestReport" or data.get("when") not in _PHASES:
+    """A report of this test, whatever the container says it is of. Raises ValueError and its like."""
+    if data["$report_type"] != "TestReport" or data["when"] not in _PHASES:
         raise ValueError("an unknown kind of report")
-    report: pytest.TestReport = item.config.hook.pytest_report_from_serializable(
-        config=item.config, data=data
-    )
-    # It may speak of this test only.
-    report.nodeid, report.location = item.nodeid, item.location
+    if data["outcome"] not in ("passed", "failed", "skipped"):
+        raise ValueError("an unknown outcome")
+    told = data.get("longrepr")
+    if isinstance(told, list):  # where it was skipped, and why
+        path, line, reason = told
+        told = (str(path), int(line), str(reason))
+    clean = {
+        **{name: data[name] for name in ("$report_type", "outcome", "when")},
+        "nodeid": item.nodeid,
+        "location": item.location,
+        "keywords": dict.fromkeys(item.keywords, 1),
+        "longrepr": told,
+        "sections": [(str(title), str(text)) for title, text in data.get("sections", ())],
+        "user_properties": [(str(name), value) for name, value in data.get("user_properties", ())],
+        **{name: float(data.get(name, 0)) for name in ("duration", "start", "stop")},
+    }
+    if isinstance(data.get("wasxfail"), str):
+        clean["wasxfail"] = data["wasxfail"]
+    config = item.config
+    report: pytest.TestReport = config.hook.pytest_report_from_serializable(config=config, data=clean)
     return report
 
 

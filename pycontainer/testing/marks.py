@@ -14,7 +14,18 @@ from pycontainer.engine import Engine, Image, Network, Volume
 from pycontainer.errors import DeadlineExceeded, InUse, NotFound
 from pycontainer.kernel import pidfd
 
-__all__ = ["IMAGES", "REUSE", "REUSED", "forget_abandoned", "identity", "lock", "mark", "place"]
+__all__ = [
+    "IMAGES",
+    "NOTED_BYTES",
+    "REUSE",
+    "REUSED",
+    "forget_abandoned",
+    "forget_place",
+    "identity",
+    "lock",
+    "mark",
+    "place",
+]
 
 LABEL = "pycontainer.testing.owner"
 REUSED = "pycontainer.testing.reused"
@@ -23,6 +34,9 @@ REUSE = "reuse-"
 """How its key begins."""
 IMAGES = "pycontainer-testing"
 """The repository of images of prepared containers."""
+
+NOTED_BYTES = 256
+"""More than a name that is noted of a shared thing has."""
 
 _LOCK_S = 600.0
 
@@ -91,14 +105,19 @@ def lock(engine: Engine, key: str, timeout_s: float = _LOCK_S) -> Iterator[None]
 def _forget_places(engine: Engine) -> None:
     directory = engine.store.root / "testing"
     for key in os.listdir(directory) if directory.is_dir() else ():
-        if key.startswith(REUSE):
-            continue
         with suppress(DeadlineExceeded, FileNotFoundError), lock(engine, key, 0):
-            opened = os.open(directory / key, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-            try:
-                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.unlink(directory / key)
-            except BlockingIOError:
-                continue
-            finally:
-                os.close(opened)
+            forget_place(engine, key)
+
+
+def forget_place(engine: Engine, key: str) -> None:
+    """Remove the file of a shared thing that nobody uses, and that is gone unless it goes with its run."""
+    opened = os.open(path := place(engine, key), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        noted = os.pread(opened, NOTED_BYTES, 0).decode(errors="replace")
+        if not key.startswith(REUSE) or engine.store.state.containers.get(noted) is None:
+            os.unlink(path)
+    except BlockingIOError:
+        return
+    finally:
+        os.close(opened)

@@ -136,11 +136,12 @@ class Originals:
 
     def _forget(self, containers: list[Container]) -> None:
         for each in containers:
+            key = each.name.removeprefix("testing-")
             each.remove(force=True, volumes=True)
             with suppress(NotFound):
-                Image.get(
-                    f"{marks.IMAGES}:{each.name.removeprefix('testing-')}", engine=self._engine
-                ).remove()
+                Image.get(f"{marks.IMAGES}:{key}", engine=self._engine).remove()
+            with suppress(FileNotFoundError):
+                marks.forget_place(self._engine, key)
 
     def _found(self, container_id: str, wanted: Wanted) -> Started | None:
         """The container of this id, started again if it has ended; None when it is not to be had any more."""

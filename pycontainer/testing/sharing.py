@@ -18,7 +18,6 @@ from pycontainer.testing import marks
 __all__ = ["Shared"]
 
 T = TypeVar("T")
-_NAME_BYTES = 256
 
 
 class Shared(Generic[T]):
@@ -43,7 +42,7 @@ class Shared(Generic[T]):
             self._opened = os.open(marks.place(engine, key), flags, 0o600)
             try:
                 fcntl.flock(self._opened, fcntl.LOCK_SH)  # exclusive ones are taken in turn only
-                noted = os.pread(self._opened, _NAME_BYTES, 0).decode(errors="replace")
+                noted = os.pread(self._opened, marks.NOTED_BYTES, 0).decode(errors="replace")
                 found = find(noted) if noted else None
                 if found is None:
                     os.ftruncate(self._opened, 0)

@@ -79,7 +79,7 @@ class Template:
             options.pop("ports", None)  # it publishes its own
             if self.started.service.advertised:
                 options.pop("hostname", None)
-            what: Image | Service = self.started.service.replace(image=self.image)
+            what: Image | Service = self.started.service.replace(image=self.image, options={})
         else:
             what = self.image
         return attrs.evolve(self.wanted, what=what, command=command, options=options).start(box._engine)
