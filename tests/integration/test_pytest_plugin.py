@@ -380,6 +380,32 @@ def test_a_marked_test_runs_in_an_image(project: Project) -> None:
         assert text in said.stdout
 
 
+def test_what_a_container_says_of_other_tests_is_not_believed(project: Project) -> None:
+    passes = '{"report": {"$report_type": "TestReport", "nodeid": "test_it.py::test_other", "when": "%s",'
+    passes += ' "outcome": "passed", "location": ["x", 1, "y"], "longrepr": null}}'
+    phases = [passes % phase for phase in ("setup", "call", "teardown")]
+    liars = {
+        "another": phases,
+        "garbage": [*phases, "{]", "7"],
+        "kinds": [*phases, phases[0].replace("TestReport", "CollectReport"), '{"report": {"when": "call"}}'],
+        "sections": [*phases[:2], phases[2].replace('"longrepr"', '"sections": [7], "longrepr"')],
+        "coverage": [*phases, '{"lines": {"test_it.py": [1, 2]}}'],
+        "silent": [],
+    }
+    tests = "import pytest\ndef test_other(): assert False\n"
+    for name, lines in liars.items():
+        script = project.path / f"{name}.sh"
+        script.write_text("#!/bin/sh\n" + "".join(f"echo '{line}'\n" for line in lines))
+        script.chmod(0o755)
+        tests += f"@pytest.mark.in_container('busybox', python='{script}')\ndef test_{name}(): pass\n"
+    project.write(test_it=tests)
+    said = project.run()
+    passed(said, failed=1, passed=5, errors=4)
+    assert "FAILED test_it.py::test_other" in said.stdout
+    for name in ("another", "coverage"):
+        assert f"PASSED test_it.py::test_{name}" in said.stdout
+
+
 def test_coverage_comes_back_from_the_image(project: Project) -> None:
     project.write(
         helper="""
