@@ -50,7 +50,7 @@ class Template:
         """
         container = container_of(started)
         container.stop(timeout if _heeds_stop(container) else 0)
-        image = container.commit(name)
+        image = container.commit(name, compression="plain")
         if wanted is None:
             wanted = Wanted(what=started.service if isinstance(started, Running) else image)
         return cls(started, image, wanted)

@@ -129,6 +129,7 @@ built = testing.image(context=None, dockerfile="FROM busybox\\nRUN echo built > 
 mirror = testing.registry()
 """,
         test_it="""
+        import pytest
         from conftest import get
 
         def test_box(box, net, files):
@@ -143,6 +144,11 @@ mirror = testing.registry()
         def test_stack(stack):
             assert stack.one.port != stack.two.port
 
+        @pytest.mark.anyio
+        @pytest.mark.parametrize("anyio_backend", ["asyncio"])
+        async def test_async(site):
+            assert get(site.url) == "seed\\n"
+
         def test_factory(container_factory, built, mirror):
             network = container_factory.network()
             box = container_factory(built, ["sleep", "1000"], network=network)
@@ -156,7 +162,7 @@ mirror = testing.registry()
             return web
         """,
     )
-    passed(project.run(), passed=4)
+    passed(project.run(), passed=5)
     pc.prune_build_cache(all=True, engine=project.engine)
 
 
