@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 import pycontainer as pc
+from pycontainer import testing
 from tests.docs.conftest import World
 from tests.support import images
 from tests.support.netem import has_netem
@@ -236,6 +238,39 @@ def volumes(world: World, names: Names) -> Iterator[Expected]:
     yield None
 
 
+def pytest_page(world: World, names: Names) -> Iterator[Expected]:
+    head = (
+        "import os, shutil, types\nimport httpx\nimport pytest\nimport pycontainer as pc\n"
+        "from pycontainer import testing\nsqlalchemy = types.SimpleNamespace(create_engine=str)\n"
+        "connect = str\n"
+    )
+    page = ROOT / "docs/guides/pytest.md"
+    (world.directory / "test_page.py").write_text(head + "\n".join(text for _, text in snippets(page)))
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        f"--pycontainer-root={world.engine.root}",
+        "test_page.py",
+    ]
+    few = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "pycontainer.integrations.pytest_plugin"}
+    few["PYCONTAINER_ROOT"] = str(world.engine.root)
+    done = subprocess.run(
+        command, env={**os.environ, **few}, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert "4 passed" in done.stdout, done.stdout + done.stderr
+    while True:
+        yield "all of them ran, by pytest"
+
+
+def from_testcontainers(world: World, names: Names) -> Iterator[Expected]:
+    names["testing"] = testing
+    yield "needs SQLAlchemy"
+    yield None
+    yield None
+
+
 def plain(world: World, names: Names) -> Iterator[Expected]:
     yield None
 
@@ -266,7 +301,9 @@ SETUPS: dict[str, Setup] = {
     "docs/faq.md": plain,
     "docs/guides/ci.md": plain,
     "docs/index.md": plain,
+    "docs/guides/pytest.md": pytest_page,
     "docs/migrating/docker-py.md": plain,
+    "docs/migrating/testcontainers.md": from_testcontainers,
     "docs/tutorial.md": plain,
 }
 
