@@ -244,15 +244,18 @@ def pytest_page(world: World, names: Names) -> Iterator[Expected]:
         "from pycontainer import testing\nsqlalchemy = types.SimpleNamespace(create_engine=str)\n"
         "connect = str\n"
     )
-    page = ROOT / "docs/guides/pytest.md"
-    (world.directory / "test_page.py").write_text(head + "\n".join(text for _, text in snippets(page)))
+    texts = [text for _, text in snippets(ROOT / "docs/guides/pytest.md")]
+    inside = [text for text in texts if "in_container" in text]
+    outside = [text for text in texts if text not in inside]
+    for name, parts in (("test_outside", outside), ("test_inside", inside)):
+        (world.directory / f"{name}.py").write_text(head + "\n".join(parts))
     command = [
         sys.executable,
         "-m",
         "pytest",
         "-q",
         f"--pycontainer-root={world.engine.root}",
-        "test_page.py",
+        ".",
     ]
     few = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "pycontainer.integrations.pytest_plugin"}
     few["PYCONTAINER_ROOT"] = str(world.engine.root)
