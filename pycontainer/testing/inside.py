@@ -89,6 +89,10 @@ def _command(item: pytest.Item, python: str | None) -> tuple[list[str], dict[str
     """What runs the test, and with which options of run. Raises OSError."""
     config = item.config
     root = config.rootpath
+    if not item.path.is_relative_to(root):
+        raise OSError(
+            f"{item.path} is not below {root}, which is all of the project that is mounted; see --rootdir"
+        )
     inner = Path(__file__).with_name("inner.py")
     mounts = [_bind(inner, f"{_HOME}/inner.py"), _bind(root, str(root))]
     env: dict[str, str] = {}
