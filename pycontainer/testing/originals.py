@@ -119,7 +119,7 @@ class Originals:
         labels = {**_labels(wanted.options.get("labels"))}
         if reuse:  # what the declaration stood for before is nobody's any more
             labels[marks.REUSED] = slot
-            asked = {"label": f"{marks.REUSED}={slot}"}
+            asked = {"label": f"{marks.REUSED}={slot}", "name": "^testing-"}  # no copies, which have it, too
             self._forget(Container.list(all=True, filters=asked, engine=self._engine))
         else:
             labels |= marks.mark(self._session.owner_pid)
