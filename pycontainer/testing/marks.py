@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
-from pycontainer.engine import Engine, Image, Network, Volume
+from pycontainer.engine import Container, Engine, Image, Network, Volume
 from pycontainer.errors import DeadlineExceeded, InUse, NotFound
 from pycontainer.kernel import pidfd
 
@@ -19,6 +19,7 @@ __all__ = [
     "NOTED_BYTES",
     "REUSE",
     "REUSED",
+    "container_name",
     "forget_abandoned",
     "forget_place",
     "identity",
@@ -67,8 +68,6 @@ def _is_abandoned(labels: Mapping[str, str]) -> bool:
 def forget_abandoned(engine: Engine) -> None:
     """Remove what tests of processes that were killed left in this store."""
     # Listing them lets go of those whose owner has died, on which networks, volumes and images wait.
-    from pycontainer.engine import Container
-
     Container.list(all=True, engine=engine)
     for network in Network.list(filters={"label": LABEL}, engine=engine):
         with suppress(InUse, NotFound):
@@ -82,7 +81,17 @@ def forget_abandoned(engine: Engine) -> None:
         with suppress(InUse, NotFound):
             if _is_abandoned(image.config.config.labels):
                 image.remove(force=True)
+    for image in Image.list(filters={"reference": f"{IMAGES}:*"}, engine=engine):
+        key = image.name.partition(":")[2]
+        with suppress(DeadlineExceeded, InUse, NotFound), lock(engine, key, 0):
+            if not Container.list(all=True, filters={"name": f"^{container_name(key)}$"}, engine=engine):
+                image.remove(force=True)
     _forget_places(engine)
+
+
+def container_name(key: str) -> str:
+    """What the container of a shared thing is called."""
+    return f"testing-{key}"
 
 
 # -- places of what is shared ----------------------------------------------------------------------

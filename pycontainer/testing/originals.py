@@ -115,15 +115,14 @@ class Originals:
 
     def _begun(self, key: str, wanted: Wanted, slot: str, prepare: Prepare, reuse: bool) -> Started:
         """Start it under the name of its key, and prepare it."""
-        self._forget(Container.list(all=True, filters={"name": f"^testing-{key}$"}, engine=self._engine))
-        labels = {**_labels(wanted.options.get("labels"))}
+        name = marks.container_name(key)
+        options = {**wanted.options, "name": name}
+        self._forget(Container.list(all=True, filters={"name": f"^{name}$"}, engine=self._engine))
         if reuse:  # what the declaration stood for before is nobody's any more
-            labels[marks.REUSED] = slot
-            asked = {"label": f"{marks.REUSED}={slot}", "name": "^testing-"}  # no copies, which have it, too
+            options["labels"] = {**_labels(options.get("labels")), marks.REUSED: slot}
+            # Copies have the label, too, but other names.
+            asked = {"label": f"{marks.REUSED}={slot}", "name": f"^{marks.container_name('')}"}
             self._forget(Container.list(all=True, filters=asked, engine=self._engine))
-        else:
-            labels |= marks.mark(self._session.owner_pid)
-        options = {"name": f"testing-{key}", **wanted.options, "labels": labels}
         owner_pid = None if reuse else self._session.owner_pid
         started = attrs.evolve(wanted, options=options).start(self._engine, owner_pid=owner_pid)
         try:
@@ -136,7 +135,7 @@ class Originals:
 
     def _forget(self, containers: list[Container]) -> None:
         for each in containers:
-            key = each.name.removeprefix("testing-")
+            key = each.name.removeprefix(marks.container_name(""))
             each.remove(force=True, volumes=True)
             with suppress(NotFound):
                 Image.get(f"{marks.IMAGES}:{key}", engine=self._engine).remove()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,7 +107,7 @@ class Session:
 
 
 def session_of(config: pytest.Config) -> Session:
-    """The run's session. `None in config.stash` where nothing has needed one."""
+    """The run's session, made when it is first asked for."""
     if _KEY not in config.stash:
         config.stash[_KEY] = Session(config)
     return config.stash[_KEY]
@@ -116,11 +116,6 @@ def session_of(config: pytest.Config) -> Session:
 def existing(config: pytest.Config) -> Session | None:
     """The run's session if there is one."""
     return config.stash.get(_KEY, None)
-
-
-def now() -> datetime:
-    """The time logs are asked for by."""
-    return datetime.now(UTC)
 
 
 def _controller(config: pytest.Config) -> int:
