@@ -12,20 +12,31 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pycontainer.testing import fixtures
-
 if TYPE_CHECKING:
     from pycontainer.engine import Engine
+    from pycontainer.testing import ContainerFactory
 
 _SESSION = "pycontainer.testing.session"
 _MARK = "in_container"
 _began = pytest.StashKey[Any]()
 
-container_factory = fixtures.factory_fixture("function", "container_factory")
-class_container_factory = fixtures.factory_fixture("class", "class_container_factory")
-module_container_factory = fixtures.factory_fixture("module", "module_container_factory")
-package_container_factory = fixtures.factory_fixture("package", "package_container_factory")
-session_container_factory = fixtures.factory_fixture("session", "session_container_factory")
+
+def _factory_fixture(scope: Any, name: str) -> Any:
+    def fixture(request: pytest.FixtureRequest, pycontainer_engine: Engine) -> Iterator[ContainerFactory]:
+        from pycontainer.testing import fixtures
+
+        with fixtures.making(request, pycontainer_engine) as factory:
+            yield factory
+
+    fixture.__doc__ = f"Makes containers, networks, volumes, images and registries for a {scope}."
+    return pytest.fixture(scope=scope, name=name)(fixture)
+
+
+container_factory = _factory_fixture("function", "container_factory")
+class_container_factory = _factory_fixture("class", "class_container_factory")
+module_container_factory = _factory_fixture("module", "module_container_factory")
+package_container_factory = _factory_fixture("package", "package_container_factory")
+session_container_factory = _factory_fixture("session", "session_container_factory")
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:

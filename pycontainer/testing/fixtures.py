@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pycontainer.testing.factory import ContainerFactory, Started
     from pycontainer.testing.originals import Originals
 
-__all__ = ["container", "containers", "image", "network", "registry", "volume"]
+__all__ = ["container", "containers", "image", "making", "network", "registry", "volume"]
 
 Scope = Literal["function", "class", "module", "package", "session"]
 
@@ -80,7 +80,7 @@ def containers(
     def make(request: Any, engine: Engine, originals: Originals, values: dict[str, Any]) -> Iterator[Any]:
         from types import SimpleNamespace
 
-        with _factory(request, engine) as factory:
+        with making(request, engine) as factory:
             started = factory.together(*values.values())
             yield SimpleNamespace(**dict(zip(values, started, strict=True)))
 
@@ -109,14 +109,15 @@ def registry(*, scope: Scope = "session", autouse: bool = False, **options: Any)
 
 def _made(kind: str, options: Mapping[str, Any], scope: Scope, autouse: bool) -> Any:
     def make(request: Any, engine: Engine, originals: Originals, values: dict[str, Any]) -> Iterator[Any]:
-        with _factory(request, engine) as factory:
+        with making(request, engine) as factory:
             yield getattr(factory, kind)(**values)
 
     return _fixture(make, options, scope, autouse, f"A {kind}.")
 
 
 @contextmanager
-def _factory(request: Any, engine: Engine) -> Iterator[ContainerFactory]:
+def making(request: Any, engine: Engine) -> Iterator[ContainerFactory]:
+    """A factory whose containers are in the reports of failed tests that use the fixture of the request."""
     from pycontainer.testing.factory import ContainerFactory
     from pycontainer.testing.session import session_of
 
@@ -133,17 +134,6 @@ def _factory(request: Any, engine: Engine) -> Iterator[ContainerFactory]:
         finally:
             for each in started:
                 session.forget(each)
-
-
-def factory_fixture(scope: Scope, name: str) -> Any:
-    """The fixture `container_factory` of a scope."""
-
-    def fixture(request: pytest.FixtureRequest, pycontainer_engine: Engine) -> Iterator[ContainerFactory]:
-        with _factory(request, pycontainer_engine) as factory:
-            yield factory
-
-    fixture.__doc__ = f"Makes containers, networks, volumes, images and registries for a {scope}."
-    return pytest.fixture(scope=scope, name=name)(fixture)
 
 
 def _fixture(

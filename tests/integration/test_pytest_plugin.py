@@ -475,8 +475,7 @@ def test_a_plugin_that_is_not_used_imports_nothing_of_the_engine(project: Projec
         def test_nothing():
             ours = {name for name in sys.modules if name.startswith("pycontainer")}
             assert ours == {
-                "pycontainer", "pycontainer.testing", "pycontainer.testing.fixtures",
-                "pycontainer.integrations", "pycontainer.integrations.pytest_plugin",
+                "pycontainer", "pycontainer.integrations", "pycontainer.integrations.pytest_plugin",
             }
         """
     )
