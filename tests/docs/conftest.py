@@ -26,6 +26,7 @@ PROGRAMS = {
     "web": "exec httpd -f -p 8080 -h /var/www",
     "serve": "exit 0",
     "make": "echo made",
+    "apt-get": "exit 0",
     "migrate": "exit 0",
     "backup": "exit 0",
     "python": "echo hello",
@@ -39,6 +40,7 @@ IMAGES = {
     "debian:bookworm": ["sh"],
     "debian:bookworm-slim": ["sh"],
     "debian": ["sh"],
+    "debian:12": ["sh"],
     "python:3.13-slim": ["sh"],
     "redis:7": ["redis-server"],
     "postgres:16": ["postgres"],
@@ -149,8 +151,7 @@ def world(
     with pytest.MonkeyPatch.context() as patch:
         made = World(engine, registry, tmp_path, patch)
         for name in IMAGES:
-            if not pc.Image.list(filters={"reference": name}):
-                pc.Image.pull(name)  # another page has removed it
+            pc.Image.pull(name)  # another page has removed it, or given its name away
         yield made
         made.clear()
         for volume in pc.Volume.list():

@@ -200,11 +200,13 @@ def running(world: World, names: Names) -> Iterator[Expected]:
 
 
 def sharing(world: World, names: Names) -> Iterator[Expected]:
+    (world.directory / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
     image = pc.Image.get("app:1")
     (world.directory / "weights.bin").write_bytes(b"w")
     (world.directory / "policy.json").write_text(json.dumps({"default": [{"type": "reject"}]}))
     names |= {"image": image, "sbom": b"{}", "password": b"secret"}
     names |= {"amd64": image, "arm64": pc.Image.scratch("linux/arm64").add({"hello": "hi"})}
+    yield None
     yield None
     yield None
     names["arm64"].push(f"{world.registry.address}/me/app:1-arm64")
