@@ -74,6 +74,10 @@ if TYPE_CHECKING:
     from pycontainer.engine import sign as sign
     from pycontainer.engine import verify as verify
     from pycontainer.image import Progress as Progress
+    from pycontainer.integrations.executor import ContainerExecutor as ContainerExecutor
+    from pycontainer.integrations.executor import RemoteFunction as RemoteFunction
+    from pycontainer.integrations.executor import TaskFuture as TaskFuture
+    from pycontainer.integrations.executor import function as function
     from pycontainer.oci import Platform as Platform
     from pycontainer.registry import Credentials as Credentials
     from pycontainer.registry import Registry as Registry
@@ -93,6 +97,7 @@ _HOMES = {
     "ComposeLogLine": "pycontainer.compose",
     "ComposeService": "pycontainer.compose",
     "Container": "pycontainer.engine",
+    "ContainerExecutor": "pycontainer.integrations.executor",
     "ContainerPath": "pycontainer.engine",
     "Copied": "pycontainer.engine",
     "Credentials": "pycontainer.registry",
@@ -125,11 +130,13 @@ _HOMES = {
     "PublicKey": "pycontainer.trust",
     "Registry": "pycontainer.registry",
     "RegistryConfig": "pycontainer.registry",
+    "RemoteFunction": "pycontainer.integrations.executor",
     "RemoteImage": "pycontainer.engine",
     "RunResult": "pycontainer.engine",
     "SignaturePolicy": "pycontainer.trust",
     "SigningKey": "pycontainer.trust",
     "Stats": "pycontainer.engine",
+    "TaskFuture": "pycontainer.integrations.executor",
     "Usage": "pycontainer.engine",
     "Verified": "pycontainer.engine",
     "Volume": "pycontainer.engine",
@@ -139,6 +146,7 @@ _HOMES = {
     "disk_usage": "pycontainer.engine",
     "errors": "pycontainer",
     "events": "pycontainer.engine",
+    "function": "pycontainer.integrations.executor",
     "info": "pycontainer.engine",
     "login": "pycontainer.engine",
     "logout": "pycontainer.engine",
@@ -164,6 +172,7 @@ __all__ = [
     "ComposeLogLine",
     "ComposeService",
     "Container",
+    "ContainerExecutor",
     "ContainerPath",
     "Copied",
     "Credentials",
@@ -196,11 +205,13 @@ __all__ = [
     "PublicKey",
     "Registry",
     "RegistryConfig",
+    "RemoteFunction",
     "RemoteImage",
     "RunResult",
     "SignaturePolicy",
     "SigningKey",
     "Stats",
+    "TaskFuture",
     "Usage",
     "Verified",
     "Volume",
@@ -210,6 +221,7 @@ __all__ = [
     "disk_usage",
     "errors",
     "events",
+    "function",
     "info",
     "login",
     "logout",

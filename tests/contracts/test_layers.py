@@ -16,6 +16,7 @@ LEVELS = (
     {"engine"},
     {"wait"},
     {"compose"},
+    {"integrations"},
     {""},
     {"cli", "ocicli", "testing"},
     {"__main__"},
@@ -24,7 +25,9 @@ HELPER_SIDE = {"errors", "checkpoints", "kernel", "layers", "launcher", "pattern
 # The seam to the kernel has no single front door: each of its modules is one (mounts, capabilities ...).
 # The helper's two halves are entered by the module that runs: the client here, the jobs there.
 # The runtime-spec's models cost 40 ms to make, which only those that run containers should pay.
+# What is made for other people's programs has a door for each of them.
 DOORS = {
+    "pycontainer.integrations.executor",
     "pycontainer.launcher.client",
     "pycontainer.layers.codecs",
     "pycontainer.layers.jobs",
