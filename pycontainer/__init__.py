@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 # Type checkers take this name for true; importing typing would cost more than all the rest here.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pycontainer import aio as aio
     from pycontainer import errors as errors
     from pycontainer import wait as wait
     from pycontainer.build import BuildEvent as BuildEvent
@@ -142,6 +143,7 @@ _HOMES = {
     "Volume": "pycontainer.engine",
     "VolumePath": "pycontainer.engine",
     "VolumeSnapshot": "pycontainer.engine",
+    "aio": "pycontainer",
     "copy": "pycontainer.engine",
     "disk_usage": "pycontainer.engine",
     "errors": "pycontainer",
@@ -217,6 +219,7 @@ __all__ = [
     "Volume",
     "VolumePath",
     "VolumeSnapshot",
+    "aio",
     "copy",
     "disk_usage",
     "errors",
