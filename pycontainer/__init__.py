@@ -150,6 +150,7 @@ _HOMES = {
     "events": "pycontainer.engine",
     "function": "pycontainer.integrations.executor",
     "info": "pycontainer.engine",
+    "load_ipython_extension": "pycontainer.integrations.jupyter",
     "login": "pycontainer.engine",
     "logout": "pycontainer.engine",
     "prune": "pycontainer.engine",

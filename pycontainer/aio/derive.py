@@ -14,10 +14,9 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
-
-from importlib import import_module
 
 import attrs
 

@@ -232,6 +232,10 @@ class Mirror:
     def __repr__(self) -> str:
         return repr(self.sync)
 
+    def _repr_html_(self) -> str | None:
+        shown = getattr(self.sync, "_repr_html_", None)
+        return None if shown is None else shown()
+
     def __reduce__(self) -> tuple[Any, ...]:
         return wrap, (self.sync,)
 

@@ -90,6 +90,11 @@ class Stats:
         """Of all its interfaces."""
         return sum(network.sent_bytes for network in self.networks.values())
 
+    def _repr_html_(self) -> str:
+        from pycontainer.engine.displays import stats_html  # only in notebooks
+
+        return stats_html(self)
+
     def cpu_percent_since(self, earlier: Stats) -> float | None:
         """CPU use between an earlier look and this one: 100 is one CPU, all the time."""
         elapsed_ns = self.monotonic_ns - earlier.monotonic_ns

@@ -29,6 +29,8 @@ HELPER_SIDE = {"errors", "checkpoints", "kernel", "layers", "launcher", "pattern
 # What is made for other people's programs has a door for each of them.
 DOORS = {
     "pycontainer.integrations.executor",
+    "pycontainer.integrations.jupyter",
+    "pycontainer.engine.displays",
     "pycontainer.launcher.client",
     "pycontainer.layers.codecs",
     "pycontainer.layers.jobs",
