@@ -14,6 +14,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -236,20 +237,20 @@ class _Source:
     def _import(self, name: str, module: Any) -> None:
         if name in CLASSES or name in HAND_WRITTEN or name in _RENAMED or hasattr(builtins, name):
             return
-        source = Path(module.__file__).read_text()
-        for node in ast.walk(ast.parse(source)):
-            if isinstance(node, ast.ImportFrom):
-                for alias in node.names:
-                    if (alias.asname or alias.name) == name:
-                        as_text = f" as {name}" if alias.asname else ""
-                        self.imports.add(f"from {node.module} import {alias.name}{as_text}")
-                        return
-            if isinstance(node, ast.Import):
-                for alias in node.names:
-                    if (alias.asname or alias.name) == name:
-                        self.imports.add(f"import {alias.name}")
-                        return
-        self.imports.add(f"from {module.__name__} import {name}")
+        self.imports.add(_imports_of(module).get(name) or f"from {module.__name__} import {name}")
+
+
+@cache
+def _imports_of(module: Any) -> dict[str, str]:
+    """What a module imports, by the names it has there, as statements."""
+    found = {}
+    for node in ast.walk(ast.parse(Path(module.__file__).read_text())):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            begin = f"from {node.module} " if isinstance(node, ast.ImportFrom) else ""
+            for alias in node.names:
+                renamed = f" as {alias.asname}" if alias.asname else ""
+                found[alias.asname or alias.name] = f"{begin}import {alias.name}{renamed}"
+    return found
 
 
 class _Renamer(ast.NodeTransformer):

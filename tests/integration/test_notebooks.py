@@ -114,6 +114,7 @@ def test_a_notebook_of_the_examples_runs(path: Path, tmp_path: Path, monkeypatch
     found: list[Any] = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     shown = "".join(output["data"].get("text/html", "") for output in found if "data" in output)
     assert shown.count("<svg") > 5
+    assert "RUN echo step one" in shown
     printed = "".join(output.get("text", "") for output in found if output["output_type"] == "stream")
     assert "hello from a container" in printed
     assert "awaited" in printed
