@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pycontainer.engine import Container, Image, RunResult, Stats, Usage
 from pycontainer.engine.displays import build_graph_html, container_html, looks_html
-from pycontainer.errors import InvalidInput, NotFound
+from pycontainer.errors import InvalidInput, NotFound, Unsupported
 from pycontainer.options import OPTIONS, parse_seconds
 
 if TYPE_CHECKING:
@@ -88,12 +88,14 @@ def live(
 ) -> None:
     """Show a container's card and keep it up to date until the container ends, or the time is up.
 
-    Interrupting the cell ends it, too. interval, timeout: seconds.
+    Interrupting the cell ends it, too. interval, timeout: seconds. Raises: Unsupported outside of IPython.
     """
     from IPython.display import display
 
     looks: list[Stats] = []
     handle = display(_card(container, looks), display_id=True)
+    if handle is None:
+        raise Unsupported("a live card is kept up to date by a notebook", "iterate c.stats_stream() here")
     if container.state != "running":
         return
     try:

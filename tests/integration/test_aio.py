@@ -16,6 +16,7 @@ import pycontainer as pc
 from pycontainer import aio
 from pycontainer.engine.streams import PIPE
 from pycontainer.errors import ContainerFailed, DeadlineExceeded, NotFound
+from pycontainer.registry.server import Fault, Slow
 
 pytestmark = pytest.mark.needs("root", "overlay")
 
@@ -241,9 +242,17 @@ def test_what_a_cancelled_task_never_saw_is_undone(
 
 
 def test_a_cancelled_pull_and_build_end(
-    engine: pc.Engine, busybox: pc.Image, loop_run: Any, tmp_path: Path
+    engine: pc.Engine, busybox_layout: Path, loop_run: Any, tmp_path: Path
 ) -> None:
     async def main() -> None:
+        with pc.Registry(tmp_path / "registry") as registry, pc.Engine(tmp_path / "other") as other:
+            name = f"{registry.address}/slow:1"
+            with pc.Engine(tmp_path / "pusher") as pusher:
+                pc.Image.load(busybox_layout, engine=pusher)[0].push(name)
+            registry.inject(Fault(Slow(20_000), method="GET", path="/blobs/", count=None))
+            async with cancelled_when(aio.Image.pull(name, engine=other)):
+                await until(lambda: any(each.name == "pycontainer-pull" for each in threading.enumerate()))
+            assert await aio.Image.list(engine=other) == []
         build = aio.Image.build(
             None, dockerfile="FROM busybox\nRUN touch /begun; sleep 1000\n", engine=engine, progress="off"
         )
