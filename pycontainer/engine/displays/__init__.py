@@ -15,6 +15,7 @@ from pycontainer.engine.displays.cards import (
     volume_html,
 )
 from pycontainer.engine.displays.graphs import build_graph_html, looks_html
+from pycontainer.engine.displays.markup import printable
 
 __all__ = [
     "build_graph_html",
@@ -22,6 +23,7 @@ __all__ = [
     "image_html",
     "looks_html",
     "network_html",
+    "printable",
     "stats_html",
     "volume_html",
 ]

@@ -40,11 +40,16 @@ class Markup(str):
     __slots__ = ()
 
 
+def printable(text: str) -> str:
+    """A stranger's text without what acts on a terminal, or changes how the text around it looks."""
+    return _UNSHOWN.sub("\ufffd", _ANSI.sub("", text))
+
+
 def escaped(text: object) -> Markup:
     """Any text as markup that shows it; colours of a terminal are left out."""
     if isinstance(text, Markup):
         return text
-    return Markup(html.escape(_UNSHOWN.sub("\ufffd", _ANSI.sub("", str(text)))))
+    return Markup(html.escape(printable(str(text))))
 
 
 def join(parts: Iterable[object], between: str = "") -> Markup:

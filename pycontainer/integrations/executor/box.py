@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,12 +113,10 @@ class Box:
             function, arguments_given = settings.initializer
             self.run(Task(call=(function, arguments_given, {})))
 
-    def run(self, task: Task, on_sent: Callable[[], None] = lambda: None) -> Any:
-        """Run a task and give its value. Raises: the task's exception; WorkerDied, DeadlineExceeded;
-        InvalidInput.
+    def run(self, task: Task) -> Any:
+        """Run a task and give its value. Whether another one can follow, is_usable says.
 
-        After WorkerDied and DeadlineExceeded, and after InvalidInput from an answer, it is of no more use:
-        see is_usable.
+        Raises: the task's exception; WorkerDied, DeadlineExceeded; InvalidInput for a forged answer.
         """
         content = sending.pickled(task.call, self._version)
         if task.memory != self._memory:
@@ -125,7 +124,6 @@ class Box:
         deadline = None if task.timeout_s is None else time.monotonic() + task.timeout_s
         self.is_usable = False
         try:
-            on_sent()
             self._channel.send(content, deadline)
             del content
             answer = self._channel.receive(deadline)
@@ -204,15 +202,11 @@ class Box:
         except DeadlineExceeded:
             self._process.kill()
         is_oom = False
-        try:
+        with suppress(PycontainerError):  # it has ended already
             self.container.kill()
+        with suppress(PycontainerError):
             self.container.wait(5.0)
-        except PycontainerError:
-            pass  # it has gone already
-        try:
             is_oom = self.container.oom_killed
-        except PycontainerError:
-            pass
         tail = values.shown(self._channel.tail.strip())
         why = f", killed for want of memory (limit {self._memory or 'none'})" if is_oom else ""
         code_text = f" with exit code {code}" if code is not None else ""

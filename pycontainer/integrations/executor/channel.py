@@ -20,6 +20,7 @@ __all__ = ["Answer", "Channel", "Closed"]
 
 _CHUNK = 1 << 16
 _MAX_BUFFERS = 1 << 16
+_MAX_TEXT = 64 << 20  # a byte of it may become thirty of lists
 _TAIL_BYTES = 4096
 
 
@@ -80,10 +81,10 @@ class Channel:
             raise InvalidInput(f"the answer comes in {count} pieces")
         lengths = [LENGTH.unpack(self._read(LENGTH.size, deadline))[0] for _ in range(count)]
         total = length + sum(lengths)
-        if total > self._limit_bytes:
+        if total > self._limit_bytes or length > _MAX_TEXT:
             raise InvalidInput(
-                f"the answer has {total} bytes, more than the {self._limit_bytes} of max_result_bytes; "
-                "raise that, or have the task write files to a volume"
+                f"the answer has {total} bytes, more than the {self._limit_bytes} of max_result_bytes, or "
+                f"than {_MAX_TEXT} beside arrays and bytes; have the task write files to a volume"
             )
         text = bytes(self._read(length, deadline))
         return Answer(kind, text, tuple(self._read(size, deadline) for size in lengths))

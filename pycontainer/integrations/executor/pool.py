@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, final
 
 from pycontainer.engine import current_engine
-from pycontainer.errors import InvalidOption, WrongState
+from pycontainer.errors import InvalidOption, PycontainerError, WrongState
 from pycontainer.integrations.executor.box import Box, Settings, Task
 from pycontainer.options import parse_run_options, parse_seconds
 
@@ -34,7 +34,8 @@ class TaskFuture(Future[_T]):
     def __init__(self) -> None:
         super().__init__()
         self._box: Box | None = None
-        self._guard = threading.Lock()
+        # Callbacks are called within, and may look at the future, or cancel it again.
+        self._guard = threading.RLock()
 
     def cancel(self) -> bool:
         """Take the task back, or end it with its container if it runs; False if it is done."""
@@ -280,7 +281,8 @@ class _Worker:
     def close(self) -> None:
         box, self._box = self._box, None
         if box is not None:
-            box.close()
+            with suppress(PycontainerError):  # the engine is closed, or removes it with all that is left
+                box.close()
 
 
 @final

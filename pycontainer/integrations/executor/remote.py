@@ -43,7 +43,7 @@ def exception_of(description: Any) -> Exception:
     if isinstance(kind, type) and issubclass(kind, Exception) and isinstance(arguments, list):
         try:
             made = kind(*map(_argument, arguments))
-        except (TypeError, InvalidInput):
+        except (TypeError, ValueError, RecursionError):
             made = None
     if made is None:
         shown = name if module == "builtins" else f"{module}.{name}"

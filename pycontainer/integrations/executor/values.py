@@ -16,41 +16,33 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from pycontainer.engine.displays import printable
 from pycontainer.errors import InvalidInput, Unsupported
-from pycontainer.integrations.executor.worker import MAX_DEPTH, TAG
+from pycontainer.integrations.executor.worker import TAG
 
 __all__ = ["decode", "parse", "plain", "shown"]
 
 _HEX = re.compile(r"-?0x[0-9a-f]+")
 _DTYPE = re.compile(r"[<>|](?:[biufc][0-9]{1,2}|[SU][0-9]{1,9}|[mM]8(?:\[[0-9]{0,4}[a-zA-Zμ]{1,2}\])?)")
 _MAX_DIMENSIONS = 32
-# What can act on a terminal or change how the text around it looks: controls, and Unicode's that reorder.
-_UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
 
 
 def parse(text: bytes) -> Any:
-    """JSON, nested no deeper than values are. Raises: InvalidInput."""
-    depth = 0
-    # The parser recurses for each level: so deep that it matters is refused before.
-    for match in _BRACKETS.finditer(text):
-        first = text[match.start()]
-        if first in b"[{":
-            depth += 1
-            # Tagged values take up to three levels each.
-            if depth > 3 * MAX_DEPTH + 10:
-                raise InvalidInput("the answer is nested too deep")
-        elif first in b"]}":
-            depth -= 1
+    """JSON. Raises: InvalidInput."""
     try:
         return json.loads(text.decode("ascii"))
+    except RecursionError:
+        raise InvalidInput("the answer is nested too deep") from None
     except ValueError as error:
         raise InvalidInput(f"the answer is not what a worker writes: {error}") from None
 
 
 def decode(text: bytes, buffers: Sequence[bytes | bytearray]) -> Any:
     """The value of an answer. Raises: InvalidInput; Unsupported for an array where numpy is not installed."""
-    return _Reader(buffers).value(parse(text))
+    try:
+        return _Reader(buffers).value(parse(text))
+    except RecursionError:
+        raise InvalidInput("the answer is nested too deep") from None
 
 
 def plain(tree: Any) -> Any:
@@ -60,7 +52,7 @@ def plain(tree: Any) -> Any:
 
 def shown(text: object, limit: int = 4096) -> str:
     """The end of a text of a container's as it may stand in a message."""
-    return _UNSHOWN.sub("\ufffd", text[-limit:]) if isinstance(text, str) else ""
+    return printable(text[-limit:]) if isinstance(text, str) else ""
 
 
 class _Reader:

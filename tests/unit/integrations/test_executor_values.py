@@ -123,7 +123,8 @@ def test_forged_values_are_refused(tree: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [b"[" * 10**6, b'{"a":' * 10**5, b"\xff", b"", b"1" * 5000, b'{"$":"tuple","v":[' * 500]
+    "text",
+    [b"[" * 10**6, b'{"a":' * 10**5, b"\xff", b"", b"1" * 5000, b'{"$":"tuple","v":[' * 500, b'"\\' * 10**5],
 )
 def test_text_that_would_exhaust_the_parser_is_refused(text: bytes) -> None:
     with pytest.raises(InvalidInput):
@@ -156,6 +157,8 @@ def test_a_builtin_exception_comes_back_as_itself_with_the_text_as_cause() -> No
         {"name": "KeyboardInterrupt"},
         {"name": "StopIteration"},
         {"name": "UnicodeDecodeError", "args": []},
+        {"name": "ExceptionGroup", "args": ["none", []]},
+        {"args": [json.loads("[" * 900 + "]" * 900)]},
         {"name": "__import__", "args": ["os"]},
         {"name": 5},
         {"args": None},
