@@ -18,6 +18,7 @@ __all__ = [
     "escaped",
     "join",
     "line",
+    "printable",
     "table",
 ]
 
