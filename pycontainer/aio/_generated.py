@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pycontainer.engine.copying import Copied, Duration, HostPath
     from pycontainer.engine.diskusage import DiskUsage
     from pycontainer.engine.filters import FilterValues
-    from pycontainer.engine.images import ArchiveFormat, HistoryEntry
+    from pycontainer.engine.images import HistoryEntry
     from pycontainer.engine.locking import Moved
     from pycontainer.engine.moments import Moment
     from pycontainer.engine.paths import InnerPath
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from pycontainer.engine.pruning import Pruned
     from pycontainer.engine.publishing import PortBinding
     from pycontainer.engine.result import RunResult
+    from pycontainer.engine.sendable import ArchiveFormat, Sendable
     from pycontainer.engine.stats import Stats
     from pycontainer.engine.supervision import Health
     from pycontainer.engine.trusting import Key, Verified
@@ -1114,6 +1115,10 @@ class Image(Mirror):
         """The image with these annotations in its manifest, beside those it has."""
         return await mirrored(self.sync.annotate, annotations, **more)
 
+    async def attestations(self) -> tuple[Mapping[str, Any], ...]:
+        """The in-toto statements (provenance, SBOM) that it was built with; () for none, or none here."""
+        return await mirrored(self.sync.attestations)
+
     @classmethod
     async def build(
         cls,
@@ -1138,6 +1143,8 @@ class Image(Mirror):
         allow: Sequence[str] = (),
         compression: str = "gzip",
         outputs: Sequence[str | Mapping[str, Any]] | str | Mapping[str, Any] = (),
+        provenance: bool | str | Mapping[str, str] = False,
+        sbom: bool = False,
         progress: OnBuildEvent | str | None = None,
         on_failure: OnFailure | None = None,
         timeout: float | str | timedelta | None = None,
@@ -1167,6 +1174,8 @@ class Image(Mirror):
             allow=allow,
             compression=compression,
             outputs=outputs,
+            provenance=provenance,
+            sbom=sbom,
             progress=progress,
             on_failure=on_failure,
             timeout=timeout,
@@ -1270,9 +1279,9 @@ class Image(Mirror):
         )
 
     @classmethod
-    async def get(cls, key: str, *, engine: Engine | None = None) -> Image:
+    async def get(cls, key: str, *, platform: str | None = None, engine: Engine | None = None) -> Image:
         """The image of this name, id, or unique beginning of an id."""
-        return await mirrored(cls._class().get, key, engine=engine)
+        return await mirrored(cls._class().get, key, platform=platform, engine=engine)
 
     async def healthcheck(
         self,
@@ -1345,6 +1354,11 @@ class Image(Mirror):
         """As "linux/amd64"."""
         return wrap(self.sync.platform)
 
+    @property
+    def platforms(self) -> tuple[str, ...]:
+        """Those of all images that share its name and are here; see get."""
+        return wrap(self.sync.platforms)
+
     @classmethod
     async def prune(
         cls, *, all: bool = False, filters: FilterValues | None = None, engine: Engine | None = None
@@ -1381,10 +1395,17 @@ class Image(Mirror):
         )
 
     async def push(
-        self, reference: str | None = None, *, compression: str | None = None, on_event: OnEvent | None = None
+        self,
+        reference: str | None = None,
+        *,
+        platform: str | None = None,
+        compression: str | None = None,
+        on_event: OnEvent | None = None,
     ) -> str:
-        """Upload it and return the digest of its manifest there."""
-        return await mirrored(self.sync.push, reference, compression=compression, on_event=on_event)
+        """Upload it and return its digest there."""
+        return await mirrored(
+            self.sync.push, reference, platform=platform, compression=compression, on_event=on_event
+        )
 
     async def rebase(self, base: Image, *, old: Image | None = None) -> Image:
         """The image on another base: the layers of `old` are replaced by those of `base`."""
@@ -1398,26 +1419,69 @@ class Image(Mirror):
         """Remove one of its names, or the image itself; with its last name the image goes, too."""
         return await ending(self.sync.remove, name, force=force)
 
+    async def run(
+        self,
+        command: Sequence[str] | str,
+        *,
+        mounts: Sequence[str] = (),
+        secrets: Mapping[str, Any] | None = None,
+        ssh: bool | str | Mapping[str, str | None] | Sequence[str] = False,
+        contexts: Mapping[str, Any] | None = None,
+        no_cache: bool = False,
+        network: str = "default",
+        compression: str = "gzip",
+        progress: OnBuildEvent | str | None = None,
+        on_failure: OnFailure | None = None,
+        timeout: float | str | timedelta | None = None,
+        **limits: Any,
+    ) -> Image:
+        """The image with one more layer: what a program changes that is run in it, as a Dockerfile's RUN."""
+        return await mirrored(
+            self.sync.run,
+            command,
+            mounts=mounts,
+            secrets=secrets,
+            ssh=ssh,
+            contexts=contexts,
+            no_cache=no_cache,
+            network=network,
+            compression=compression,
+            progress=progress,
+            on_failure=on_failure,
+            timeout=timeout,
+            **limits,
+        )
+
     async def save(
         self,
         target: str | os.PathLike[str] | BinaryIO,
         *,
         format: ArchiveFormat = "docker-archive",
+        platform: str | None = None,
         compression: str | None = None,
     ) -> None:
         """Write it with its names to a directory ("oci-layout"), a file or a stream."""
-        return await mirrored(self.sync.save, target, format=format, compression=compression)
+        return await mirrored(
+            self.sync.save, target, format=format, platform=platform, compression=compression
+        )
 
     @staticmethod
     async def save_all(
-        images: Sequence[Image],
+        images: Sequence[Sendable],
         target: str | os.PathLike[str] | BinaryIO,
         *,
         format: ArchiveFormat = "docker-archive",
+        platform: str | None = None,
         compression: str | None = None,
     ) -> None:
         """Write several images of one engine with their names, as `save` does; blobs are there once."""
-        return await mirrored(Image._class().save_all, images, target, format=format, compression=compression)
+        return await mirrored(
+            Image._class().save_all, images, target, format=format, platform=platform, compression=compression
+        )
+
+    async def sbom(self) -> dict[str, Any]:
+        """What software it contains, as an SPDX 2.3 document."""
+        return await mirrored(self.sync.sbom)
 
     @classmethod
     async def scratch(cls, platform: str | None = None, *, engine: Engine | None = None) -> Image:
@@ -1429,9 +1493,9 @@ class Image(Mirror):
         """Bytes of its manifest, configuration and compressed layers."""
         return wrap(self.sync.size_bytes)
 
-    async def squash(self, *, compression: str = "gzip") -> Image:
+    async def squash(self, *, base: Image | None = None, compression: str = "gzip") -> Image:
         """The image with one layer that has what all of its layers together show, and nothing they hide."""
-        return await mirrored(self.sync.squash, compression=compression)
+        return await mirrored(self.sync.squash, base=base, compression=compression)
 
     async def stop_signal(self, signal: str | int) -> Image:
         """The image whose program ends by this signal."""
