@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import os
     import socket
     import ssl
-    from collections.abc import Awaitable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
     from datetime import datetime, timedelta
     from pathlib import Path, PurePosixPath
     from typing import IO, BinaryIO, Literal, Unpack
@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 
     from pycontainer._generated import RunKwargs, UpdateKwargs
     from pycontainer.build import OnBuildEvent
-    from pycontainer.engine import steering
+    from pycontainer.compose.application import _Duration, _PathLike
+    from pycontainer.compose.model import Project
+    from pycontainer.compose.output import ComposeLogLine
+    from pycontainer.compose.service import ComposeService
+    from pycontainer.engine import ExecResult, PortBinding, RunResult, steering
     from pycontainer.engine.artifacts import ArtifactFile
     from pycontainer.engine.attaching import Chunk
     from pycontainer.engine.building import OnFailure
@@ -41,11 +45,9 @@ if TYPE_CHECKING:
     from pycontainer.engine.locking import Moved
     from pycontainer.engine.moments import Moment
     from pycontainer.engine.paths import InnerPath
-    from pycontainer.engine.process import ExecResult, OutputLine, Seconds
+    from pycontainer.engine.process import OutputLine, Seconds
     from pycontainer.engine.processes import Top
     from pycontainer.engine.pruning import Pruned
-    from pycontainer.engine.publishing import PortBinding
-    from pycontainer.engine.result import RunResult
     from pycontainer.engine.sendable import ArchiveFormat, Sendable
     from pycontainer.engine.stats import Stats
     from pycontainer.engine.supervision import Health
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Artifact",
     "Attachment",
+    "Compose",
     "Container",
     "ContainerPath",
     "Engine",
@@ -255,6 +258,247 @@ class Attachment(Mirror):
     async def write(self, content: bytes, timeout: Seconds | None = None) -> None:
         """Pass on to the container's input, shared with others who are attached."""
         return await mirrored(self.sync.write, content, timeout)
+
+
+class Compose(Mirror):
+    """An application of several containers, networks and volumes, as compose files say it."""
+
+    _of = ("pycontainer.compose.application", "Compose")
+
+    def __init__(
+        self,
+        path: _PathLike | Sequence[_PathLike] | None = None,
+        *,
+        project: str | None = None,
+        profiles: Collection[str] = (),
+        env: Mapping[str, str] | None = None,
+        env_files: Sequence[_PathLike] | None = None,
+        directory: _PathLike | None = None,
+        remove_volumes: bool = False,
+        engine: Engine | None = None,
+    ) -> None:
+        """As `pycontainer.Compose`."""
+        self.sync = self._class()(
+            unwrap(path),
+            project=unwrap(project),
+            profiles=unwrap(profiles),
+            env=unwrap(env),
+            env_files=unwrap(env_files),
+            directory=unwrap(directory),
+            remove_volumes=unwrap(remove_volumes),
+            engine=unwrap(engine),
+        )
+
+    async def __aenter__(self) -> Self:
+        leave = self.sync.__exit__
+        await call(self.sync.__enter__, undo=lambda _: leave(None, None, None))
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        await ending(self.sync.__exit__, *error)
+
+    async def build(
+        self,
+        *services: str,
+        no_cache: bool = False,
+        pull: bool = False,
+        args: Mapping[str, str | None] | None = None,
+        progress: OnBuildEvent | str | None = None,
+    ) -> None:
+        """Build the images of all services that say how, or of these."""
+        return await mirrored(
+            self.sync.build, *services, no_cache=no_cache, pull=pull, args=args, progress=progress
+        )
+
+    async def config(self) -> dict[str, Any]:
+        """The files put together, in canonical form: what `docker compose config` prints."""
+        return await mirrored(self.sync.config)
+
+    async def config_text(self) -> str:
+        """The same as YAML, which reads back as the same application."""
+        return await mirrored(self.sync.config_text)
+
+    @property
+    def containers(self) -> builtins.list[Container]:
+        """Its containers, running or not, by service and number."""
+        return wrap(self.sync.containers)
+
+    async def create_oneoff(
+        self,
+        service: str,
+        command: Sequence[str] | str | None = None,
+        *,
+        no_deps: bool = False,
+        service_ports: bool = False,
+        use_aliases: bool = False,
+        build: bool | None = None,
+        pull: str | None = None,
+        **changes: Any,
+    ) -> Container:
+        """Make a one-off container of a service, once what it depends on runs; it is not started."""
+        return await mirrored(
+            self.sync.create_oneoff,
+            service,
+            command,
+            no_deps=no_deps,
+            service_ports=service_ports,
+            use_aliases=use_aliases,
+            build=build,
+            pull=pull,
+            **changes,
+        )
+
+    async def down(
+        self,
+        *services: str,
+        volumes: bool = False,
+        images: str | None = None,
+        remove_orphans: bool = False,
+        timeout: _Duration | None = None,
+    ) -> None:
+        """Stop and remove its containers and networks; volumes stay unless they are asked for."""
+        return await mirrored(
+            self.sync.down,
+            *services,
+            volumes=volumes,
+            images=images,
+            remove_orphans=remove_orphans,
+            timeout=timeout,
+        )
+
+    @property
+    def engine(self) -> Engine:
+        """The engine it runs on."""
+        return wrap(self.sync.engine)
+
+    async def exec(
+        self, service: str, args: Sequence[str] | str, *, index: int = 1, **options: Any
+    ) -> ExecResult:
+        """Run a further program in a container of a service to its end."""
+        return await mirrored(self.sync.exec, service, args, index=index, **options)
+
+    @classmethod
+    async def get(cls, project: str, *, engine: Engine | None = None) -> Compose:
+        """The application of this name by what there is of it, without its files."""
+        return await mirrored(cls._class().get, project, engine=engine)
+
+    async def kill(self, *services: str, signal: int | str = "KILL") -> None:
+        """Send the running containers a signal."""
+        return await ending(self.sync.kill, *services, signal=signal)
+
+    def logs(
+        self,
+        *services: str,
+        follow: bool = False,
+        tail: int | None = None,
+        since: Any = None,
+        until: Any = None,
+        on_end: Callable[[Container], object] | None = None,
+    ) -> Stream[ComposeLogLine]:
+        """Its output, in the order of time; with follow as it comes, until all containers have ended."""
+        return streamed(
+            self.sync.logs, *services, follow=follow, tail=tail, since=since, until=until, on_end=on_end
+        )
+
+    @property
+    def name(self) -> str:
+        """The name of the project."""
+        return wrap(self.sync.name)
+
+    async def pause(self, *services: str) -> None:
+        """Stop all processes where they are, until unpause()."""
+        return await mirrored(self.sync.pause, *services)
+
+    async def port(self, service: str, port: int, *, protocol: str = "tcp", index: int = 1) -> PortBinding:
+        """Where a port of a service is found on this host."""
+        return await mirrored(self.sync.port, service, port, protocol=protocol, index=index)
+
+    @property
+    def project(self) -> Project:
+        """What the files say."""
+        return wrap(self.sync.project)
+
+    async def pull(self, *services: str) -> None:
+        """Pull the images of all services that are not built here, or of these."""
+        return await mirrored(self.sync.pull, *services)
+
+    async def remove(self, *services: str, stop: bool = False, volumes: bool = False) -> None:
+        """Remove stopped containers; stop: those that run, too."""
+        return await ending(self.sync.remove, *services, stop=stop, volumes=volumes)
+
+    async def restart(self, *services: str, timeout: _Duration | None = None, no_deps: bool = False) -> None:
+        """Stop its containers and start them again, with those that are to restart with them."""
+        return await mirrored(self.sync.restart, *services, timeout=timeout, no_deps=no_deps)
+
+    async def run(
+        self,
+        service: str,
+        command: Sequence[str] | str | None = None,
+        *,
+        input: bytes | None = None,
+        timeout: _Duration | None = None,
+        **options: Any,
+    ) -> RunResult:
+        """Run a one-off container of a service to its end, and return what it wrote; it is removed then."""
+        return await mirrored(self.sync.run, service, command, input=input, timeout=timeout, **options)
+
+    @property
+    def services(self) -> Mapping[str, ComposeService]:
+        """Its services by name: those that are on, and those that have containers."""
+        return wrap(self.sync.services)
+
+    async def start(self, *services: str) -> None:
+        """Start the containers there are, each service after those that it depends on."""
+        return await mirrored(self.sync.start, *services)
+
+    async def stop(self, *services: str, timeout: _Duration | None = None) -> None:
+        """Stop its containers, those first that depend on others; they stay."""
+        return await mirrored(self.sync.stop, *services, timeout=timeout)
+
+    async def unpause(self, *services: str) -> None:
+        """Let paused processes go on."""
+        return await ending(self.sync.unpause, *services)
+
+    async def up(
+        self,
+        *services: str,
+        scale: Mapping[str, int] | None = None,
+        build: bool | None = None,
+        pull: str | None = None,
+        force_recreate: bool = False,
+        no_recreate: bool = False,
+        renew_volumes: bool = False,
+        remove_orphans: bool = False,
+        no_deps: bool = False,
+        start: bool = True,
+        wait: bool = False,
+        wait_timeout: _Duration | None = None,
+        timeout: _Duration | None = None,
+        progress: OnBuildEvent | str | None = None,
+    ) -> Compose:
+        """Bring what there is to what the files say: make, make anew, start and remove what differs."""
+        return await mirrored(
+            self.sync.up,
+            *services,
+            scale=scale,
+            build=build,
+            pull=pull,
+            force_recreate=force_recreate,
+            no_recreate=no_recreate,
+            renew_volumes=renew_volumes,
+            remove_orphans=remove_orphans,
+            no_deps=no_deps,
+            start=start,
+            wait=wait,
+            wait_timeout=wait_timeout,
+            timeout=timeout,
+            progress=progress,
+        )
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What one may want to hear of: variables that are not set, containers of services that are gone."""
+        return wrap(self.sync.warnings)
 
 
 class Container(Mirror):

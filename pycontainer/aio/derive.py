@@ -29,6 +29,7 @@ HAND_WRITTEN = {"Events", "Logs", "StatsStream"}
 CLASSES = (
     "Artifact",
     "Attachment",
+    "Compose",
     "Container",
     "ContainerPath",
     "Engine",
@@ -64,7 +65,16 @@ SAME = ("ContainerExecutor", "RemoteFunction", "TaskFuture", "function")
 """What gives futures, for an event loop to wrap."""
 
 BASES = {"Engine": "EngineContext", "Process": "ProcessStreams"}
-MADE_BY_USERS = {"Artifact", "Container", "Engine", "ImageIndex", "LockFile", "Registry", "RemoteImage"}
+MADE_BY_USERS = {
+    "Artifact",
+    "Compose",
+    "Container",
+    "Engine",
+    "ImageIndex",
+    "LockFile",
+    "Registry",
+    "RemoteImage",
+}
 INNER = {
     "Engine": {
         "disown",
@@ -84,7 +94,7 @@ INNER = {
         "sweep_cgroups",
     },
     "Image": {"snapshots", "view"},
-    "Logs": {"follow", "records_until", "since", "stderr", "stdout", "tail", "timeout_s", "until"},
+    "Logs": {"follow", "records_until", "since", "stderr", "stdout", "tail", "timeout_s", "until", "stop_fd"},
 }
 """What is public for the package's own use."""
 
@@ -185,7 +195,7 @@ class _Source:
     """The text of the generated module, and the imports its annotations need."""
 
     def __init__(self) -> None:
-        self.imports: set[str] = set()
+        self.imports: dict[str, str] = {}
 
     def signature(self, function: Any, own: str = "") -> tuple[str, str, str]:
         """Parameters as written, the result's annotation, and the arguments that pass them on."""
@@ -237,7 +247,8 @@ class _Source:
     def _import(self, name: str, module: Any) -> None:
         if name in CLASSES or name in HAND_WRITTEN or name in _RENAMED or hasattr(builtins, name):
             return
-        self.imports.add(_imports_of(module).get(name) or f"from {module.__name__} import {name}")
+        statement = _imports_of(module).get(name) or f"from {module.__name__} import {name}"
+        self.imports.setdefault(name, statement)
 
 
 @cache
@@ -436,7 +447,9 @@ def generated_source() -> str:
         "if TYPE_CHECKING:",
         *(
             f"    {line}"
-            for line in sorted({*source.imports, "from collections.abc import Awaitable"} - _IMPORTED)
+            for line in sorted(
+                {*source.imports.values(), "from collections.abc import Awaitable"} - _IMPORTED
+            )
         ),
     ]
     names = sorted((*CLASSES, *HAND_WRITTEN, *FUNCTIONS))
