@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pycontainer import aio as aio
     from pycontainer import errors as errors
+    from pycontainer import services as services
     from pycontainer import wait as wait
     from pycontainer.build import BuildEvent as BuildEvent
     from pycontainer.compose import Compose as Compose
@@ -156,6 +157,7 @@ _HOMES = {
     "prune": "pycontainer.engine",
     "prune_build_cache": "pycontainer.engine",
     "run": "pycontainer.engine",
+    "services": "pycontainer",
     "sign": "pycontainer.engine",
     "verify": "pycontainer.engine",
     "wait": "pycontainer",
@@ -232,6 +234,7 @@ __all__ = [
     "prune",
     "prune_build_cache",
     "run",
+    "services",
     "sign",
     "verify",
     "wait",

@@ -568,6 +568,7 @@ class Container(Mirror):
         message: str = "",
         changes: Sequence[str] = (),
         pause: bool = True,
+        compression: str = "gzip",
         timeout: float | str | timedelta | None = None,
     ) -> Image:
         """Make an image of its image and what it changed, configured as it was run."""
@@ -578,6 +579,7 @@ class Container(Mirror):
             message=message,
             changes=changes,
             pause=pause,
+            compression=compression,
             timeout=timeout,
         )
 
@@ -630,6 +632,7 @@ class Container(Mirror):
         *,
         engine: Engine | None = None,
         owned: bool = False,
+        owner_pid: int | None = None,
         **options: Unpack[RunKwargs],
     ) -> Container:
         """Make a container without starting it; it stays until it is removed."""
@@ -640,6 +643,7 @@ class Container(Mirror):
             command,
             engine=engine,
             owned=owned,
+            owner_pid=owner_pid,
             **options,
         )
 
@@ -767,10 +771,20 @@ class Container(Mirror):
         sig_proxy: bool = True,
         logs: bool = False,
         start: bool = False,
+        stdin: bool = True,
+        stdout: bool = True,
+        stderr: bool = True,
     ) -> int | None:
         """Join the terminal of this process to the container, until its end or the detach keys."""
         return await mirrored(
-            self.sync.interact, detach_keys=detach_keys, sig_proxy=sig_proxy, logs=logs, start=start
+            self.sync.interact,
+            detach_keys=detach_keys,
+            sig_proxy=sig_proxy,
+            logs=logs,
+            start=start,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
         )
 
     @property
@@ -911,9 +925,11 @@ class Container(Mirror):
         """Set the size of its terminal."""
         return await mirrored(self.sync.resize, rows, columns)
 
-    async def restart(self, timeout: float | str | timedelta | None = None) -> None:
+    async def restart(
+        self, timeout: float | str | timedelta | None = None, *, signal: int | str | None = None
+    ) -> None:
         """Stop it, if it runs, and start it again; an owned one stays owned."""
-        return await mirrored(self.sync.restart, timeout)
+        return await mirrored(self.sync.restart, timeout, signal=signal)
 
     @property
     def restart_count(self) -> int:
@@ -966,9 +982,11 @@ class Container(Mirror):
         """One look each interval, with the CPU use since the one before, until it ends."""
         return StatsStream(lambda: self.sync.stats_stream(interval, timeout=timeout))
 
-    async def stop(self, timeout: float | str | timedelta | None = None) -> None:
+    async def stop(
+        self, timeout: float | str | timedelta | None = None, *, signal: int | str | None = None
+    ) -> None:
         """Ask its program to end, and kill it when it has not after the timeout."""
-        return await mirrored(self.sync.stop, timeout)
+        return await mirrored(self.sync.stop, timeout, signal=signal)
 
     @classmethod
     async def stop_all(
@@ -1508,6 +1526,8 @@ class Image(Mirror):
         tags: Sequence[str] = (),
         platform: str | None = None,
         compression: str = "gzip",
+        changes: Sequence[str] = (),
+        message: str = "",
         engine: Engine | None = None,
         **config: Any,
     ) -> Image:
@@ -1518,6 +1538,8 @@ class Image(Mirror):
             tags=tags,
             platform=platform,
             compression=compression,
+            changes=changes,
+            message=message,
             engine=engine,
             **config,
         )
@@ -1754,6 +1776,15 @@ class Image(Mirror):
         """Its names, in the short form; sorted."""
         return wrap(self.sync.tags)
 
+    @property
+    def unpacked_bytes(self) -> int:
+        """Bytes of the files of its layers, as they lie unpacked in the store."""
+        return wrap(self.sync.unpacked_bytes)
+
+    async def untag(self, name: str) -> None:
+        """Take one of its names away; the image stays, also without any."""
+        return await mirrored(self.sync.untag, name)
+
     async def user(self, user: str | int) -> Image:
         """The image that runs as this user, by name or number, with a group after a colon."""
         return await mirrored(self.sync.user, user)
@@ -1801,6 +1832,10 @@ class ImageIndex(Mirror):
     async def get(cls, reference: str, *, engine: Engine | None = None) -> ImageIndex:
         """The index that a reference names in its registry."""
         return await mirrored(cls._class().get, reference, engine=engine)
+
+    async def inspect(self) -> dict[str, Any]:
+        """The index as a JSON object, as a registry will have it."""
+        return await mirrored(self.sync.inspect)
 
     @property
     def manifests(self) -> tuple[Descriptor, ...]:

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
         ContainerUsage,
         DiskUsage,
         ImageUsage,
+        VolumeUsage,
         disk_usage,
     )
     from pycontainer.engine.engine import Engine, current_engine, kept_ahead
     from pycontainer.engine.eventstream import Event, Events, read_events
     from pycontainer.engine.execs import Exec
+    from pycontainer.engine.forking import forked_options
     from pycontainer.engine.hostinfo import info
     from pycontainer.engine.images import HistoryEntry, Image
     from pycontainer.engine.impairing import Impairment
@@ -94,10 +96,12 @@ __all__ = [
     "Volume",
     "VolumePath",
     "VolumeSnapshot",
+    "VolumeUsage",
     "copy",
     "current_engine",
     "disk_usage",
     "events_shown",
+    "forked_options",
     "info",
     "kept_ahead",
     "login",
@@ -159,10 +163,12 @@ _HOMES = {
     "Volume": "volumes",
     "VolumePath": "paths",
     "VolumeSnapshot": "snapshots",
+    "VolumeUsage": "diskusage",
     "copy": "transferring",
     "current_engine": "engine",
     "disk_usage": "diskusage",
     "events_shown": "progress",
+    "forked_options": "forking",
     "info": "hostinfo",
     "kept_ahead": "engine",
     "login": "remote",

@@ -14,7 +14,6 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from pycontainer.engine.pulling import record_view
 from pycontainer.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -66,6 +65,8 @@ class ImageAlgebra:
     def _record(self) -> ImageRecord:
         if self._stored is None:
             assert self._made is not None  # an image has one of the two
+            from pycontainer.engine.pulling import record_view  # only for what is made in Python
+
             self._stored = record_view(self._engine, self._made)
             self._pin = None  # the record keeps what it needs
         return self._stored

@@ -20,7 +20,7 @@ from pycontainer.engine.pulling import import_view
 from pycontainer.engine.state import observe
 from pycontainer.engine.thawing import thaw
 from pycontainer.errors import BadReference, HelperDied, InvalidInput, NotFound
-from pycontainer.image import ImageView, LayerWriter, derived, keep
+from pycontainer.image import Compression, ImageView, LayerWriter, derived, keep
 from pycontainer.launcher import freezer
 from pycontainer.oci import Healthcheck, History, Reference
 from pycontainer.options import parse_seconds
@@ -52,6 +52,7 @@ def commit(
     message: str,
     changes: Sequence[str],
     pause: bool,
+    compression: str,
     timeout: float | str | timedelta | None,
 ) -> Image:
     """See Container.commit."""
@@ -61,7 +62,7 @@ def commit(
     options = container._options
     config = apply_instructions(_as_run(base.config.config, options), _one_by_one(changes))
     with engine.store.lease(f"commit {container.name}") as lease:
-        layer = _layer(container, pause, deadline)
+        layer = _layer(container, pause, Compression.parse(compression), deadline)
         reached("commit.layer.stored")
         view = _assembled(container, base.view, layer, config, author, message)
         reached("commit.documents.stored")
@@ -124,7 +125,9 @@ def _nanoseconds(seconds: float | None) -> int:
     return round((seconds or 0) * 1e9)
 
 
-def _layer(container: Container, pause: bool, deadline: float | None) -> WrittenLayer:
+def _layer(
+    container: Container, pause: bool, compression: Compression, deadline: float | None
+) -> WrittenLayer:
     """The container's changes, in the store."""
     reader, writer = os.pipe2(os.O_CLOEXEC)
     with ExitStack() as cleanup:
@@ -142,7 +145,7 @@ def _layer(container: Container, pause: bool, deadline: float | None) -> Written
             running = cleanup.enter_context(container._engine.helper.submit("commit_layer", params, [writer]))
         finally:
             os.close(writer)
-        out = cleanup.enter_context(LayerWriter())
+        out = cleanup.enter_context(LayerWriter(compression))
         await_event(reader, select.POLLIN, deadline)
         while data := os.read(reader, _CHUNK):
             out.write(data)

@@ -9,21 +9,18 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Unpack, final
 
 from pycontainer import runtime
-from pycontainer.engine import booting, execs, launching, recipes, steering, updating, views
+from pycontainer.engine import launching, recipes, steering, views
 from pycontainer.engine.connecting import Connectable
 from pycontainer.engine.engine import Engine, current_engine, engine_on
 from pycontainer.engine.filemethods import FileMethods
 from pycontainer.engine.images import Image, resolve_image
 from pycontainer.engine.observing import Observable
-from pycontainer.engine.ownership import detach, forget_if_abandoned, this_process
+from pycontainer.engine.ownership import detach, forget_if_abandoned, process_owner, this_process
 from pycontainer.engine.placement import Placed
-from pycontainer.engine.process import ExecResult, Process
-from pycontainer.engine.pruning import Pruned, prune_containers
 from pycontainer.engine.state import Observed, await_start, observe
 from pycontainer.engine.streams import DEVNULL, PIPE
 from pycontainer.engine.supervision import Health, health_of
 from pycontainer.engine.terminals import Attachable
-from pycontainer.engine.waiting import Subject, await_ready
 from pycontainer.errors import NotFound, WrongState
 from pycontainer.options import RunOptions, parse_run_options, parse_seconds, parse_signal
 
@@ -31,6 +28,8 @@ if TYPE_CHECKING:
     from pycontainer._generated import RunKwargs, UpdateKwargs
     from pycontainer.engine.execs import Exec
     from pycontainer.engine.filters import FilterValues
+    from pycontainer.engine.process import ExecResult, Process
+    from pycontainer.engine.pruning import Pruned
     from pycontainer.engine.waits import Wait
     from pycontainer.oci import runtime as model
     from pycontainer.store import ContainerRecord
@@ -88,17 +87,20 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
         *,
         engine: Engine | None = None,
         owned: bool = False,
+        owner_pid: int | None = None,
         **options: Unpack[RunKwargs],
     ) -> Container:
         """Make a container without starting it; it stays until it is removed.
 
-        owned: it belongs to this process, and is gone when that ends, however it ends.
-        Raises: AlreadyExists for a taken name; NotFound; InvalidOption; TypeError.
+        owned: it belongs to this process, and is gone when that ends, however it ends. owner_pid: it belongs
+        to another process in the same way, and does not go with this one.
+        Raises: AlreadyExists for a taken name; NotFound; InvalidOption; TypeError; WrongState when there is
+        no process with this id.
         """
         engine = engine or current_engine()
         asked = parse_run_options(command=command, **options)
         reference = image if isinstance(image, str) else ""
-        owner = this_process() if owned else None
+        owner = this_process() if owned else process_owner(owner_pid) if owner_pid is not None else None
         chosen = resolve_image(engine, image, asked)
         record, _ = launching.create(engine, chosen, asked, owner=owner, reference=reference)
         made = cls._attach(engine, record)
@@ -150,6 +152,8 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
         filters: until (created before that time: a moment, or a duration that has passed), label and
         label! ("key" or "key=value"). Raises: InvalidInput for another one.
         """
+        from pycontainer.engine.pruning import prune_containers
+
         return prune_containers(engine or current_engine(), filters)
 
     @classmethod
@@ -159,6 +163,8 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
         Which are: restart="always" if it ever ran, "unless-stopped" unless it was stopped by hand.
         Raises NotFound.
         """
+        from pycontainer.engine import booting
+
         engine = engine or current_engine()
         table = engine.store.state.containers
         records = [table.find(name) for name in names] if names else table.list()
@@ -173,6 +179,8 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
         Gives the started ones. When some fail the others are started all the same, and the first error is
         raised then, with a note for each. Raises also NotFound, InvalidOption for a circle.
         """
+        from pycontainer.engine import booting
+
         engine = engine or current_engine()
         return booting.start_all(engine, cls._each(engine, containers))
 
@@ -188,6 +196,8 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
 
         It counts as no stop by hand: "unless-stopped" has them started again. timeout: as for stop.
         """
+        from pycontainer.engine import booting
+
         engine = engine or current_engine()
         limit_s = None if timeout is None else parse_seconds(timeout, minus_one=True)
         booting.stop_all(engine, cls._each(engine, containers), limit_s)
@@ -327,6 +337,8 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
         timeout: seconds; by default the strategy's own (`within`), or else 60. Raises NotReady at once when
         it cannot be met any more, with the state, the exit code and the end of the log; ReadinessTimeout.
         """
+        from pycontainer.engine.waiting import Subject, await_ready
+
         subject = Subject(
             name=self.name,
             directory=self._directory,
@@ -358,20 +370,26 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
             raise steering.removed(self.name) from None
         return steering.exit_code_of(observed, self.name, condition)
 
-    def stop(self, timeout: float | str | timedelta | None = None) -> None:
+    def stop(
+        self, timeout: float | str | timedelta | None = None, *, signal: int | str | None = None
+    ) -> None:
         """Ask its program to end, and kill it when it has not after the timeout.
 
-        timeout: seconds, default the container's stop_timeout (10); -1 waits for ever. Stopping what does
-        not run is no error.
+        timeout: seconds, default the container's stop_timeout (10); -1 waits for ever. signal: to ask by,
+        instead of its own. Stopping what does not run is no error.
         """
-        steering.stop(self, None if timeout is None else parse_seconds(timeout, minus_one=True))
+        limit_s = None if timeout is None else parse_seconds(timeout, minus_one=True)
+        steering.stop(self, limit_s, number=None if signal is None else parse_signal(signal))
 
-    def restart(self, timeout: float | str | timedelta | None = None) -> None:
+    def restart(
+        self, timeout: float | str | timedelta | None = None, *, signal: int | str | None = None
+    ) -> None:
         """Stop it, if it runs, and start it again; an owned one stays owned.
 
-        timeout: as for stop. Raises LaunchError; WrongState.
+        timeout, signal: as for stop. Raises LaunchError; WrongState.
         """
-        steering.restart(self, None if timeout is None else parse_seconds(timeout, minus_one=True))
+        limit_s = None if timeout is None else parse_seconds(timeout, minus_one=True)
+        steering.restart(self, limit_s, None if signal is None else parse_signal(signal))
 
     def kill(self, signal: int | str = "KILL") -> None:
         """Send its first process a signal, by name or number. Raises WrongState, InvalidOption."""
@@ -398,6 +416,8 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
         None gives an option its default back. Raises InvalidOption; KernelError naming the file when the
         kernel refuses a limit; TypeError for an unknown option; WrongState.
         """
+        from pycontainer.engine import updating
+
         updating.update(self, options)
 
     def remove(self, *, force: bool = False, volumes: bool = False) -> None:
@@ -445,6 +465,8 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
         It is over when the program has ended and nobody has its output open. Raises LaunchError with
         exit_code 125, 126 or 127 when it could not be started; WrongState; DeadlineExceeded.
         """
+        from pycontainer.engine import execs
+
         request = execs.Request(
             args=args, env=env, user=user, workdir=workdir, tty=tty, privileged=privileged
         )
@@ -473,6 +495,8 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
         The program ends with this process, however that ends. detach: it goes on, and is found again by
         its `id` with get_exec; PIPE means DEVNULL then. Raises as exec does.
         """
+        from pycontainer.engine import execs
+
         request = execs.Request(
             args=args, env=env, user=user, workdir=workdir, tty=tty, privileged=privileged, size=size
         )
@@ -483,10 +507,14 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
     @property
     def execs(self) -> Sequence[Exec]:
         """Its further processes that run, whoever started them, and detached ones that have ended."""
+        from pycontainer.engine import execs
+
         return execs.list_all(self._engine, self._known)
 
     def get_exec(self, key: str) -> Exec:
         """The further process with this id, or unique beginning of one. Raises NotFound, InvalidOption."""
+        from pycontainer.engine import execs
+
         return execs.find(self._engine, self._known, key)
 
     # -- ownership -------------------------------------------------------------------------------

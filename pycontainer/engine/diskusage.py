@@ -22,6 +22,7 @@ __all__ = [
     "ContainerUsage",
     "DiskUsage",
     "ImageUsage",
+    "VolumeUsage",
     "build_download_sizes",
     "build_mount_sizes",
     "disk_usage",
@@ -61,6 +62,15 @@ class ContainerUsage:
 
 
 @attrs.frozen(kw_only=True)
+class VolumeUsage:
+    """Room that one volume's files take; None for one with options. containers: how many use it."""
+
+    name: str
+    size_bytes: int | None
+    containers: int
+
+
+@attrs.frozen(kw_only=True)
 class BuildCacheUsage:
     """Room that builds keep. steps: how many; layers_bytes: of those whose layers no image has.
 
@@ -90,6 +100,7 @@ class DiskUsage:
 
     images: tuple[ImageUsage, ...]
     containers: tuple[ContainerUsage, ...]
+    volumes: tuple[VolumeUsage, ...]
     build_cache: BuildCacheUsage
     layers_bytes: int
     blobs_bytes: int
@@ -108,6 +119,11 @@ class DiskUsage:
         return sum(container.size_bytes for container in self.containers)
 
     @property
+    def volumes_bytes(self) -> int:
+        """Files of all volumes."""
+        return sum(volume.size_bytes or 0 for volume in self.volumes)
+
+    @property
     def reclaimable_bytes(self) -> int:
         """What prune(all=True) would free."""
         return self.reclaimable_image_bytes + self.reclaimable_container_bytes + self.reclaimable_build_bytes
@@ -117,7 +133,7 @@ def disk_usage(*, engine: Engine | None = None) -> DiskUsage:
     """How much room everything in the store takes.
 
     Images cost nothing to count: the sizes of layers were recorded when they were unpacked. The files of
-    containers and of the mounts that builds keep are measured.
+    containers, of volumes and of the mounts that builds keep are measured.
     Raises: DeadlineExceeded when that takes minutes.
     """
     engine = engine or current_engine()
@@ -142,6 +158,7 @@ def disk_usage(*, engine: Engine | None = None) -> DiskUsage:
     return DiskUsage(
         images=tuple(parts.usage(image, needing[image.id]) for image in images),
         containers=containers,
+        volumes=_volumes(engine),
         build_cache=BuildCacheUsage(
             steps=len(steps),
             layers_bytes=parts.total(only_cached),
@@ -199,6 +216,22 @@ def _parts_of(image: ImageRecord) -> set[str]:
 
 def _state(engine: Engine, record: ContainerRecord) -> str:
     return str(observe(engine.store.container_dir(record.id)).state)
+
+
+def _volumes(engine: Engine) -> tuple[VolumeUsage, ...]:
+    table = engine.store.state.volumes
+    records = table.list()
+    plain = [record.name for record in records if not record.options]
+    measured = _measured(engine, engine.store.root / "volumes", [f"{name}/_data" for name in plain])
+    sizes = dict(zip(plain, measured, strict=True))
+    return tuple(
+        VolumeUsage(
+            name=record.name,
+            size_bytes=sizes.get(record.name),
+            containers=len(table.users(record.name)),
+        )
+        for record in records
+    )
 
 
 def writable_sizes(engine: Engine, container_ids: Sequence[str]) -> dict[str, int]:

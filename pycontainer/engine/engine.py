@@ -6,6 +6,7 @@ import functools
 import hashlib
 import os
 import select
+import sys
 import threading
 import time
 import weakref
@@ -271,9 +272,7 @@ class Engine:
             if self._closed:
                 return
             owned = list(self._owned.values())
-        from pycontainer.engine import execs
-
-        execs.forget_all(self)
+        self._forget_execs()
         deadline = time.monotonic() + timeout_s
         for container in owned:
             container._end_owned()
@@ -290,6 +289,11 @@ class Engine:
                 self._event_writer.close()
             if self._helper is not None:
                 self._helper.close(max(0.1, deadline - time.monotonic()))
+
+    def _forget_execs(self, *, is_child: bool = False) -> None:
+        execs = sys.modules.get("pycontainer.engine.execs")  # without it there were none
+        if execs is not None:
+            execs.forget_all(self, is_child=is_child)
 
     def swap_ahead(self, ahead: Ahead | None) -> Ahead | None:
         """Keep this network namespace for the next start; what was kept until now is the caller's."""
@@ -351,10 +355,8 @@ class Engine:
 
     def _forget_parent(self) -> None:
         """In a forked child: what the parent owns is the parent's."""
-        from pycontainer.engine import execs
-
         self._lock = threading.RLock()
-        execs.forget_all(self, is_child=True)
+        self._forget_execs(is_child=True)
         self._owned = {}
         writer, self._event_writer = self._event_writer, None
         if writer is not None:

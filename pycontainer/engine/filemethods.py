@@ -144,17 +144,26 @@ class FileMethods:
         message: str = "",
         changes: Sequence[str] = (),
         pause: bool = True,
+        compression: str = "gzip",
         timeout: float | str | timedelta | None = None,
     ) -> Image:
         """Make an image of its image and what it changed, configured as it was run.
 
         name: as "app:1". changes: Dockerfile instructions (CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK,
         LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME, WORKDIR). pause: stop it meanwhile, so that the image is of
-        one moment. timeout: seconds. What is mounted in it is not part of it.
+        one moment. compression: of the layer, as for `Image.push`. timeout: seconds. What is mounted in it is
+        not part of it.
         Raises: BadReference, InvalidInput, KernelError, DeadlineExceeded.
         """
         from pycontainer.engine import committing
 
         return committing.commit(
-            self._whole, name, author=author, message=message, changes=changes, pause=pause, timeout=timeout
+            self._whole,
+            name,
+            author=author,
+            message=message,
+            changes=changes,
+            pause=pause,
+            compression=compression,
+            timeout=timeout,
         )

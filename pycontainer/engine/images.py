@@ -16,15 +16,13 @@ from pycontainer.engine import views
 from pycontainer.engine.buildable import Buildable
 from pycontainer.engine.engine import Engine, current_engine
 from pycontainer.engine.events import emit_image
-from pycontainer.engine.progress import events_shown
-from pycontainer.engine.pruning import Pruned, prune_images, remove_image
-from pycontainer.engine.pulling import import_view, pull, unpack_again
 from pycontainer.engine.sendable import Sendable
 from pycontainer.errors import BadReference, NotFound, PycontainerError
 from pycontainer.oci import DEFAULT_TAG, Platform, Reference
 
 if TYPE_CHECKING:
     from pycontainer.engine.filters import FilterValues
+    from pycontainer.engine.pruning import Pruned
     from pycontainer.image import ArchivedImage, Files, OnEvent
     from pycontainer.oci import ContainerConfig, ImageConfig
     from pycontainer.options import RunOptions
@@ -65,9 +63,13 @@ class Image(Buildable, Sendable):
         several threads; without it a progress bar is drawn where someone watches.
         Raises: BadReference, NotFound, AuthDenied, RegistryError, IntegrityError, InvalidImage.
         """
+        from pycontainer.engine.pulling import pull
+
         engine = engine or current_engine()
         name = Reference.parse(reference)
         wanted = None if platform is None else Platform.parse(platform)
+        from pycontainer.engine.progress import events_shown
+
         with events_shown(engine, on_event) as show:
             pulled = cls(engine, pull(engine, name, wanted, show))
         emit_image(engine, "pull", name.familiar, name.familiar_repository)
@@ -154,18 +156,26 @@ class Image(Buildable, Sendable):
         tags: Sequence[str] = (),
         platform: str | None = None,
         compression: str = "gzip",
+        changes: Sequence[str] = (),
+        message: str = "",
         engine: Engine | None = None,
         **config: Any,
     ) -> Image:
         """An image of a root file system's tar: a path, the bytes, or a stream; gz, zst, xz, bz2 or plain.
 
-        platform, compression, config: as from_directory. Raises: InvalidImage.
+        changes: Dockerfile instructions, as Container.commit takes them. message: the comment on its step.
+        platform, compression, config: as from_directory. Raises: InvalidImage, InvalidInput.
         """
         from pycontainer.image import from_tar
 
         engine = engine or current_engine()
         given = _layer_options(platform, compression, config)
-        return cls._import(engine, tags, lambda blobs: from_tar(blobs, tar, **given))
+        if changes:
+            from pycontainer.engine.instructions import apply_instructions
+            from pycontainer.oci import ContainerConfig
+
+            given["config"] = apply_instructions(given["config"] or ContainerConfig(), changes)
+        return cls._import(engine, tags, lambda blobs: from_tar(blobs, tar, comment=message, **given))
 
     @classmethod
     def from_host(
@@ -204,6 +214,8 @@ class Image(Buildable, Sendable):
 
     @classmethod
     def _import(cls, engine: Engine, tags: Sequence[str], make: Any) -> Image:
+        from pycontainer.engine.pulling import import_view
+
         names = [_tag_name(tag) for tag in tags]
         with engine.store.lease("make an image") as lease:
             made = cls(engine, import_view(engine, make(engine.store.content), names, lease))
@@ -224,6 +236,8 @@ class Image(Buildable, Sendable):
         source: a path, the bytes or a stream; gzip, zstd, xz or plain. Which it is, is seen from the content.
         Raises: InvalidImage, DigestMismatch, NotFound.
         """
+        from pycontainer.engine.pulling import import_view
+
         engine = engine or current_engine()
         loaded = []
         wanted = None if platform is None else Platform.parse(platform)
@@ -266,6 +280,12 @@ class Image(Buildable, Sendable):
     def size_bytes(self) -> int:
         """Bytes of its manifest, configuration and compressed layers."""
         return self._record.size
+
+    @property
+    def unpacked_bytes(self) -> int:
+        """Bytes of the files of its layers, as they lie unpacked in the store."""
+        layers = self._engine.store.state.layers
+        return sum(found.size for key in set(self.snapshots) if (found := layers.get(key)) is not None)
 
     @property
     def platform(self) -> str:
@@ -350,12 +370,21 @@ class Image(Buildable, Sendable):
         emit_image(self._engine, "tag", self.id, reference.familiar)
         return self
 
+    def untag(self, name: str) -> None:
+        """Take one of its names away; the image stays, also without any. Raises: NotFound."""
+        reference = _tag_name(name)
+        if reference.familiar not in self.tags or not self._engine.store.state.images.untag(str(reference)):
+            raise NotFound(f"image {self.name} has no name {name!r}")
+        emit_image(self._engine, "untag", self.id, reference.familiar)
+
     def remove(self, name: str | None = None, *, force: bool = False) -> None:
         """Remove one of its names, or the image itself; with its last name the image goes, too.
 
         force: also when it has several names, or containers were made from it.
         Raises: InUse naming what needs it; NotFound.
         """
+        from pycontainer.engine.pruning import remove_image
+
         remove_image(self._engine, self.id if name is None else str(_tag_name(name)), force=force)
 
     @classmethod
@@ -367,6 +396,8 @@ class Image(Buildable, Sendable):
         filters: until (made before that time: a moment, or a duration that has passed), label and label!
         ("key" or "key=value"), dangling (False is all=True). Raises: InvalidInput for another one.
         """
+        from pycontainer.engine.pruning import prune_images
+
         return prune_images(engine or current_engine(), all, filters)
 
     def __eq__(self, other: object) -> bool:
@@ -404,6 +435,8 @@ def ready(engine: Engine, chosen: Image, name: str) -> Image:
         check_run(engine, chosen._record, name)
     if engine.store.is_unpacked(chosen._record):
         return chosen
+    from pycontainer.engine.pulling import unpack_again  # only for what is not unpacked
+
     return Image(engine, unpack_again(engine, chosen._record, chosen.view))
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, BinaryIO, final
+from typing import TYPE_CHECKING, Any, BinaryIO, final
 
 from attrs import evolve, field, frozen
 
@@ -82,6 +83,11 @@ class ImageIndex:
     def digest(self) -> str:
         """Its digest, by which a registry will know it."""
         return sha256(self._bytes)
+
+    def inspect(self) -> dict[str, Any]:
+        """The index as a JSON object, as a registry will have it."""
+        found: dict[str, Any] = json.loads(self._bytes)
+        return found
 
     def add(
         self,

@@ -324,11 +324,19 @@ class _ProcessSide:
 
 
 def interact_attached(
-    attachment: Attachment, *, detach_keys: str = DEFAULT, sig_proxy: bool = True
+    attachment: Attachment,
+    *,
+    detach_keys: str = DEFAULT,
+    sig_proxy: bool = True,
+    wait: Callable[[], int] | None = None,
 ) -> int | None:
-    """Join our terminal to a container; its exit code, or None when the detach keys were typed."""
+    """Join our terminal to a container; its exit code, or None when the detach keys were typed.
+
+    wait: gives the exit code, instead of the attachment.
+    """
     side = _AttachedSide(attachment)
-    return attachment.wait() if interact(side, detach_keys=detach_keys, sig_proxy=sig_proxy) else None
+    has_ended = interact(side, detach_keys=detach_keys, sig_proxy=sig_proxy)
+    return (wait or attachment.wait)() if has_ended else None
 
 
 def interact_process(process: Process, *, detach_keys: str = DEFAULT, sig_proxy: bool = True) -> int | None:

@@ -31,6 +31,7 @@ __all__ = [
     "forget_if_abandoned",
     "kill_stopped_monitor",
     "open_owner",
+    "process_owner",
     "this_process",
 ]
 
@@ -41,10 +42,17 @@ _KILL_MS = 5000
 
 def this_process() -> Owner:
     """The calling process as the owner of a container."""
+    return process_owner(os.getpid())
+
+
+def process_owner(pid: int) -> Owner:
+    """A process as the owner of a container. Raises WrongState when there is none with this id."""
     from pycontainer.store import Owner
 
-    pid = os.getpid()
-    return Owner(pid=pid, start=pidfd.start_time(pid), boot_id=status.BOOT_ID)
+    try:
+        return Owner(pid=pid, start=pidfd.start_time(pid), boot_id=status.BOOT_ID)
+    except (FileNotFoundError, ProcessLookupError):
+        raise WrongState(f"no process has the id {pid}", verb="own", state="ended") from None
 
 
 def open_owner(record: ContainerRecord) -> int:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 
 from pycontainer.engine.algebra import ImageAlgebra
 from pycontainer.engine.events import emit_image
-from pycontainer.engine.progress import events_shown
 from pycontainer.errors import InvalidInput
 from pycontainer.oci import Platform, Reference
 
@@ -54,6 +53,8 @@ class Sendable(ImageAlgebra):
         """
         if reference is None and not self.tags:
             raise InvalidInput(f"image {self.name} has no name to push it by; pass a reference")
+        from pycontainer.engine.progress import events_shown  # only for transfers
+
         whole = self._whole(platform, compression)
         target = Reference.parse(reference or self.name)
         own = [Reference.parse(tag) for tag in self.tags]

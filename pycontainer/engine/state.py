@@ -182,22 +182,41 @@ def _await(is_done: Callable[[], bool], otherwise: str) -> None:
         time.sleep(_PAUSE_S)
 
 
-def await_end(directory: Path, timeout_s: float | None, *, removes_itself: bool = False) -> Observed:
+@contextmanager
+def end_held(directory: Path) -> Iterator[int]:
+    """Have a container that removes itself keep its end till it is read here, or for a few seconds at most.
+
+    Gives what await_end takes as held. Raises FileNotFoundError.
+    """
+    held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            # A monitor that removes the files waits for those who still want to read the end from them.
+            fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pass  # it is removing them; what is left of the status is all there is
+        yield held
+    finally:
+        os.close(held)
+
+
+def await_end(
+    directory: Path, timeout_s: float | None, *, removes_itself: bool = False, held: int | None = None
+) -> Observed:
     """Wait for the end of the container's run and tell how it ended; at once if it does not run.
 
-    When it returns the monitor has gone, too, and with it the files of a container that removes itself,
-    unless their removal takes longer than the timeout.
+    held: from end_held. When it returns the monitor has gone, too, and with it the files of a container that
+    removes itself, unless their removal takes longer than the timeout.
     Raises DeadlineExceeded; FileNotFoundError when it is removed already.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    if held is not None:
+        return _await_end(directory, held, deadline, timeout_s, removes_itself)
+    if removes_itself:
+        with end_held(directory) as held:
+            return _await_end(directory, held, deadline, timeout_s, removes_itself)
     held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        if removes_itself:
-            try:
-                # A monitor that removes the files waits for those who still want to read the end from them.
-                fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                pass  # it is removing them; what is left of the status is all there is
         return _await_end(directory, held, deadline, timeout_s, removes_itself)
     finally:
         os.close(held)

@@ -98,7 +98,7 @@ def _hurried(container: Container) -> bool:
     return is_live(found)
 
 
-def restart(container: Container, timeout_s: float | None) -> None:
+def restart(container: Container, timeout_s: float | None, number: int | None = None) -> None:
     """Stop it if it runs, and start it again. Raises LaunchError, WrongState."""
     with container._engine.store.container_lock(container.id):
         runtime.after("restart", container.state)
@@ -109,15 +109,18 @@ def restart(container: Container, timeout_s: float | None) -> None:
                 verb="restart",
                 state=container.state,
             )
-        stop(container, timeout_s)
+        stop(container, timeout_s, number=number)
         start(container)
     emit_container(container._engine, "restart", container._current)
 
 
-def stop(container: Container, timeout_s: float | None, *, is_for_good: bool = True) -> bool:
+def stop(
+    container: Container, timeout_s: float | None, *, number: int | None = None, is_for_good: bool = True
+) -> bool:
     """Ask the program to end, kill it when it has not after the timeout; False when it did not run.
 
-    timeout_s: None is the container's own, -1 waits for ever. is_for_good: False for a shutdown, after which
+    timeout_s: None is the container's own, -1 waits for ever. number: of the signal, instead of its own.
+    is_for_good: False for a shutdown, after which
     the restart policy "unless-stopped" has it started again. A paused container goes on to do so.
     """
     await_start(container._directory)
@@ -129,7 +132,8 @@ def stop(container: Container, timeout_s: float | None, *, is_for_good: bool = T
     options = container._options
     chosen = options.stop_timeout if timeout_s is None else timeout_s
     limit_s = STOP_TIMEOUT_S if chosen is None else chosen
-    number = runtime.stop_signal(options, container.image.config)
+    if number is None:
+        number = runtime.stop_signal(options, container.image.config)
     _send(container, observed, number)
     freezer.thaw(observed.freeze)
     try:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 from pycontainer import runtime
-from pycontainer.engine import logdrivers, steering
+from pycontainer.engine import steering
 from pycontainer.engine.attaching import Attachment, Chunk, attach_running, check_size, request, terminal_size
 from pycontainer.engine.detachkeys import DEFAULT
 from pycontainer.engine.events import emit_container
-from pycontainer.engine.logs import Logs
-from pycontainer.engine.state import await_end, monitor_of
+from pycontainer.engine.state import await_end, end_held, monitor_of
 from pycontainer.errors import DeadlineExceeded, WrongState
 from pycontainer.launcher import ask
 from pycontainer.options import parse_seconds
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from pycontainer.engine.containers import Container
     from pycontainer.engine.engine import Engine
+    from pycontainer.engine.logs import Logs
     from pycontainer.engine.moments import Moment
     from pycontainer.engine.process import Seconds
     from pycontainer.options import RunOptions
@@ -51,6 +51,8 @@ class Attachable:
         def _directory(self) -> Path: ...
         @property
         def _options(self) -> RunOptions: ...
+        @property
+        def _current(self) -> ContainerRecord: ...
         def kill(self, signal: int | str = ...) -> None: ...
         def wait(self, timeout: Any = ...) -> int: ...
 
@@ -69,6 +71,9 @@ class Attachable:
 
         Raises NotFound when its log driver keeps nothing here.
         """
+        from pycontainer.engine import logdrivers
+        from pycontainer.engine.logs import Logs
+
         path, form = logdrivers.readable_log(self._directory, self.id, self._options)
         return Logs(
             directory=path.parent,
@@ -176,24 +181,51 @@ class Attachable:
         sig_proxy: bool = True,
         logs: bool = False,
         start: bool = False,
+        stdin: bool = True,
+        stdout: bool = True,
+        stderr: bool = True,
     ) -> int | None:
         """Join the terminal of this process to the container, until its end or the detach keys.
 
         Gives its exit code; None when it was left with the keys and goes on. With tty our terminal is raw
         meanwhile and tells its size; interrupts and the like are keys then. Signals that would end this
         process go to the container (sig_proxy), in the main thread. All is as before afterwards, whatever
-        happens. detach_keys: as "ctrl-p,ctrl-q"; "" for none. logs, start: as for attach.
+        happens. detach_keys: as "ctrl-p,ctrl-q"; "" for none. The others: as for attach.
         """
         from pycontainer.engine.interaction import interact_attached
 
         size = terminal_size(1) or terminal_size(0)
-        with self.attach(
-            logs=logs, start=start, stdin_once=start, size=size if self._options.tty else None
-        ) as it:
-            exit_code = interact_attached(it, detach_keys=detach_keys, sig_proxy=sig_proxy)
+        has_terminal = self._options.tty
+        with ExitStack() as held:
+            wait = None
+            if self._current.auto_remove:
+                # Else it may be gone, with its exit code, before we come to ask for that.
+                wait = self._reader_of_end(held.enter_context(end_held(self._directory)))
+            it = held.enter_context(
+                self.attach(
+                    stdin=stdin,
+                    stdout=stdout,
+                    stderr=stderr,
+                    logs=logs,
+                    start=start,
+                    stdin_once=start and not has_terminal,  # who left it by keys may come back and type on
+                    size=size if has_terminal else None,
+                )
+            )
+            exit_code = interact_attached(it, detach_keys=detach_keys, sig_proxy=sig_proxy, wait=wait)
         if exit_code is None:
             emit_container(self._engine, "detach", self._current)
         return exit_code
+
+    def _reader_of_end(self, held: int) -> Callable[[], int]:
+        def wait() -> int:
+            try:
+                observed = await_end(self._directory, None, removes_itself=True, held=held)
+            except FileNotFoundError:
+                raise steering.removed(self.name) from None
+            return steering.exit_code_of(observed, self.name, "not-running")
+
+        return wait
 
     def resize(self, rows: int, columns: int) -> None:
         """Set the size of its terminal. Raises WrongState without one, or when it does not run."""

@@ -162,14 +162,16 @@ def from_tar(
     platform: Platform | None = None,
     compression: str | Compression = "gzip",
     limits: Limits | None = None,
+    comment: str = "",
 ) -> ImageView:
     """An image of a root file system's tar, plain or compressed with gzip, zstd, xz or bzip2.
 
-    The tar's bytes are kept as they are, so its own order and padding decide the digests.
+    comment: on its one step. The tar's bytes are kept as they are, so its own order and padding decide the
+    digests.
     Raises: InvalidImage if it is broken or beyond the limits; OSError.
     """
     layer = copy_tar(blobs, tar, compression, limits)
-    return assemble(blobs, [layer], config=config, platform=platform, created_by="from tar")
+    return assemble(blobs, [layer], config=config, platform=platform, created_by="from tar", comment=comment)
 
 
 def copy_tar(
@@ -200,6 +202,7 @@ def assemble(
     config: ContainerConfig | None = None,
     platform: Platform | None = None,
     created_by: str = "",
+    comment: str = "",
 ) -> ImageView:
     """The image of layers that are in `blobs`, bottom first; writes its configuration and manifest."""
     platform = platform or Platform.host()
@@ -210,7 +213,7 @@ def assemble(
         variant=platform.variant,
         config=config or ContainerConfig(env=(DEFAULT_PATH,)),
         diff_ids=tuple(layer.diff_id for layer in layers),
-        history=tuple(History(created=EPOCH, created_by=created_by) for _ in layers),
+        history=tuple(History(created=EPOCH, created_by=created_by, comment=comment) for _ in layers),
     )
     config_bytes = encode(image_config)
     manifest = Manifest(

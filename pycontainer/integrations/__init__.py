@@ -1,1 +1,1 @@
-"""The engine in other people's surroundings: executors, notebooks."""
+"""The engine in other programs: pytest, executors, notebooks."""

@@ -1,9 +1,9 @@
 """Links, addresses and routes, by rtnetlink; in the host's network namespace or through a socket of another.
 
-The messages are pyroute2's, which knows their attributes; sent they are by us, many at a time, for a link
-more or less is a matter of microseconds. To write one down takes longer than to have the kernel carry it out:
-so those of every container are written once, with blanks for what differs.
-Source: rtnetlink(7), include/uapi/linux/if_link.h.
+Few kinds of messages are needed, so they are written down here: to import a library that knows them all takes
+many times as long as to start a container. Those of every container are written once, with blanks for what
+differs.
+Source: rtnetlink(7), include/uapi/linux/if_link.h, if_addr.h, rtnetlink.h, veth.h.
 """
 
 from __future__ import annotations
@@ -11,16 +11,12 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from collections.abc import Sequence
+import sys
 from contextlib import suppress
 from functools import lru_cache
-from typing import Any
-
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from pycontainer.errors import DeadlineExceeded, KernelError, Unsupported
+from pycontainer.kernel.nfnetlink import attribute, text
 from pycontainer.network.shaping import Shape
 
 __all__ = ["Route", "check_kind", "host_subnets"]
@@ -34,6 +30,20 @@ _OPERSTATE, _OPERATIONAL = 16, b"\6"  # IFLA_OPERSTATE, IF_OPER_UP
 _BOOT, _MAIN, _UNICAST = 3, 254, 1
 _PERMANENT, _NO_DAD = 0x80, 0x02
 _HEADER = struct.Struct("=IHHII")
+_LINK_BODY = struct.Struct("=BxHiII")  # ifinfomsg: family, type, index, flags, change
+_ADDRESS_BODY = struct.Struct("=BBBBI")  # ifaddrmsg: family, prefix length, flags, scope, index
+_ROUTE_BODY = struct.Struct("=8BI")  # rtmsg: family, prefix lengths, tos, table, protocol, scope, type, flags
+
+# Attributes of links, of their kinds, of addresses and of routes
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
+_IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_NET_NS_FD = 18, 20, 28
+_INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
+_BR_FORWARD_DELAY, _BR_STP_STATE, _BR_MCAST_SNOOPING = 1, 5, 23
+_BRPORT_MODE, _BRPORT_ISOLATED = 4, 33
+_VETH_INFO_PEER, _MACVLAN_MODE, _IPVLAN_MODE, _VLAN_ID = 1, 1, 1, 1
+_MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8, "source": 16}
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
+_RTA_OIF, _RTA_GATEWAY = 4, 5
 _HINTS = {
     # net/bridge/br_private.h, BR_MAX_PORTS: 1 << 10 with 0 for none.
     errno.EXFULL: "a bridge has room for 1023 containers; make another network",
@@ -69,14 +79,18 @@ class Route:
 
     def add_bridge(self, name: str, *, mtu: int | None = None, mac: str | None = None) -> None:
         """Make a bridge that is up and forwards at once."""
-        attributes: list[tuple[str, Any]] = [("IFLA_IFNAME", name)]
-        attributes += [("IFLA_MTU", mtu)] if mtu else []
-        attributes += [("IFLA_ADDRESS", mac)] if mac else []
-        data = {
-            "attrs": [("IFLA_BR_FORWARD_DELAY", 0), ("IFLA_BR_STP_STATE", 0), ("IFLA_BR_MCAST_SNOOPING", 0)]
-        }
-        attributes.append(("IFLA_LINKINFO", _kind("bridge", data)))
-        self._link(f"make bridge {name}", attributes, flags=_CREATE | _EXCLUSIVE, is_up=True)
+        attributes = text(_IFLA_IFNAME, name)
+        attributes += _number(_IFLA_MTU, mtu) if mtu else b""
+        attributes += _hardware_address(mac) if mac else b""
+        settings = (
+            _number(_BR_FORWARD_DELAY, 0) + _number(_BR_STP_STATE, 0) + _number(_BR_MCAST_SNOOPING, 0, size=1)
+        )
+        self._link(
+            f"make bridge {name}",
+            attributes + _info("bridge", settings),
+            flags=_CREATE | _EXCLUSIVE,
+            is_up=True,
+        )
 
     def add_veth(
         self,
@@ -100,22 +114,26 @@ class Route:
 
     def add_macvlan(self, parent: int, name: str, namespace: int, *, mode: str, mac: str) -> None:
         """Make a link beside a link of the host, in another network namespace."""
-        info = _kind("macvlan", {"attrs": [("IFLA_MACVLAN_MODE", mode)]})
-        attributes = [("IFLA_IFNAME", name), ("IFLA_LINK", parent), ("IFLA_ADDRESS", mac),
-                      ("IFLA_NET_NS_FD", namespace), ("IFLA_LINKINFO", info)]  # fmt: skip
-        self._link(f"make macvlan link {name}", attributes, flags=_CREATE | _EXCLUSIVE)
+        info = _info("macvlan", _number(_MACVLAN_MODE, _MACVLAN_MODES[mode]))
+        attributes = [
+            *(text(_IFLA_IFNAME, name), _number(_IFLA_LINK, parent), _hardware_address(mac)),
+            *(_number(_IFLA_NET_NS_FD, namespace), info),
+        ]
+        self._link(f"make macvlan link {name}", b"".join(attributes), flags=_CREATE | _EXCLUSIVE)
 
     def add_ipvlan(self, parent: int, name: str, namespace: int, *, mode: int) -> None:
         """Make a link that shares the hardware address of a link of the host."""
-        info = _kind("ipvlan", {"attrs": [("IFLA_IPVLAN_MODE", mode)]})
-        attributes = [("IFLA_IFNAME", name), ("IFLA_LINK", parent), ("IFLA_NET_NS_FD", namespace),
-                      ("IFLA_LINKINFO", info)]  # fmt: skip
-        self._link(f"make ipvlan link {name}", attributes, flags=_CREATE | _EXCLUSIVE)
+        info = _info("ipvlan", _number(_IPVLAN_MODE, mode, size=2))
+        attributes = [
+            *(text(_IFLA_IFNAME, name), _number(_IFLA_LINK, parent)),
+            *(_number(_IFLA_NET_NS_FD, namespace), info),
+        ]
+        self._link(f"make ipvlan link {name}", b"".join(attributes), flags=_CREATE | _EXCLUSIVE)
 
-    def add_vlan(self, parent: int, name: str, number: int) -> None:
+    def add_vlan(self, parent: int, name: str, tag: int) -> None:
         """Make a link of what is tagged with a number on a link of the host, up."""
-        info = _kind("vlan", {"attrs": [("IFLA_VLAN_ID", number)]})
-        attributes = [("IFLA_IFNAME", name), ("IFLA_LINK", parent), ("IFLA_LINKINFO", info)]
+        info = _info("vlan", _number(_VLAN_ID, tag, size=2))
+        attributes = text(_IFLA_IFNAME, name) + _number(_IFLA_LINK, parent) + info
         self._link(f"make VLAN link {name}", attributes, flags=_CREATE | _EXCLUSIVE, is_up=True)
 
     def raise_link(self, name: str) -> None:
@@ -124,7 +142,7 @@ class Route:
 
     def lower_link(self, name: str) -> None:
         """Let it carry none."""
-        self._link(f"lower link {name}", [("IFLA_IFNAME", name)], is_up=False)
+        self._link(f"lower link {name}", text(_IFLA_IFNAME, name), is_up=False)
 
     def shape(self, index: int, shape: Shape) -> None:
         """Have what leaves by a link be delayed, lost or slowed, instead of as so far."""
@@ -138,11 +156,11 @@ class Route:
 
     def set_alias(self, name: str, alias: str) -> None:
         """Write down whose a link is."""
-        self._link(f"name link {name}", [("IFLA_IFNAME", name), ("IFLA_IFALIAS", alias)])
+        self._link(f"name link {name}", text(_IFLA_IFNAME, name) + text(_IFLA_IFALIAS, alias))
 
     def delete_link(self, name: str) -> None:
         """Delete it, and its peer."""
-        message = _link_message([("IFLA_IFNAME", name)], kind=_DELETE_LINK)
+        message = _link_message(text(_IFLA_IFNAME, name), kind=_DELETE_LINK)
         self._queue.append((f"delete link {name}", message))
 
     def add_address(self, index: int, address: str, subnet: str) -> None:
@@ -157,14 +175,11 @@ class Route:
         message = _route_message(gateway, index, family)
         self._queue.append((f"route by {gateway or 'the link'}", message))
 
-    def _link(
-        self, what: str, attributes: Sequence[tuple[str, Any]], *, flags: int = 0, is_up: bool | None = None
-    ) -> None:
+    def _link(self, what: str, attributes: bytes, *, flags: int = 0, is_up: bool | None = None) -> None:
         self._queue.append((what, _link_message(attributes, flags=flags, is_up=is_up)))
 
     def _put_body(self, what: str, body: bytes, kind: int, flags: int) -> None:
-        header = _HEADER.pack(_HEADER.size + len(body), kind, _REQUEST | _ACK | flags, 0, 0)
-        self._queue.append((what, header + body))
+        self._queue.append((what, _message(kind, _ACK | flags, body)))
 
     def send(self) -> None:
         """Carry out what is queued.
@@ -229,90 +244,97 @@ def _filled(template: bytes, blanks: dict[bytes, bytes]) -> bytes:
     return template
 
 
-def _encoded(message: Any, kind: int, flags: int) -> bytes:
-    message["header"]["type"] = kind
-    message["header"]["flags"] = _REQUEST | flags
-    message.encode()
-    return bytes(message.data)
+def _message(kind: int, flags: int, body: bytes) -> bytes:
+    return _HEADER.pack(_HEADER.size + len(body), kind, _REQUEST | flags, 0, 0) + body
 
 
 def _link_message(
-    attributes: Sequence[tuple[str, Any]],
-    *,
-    kind: int = _NEW_LINK,
-    flags: int = 0,
-    is_up: bool | None = None,
+    attributes: bytes, *, kind: int = _NEW_LINK, flags: int = 0, is_up: bool | None = None
 ) -> bytes:
-    message = ifinfmsg()
-    message["attrs"] = list(attributes)
-    message["flags"], message["change"] = _UP if is_up else 0, 0 if is_up is None else _UP
-    return _encoded(message, kind, _ACK | flags)
+    body = _LINK_BODY.pack(0, 0, 0, _UP if is_up else 0, 0 if is_up is None else _UP)
+    return _message(kind, _ACK | flags, body + attributes)
 
 
 @lru_cache(maxsize=64)
 def _veth_message(length: int, master: int, peer: str, mtu: int | None) -> bytes:
     """length: of its name. Blanks: the name, the peer's hardware address and namespace."""
-    size = [("IFLA_MTU", mtu)] if mtu else []
-    mac, namespace = _ADDRESS.hex(":"), struct.unpack("=I", _NUMBER)[0]
-    other = {"attrs": [("IFLA_IFNAME", peer), ("IFLA_ADDRESS", mac), ("IFLA_NET_NS_FD", namespace), *size]}
-    info = _kind("veth", {"attrs": [("VETH_INFO_PEER", other)]})
-    name = (_NAME * length).decode()
-    attributes = [("IFLA_IFNAME", name), ("IFLA_MASTER", master), ("IFLA_LINKINFO", info), *size]
-    return _link_message(attributes, flags=_CREATE | _EXCLUSIVE, is_up=True)
+    size = _number(_IFLA_MTU, mtu) if mtu else b""
+    other = [
+        *(_LINK_BODY.pack(0, 0, 0, 0, 0), text(_IFLA_IFNAME, peer), attribute(_IFLA_ADDRESS, _ADDRESS)),
+        *(attribute(_IFLA_NET_NS_FD, _NUMBER), size),
+    ]
+    attributes = [
+        *(text(_IFLA_IFNAME, (_NAME * length).decode()), _number(_IFLA_MASTER, master)),
+        *(_info("veth", _nested(_VETH_INFO_PEER, *other)), size),
+    ]
+    return _link_message(b"".join(attributes), flags=_CREATE | _EXCLUSIVE, is_up=True)
 
 
 @lru_cache(maxsize=64)
 def _port_message(length: int, is_isolated: bool) -> bytes:
     """length: of its name, the only blank."""
     # Hairpin: a packet that a container sends to a port of its own comes back by the link it left by.
-    kept = {"attrs": [("IFLA_BRPORT_MODE", 1), ("IFLA_BRPORT_ISOLATED", int(is_isolated))]}
-    port = {"attrs": [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", kept)]}
-    return _link_message([("IFLA_IFNAME", (_NAME * length).decode()), ("IFLA_LINKINFO", port)])
+    kept = _number(_BRPORT_MODE, 1, size=1) + _number(_BRPORT_ISOLATED, int(is_isolated), size=1)
+    port = _nested(_IFLA_LINKINFO, text(_INFO_SLAVE_KIND, "bridge"), _nested(_INFO_SLAVE_DATA, kept))
+    return _link_message(text(_IFLA_IFNAME, (_NAME * length).decode()) + port)
 
 
 @lru_cache(maxsize=64)
 def _address_message(index: int, family: int, prefix: int) -> bytes:
     """Blank: the address."""
-    message = ifaddrmsg()
-    message.update(family=family, prefixlen=prefix, index=index)
-    address = socket.inet_ntop(family, _place(family))
-    attributes = [("IFA_LOCAL", address), ("IFA_ADDRESS", address), ("IFA_FLAGS", _PERMANENT | _NO_DAD)]
-    message["attrs"] = attributes
-    return _encoded(message, _NEW_ADDRESS, _ACK | _CREATE | _REPLACE)
+    place = _place(family)
+    body = [
+        *(_ADDRESS_BODY.pack(family, prefix, 0, 0, index), attribute(_IFA_LOCAL, place)),
+        *(attribute(_IFA_ADDRESS, place), _number(_IFA_FLAGS, _PERMANENT | _NO_DAD)),
+    ]
+    return _message(_NEW_ADDRESS, _ACK | _CREATE | _REPLACE, b"".join(body))
 
 
 @lru_cache(maxsize=64)
 def _route_message(gateway: str | None, index: int, family: int) -> bytes:
-    message = rtmsg()
-    message.update(
-        family=family, table=_MAIN, proto=_BOOT, type=_UNICAST, scope=_UNIVERSE if gateway else _LINK
-    )
-    message["attrs"] = [("RTA_OIF", index), *([("RTA_GATEWAY", gateway)] if gateway else [])]
-    return _encoded(message, _NEW_ROUTE, _ACK | _CREATE | _REPLACE)
+    scope = _UNIVERSE if gateway else _LINK
+    body = _ROUTE_BODY.pack(family, 0, 0, 0, _MAIN, _BOOT, scope, _UNICAST, 0) + _number(_RTA_OIF, index)
+    if gateway:
+        body += attribute(_RTA_GATEWAY, socket.inet_pton(family, gateway))
+    return _message(_NEW_ROUTE, _ACK | _CREATE | _REPLACE, body)
 
 
 @lru_cache(maxsize=64)
 def _up_message(name: str) -> bytes:
-    return _link_message([("IFLA_IFNAME", name)], is_up=True)
+    return _link_message(text(_IFLA_IFNAME, name), is_up=True)
 
 
 @lru_cache(maxsize=64)
 def _look_up_message(name: str) -> bytes:
-    message = ifinfmsg()
-    message["attrs"] = [("IFLA_IFNAME", name)]
-    return _encoded(message, _GET_LINK, 0)
+    return _message(_GET_LINK, 0, _LINK_BODY.pack(0, 0, 0, 0, 0) + text(_IFLA_IFNAME, name))
 
 
-def _kind(name: str, data: dict[str, Any]) -> dict[str, Any]:
-    return {"attrs": [("IFLA_INFO_KIND", name), ("IFLA_INFO_DATA", data)]}
+def _number(kind: int, value: int, *, size: int = 4) -> bytes:
+    """An attribute of so many bytes, in this machine's order."""
+    return attribute(kind, value.to_bytes(size, sys.byteorder))
+
+
+def _nested(kind: int, *parts: bytes) -> bytes:
+    """An attribute that holds others, or what stands before them."""
+    return attribute(kind, b"".join(parts))
+
+
+def _info(kind: str, data: bytes = b"") -> bytes:
+    """What kind of link it is, and the kind's own attributes."""
+    return _nested(_IFLA_LINKINFO, text(_INFO_KIND, kind), _nested(_INFO_DATA, data) if data else b"")
+
+
+def _hardware_address(mac: str) -> bytes:
+    return attribute(_IFLA_ADDRESS, bytes.fromhex(mac.replace(":", "")))
 
 
 def check_kind(kind: str) -> None:
     """Refuse a kind of links that the kernel does not have, as "ipvlan". Raises Unsupported."""
     with Route() as route:
         # Without the link it belongs to none is made; whether the kind is known is asked first.
-        attributes = [("IFLA_IFNAME", "pcnone"), ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", kind)]})]
-        route._link(f"make {kind} link", attributes, flags=_CREATE | _EXCLUSIVE)
+        route._link(
+            f"make {kind} link", text(_IFLA_IFNAME, "pcnone") + _info(kind), flags=_CREATE | _EXCLUSIVE
+        )
         try:
             route.send()
         except KernelError as error:

@@ -212,7 +212,9 @@ def _aliases(value: object) -> tuple[str, ...]:
     return tuple(map(_alias, LINES.parse(value)))
 
 
-NETWORK = Kind("str | Sequence[str] | Mapping[str, object] | object", "NAME", _parse, lambda value: value)
+NETWORK = Kind(
+    "str | Sequence[str] | Mapping[str, object] | object", "NAME", _parse, lambda value: value, True
+)
 ADDRESS = Kind("str", "ADDRESS", lambda value: _address(str(value)), lambda value: value)
 MAC = matching(_MAC, 'give a hardware address as "02:42:ac:11:00:02"', "MAC")
 LINK_LOCAL = Kind("Sequence[str] | str", "ADDRESS", _link_local, list, True)

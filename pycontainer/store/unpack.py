@@ -13,10 +13,9 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
@@ -33,6 +32,9 @@ from pycontainer.store.locks import FileLock
 from pycontainer.store.records import LayerRecord, SnapshotKey
 from pycontainer.store.snapshots import Preparation, Snapshotter, direct_key, stacked_key
 from pycontainer.store.statedb import StateDB
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 __all__ = ["KILL_POINTS", "LayerToUnpack", "Unpacker"]
 
@@ -135,6 +137,8 @@ class _Run:
         }
         if not missing:
             return [key for key in ready if key is not None]
+        from concurrent.futures import ThreadPoolExecutor  # 5 ms that only those pay who unpack
+
         futures: dict[Digest, Future[SnapshotKey | None]] = {}
         with ThreadPoolExecutor(len(missing), thread_name_prefix="pycontainer-unpack") as pool:
             try:

@@ -16,10 +16,12 @@ LEVELS = (
     {"engine"},
     {"wait"},
     {"compose"},
-    {"integrations"},
+    {"executor"},
     {"aio"},
+    {"services"},
     {""},
     {"cli", "ocicli", "testing"},
+    {"integrations"},
     {"__main__"},
 )
 HELPER_SIDE = {"errors", "checkpoints", "kernel", "layers", "launcher", "patterns"}
@@ -39,6 +41,9 @@ DOORS = {
 
 
 def _part(dotted: str) -> str:
+    # What the package exports is below it; what drives it from other programs is above.
+    if dotted.startswith("pycontainer.integrations.executor"):
+        return "executor"
     return (dotted.split(".") + [""])[1]
 
 

@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 import pytest
 
 import pycontainer as pc
+from pycontainer import testing
 from tests.docs.conftest import World
 from tests.support import images
 from tests.support.netem import has_netem
@@ -255,6 +257,40 @@ def notebooks(world: World, names: Names) -> Iterator[Expected]:
     yield None
     names["c"] = box("sleep", "2")
     yield pc.errors.Unsupported  # this is none
+
+
+def pytest_page(world: World, names: Names) -> Iterator[Expected]:
+    head = (
+        "import os, shutil, types\nimport httpx\nimport pytest\nimport pycontainer as pc\n"
+        "from pycontainer import testing\nsqlalchemy = types.SimpleNamespace(create_engine=str)\n"
+        "connect = str\n"
+    )
+    texts = [text for _, text in snippets(ROOT / "docs/guides/pytest.md")]
+    inside = [text for text in texts if "in_container" in text]
+    outside = [text for text in texts if text not in inside]
+    for name, parts in (("test_outside", outside), ("test_inside", inside)):
+        (world.directory / f"{name}.py").write_text(head + "\n".join(parts))
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        f"--pycontainer-root={world.engine.root}",
+        ".",
+    ]
+    few = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "pycontainer.integrations.pytest_plugin"}
+    few["PYCONTAINER_ROOT"] = str(world.engine.root)
+    done = subprocess.run(
+        command, env={**os.environ, **few}, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert "4 passed" in done.stdout, done.stdout + done.stderr
+    while True:
+        yield "all of them ran, by pytest"
+
+
+def from_testcontainers(world: World, names: Names) -> Iterator[Expected]:
+    names["testing"] = testing
+    yield "needs SQLAlchemy"
     yield None
     yield None
 
@@ -292,7 +328,9 @@ SETUPS: dict[str, Setup] = {
     "docs/faq.md": plain,
     "docs/guides/ci.md": plain,
     "docs/index.md": plain,
+    "docs/guides/pytest.md": pytest_page,
     "docs/migrating/docker-py.md": plain,
+    "docs/migrating/testcontainers.md": from_testcontainers,
     "docs/tutorial.md": plain,
 }
 

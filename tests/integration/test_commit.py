@@ -53,6 +53,14 @@ def test_a_stopped_container_and_what_is_mounted(engine: pc.Engine, busybox: pc.
     image.remove()
 
 
+def test_the_layer_is_compressed_as_asked(engine: pc.Engine, busybox: pc.Image) -> None:
+    with pc.Container(busybox, ["sleep", "1000"], engine=engine) as box:
+        for compression, ending in (("plain", "tar"), ("zstd", "tar+zstd")):
+            image = box.commit(compression=compression)
+            assert image.view.manifest.layers[-1].media_type.endswith(f".{ending}")
+            image.remove()
+
+
 def test_the_configuration_is_the_containers_and_the_changes(engine: pc.Engine, busybox: pc.Image) -> None:
     made = pc.Container.create(
         busybox, ["echo", "run"], env={"A": "1"}, labels={"l": "v"}, user="7", workdir="/srv", engine=engine

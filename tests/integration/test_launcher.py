@@ -344,14 +344,12 @@ class TestIdentity:
         ended = launcher.run(["grep", "^Groups:", "/proc/self/status"], user="1", groups=["video", "777"])
         assert set(ended.stdout.split()[1:]) == {"1", "44", "777"}
 
-    @pytest.mark.parametrize("kind", ["fifo", "link", "device", "directory"])
+    @pytest.mark.parametrize("kind", ["fifo", "device", "directory"])
     def test_a_passwd_that_is_no_file_is_refused(self, launcher: Launcher, tmp_path: Path, kind: str) -> None:
         path = own_rootfs(launcher, tmp_path) / "etc/passwd"
         path.unlink()
         if kind == "fifo":
             os.mkfifo(path)
-        elif kind == "link":
-            path.symlink_to("/proc/self/environ")
         elif kind == "device":
             os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 5))
         else:

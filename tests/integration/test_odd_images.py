@@ -122,6 +122,7 @@ def test_a_user_by_number_needs_no_entry(make: Make, run: Run) -> None:
         ("../../../../usr/share/passwd", "uid=7(far)"),
         ("/dev/zero", "regular file"),
         ("/proc/self/root/etc/passwd", "far"),
+        ("/proc/kmsg", "far"),
     ],
 )
 def test_users_are_looked_up_behind_links_that_stay_in_the_image(

@@ -18,6 +18,7 @@ from pycontainer import errors
 from pycontainer.launcher import ask
 from tests.support.launching import pidfd_of, wait_for_end
 from tests.support.needs import needs
+from tests.support.stores import await_condition
 
 pytestmark = [needs("root", "overlay")]
 
@@ -266,3 +267,16 @@ def test_a_handle_goes_to_another_process_which_does_not_own_it(
         )
         assert seen.stdout.decode().split() == [box.id, "running", "seen"]
         assert box.state == "running"
+
+
+def test_a_container_made_for_another_process_goes_with_that_one(engine: pc.Engine) -> None:
+    other = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+    try:
+        box = pc.Container.create("busybox", FOREVER, owner_pid=other.pid, engine=engine)
+        box.start()
+        assert box.state == "running"
+    finally:
+        other.communicate()
+    await_condition(lambda: pc.Container.list(all=True, engine=engine) == [])
+    with pytest.raises(errors.WrongState, match="no process has the id"):
+        pc.Container.create("busybox", FOREVER, owner_pid=other.pid, engine=engine)

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 import pycontainer as pc
+from pycontainer import testing
 from pycontainer.errors import ContainerFailed
 from tests.support import debian
 
@@ -94,6 +95,45 @@ def test_three_programs_find_each_other_and_nobody_else_finds_them(debian_store:
             for ip in box.ips.values():
                 script = f"timeout 1 bash -c '</dev/tcp/{ip}/{port}'"
                 assert stranger.exec(["bash", "-c", script], timeout=SECONDS).exit_code == 124
+
+
+@pytest.mark.parametrize("volumes", [[], ["/var/lib/postgresql"]], ids=["in-the-container", "in-a-volume"])
+def test_copies_of_a_seeded_database_start_with_its_rows_and_keep_their_own(
+    debian_store: pc.Engine, volumes: list[str]
+) -> None:
+    service = pc.services.postgres(debian.IMAGE, database="postgres").replace(
+        command=["sh", "-c", POSTGRES], options={"volumes": volumes, "stop_signal": "INT"}
+    )
+
+    def query(db: pc.services.Running, text: str) -> str:
+        return db.container.exec(["psql", "-h", "127.0.0.1", "-U", "postgres", "-Atc", text]).check().text
+
+    db = service.start(engine=debian_store, owned=True)
+    query(db, "create table kept as select generate_series(1, 10000) n")
+    with testing.Template.of(db) as template, ExitStack() as stack:
+        copies = [template.fork() for _ in range(2)]
+        for copy in copies:
+            stack.callback(copy.container.remove, force=True)
+        query(copies[0], "delete from kept")
+        assert [query(copy, "select count(*) from kept") for copy in copies] == ["0\n", "10000\n"]
+        assert "was interrupted" not in copies[0].container.logs().text()  # it was stopped in good order
+        assert copies[0].url != copies[1].url
+
+
+def test_ready_made_services_run_real_programs(debian_store: pc.Engine) -> None:
+    cache = pc.services.redis(debian.IMAGE, password="secret").replace(
+        command=["redis-server", "--bind", "0.0.0.0", "--save", "", "--requirepass", "secret"]
+    )
+    image = pc.Image.get(debian.IMAGE, engine=debian_store).add({"etc/nginx/api.conf": API})
+    front = pc.services.nginx(port=8080).replace(
+        image=image.tag("programs:serving"), command=["nginx", "-c", "/etc/nginx/api.conf"]
+    )
+    with testing.ContainerFactory(debian_store) as factory:
+        redis, web = factory.together(cache, front)
+        assert httpx.get(web.url, timeout=SECONDS).text == "back\n"
+        with socket.create_connection((redis.host, redis.port), timeout=SECONDS) as connection:
+            connection.sendall(b"AUTH secret\r\nPING\r\n")
+            assert _received(connection, b"PONG\r\n") == b"+OK\r\n+PONG\r\n"
 
 
 def _received(sock: socket.socket, last: bytes) -> bytes:

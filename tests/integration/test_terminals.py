@@ -431,3 +431,12 @@ def test_a_pipe_is_the_input_of_an_interactive_run(engine: pc.Engine, busybox: p
     program = [sys.executable, "-c", PROGRAM, str(engine.root), busybox.id, "run", "sh", "-c", "cat; exit 2"]
     done = subprocess.run(program, input=b"piped\n" * 100_000, capture_output=True, timeout=60)
     assert done.stdout == b"piped\n" * 100_000 + b"LEFT WITH 2\n"
+
+
+def test_the_exit_code_of_what_removes_itself_is_read_before_it_goes(
+    engine: pc.Engine, busybox: pc.Image
+) -> None:
+    for _ in range(10):
+        box = pc.Container.create(busybox, ["sh", "-c", "exit 7"], auto_remove=True, engine=engine)
+        assert box.interact(start=True) == 7
+    assert pc.Container.list(all=True, engine=engine) == []

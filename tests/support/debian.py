@@ -38,9 +38,10 @@ def store(base: Path) -> Iterator[pc.Engine]:
         (root / name).mkdir(parents=True, exist_ok=True)
         os.chown(root / name, USERS["postgres"], USERS["postgres"])
     (root / "usr/bin/sh").symlink_to("bash")
-    psql = root / "usr/bin/psql"  # a script that looks for the version to run
-    psql.unlink()
-    psql.symlink_to(f"/{next(root.glob('usr/lib/postgresql/*/bin/psql')).relative_to(root)}")
+    for name in ("psql", "pg_isready"):  # scripts that look for the version to run
+        (root / "usr/bin" / name).unlink()
+        program = next(root.glob(f"usr/lib/postgresql/*/bin/{name}"))
+        (root / "usr/bin" / name).symlink_to(f"/{program.relative_to(root)}")
     with pc.Engine(base / "store") as engine:
         image = pc.Image.from_directory(root, tags=[IMAGE], engine=engine)
         shutil.rmtree(root)

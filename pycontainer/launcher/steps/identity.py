@@ -52,6 +52,8 @@ def _read(context: Context, path: bytes) -> bytes:
             raise Refused(f"{os.fsdecode(path)} of the image is not a regular file")
         if found.st_size > identity.MAX_FILE_BYTES:
             raise Refused(f"{os.fsdecode(path)} of the image is larger than {identity.MAX_FILE_BYTES} bytes")
+        if not found.st_size:
+            return b""  # or a file of the kernel's, of which some keep a reader waiting (/proc/kmsg)
         return _read_all(fd)
     finally:
         os.close(fd)

@@ -1,0 +1,126 @@
+"""The command line on a terminal: keys typed by pexpect, the screen read by pyte."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import pycontainer as pc
+from tests.support.cli import CommandLine, interruptible
+
+# pexpect forks; and the terminal's two ends are closed with the last of the processes on it.
+pytestmark = pytest.mark.needs("root", "overlay")
+
+SHELL = ("--network", "none", "-e", "PS1=# ", "busybox", "sh")
+PROMPT = "# "
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, busybox_layout: Path) -> CommandLine:
+    """A store with busybox in it."""
+    home = tmp_path_factory.mktemp("home")
+    root = home / "store"
+    with pc.Engine(root) as engine:
+        pc.Image.load(busybox_layout, engine=engine)[0].tag("busybox:latest")
+    return CommandLine(root, home)
+
+
+@pytest.fixture
+def cli(made: CommandLine) -> Iterator[CommandLine]:
+    """The command line; what a test leaves is removed."""
+    with interruptible():
+        yield made
+    left = made("ps", "-aq").split()
+    if left:
+        made("rm", "-f", *left)
+
+
+def test_a_shell_is_used_as_at_home(cli: CommandLine) -> None:
+    with cli.terminal("run", "-it", "--rm", *SHELL, rows=30, columns=90) as terminal:
+        terminal.expect(PROMPT)
+        terminal.type("stty size\r")
+        terminal.expect("30 90")
+        terminal.resize(20, 70)
+        terminal.type('until [ "$(stty size)" = "20 70" ]; do sleep 0.1; done; echo re""sized\r')
+        terminal.expect("resized")
+        # The interrupt is the foreground program's: job control is the shell's in the container.
+        terminal.type("echo be''gun; sleep 60\r")
+        terminal.expect("begun")
+        terminal.type("\x03")
+        terminal.type("echo code=$?\r")
+        terminal.expect("code=130")
+        terminal.type("clear; printf '\\033[3;5Hdrawn''.'; read x\r")
+        terminal.expect(r"drawn\.")
+        assert terminal.screen()[-1] == "    drawn."
+        terminal.type("\rexit 6\r")
+        assert terminal.end() == 6
+    assert cli("ps", "-aq") == ""
+
+
+def test_a_container_is_left_by_keys_and_joined_again(cli: CommandLine) -> None:
+    with cli.terminal("run", "-it", "--name", "box", *SHELL) as terminal:
+        terminal.expect(PROMPT)
+        terminal.type("kept=yes\r")
+        terminal.expect(PROMPT)
+        terminal.type("\x10\x11")
+        assert terminal.end() == 0
+    assert cli("ps", "--format", "{{.Names}} {{.State}}") == "box running\n"
+    with cli.terminal("attach", "--detach-keys", "ctrl-x", "box") as terminal:
+        terminal.type("echo $kept $kept\r")
+        terminal.expect("yes yes")
+        terminal.type("\x18")
+        assert terminal.end() == 0
+    with cli.terminal("attach", "box") as terminal:
+        terminal.type("exit 8\r")
+        assert terminal.end() == 8
+
+
+def test_exec_has_a_terminal_and_the_programs_code(cli: CommandLine) -> None:
+    cli("run", "-d", "--name", "box", "--network", "none", "busybox", "sleep", "60")
+    with cli.terminal("exec", "-it", "-e", "PS1=# ", "box", "sh", rows=25, columns=85) as terminal:
+        terminal.expect(PROMPT)
+        terminal.type("stty size; tty\r")
+        shown = terminal.expect(PROMPT)
+        assert "25 85" in shown
+        assert "/dev/pts/" in shown
+        terminal.type("\x04")
+        assert terminal.end() in (0, 127)
+    with cli.terminal("exec", "-it", "box", "sh", "-c", "exit 7") as terminal:
+        assert terminal.end() == 7
+
+
+def test_without_a_terminal_there_is_none_to_give(cli: CommandLine) -> None:
+    out, err = cli.both("run", "-it", "--rm", *SHELL, code=1)
+    assert (out, err) == ("", "the input device is not a TTY\n")
+    assert cli("ps", "-aq") == ""
+
+
+def test_tables_are_refreshed_in_place(cli: CommandLine) -> None:
+    cli("run", "-d", "--name", "box", "--network", "none", "busybox", "sleep", "60")
+    for words in (("ps", "--watch"), ("stats",)):
+        with cli.terminal(*words, columns=140) as terminal:
+            for _ in range(3):
+                terminal.expect("box")
+                terminal.expect("\x1b\\[J")
+            lines = terminal.screen()
+            assert len(lines) == 2
+            assert lines[0].startswith("CONTAINER ID")
+            assert "box" in lines[1]
+            terminal.type("\x03")
+            assert terminal.end() == 130
+
+
+def test_a_pull_is_asked_for_in_colours_only_on_a_terminal(cli: CommandLine) -> None:
+    with pc.Registry() as registry:
+        name = f"{registry.address}/busybox:1"
+        cli("tag", "busybox", name)
+        cli("push", name)
+        cli("rmi", name)
+        with cli.terminal("pull", name) as terminal:
+            assert terminal.end() == 0
+            assert any("Downloaded newer image" in line for line in terminal.screen())
+        cli("rmi", name)
+        assert "\x1b" not in cli.both("pull", name)[1]
+        cli("rmi", name)
