@@ -150,4 +150,5 @@ def docs(session: nox.Session) -> None:
 def generate(session: nox.Session) -> None:
     """Write the generated files, or with `-- --check` say whether they are current."""
     _install(session, "test")
-    _python(session, "-m", "pycontainer.options.derive", *(session.posargs or ["--write"]))
+    for module in ("pycontainer.options.derive", "pycontainer.aio.derive"):
+        _python(session, "-m", module, *(session.posargs or ["--write"]))

@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 # Type checkers take this name for true; importing typing would cost more than all the rest here.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pycontainer import aio as aio
     from pycontainer import errors as errors
     from pycontainer import services as services
     from pycontainer import wait as wait
@@ -75,6 +76,10 @@ if TYPE_CHECKING:
     from pycontainer.engine import sign as sign
     from pycontainer.engine import verify as verify
     from pycontainer.image import Progress as Progress
+    from pycontainer.integrations.executor import ContainerExecutor as ContainerExecutor
+    from pycontainer.integrations.executor import RemoteFunction as RemoteFunction
+    from pycontainer.integrations.executor import TaskFuture as TaskFuture
+    from pycontainer.integrations.executor import function as function
     from pycontainer.oci import Platform as Platform
     from pycontainer.registry import Credentials as Credentials
     from pycontainer.registry import Registry as Registry
@@ -94,6 +99,7 @@ _HOMES = {
     "ComposeLogLine": "pycontainer.compose",
     "ComposeService": "pycontainer.compose",
     "Container": "pycontainer.engine",
+    "ContainerExecutor": "pycontainer.integrations.executor",
     "ContainerPath": "pycontainer.engine",
     "Copied": "pycontainer.engine",
     "Credentials": "pycontainer.registry",
@@ -126,21 +132,26 @@ _HOMES = {
     "PublicKey": "pycontainer.trust",
     "Registry": "pycontainer.registry",
     "RegistryConfig": "pycontainer.registry",
+    "RemoteFunction": "pycontainer.integrations.executor",
     "RemoteImage": "pycontainer.engine",
     "RunResult": "pycontainer.engine",
     "SignaturePolicy": "pycontainer.trust",
     "SigningKey": "pycontainer.trust",
     "Stats": "pycontainer.engine",
+    "TaskFuture": "pycontainer.integrations.executor",
     "Usage": "pycontainer.engine",
     "Verified": "pycontainer.engine",
     "Volume": "pycontainer.engine",
     "VolumePath": "pycontainer.engine",
     "VolumeSnapshot": "pycontainer.engine",
+    "aio": "pycontainer",
     "copy": "pycontainer.engine",
     "disk_usage": "pycontainer.engine",
     "errors": "pycontainer",
     "events": "pycontainer.engine",
+    "function": "pycontainer.integrations.executor",
     "info": "pycontainer.engine",
+    "load_ipython_extension": "pycontainer.integrations.jupyter",
     "login": "pycontainer.engine",
     "logout": "pycontainer.engine",
     "prune": "pycontainer.engine",
@@ -166,6 +177,7 @@ __all__ = [
     "ComposeLogLine",
     "ComposeService",
     "Container",
+    "ContainerExecutor",
     "ContainerPath",
     "Copied",
     "Credentials",
@@ -198,20 +210,24 @@ __all__ = [
     "PublicKey",
     "Registry",
     "RegistryConfig",
+    "RemoteFunction",
     "RemoteImage",
     "RunResult",
     "SignaturePolicy",
     "SigningKey",
     "Stats",
+    "TaskFuture",
     "Usage",
     "Verified",
     "Volume",
     "VolumePath",
     "VolumeSnapshot",
+    "aio",
     "copy",
     "disk_usage",
     "errors",
     "events",
+    "function",
     "info",
     "login",
     "logout",

@@ -25,6 +25,8 @@ PycontainerError
 ├ HelperDied                          the helper process was killed in the middle of a request; ask again
 ├ BuildError                          a step of a build failed; carries its place, exit code and log tail
 ├ ContainerFailed                     it started, and its exit code was not zero
+├ TaskFailed                          what a function in a container raised has no class here; carries kind
+├ WorkerDied                          what ran a function in a container has ended; carries exit_code
 ├ NotReady                            it will not come to what was waited for
 │ └ ReadinessTimeout                  it did not in the time given; also a DeadlineExceeded
 └ DeadlineExceeded(TimeoutError)      the time given was not enough
@@ -65,9 +67,11 @@ __all__ = [
     "RateLimited",
     "ReadinessTimeout",
     "RegistryError",
+    "TaskFailed",
     "TransferFailed",
     "Unsupported",
     "UntrustedImage",
+    "WorkerDied",
     "WrongState",
 ]
 
@@ -377,6 +381,34 @@ class ContainerFailed(PycontainerError):
         self.exit_code = exit_code
         self.stdout = stdout
         self.stderr = stderr
+
+
+class TaskFailed(PycontainerError):
+    """A function that ran in a container failed in a way that cannot be raised here as itself.
+
+    Attributes: kind (the name of the exception's class there, or ""), traceback (its text).
+    """
+
+    def __init__(self, message: str, *, kind: str = "", traceback: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.traceback = traceback
+
+
+class WorkerDied(PycontainerError):
+    """What ran a function in a container has ended without an answer. Another one takes its place.
+
+    Attributes: exit_code (None if none is known), oom_killed (whether the kernel killed it for want of
+    memory), log_tail (the end of what it printed).
+    """
+
+    def __init__(
+        self, message: str, *, exit_code: int | None = None, oom_killed: bool = False, log_tail: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        self.oom_killed = oom_killed
+        self.log_tail = log_tail
 
 
 class DeadlineExceeded(PycontainerError, TimeoutError):

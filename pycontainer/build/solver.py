@@ -22,6 +22,7 @@ from pycontainer.build.executor import MAKES_LAYER, Rules, StageExecutor
 from pycontainer.build.steps import Built, StageState, chain_of, key_of
 from pycontainer.build.worker import Base, CopyPart, CopyStep, FileSource, GivenUp, Worker
 from pycontainer.errors import DeadlineExceeded, DockerfileError, NotFound
+from pycontainer.kernel import interrupts
 from pycontainer.oci import Platform
 
 __all__ = ["Contexts", "solve"]
@@ -43,7 +44,8 @@ def solve(
     give_up: is set when the build fails, or was interrupted; whoever has the event may set it, too.
     Raises: BuildError, DockerfileError, DeadlineExceeded, and what finding an image raises.
     """
-    return _Solving(plan, worker, rules, contexts, give_up).result(timeout_s)
+    with interrupts.calling(give_up.set):
+        return _Solving(plan, worker, rules, contexts, give_up).result(timeout_s)
 
 
 class _Solving:

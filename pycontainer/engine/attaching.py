@@ -15,6 +15,7 @@ import attrs
 
 from pycontainer.engine.moments import left_ms
 from pycontainer.errors import DeadlineExceeded, HelperDied, InvalidOption, WrongState
+from pycontainer.kernel import interrupts
 from pycontainer.launcher import ask, frames, pty
 from pycontainer.options import parse_seconds
 
@@ -192,7 +193,7 @@ class Attachment:
     def _poll(self, events: int, timeout_ms: float | None) -> int:
         if self._sock.fileno() < 0:
             raise WrongState("the attachment is closed", verb="use", state="closed")
-        poller = select.poll()
+        poller = interrupts.poll()
         poller.register(self._sock, events)
         ready = poller.poll(timeout_ms)
         return ready[0][1] if ready else 0

@@ -573,6 +573,11 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
     def __hash__(self) -> int:
         return hash(self.id)
 
+    def _repr_html_(self) -> str:
+        from pycontainer.engine.displays import container_html  # only in notebooks
+
+        return container_html(self)
+
     def __repr__(self) -> str:
         if self._record is None:
             return "Container(not entered)"

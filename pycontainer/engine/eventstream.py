@@ -16,7 +16,7 @@ import attrs
 from pycontainer.engine.engine import Engine, current_engine
 from pycontainer.engine.filters import Filters, FilterValues
 from pycontainer.engine.moments import Moment, from_nanoseconds, to_nanoseconds
-from pycontainer.kernel import inotify
+from pycontainer.kernel import inotify, interrupts
 from pycontainer.launcher import eventlog
 from pycontainer.options import parse_seconds
 
@@ -219,7 +219,7 @@ class Events:
     def _wait(self) -> bool:
         """Wait for something new or the end of the time; False when closed meanwhile."""
         assert self._watch is not None
-        poller = select.poll()
+        poller = interrupts.poll()
         poller.register(self._watch, select.POLLIN)
         poller.register(self._wake, select.POLLIN)
         left_s = self._left_s()

@@ -30,7 +30,7 @@ from pycontainer.engine.process import ExecResult, Process, Seconds
 from pycontainer.engine.state import observe
 from pycontainer.engine.streams import DEVNULL, PIPE, open_streams
 from pycontainer.errors import DeadlineExceeded, InvalidOption, LaunchError, NotFound, PycontainerError
-from pycontainer.kernel import pidfd
+from pycontainer.kernel import interrupts, pidfd
 from pycontainer.launcher import execrecords
 from pycontainer.options import parse_run_options, parse_seconds
 
@@ -82,7 +82,7 @@ class Exec:
         parent = pidfd.open_checked(*self._parent)
         if parent is not None:
             try:
-                poller = select.poll()
+                poller = interrupts.poll()
                 poller.register(parent, select.POLLIN)
                 if not poller.poll(None if limit_s is None else limit_s * 1000):
                     raise DeadlineExceeded(

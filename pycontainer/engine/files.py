@@ -8,7 +8,6 @@ writable layer at a time are one too many.
 from __future__ import annotations
 
 import os
-import select
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pycontainer.engine.state import await_end, await_tidied, monitor_locked_out, observe
 from pycontainer.errors import DeadlineExceeded, HelperDied, NotFound, WrongState
-from pycontainer.kernel import pidfd
+from pycontainer.kernel import interrupts, pidfd
 
 if TYPE_CHECKING:
     from pycontainer.engine.containers import Container
@@ -219,7 +218,7 @@ def _await_settled(container: Container, deadline: float | None) -> None:
 
 def await_event(fd: int, event: int, deadline: float | None) -> None:
     """Wait for one of poll(2)'s events. Raises: DeadlineExceeded."""
-    poller = select.poll()
+    poller = interrupts.poll()
     poller.register(fd, event)
     rest = left(deadline)
     if not poller.poll(None if rest is None else rest * 1000):

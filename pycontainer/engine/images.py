@@ -406,6 +406,11 @@ class Image(Buildable, Sendable):
     def __hash__(self) -> int:
         return hash(self.id)
 
+    def _repr_html_(self) -> str:
+        from pycontainer.engine.displays import image_html  # only in notebooks
+
+        return image_html(self)
+
     def __repr__(self) -> str:
         try:
             name = self.name

@@ -21,7 +21,7 @@ import attrs
 from pycontainer.engine.logfiles import Piece, Reader
 from pycontainer.engine.moments import Moment, from_nanoseconds, to_nanoseconds
 from pycontainer.errors import DeadlineExceeded, InvalidOption
-from pycontainer.kernel import inotify, pidfd
+from pycontainer.kernel import inotify, interrupts, pidfd
 
 __all__ = ["LogLine", "Logs"]
 
@@ -155,7 +155,7 @@ class Logs:
         deadline = None if self.timeout_s is None else time.monotonic() + self.timeout_s
         monitor = self._monitor()
         with inotify.Watch(os.fsencode(self._directory)) as watch:
-            poller = select.poll()
+            poller = interrupts.poll()
             poller.register(watch, select.POLLIN)
             if monitor is not None:
                 poller.register(monitor, select.POLLIN)

@@ -382,6 +382,11 @@ class Network:
     def __hash__(self) -> int:
         return hash(self._id)
 
+    def _repr_html_(self) -> str:
+        from pycontainer.engine.displays import network_html  # only in notebooks
+
+        return network_html(self)
+
     def __repr__(self) -> str:
         record = self._engine.store.state.networks.get(self._id)
         named = repr(record.name) if record is not None else "removed"

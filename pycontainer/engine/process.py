@@ -23,7 +23,7 @@ import attrs
 
 from pycontainer.engine.moments import left_ms
 from pycontainer.errors import ContainerFailed, DeadlineExceeded, WrongState
-from pycontainer.kernel import pidfd
+from pycontainer.kernel import interrupts, pidfd
 from pycontainer.options import parse_seconds, parse_signal
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ class Process:
             with self._lock:
                 if self._job is None:
                     break
-                poller = select.poll()
+                poller = interrupts.poll()
                 poller.register(self._job, _READ)
                 self._waiting += 1
             # Outside the lock, so that others may look while one waits.
@@ -325,7 +325,7 @@ class Process:
         given: None leaves stdin as it is; else it is closed after that.
         """
         deadline = None if limit_s is None else time.monotonic() + limit_s
-        poller = select.poll()
+        poller = interrupts.poll()
         sources: dict[int, tuple[Literal["stdout", "stderr"], io.BufferedReader]] = {}
         named: tuple[tuple[Literal["stdout", "stderr"], io.BufferedReader | None], ...]
         named = (("stdout", self.stdout), ("stderr", self.stderr))
@@ -415,7 +415,7 @@ class _Sink:
     """The process's stdin, written to as it takes it."""
 
     def __init__(
-        self, file: BinaryIO | None, given: bytes | None, poller: select.poll, *, closes: bool
+        self, file: BinaryIO | None, given: bytes | None, poller: interrupts.Poller, *, closes: bool
     ) -> None:
         self.fd = -1
         self._left = memoryview(given or b"")
@@ -472,6 +472,6 @@ def _read(fd: int) -> bytes | None:
 
 def _await_end_of(handle: int) -> None:
     """Wait, a little, for the end of a process that is being killed."""
-    poller = select.poll()
+    poller = interrupts.poll()
     poller.register(handle, select.POLLIN)
     poller.poll(_KILL_TIMEOUT_S * 1000)

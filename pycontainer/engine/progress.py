@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from pycontainer.engine.engine import Engine
 
-__all__ = ["Board", "Row", "events_shown", "shown"]
+__all__ = ["NOTEBOOK_GAP_S", "Board", "Row", "events_shown", "notebook_display", "shown", "size_text"]
 
 MODES = ("auto", "plain", "off")
 MOVING = frozenset({"waiting", "downloading", "verifying", "retrying", "unpacking", "uploading"})
@@ -123,7 +123,7 @@ def shown(mode: str = "auto", *, stream: TextIO | None = None) -> Iterator[OnEve
         yield _PlainLines(stream).take
     elif mode == "off":
         yield None
-    elif (display := _notebook_display()) is not None:
+    elif (display := notebook_display()) is not None:
         yield from _in_notebook(display)
     elif _is_terminal(stream):
         from rich.console import Console  # 40 ms, only where it draws
@@ -215,7 +215,7 @@ class _PlainLines:
             self._stream.flush()
 
 
-def _notebook_display() -> Callable[..., Any] | None:
+def notebook_display() -> Callable[..., Any] | None:
     """IPython's display function, if this process is a notebook's kernel."""
     # Looked up, not imported: who runs in a kernel has it loaded.
     ipython = sys.modules.get("IPython")

@@ -15,6 +15,7 @@ from attrs import evolve
 
 from pycontainer.checkpoints import reached
 from pycontainer.image import ImageView, OnEvent, Progress
+from pycontainer.kernel import interrupts
 from pycontainer.oci import Platform
 from pycontainer.registry import Cancellation
 from pycontainer.store import ImageLayer, ImageRecord, LayerToUnpack, Lease
@@ -138,9 +139,10 @@ def _transfer_and_unpack(
     transfer = _Transfer(engine, reference, missing, on_event)
     transfer.start()
     try:
-        keys = engine.store.unpack(
-            _to_unpack(view), lease=lease, on_event=on_event, follow=True, stop=transfer.failed
-        )
+        with interrupts.calling(transfer.cancel):
+            keys = engine.store.unpack(
+                _to_unpack(view), lease=lease, on_event=on_event, follow=True, stop=transfer.failed
+            )
     except BaseException:
         # When the transfer broke off, unpacking can only tell that it did.
         cause = transfer.error
@@ -165,6 +167,7 @@ class _Transfer(threading.Thread):
         self._blobs = blobs
         self._on_event = on_event
         self._cancellation = Cancellation()
+        self.cancel = self._cancellation.cancel
         self.failed = threading.Event()
         self.error: BaseException | None = None
 

@@ -17,7 +17,7 @@ import attrs
 from pycontainer.engine.moments import from_nanoseconds, left_ms
 from pycontainer.engine.result import Usage
 from pycontainer.errors import DeadlineExceeded
-from pycontainer.kernel import inotify, pidfd
+from pycontainer.kernel import inotify, interrupts, pidfd
 from pycontainer.launcher import freezer, status
 from pycontainer.runtime import State
 
@@ -226,7 +226,7 @@ def _await_end(
     directory: Path, held: int, deadline: float | None, timeout_s: float | None, removes_itself: bool
 ) -> Observed:
     monitor = monitor_of(held)
-    poller = select.poll()
+    poller = interrupts.poll()
     last: Observed | None = None
     with inotify.Watch(os.fsencode(directory)) as watch:
         if removes_itself:

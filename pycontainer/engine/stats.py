@@ -15,7 +15,7 @@ import attrs
 
 from pycontainer.engine.state import Observed, observe
 from pycontainer.errors import InvalidOption, NotFound, WrongState
-from pycontainer.kernel import pidfd
+from pycontainer.kernel import interrupts, pidfd
 from pycontainer.runtime import cgroups
 
 if TYPE_CHECKING:
@@ -89,6 +89,11 @@ class Stats:
     def sent_bytes(self) -> int:
         """Of all its interfaces."""
         return sum(network.sent_bytes for network in self.networks.values())
+
+    def _repr_html_(self) -> str:
+        from pycontainer.engine.displays import stats_html  # only in notebooks
+
+        return stats_html(self)
 
     def cpu_percent_since(self, earlier: Stats) -> float | None:
         """CPU use between an earlier look and this one: 100 is one CPU, all the time."""
@@ -249,7 +254,7 @@ class StatsStream:
         if self._next_at < now:
             self._next_at += (now - self._next_at) // self._interval_s * self._interval_s
         until = self._next_at if self._deadline is None else min(self._next_at, self._deadline)
-        poller = select.poll()
+        poller = interrupts.poll()
         poller.register(self._process, select.POLLIN)
         if poller.poll(max(0.0, until - now) * 1000):
             return False

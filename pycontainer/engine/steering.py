@@ -25,7 +25,7 @@ from pycontainer.engine.ownership import kill_stopped_monitor
 from pycontainer.engine.state import Observed, await_end, await_start, monitor_of, observe
 from pycontainer.engine.supervision import STOP_TIMEOUT_S
 from pycontainer.errors import DeadlineExceeded, InvalidOption, NotFound, PycontainerError, WrongState
-from pycontainer.kernel import inotify, pidfd
+from pycontainer.kernel import inotify, interrupts, pidfd
 from pycontainer.launcher import ask, control, freezer, status
 from pycontainer.options import parse_run_options
 
@@ -329,7 +329,7 @@ def _await_change(
                 found = seen()
                 if found is not None:
                     return found
-                poller = select.poll()
+                poller = interrupts.poll()
                 poller.register(watch, select.POLLIN)
                 if monitor is not None:
                     poller.register(monitor, select.POLLIN)

@@ -268,6 +268,11 @@ class Volume:
     def __hash__(self) -> int:
         return hash(self._name)
 
+    def _repr_html_(self) -> str:
+        from pycontainer.engine.displays import volume_html  # only in notebooks
+
+        return volume_html(self)
+
     def __repr__(self) -> str:
         return f"Volume({self._name!r})"
 

@@ -30,7 +30,7 @@ from pycontainer.engine.moments import to_nanoseconds
 from pycontainer.engine.state import Observed, await_start, monitor_of, observe
 from pycontainer.engine.supervision import health_of
 from pycontainer.errors import NotFound, NotReady, ReadinessTimeout, WrongState
-from pycontainer.kernel import inotify, pidfd
+from pycontainer.kernel import inotify, interrupts, pidfd
 from pycontainer.launcher import Channel
 from pycontainer.runtime import State
 
@@ -173,7 +173,7 @@ class _Session:
         return False
 
     def _wait(self, monitor: int | None) -> set[int]:
-        poller = select.poll()
+        poller = interrupts.poll()
         poller.register(self._changes, select.POLLIN)
         if monitor is not None:
             poller.register(monitor, select.POLLIN)

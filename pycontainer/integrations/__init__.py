@@ -1,1 +1,1 @@
-"""pycontainer in other programs: pytest."""
+"""The engine in other programs: pytest, executors, notebooks."""

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pycontainer import errors
+from pycontainer.kernel import interrupts
 
 __all__ = ["MAX_FDS", "Channel", "describe_error", "rebuild_error"]
 
@@ -128,7 +129,7 @@ class Channel:
         self.sock.close()
 
     def _wait(self, deadline: float | None) -> bool:
-        poller = select.poll()
+        poller = interrupts.poll()
         poller.register(self.sock, select.POLLIN)
         if deadline is None:
             poller.poll()

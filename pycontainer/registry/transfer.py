@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
+from pycontainer.kernel import interrupts
 from pycontainer.registry.cancel import Cancellation, Cancelled
 
 __all__ = ["run_all"]
@@ -37,7 +38,10 @@ def run_all(
             work(item)
 
     running: dict[Future[None], T] = {}
-    with ThreadPoolExecutor(min(workers, len(todo)), thread_name_prefix="pycontainer-transfer") as pool:
+    with (
+        interrupts.calling(group.cancel),
+        ThreadPoolExecutor(min(workers, len(todo)), thread_name_prefix="pycontainer-transfer") as pool,
+    ):
         try:
             running.update({pool.submit(in_group, item): item for item in todo})
             while running:

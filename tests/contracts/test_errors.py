@@ -28,9 +28,11 @@ EXAMPLES: dict[str, errors.PycontainerError] = {
     "KernelError": errors.KernelError(2, "mount", "/proc", "make it"),
     "LaunchError": errors.LaunchError("no such program", step="exec", reason="x", exit_code=127),
     "RateLimited": errors.RateLimited("slow down", retry_after_s=3.0, status=429, url="http://r"),
+    "TaskFailed": errors.TaskFailed("app.Odd: no", kind="app.Odd", traceback="Traceback ..."),
     "TransferFailed": errors.TransferFailed("broke off", is_temporary=False, status=500),
     "Unsupported": errors.Unsupported("overlay is missing", "modprobe overlay"),
     "UntrustedImage": errors.UntrustedImage("unsigned", reference="a:1", digest="sha256:a", reasons=("x",)),
+    "WorkerDied": errors.WorkerDied("it ended", exit_code=137, oom_killed=True, log_tail="last"),
     "WrongState": errors.WrongState("is running", verb="remove", state="running", allowed=("exited",)),
 }
 

@@ -10,12 +10,13 @@ from tests.support.source import PACKAGE, ROOT, modules, tree_of
 MAX_LINES = 600
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|NotImplementedError)\b")
 # Process edges: a helper, a monitor or a server must answer whatever happens.
-EDGES = ("launcher/", "cli/", "registry/server/", "network/netlink.py")
+EDGES = ("launcher/", "cli/", "registry/server/", "network/netlink.py", "integrations/executor/worker.py")
 
 
 def test_no_module_is_too_long() -> None:
     lengths = {path.relative_to(ROOT).as_posix(): len(path.read_text().splitlines()) for path in modules()}
-    assert {name: length for name, length in lengths.items() if length > MAX_LINES} == {}
+    written = {name: length for name, length in lengths.items() if not name.endswith("/_generated.py")}
+    assert {name: length for name, length in written.items() if length > MAX_LINES} == {}
 
 
 def test_nothing_is_left_unfinished() -> None:

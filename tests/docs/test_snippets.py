@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import asyncio
+import inspect
 import io
 import json
 import os
@@ -11,6 +14,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import pytest
@@ -240,6 +244,23 @@ def volumes(world: World, names: Names) -> Iterator[Expected]:
     yield None
 
 
+def asynchronous(world: World, names: Names) -> Iterator[Expected]:
+    yield None
+    yield TimeoutError
+
+
+def executor(world: World, names: Names) -> Iterator[Expected]:
+    for _ in range(4):
+        yield "needs an image with Python"
+
+
+def notebooks(world: World, names: Names) -> Iterator[Expected]:
+    (world.directory / "Dockerfile").write_text("FROM alpine AS build\nFROM build AS release\nRUN echo hi\n")
+    yield None
+    names["c"] = box("sleep", "2")
+    yield pc.errors.Unsupported  # this is none
+
+
 def pytest_page(world: World, names: Names) -> Iterator[Expected]:
     head = (
         "import os, shutil, types\nimport httpx\nimport pytest\nimport pycontainer as pc\n"
@@ -283,16 +304,19 @@ def plain(world: World, names: Names) -> Iterator[Expected]:
 SETUPS: dict[str, Setup] = {
     "README.md": plain,
     "docs/getting-started.md": getting_started,
+    "docs/guides/asyncio.md": asynchronous,
     "docs/guides/build.md": build,
     "docs/guides/compose.md": compose,
     "docs/guides/embedded-registry.md": embedded_registry,
     "docs/guides/exec.md": exec_,
+    "docs/guides/executor.md": executor,
     "docs/guides/files.md": files,
     "docs/guides/images.md": image_pages,
     "docs/guides/lifecycle.md": lifecycle,
     "docs/guides/logging.md": logging,
     "docs/guides/names.md": names_page,
     "docs/guides/networks.md": networks,
+    "docs/guides/notebooks.md": notebooks,
     "docs/guides/observing.md": observing,
     "docs/guides/options.md": options,
     "docs/guides/registries.md": plain,
@@ -313,18 +337,27 @@ SETUPS: dict[str, Setup] = {
 }
 
 
+def run(code: CodeType, names: Names) -> None:
+    """Execute a snippet, in an event loop if it awaits."""
+    found = eval(code, names)
+    if inspect.iscoroutine(found):
+        asyncio.run(found)
+
+
 @pytest.mark.parametrize("page", [name for name, path in PAGES.items() if snippets(path)])
 def test_the_snippets_of_a_page_run(page: str, world: World) -> None:
     names: Names = {"pc": pc, "Path": Path, "subprocess": subprocess, "os": os}
     setup = SETUPS[page](world, names)
     for line, text in snippets(PAGES[page]):
         expected = next(setup, None)
-        code = compile("\n" * line + world.here(text), page, "exec")
+        # As notebooks have it: a snippet may await.
+        flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        code = compile("\n" * line + world.here(text), page, "exec", flags)
         if isinstance(expected, str):
             continue
         if expected is None:
-            exec(code, names)
+            run(code, names)
         else:
             with pytest.raises(expected):
-                exec(code, names)
+                run(code, names)
     setup.close()

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 from pycontainer.build import BuildEvent, OnBuildEvent
+from pycontainer.engine.progress import notebook_display
 from pycontainer.errors import InvalidOption
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ def shown_build(
     """What takes a build's events: the caller's own, or one that draws on standard error, or none.
 
     progress: a callable; "plain", a line for each thing that happens; "rich", a view that is redrawn, on a
-    terminal; "auto", that on a terminal and nothing elsewhere; "off". Raises: InvalidOption.
+    terminal; "auto", that on a terminal, a cell in a notebook, and nothing elsewhere; "off". Raises:
+    InvalidOption.
     """
     if callable(progress):
         yield progress
@@ -40,6 +42,11 @@ def shown_build(
     is_terminal = bool(getattr(stream, "isatty", bool)())
     if progress == "plain" or (progress == "rich" and not is_terminal):
         yield _Plain(stream).take
+    elif progress == "auto" and (display := notebook_display()) is not None:
+        from pycontainer.engine.building.notebook import in_notebook  # only there
+
+        with in_notebook(display) as take:
+            yield take
     elif is_terminal and progress != "off":
         with _Live(stream) as live:
             yield live.take
