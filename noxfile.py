@@ -42,7 +42,7 @@ def _place(name: str) -> dict[str, str]:
     """Where pytest puts what tests write: lest what one session leaves behind be in another's way."""
     place = Path(tempfile.gettempdir(), f"nox-{name}")
     place.mkdir(exist_ok=True)
-    return {"PYTEST_DEBUG_TEMPROOT": str(place)}
+    return {"PYTEST_DEBUG_TEMPROOT": str(place), "PYCONTAINER_TEST_CACHE": tempfile.gettempdir()}
 
 
 def _pytest(session: nox.Session, *arguments: str) -> None:

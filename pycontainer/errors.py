@@ -165,7 +165,7 @@ class DockerfileError(InvalidInput):
         self.problem = problem
         self.file = file
         self.line = line
-        self.last_line = last_line or line
+        self.last_line: int = last_line or line
         self.text = text
         self.expected = expected
         self.suggestion = suggestion
@@ -224,7 +224,7 @@ class KernelError(PycontainerError, OSError):
     def __init__(self, errno: int, call: str, path: str = "", hint: str = "") -> None:
         message = f"{call}{f'({path})' if path else ''}: {os.strerror(errno)}"
         super().__init__(errno, f"{message}; {hint}" if hint else message)
-        self.errno = errno
+        self.errno: int = errno
         self.call = call
         self.path = path
         self.hint = hint
@@ -359,7 +359,7 @@ class BuildError(PycontainerError):
         super().__init__(message)
         self.file = file
         self.line = line
-        self.last_line = last_line or line
+        self.last_line: int = last_line or line
         self.stage = stage
         self.step = step
         self.exit_code = exit_code

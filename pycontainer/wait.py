@@ -6,15 +6,6 @@ deadline in seconds.
 
 from __future__ import annotations
 
-from pycontainer.engine import waits
+from pycontainer.engine.waits import Wait, exec, exit, file, healthy, http, log, port
 
 __all__ = ["Wait", "exec", "exit", "file", "healthy", "http", "log", "port"]
-
-Wait = waits.Wait
-exec = waits.exec
-exit = waits.exit
-file = waits.file
-healthy = waits.healthy
-http = waits.http
-log = waits.log
-port = waits.port

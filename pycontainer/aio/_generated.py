@@ -108,7 +108,7 @@ class Artifact(Mirror):
 
     def __init__(self, reference: str, *, engine: Engine | None = None) -> None:
         """As `pycontainer.Artifact`."""
-        self.sync = self._class()(unwrap(reference), engine=unwrap(engine))
+        self.sync: Any = self._class()(unwrap(reference), engine=unwrap(engine))
 
     @property
     def annotations(self) -> Awaitable[Mapping[str, str]]:
@@ -278,7 +278,7 @@ class Compose(Mirror):
         engine: Engine | None = None,
     ) -> None:
         """As `pycontainer.Compose`."""
-        self.sync = self._class()(
+        self.sync: Any = self._class()(
             unwrap(path),
             project=unwrap(project),
             profiles=unwrap(profiles),
@@ -516,7 +516,7 @@ class Container(Mirror):
         **options: Unpack[RunKwargs],
     ) -> None:
         """As `pycontainer.Container`."""
-        self.sync = self._class()(
+        self.sync: Any = self._class()(
             unwrap(image), unwrap(command), engine=unwrap(engine), wait=unwrap(wait), **options
         )
 
@@ -1224,7 +1224,7 @@ class Engine(EngineContext):
         cgroup_manager: str | None = None,
     ) -> None:
         """As `pycontainer.Engine`."""
-        self.sync = self._class()(
+        self.sync: Any = self._class()(
             unwrap(root),
             python=unwrap(python),
             registry=unwrap(registry),
@@ -1805,7 +1805,7 @@ class ImageIndex(Mirror):
 
     def __init__(self, *, engine: Engine | None = None) -> None:
         """As `pycontainer.ImageIndex`."""
-        self.sync = self._class()(engine=unwrap(engine))
+        self.sync: Any = self._class()(engine=unwrap(engine))
 
     async def add(
         self, image: Image | str, *, platform: str | None = None, annotations: Mapping[str, str] | None = None
@@ -1885,7 +1885,7 @@ class LockFile(Mirror):
 
     def __init__(self, path: str | os.PathLike[str], *, engine: Engine | None = None) -> None:
         """As `pycontainer.LockFile`."""
-        self.sync = self._class()(unwrap(path), engine=unwrap(engine))
+        self.sync: Any = self._class()(unwrap(path), engine=unwrap(engine))
 
     async def add(self, *names: str) -> LockFile:
         """Pin what these names stand for now; names that are pinned stay as they are."""
@@ -2188,7 +2188,7 @@ class Registry(Mirror):
         limits: ServerLimits | None = None,
     ) -> None:
         """As `pycontainer.Registry`."""
-        self.sync = self._class()(
+        self.sync: Any = self._class()(
             unwrap(root),
             host=unwrap(host),
             port=unwrap(port),
@@ -2257,7 +2257,7 @@ class RemoteImage(Mirror):
 
     def __init__(self, reference: str, *, engine: Engine | None = None) -> None:
         """As `pycontainer.RemoteImage`."""
-        self.sync = self._class()(unwrap(reference), engine=unwrap(engine))
+        self.sync: Any = self._class()(unwrap(reference), engine=unwrap(engine))
 
     @property
     def annotations(self) -> Awaitable[Mapping[str, str]]:

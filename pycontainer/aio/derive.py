@@ -368,7 +368,7 @@ def _init(source: _Source, cls: type) -> Iterator[str]:
     parameters, _, passed = source.signature(cls.__init__)  # type: ignore[misc]
     yield f"    def __init__({parameters}) -> None:"
     yield f'        """As `pycontainer.{cls.__name__}`."""'
-    yield f"        self.sync = self._class()({_unwrapped(passed)})"
+    yield f"        self.sync: Any = self._class()({_unwrapped(passed)})"
     yield ""
 
 

@@ -33,7 +33,7 @@ class Flag(click.Option):
 
     def __init__(self, declarations: Sequence[str], default: bool = False, **attributes: Any) -> None:
         super().__init__(declarations, is_flag=True, default=default, **attributes)
-        self.secondary_opts = [f"{name}{OFF}" for name in self.opts]
+        self.secondary_opts: list[str] = [f"{name}{OFF}" for name in self.opts]
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         off, self.secondary_opts = self.secondary_opts, []

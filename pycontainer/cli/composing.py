@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -98,10 +98,10 @@ def variables(lines: Sequence[str]) -> dict[str, str | None]:
     return {key: value if equals else os.environ.get(key) for key, equals, value in pairs}
 
 
-pass_asked = click.make_pass_decorator(Asked)
+pass_asked: Callable[[Any], Any] = click.make_pass_decorator(Asked)
 """Decorate a command that takes what stands before it first."""
 
-services_argument = click.argument("services", metavar="[SERVICE]...", nargs=-1)
+services_argument: Callable[[Any], Any] = click.argument("services", metavar="[SERVICE]...", nargs=-1)
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

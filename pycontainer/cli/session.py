@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +31,7 @@ class Session:
         self.environ = environ
         self.root: Path | None = None
         self.progress: str | None = None
-        self.config_dir = Path(environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker"))
+        self.config_dir: Path = Path(environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker"))
         self._held = ExitStack()
 
     @cached_property
@@ -79,5 +79,5 @@ class Session:
         self._held.close()
 
 
-pass_session = click.make_pass_decorator(Session)
+pass_session: Callable[[Any], Any] = click.make_pass_decorator(Session)
 """Decorate a command that takes the session first."""

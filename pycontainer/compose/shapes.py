@@ -206,7 +206,7 @@ def listed(shape: Shape) -> Shape:
     return whole
 
 
-lines = listed(text)
+lines: Shape = listed(text)
 
 
 def texts(value: Any, at: At) -> list[str]:

@@ -39,7 +39,7 @@ class Exchange:
     """
 
     def __init__(self, sock: socket.socket, host: str, wanted: Http) -> None:
-        self.deadline = time.monotonic() + _ATTEMPT_S
+        self.deadline: float = time.monotonic() + _ATTEMPT_S
         self._wanted = wanted
         self._received = bytearray()
         self._is_connected = False

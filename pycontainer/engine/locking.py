@@ -39,7 +39,7 @@ class LockFile:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, engine: Engine | None = None) -> None:
-        self.path = Path(path)
+        self.path: Path = Path(path)
         self._engine = engine
 
     @property

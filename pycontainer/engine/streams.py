@@ -64,7 +64,7 @@ class Streams:
         self.theirs: dict[str, int] = {}
         """By name, to hand over."""
         self.ours: dict[str, int] = {}
-        self.keeps_owner = False
+        self.keeps_owner: bool = False
         """Whether one of them is the caller's own, which is not given to the process's user."""
         self._opened: list[int] = []
 

@@ -74,7 +74,7 @@ class Layout:
 
         Raises: NotFound, InvalidImage.
         """
-        self.root = Path(root)
+        self.root: Path = Path(root)
         check_layout_mark(self._read_file(LAYOUT_FILE, 4096))
 
     @classmethod

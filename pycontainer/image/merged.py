@@ -49,8 +49,8 @@ class Node:
     __slots__ = ("children", "entry", "source")
 
     def __init__(self, entry: Entry, source: tuple[int, int] = (-1, -1)) -> None:
-        self.entry = entry
-        self.source = source
+        self.entry: Entry = entry
+        self.source: tuple[int, int] = source
         self.children: dict[bytes, tuple[Node, int]] = {}
 
     @property
@@ -63,7 +63,7 @@ class MergedTree:
     """The tree of an image. Attributes: root."""
 
     def __init__(self) -> None:
-        self.root = Node(Entry(b"/", "dir", 0o755))
+        self.root: Node = Node(Entry(b"/", "dir", 0o755))
         self._has_root = False
         self._text_bytes = 0
 

@@ -32,11 +32,11 @@ def _factory_fixture(scope: Any, name: str) -> Any:
     return pytest.fixture(scope=scope, name=name)(fixture)
 
 
-container_factory = _factory_fixture("function", "container_factory")
-class_container_factory = _factory_fixture("class", "class_container_factory")
-module_container_factory = _factory_fixture("module", "module_container_factory")
-package_container_factory = _factory_fixture("package", "package_container_factory")
-session_container_factory = _factory_fixture("session", "session_container_factory")
+container_factory: Any = _factory_fixture("function", "container_factory")
+class_container_factory: Any = _factory_fixture("class", "class_container_factory")
+module_container_factory: Any = _factory_fixture("module", "module_container_factory")
+package_container_factory: Any = _factory_fixture("package", "package_container_factory")
+session_container_factory: Any = _factory_fixture("session", "session_container_factory")
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:

@@ -14,7 +14,7 @@ import select
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 __all__ = ["Interrupt", "Interrupted", "Poller", "calling", "poll"]
 
@@ -96,6 +96,16 @@ def calling(callback: Callable[[], None]) -> Iterator[None]:
         yield
 
 
+class HasFileno(Protocol):
+    """What poll(2) can wait on."""
+
+    def fileno(self) -> int:
+        """The descriptor."""
+
+
+_ALL = select.POLLIN | select.POLLPRI | select.POLLOUT
+
+
 class _Poller:
     """A poll object that watches one more descriptor."""
 
@@ -103,9 +113,15 @@ class _Poller:
         self._inner = select.poll()
         self._interrupt_fd = interrupt._fd
         self._inner.register(self._interrupt_fd, select.POLLIN)
-        self.register = self._inner.register
-        self.modify = self._inner.modify
-        self.unregister = self._inner.unregister
+
+    def register(self, fd: int | HasFileno, events: int = _ALL, /) -> None:
+        self._inner.register(fd, events)
+
+    def modify(self, fd: int | HasFileno, events: int, /) -> None:
+        self._inner.modify(fd, events)
+
+    def unregister(self, fd: int | HasFileno, /) -> None:
+        self._inner.unregister(fd)
 
     def poll(self, timeout: float | None = None) -> list[tuple[int, int]]:
         found = self._inner.poll(timeout)

@@ -63,7 +63,7 @@ class Ahead:
         self._alien: set[bytes] = set()
         self._launches = 0
         self._has_told = False
-        self.stays = False
+        self.stays: bool = False
         """Whether it was told that this process will wait for another container."""
 
     # -- before the request ----------------------------------------------------------------------

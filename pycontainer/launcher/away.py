@@ -23,7 +23,7 @@ class Away:
         self._home = {kind: os.open(f"/proc/self/ns/{name}", os.O_RDONLY) for kind, name in _NAMES.items()}
         # Whoever returns to a mount namespace is at its root, which need not be this process's.
         self._root = os.open("/", os.O_PATH | os.O_DIRECTORY)
-        self.kinds = 0
+        self.kinds: int = 0
         """Of the namespaces that it is not at home in."""
 
     @property

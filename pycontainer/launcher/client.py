@@ -51,7 +51,7 @@ class Job:
     __slots__ = ("_channel", "name")
 
     def __init__(self, name: str, channel: Channel) -> None:
-        self.name = name
+        self.name: str = name
         self._channel = channel
 
     def fileno(self) -> int:

@@ -41,6 +41,6 @@ PLAIN: dict[str, PlainJob] = {
 }
 PARENTS: dict[str, ParentJob] = {**files.PARENTS}
 JOINING: dict[str, JoiningJob] = {"exec": execs.run}
-warm = execs.warm
+warm: Callable[[], None] = execs.warm
 """Makes a process ready that is forked ahead for one of these."""
 LIVING: dict[str, LivingJob] = {"launch": monitor.launch}

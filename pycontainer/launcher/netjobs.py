@@ -64,7 +64,7 @@ def make_network(params: dict[str, Any], fds: list[int], report: Report) -> dict
     namespace that it belongs to, which is handed over last, {} for none; fds: or one that exists.
     Raises Unsupported, KernelError, OSError.
     """
-    if params["users"]:
+    if params.get("users"):
         fds = [idmaps.user_namespace(params["users"]["uidMappings"], params["users"]["gidMappings"])]
     if fds:
         namespaces.enter(fds[0], namespaces.NEWUSER)
@@ -79,7 +79,7 @@ def make_network(params: dict[str, Any], fds: list[int], report: Report) -> dict
 
             servers = [held.enter_context(each) for each in opening.open_sockets()]
         made = [namespace, route.fileno(), *(each.fileno() for each in servers)]
-        report({"network": True}, [*made, *fds] if params["users"] else made)
+        report({"network": True}, [*made, *fds] if params.get("users") else made)
     return {}
 
 

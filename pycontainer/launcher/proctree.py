@@ -38,7 +38,7 @@ class Tree:
         freeze = container.get("freeze")
         self._is_v2 = bool(container.get("clone_into"))
         above = container.get("clone_into") or (os.path.dirname(freeze["file"]) if freeze else "")
-        self.directory = f"{above}/{PREFIX}{name[:12]}" if above else ""
+        self.directory: str = f"{above}/{PREFIX}{name[:12]}" if above else ""
         """Empty on a host with neither: then only the process itself can be found again."""
         self._above = above
         self._procs = tuple(container.get("procs") or ())

@@ -35,7 +35,7 @@ class Channel:
     __slots__ = ("_buffer", "_fds", "_fds_taken", "sock")
 
     def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
+        self.sock: socket.socket = sock
         self._buffer = bytearray()
         self._fds: list[int] = []
         self._fds_taken: list[int] = []

@@ -68,10 +68,10 @@ class Applied:
     __slots__ = ("content_size", "entries", "reason", "stubbed_devices")
 
     def __init__(self) -> None:
-        self.entries = 0
-        self.content_size = 0
-        self.stubbed_devices = 0
-        self.reason = ""
+        self.entries: int = 0
+        self.content_size: int = 0
+        self.stubbed_devices: int = 0
+        self.reason: str = ""
 
     @property
     def is_self_contained(self) -> bool:
@@ -91,7 +91,7 @@ class Applier:
     def __init__(
         self, reader: TarReader, root: int, limits: Limits, *, stop_if_not_self_contained: bool = False
     ) -> None:
-        self.applied = Applied()
+        self.applied: Applied = Applied()
         self._reader = reader
         self._limits = limits
         self._stop = stop_if_not_self_contained

@@ -69,7 +69,7 @@ class Decoder:
         self._produce = produce
         self._limits = limits
         self._rest = memoryview(b"")
-        self.produced = 0
+        self.produced: int = 0
         """Uncompressed bytes so far."""
 
     def read(self, size: int = _OUTPUT_SIZE) -> bytes:
@@ -115,7 +115,7 @@ class _Counted:
     def __init__(self, source: Source, head: bytes) -> None:
         self._source = source
         self._head = head
-        self.total = 0
+        self.total: int = 0
 
     def read(self, size: int) -> bytes:
         if self._head:

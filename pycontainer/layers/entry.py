@@ -62,18 +62,18 @@ class Entry:
         xattrs: dict[bytes, bytes] | None = None,
         sparse: list[tuple[int, int]] | None = None,
     ) -> None:
-        self.name = name
-        self.kind = kind
-        self.mode = mode
-        self.uid = uid
-        self.gid = gid
-        self.size = size
-        self.mtime_ns = mtime_ns
-        self.linkname = linkname
-        self.devmajor = devmajor
-        self.devminor = devminor
+        self.name: bytes = name
+        self.kind: str = kind
+        self.mode: int = mode
+        self.uid: int = uid
+        self.gid: int = gid
+        self.size: int = size
+        self.mtime_ns: int = mtime_ns
+        self.linkname: bytes = linkname
+        self.devmajor: int = devmajor
+        self.devminor: int = devminor
         self.xattrs: dict[bytes, bytes] = {} if xattrs is None else xattrs
-        self.sparse = sparse
+        self.sparse: list[tuple[int, int]] | None = sparse
 
     @property
     def stored_size(self) -> int:
@@ -84,8 +84,6 @@ class Entry:
         if not isinstance(other, Entry):
             return NotImplemented
         return all(getattr(self, field) == getattr(other, field) for field in self.__slots__)
-
-    __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         owner = f"uid={self.uid}, gid={self.gid}"

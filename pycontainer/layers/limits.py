@@ -46,14 +46,14 @@ class Limits:
         depth: int = 256,
         window_bytes: int = 128 << 20,
     ) -> None:
-        self.entries = entries
-        self.bytes = bytes
-        self.ratio = ratio
-        self.ratio_grace = ratio_grace
-        self.metadata_bytes = metadata_bytes
-        self.path_bytes = path_bytes
-        self.depth = depth
-        self.window_bytes = window_bytes
+        self.entries: int = entries
+        self.bytes: int = bytes
+        self.ratio: int = ratio
+        self.ratio_grace: int = ratio_grace
+        self.metadata_bytes: int = metadata_bytes
+        self.path_bytes: int = path_bytes
+        self.depth: int = depth
+        self.window_bytes: int = window_bytes
 
     @classmethod
     def from_params(cls, params: Mapping[str, object]) -> Limits:

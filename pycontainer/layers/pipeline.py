@@ -128,9 +128,9 @@ class Inflater:
         free, self._free = os.pipe()
         self._slot = -1
         self._is_done = False
-        self.diff_id = ""
+        self.diff_id: str = ""
         """Digest of the uncompressed layer, once `next()` returned nothing."""
-        self.size = 0
+        self.size: int = 0
         """Size of the uncompressed layer, once `next()` returned nothing."""
         self._child = os.fork()
         if self._child == 0:

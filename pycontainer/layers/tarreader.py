@@ -107,11 +107,11 @@ class TarReader:
         self._found: list[tuple[bytes, bytes]] | None = None
         self._long_name = b""
         self._long_link = b""
-        self.entries = 0
+        self.entries: int = 0
         """Headers read so far."""
-        self.offset = 0
+        self.offset: int = 0
         """Where the last header starts in the archive."""
-        self.remaining = 0
+        self.remaining: int = 0
         """Content of the current entry that was not handed out yet, in stored bytes."""
 
     def next(self) -> Entry | None:

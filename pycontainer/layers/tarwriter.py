@@ -49,7 +49,7 @@ class TarWriter:
 
     def __init__(self, out: Output) -> None:
         self._out = out
-        self.size = 0
+        self.size: int = 0
         """Bytes written so far."""
 
     def add(self, entry: Entry, content: bytes | bytearray | memoryview | Input | None = None) -> None:

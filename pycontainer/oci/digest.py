@@ -62,8 +62,8 @@ class Hasher:
     def __init__(self, algorithm: str = "sha256") -> None:
         if algorithm not in HEX_LENGTHS:
             raise InvalidInput(f"digest algorithm {algorithm[:_SHOWN]!r} is not {' or '.join(HEX_LENGTHS)}")
-        self.algorithm = algorithm
-        self.size = 0
+        self.algorithm: str = algorithm
+        self.size: int = 0
         self._hash = hashlib.new(algorithm)
 
     @classmethod

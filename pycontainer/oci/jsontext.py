@@ -113,7 +113,7 @@ class Fields:
     def __init__(self, value: object, where: str, *, folds_case: bool = False) -> None:
         if not isinstance(value, dict):
             raise InvalidImage(f"{where}: expected an object, got {_kind(value)}")
-        self.where = where
+        self.where: str = where
         self._left: dict[str, object] = dict(value)
         self._folds_case = folds_case
         self._folded: dict[str, list[str]] = {}

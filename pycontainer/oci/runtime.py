@@ -146,8 +146,6 @@ class Model:
             self.extra == other.extra
         )
 
-    __hash__ = None  # type: ignore[assignment]
-
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.to_dict()!r})"
 

@@ -24,7 +24,7 @@ class Terminal:
 
     def __init__(self) -> None:
         self._ours, self._theirs = socket.socketpair()
-        self.master = -1
+        self.master: int = -1
         self._before: list[int | list[bytes | int]] | None = None
 
     def give(self) -> int:

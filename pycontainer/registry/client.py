@@ -51,7 +51,7 @@ class RegistryClient:
     def __init__(
         self, config: RegistryConfig | None = None, *, transport: httpx.BaseTransport | None = None
     ) -> None:
-        self.config = config or RegistryConfig()
+        self.config: RegistryConfig = config or RegistryConfig()
         self._transport = transport
         self._inherited: list[_Parts] = []
         self._own = self._made()

@@ -45,7 +45,7 @@ class Followed:
     __slots__ = ("blob_fd", "progress_fd")
 
     def __init__(self, blob_fd: int, progress_fd: int | None) -> None:
-        self.blob_fd = blob_fd
+        self.blob_fd: int = blob_fd
         self.progress_fd = progress_fd
 
     def close(self) -> None:
@@ -133,9 +133,9 @@ class FileIngest:
         self._partial = partial
         self._target = target
         self._hasher = Hasher.like(descriptor.digest)
-        self.is_committed = False
+        self.is_committed: bool = False
         self._fd = self._open()
-        self.growth = Growth(partial, descriptor.size)
+        self.growth: Growth = Growth(partial, descriptor.size)
         try:
             self._resume()
         except BaseException:

@@ -46,19 +46,19 @@ class Layout:
     )
 
     def __init__(self, root: Path) -> None:
-        self.root = root
-        self.database = root / "state.db"
-        self.content = root / "content"
-        self.blobs = root / "content/blobs"
-        self.ingest = root / "content/ingest"
-        self.snapshots = root / "snapshots"
-        self.containers = root / "containers"
-        self.events = root / "events"
-        self.trash = root / "trash"
-        self.leases = root / "locks/leases"
-        self.layer_locks = root / "locks/layers"
-        self.container_locks = root / "locks/containers"
-        self.store_lock = root / "locks/store"
+        self.root: Path = root
+        self.database: Path = root / "state.db"
+        self.content: Path = root / "content"
+        self.blobs: Path = root / "content/blobs"
+        self.ingest: Path = root / "content/ingest"
+        self.snapshots: Path = root / "snapshots"
+        self.containers: Path = root / "containers"
+        self.events: Path = root / "events"
+        self.trash: Path = root / "trash"
+        self.leases: Path = root / "locks/leases"
+        self.layer_locks: Path = root / "locks/layers"
+        self.container_locks: Path = root / "locks/containers"
+        self.store_lock: Path = root / "locks/store"
 
     def container(self, container_id: str) -> Path:
         """Directory of one container."""

@@ -42,7 +42,7 @@ class Lease:
     """
 
     def __init__(self, lock: FileLock, store_lock: Path, purpose: str) -> None:
-        self.id = lock.path.name
+        self.id: str = lock.path.name
         self.purpose = purpose
         self._lock = lock
         self._store_lock = store_lock

@@ -51,8 +51,8 @@ class FileLock:
     __slots__ = ("__weakref__", "fd", "path")
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.fd = -1
+        self.path: Path = path
+        self.fd: int = -1
 
     def try_acquire(self, *, create: bool = True) -> bool:
         """Take the lock if it is free. With create=False a missing file counts as not taken."""

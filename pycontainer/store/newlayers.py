@@ -33,8 +33,8 @@ class NewLayer:
     """A layer that is being made. Attributes: upper, work (directories for an overlay mount)."""
 
     def __init__(self, prepared: Preparation, makers: NewLayers, lease: Lease) -> None:
-        self.upper = prepared.fs
-        self.work = prepared.work
+        self.upper: Path = prepared.fs
+        self.work: Path = prepared.work
         self._prepared = prepared
         self._makers = makers
         self._lease = lease

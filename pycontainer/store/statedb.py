@@ -23,13 +23,13 @@ class StateDB:
 
     def __init__(self, layout: Layout) -> None:
         self._database = Database(layout.database, layout.store_lock)
-        self.images = ImageTable(self._database)
-        self.containers = ContainerTable(self._database)
-        self.layers = LayerTable(self._database)
-        self.networks = NetworkTable(self._database)
-        self.endpoints = EndpointTable(self._database)
-        self.volumes = VolumeTable(self._database)
-        self.builds = BuildCacheTable(self._database)
+        self.images: ImageTable = ImageTable(self._database)
+        self.containers: ContainerTable = ContainerTable(self._database)
+        self.layers: LayerTable = LayerTable(self._database)
+        self.networks: NetworkTable = NetworkTable(self._database)
+        self.endpoints: EndpointTable = EndpointTable(self._database)
+        self.volumes: VolumeTable = VolumeTable(self._database)
+        self.builds: BuildCacheTable = BuildCacheTable(self._database)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

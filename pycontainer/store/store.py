@@ -52,19 +52,19 @@ class Store:
         self.root = root
         self._layout = Layout(root)
         self._layout.create()
-        self.state = StateDB(self._layout)
-        self.leases = Leases(self._layout)
-        self.content = ContentStore(self._layout, self.leases.touch)
+        self.state: StateDB = StateDB(self._layout)
+        self.leases: Leases = Leases(self._layout)
+        self.content: ContentStore = ContentStore(self._layout, self.leases.touch)
         self._trash = Trash(self._layout, helper)
         self.snapshots: Snapshotter = OverlaySnapshotter(self._layout.snapshots, self._trash.remove)
-        self.init_layer = make_init_layer(root, self._layout.store_lock)
+        self.init_layer: Path = make_init_layer(root, self._layout.store_lock)
         parts = (self._layout, self.state, self.content, self.snapshots)
         self._unpacker = Unpacker(*parts, helper)
         self._new_layers = NewLayers(self._layout, self.state, self.snapshots, self._trash)
         self._durability = Durability(*parts, helper)
         self._collector = Collector(*parts, self.leases, self._trash)
         self._repairer = Repairer(*parts, self.leases, self._trash, self._collector)
-        self.repaired = self.repair()
+        self.repaired: Repaired = self.repair()
 
     def repair(self) -> Repaired:
         """Put right what crashes left; done at opening, and harmless at any time."""

@@ -42,7 +42,7 @@ class Session:
         self._engine: Engine | None = None
         self._reason: str | None = None
         self._watched: dict[str, Watched] = {}
-        self.owner_pid = _controller(config)
+        self.owner_pid: int = _controller(config)
         self.reuse: str = config.getoption("pycontainer_reuse")
 
     @property

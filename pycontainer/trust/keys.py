@@ -96,7 +96,7 @@ class SigningKey:
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
-        self.public_key = PublicKey(inner.public_key())
+        self.public_key: PublicKey = PublicKey(inner.public_key())
 
     @classmethod
     def generate(cls) -> SigningKey:

@@ -37,6 +37,8 @@ DOORS = {
     "pycontainer.layers.codecs",
     "pycontainer.layers.jobs",
     "pycontainer.oci.runtime",
+    # Names like `exec` and `file` that are clear behind `wait.` only.
+    "pycontainer.engine.waits",
 }
 
 

@@ -95,8 +95,7 @@ def test_a_working_directory_through_a_link_makes_nothing_on_the_host(
     make: Make, engine: pc.Engine, canary: Path
 ) -> None:
     image = make(layer(("work", str(canary))), WorkingDir="/work/deep/er")
-    with pytest.raises(errors.LaunchError):
-        pc.run(image, ["pwd"], engine=engine)
+    assert pc.run(image, ["pwd"], engine=engine).text == f"{canary}/deep/er\n"  # of the image's own root
     assert untouched(canary)
 
 

@@ -5,6 +5,7 @@ debootstrap takes some times as long, nearly all of it for scripts of the packag
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -31,8 +32,33 @@ _OPTIONS = (
 
 @contextmanager
 def store(base: Path) -> Iterator[pc.Engine]:
-    """An engine below a directory, with an image of Debian in which a web server and two databases are."""
-    root = base / "root"
+    """An engine below a directory, with an image of Debian in which a web server and two databases are.
+
+    PYCONTAINER_TEST_CACHE names a directory where the image is kept for sessions of tests that come later.
+    """
+    cache = os.environ.get("PYCONTAINER_TEST_CACHE")
+    kept = Path(cache, f"pycontainer-{IMAGE}-{_state_of_packages()}.tar") if cache else None
+    with pc.Engine(base / "store") as engine:
+        if kept is not None and kept.exists():
+            (image,) = pc.Image.load(kept, engine=engine)
+        else:
+            image = _make(base / "root", engine)
+            if kept is not None:
+                part = kept.with_suffix(f".{os.getpid()}")
+                image.save(part, format="oci-archive")
+                part.rename(kept)
+        pc.run(image, ["true"], engine=engine)
+        yield engine
+
+
+def _state_of_packages() -> str:
+    """Changes whenever the host's lists of packages do."""
+    lists = sorted(Path("/var/lib/apt/lists").glob("*Packages*"))
+    told = [(path.name, found.st_size, found.st_mtime_ns) for path in lists for found in [path.stat()]]
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:12]
+
+
+def _make(root: Path, engine: pc.Engine) -> pc.Image:
     unpack(root, PROGRAMS, USERS, without=UNUSED)
     for name in ("var/lib/postgresql", "var/run/postgresql"):  # made by its scripts
         (root / name).mkdir(parents=True, exist_ok=True)
@@ -42,11 +68,9 @@ def store(base: Path) -> Iterator[pc.Engine]:
         (root / "usr/bin" / name).unlink()
         program = next(root.glob(f"usr/lib/postgresql/*/bin/{name}"))
         (root / "usr/bin" / name).symlink_to(f"/{program.relative_to(root)}")
-    with pc.Engine(base / "store") as engine:
-        image = pc.Image.from_directory(root, tags=[IMAGE], engine=engine)
-        shutil.rmtree(root)
-        pc.run(image, ["true"], engine=engine)
-        yield engine
+    image = pc.Image.from_directory(root, tags=[IMAGE], engine=engine)
+    shutil.rmtree(root)
+    return image
 
 
 def unpack(

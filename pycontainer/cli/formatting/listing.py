@@ -52,7 +52,7 @@ class Listing(Generic[T]):
 
     def __init__(self, fields: Mapping[str, Field], columns: Iterable[str]) -> None:
         self.fields = fields
-        self.columns = tuple(columns)
+        self.columns: tuple[str, ...] = tuple(columns)
 
     def lines(self, objects: Iterable[T], form: str = "", columns: Iterable[str] | None = None) -> list[str]:
         """The lines to print.

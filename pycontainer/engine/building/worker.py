@@ -69,14 +69,14 @@ class EngineWorker:
 
     def __init__(self, engine: Engine, request: BuildRequest, lease: Lease, scratch: Path) -> None:
         self.engine = engine
-        self.network = request.network
-        self.limits = dict(request.limits)
-        self.stop = threading.Event()
-        self.imported = Imported()
+        self.network: str = request.network
+        self.limits: dict[str, Any] = dict(request.limits)
+        self.stop: threading.Event = threading.Event()
+        self.imported: Imported = Imported()
         self.steps: dict[str, Layer] = {}
         self.materials: dict[str, Material] = {}
         self._downloads = Downloads(engine.store.root / "builds/downloads")
-        self.caches = Caches(engine.store.root / "builds/caches", self)
+        self.caches: Caches = Caches(engine.store.root / "builds/caches", self)
         self._request = request
         self._lease = lease
         self._scratch = scratch

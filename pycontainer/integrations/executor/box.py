@@ -76,7 +76,7 @@ class Box:
         self._settings = settings
         self._memory: int | str | None = settings.options.get("memory")
         self._is_ended = False
-        self.container = Container.create(
+        self.container: Container = Container.create(
             settings.image,
             ["-S", "-E", "-c", _IDLE],
             engine=settings.engine,
@@ -139,7 +139,7 @@ class Box:
         self.is_usable = True
         return found
 
-    is_usable = True
+    is_usable: bool = True
     """Whether another task can be run in it."""
 
     def _value(self, answer: Answer, task: Task) -> Any:

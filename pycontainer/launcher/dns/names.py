@@ -64,7 +64,7 @@ class NetworkNames:
 
     def __init__(self, network: str, directory: str, containers: str, own_id: str = "") -> None:
         self._own_id = own_id
-        self.network = network.lower().encode("utf-8", "surrogateescape")
+        self.network: bytes = network.lower().encode("utf-8", "surrogateescape")
         self.directory = directory
         self._containers = containers
         self._seen: tuple[int, int] | None = None

@@ -181,7 +181,7 @@ class _Client:
         self._unsent = b""
         self._is_asking = False
         self._is_busy = False
-        self.due_s = 0.0
+        self.due_s: float = 0.0
         loop.add(connection, harmless(self._serve), _READ)
 
     def close(self) -> None:

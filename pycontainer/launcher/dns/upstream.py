@@ -56,14 +56,14 @@ class _Question:
     def __init__(
         self, packet: bytes, query: wire.Query, servers: Sequence[str], is_stream: bool, done: Done
     ) -> None:
-        self.body = packet[2:]
-        self.question = query.question.lower()
-        self.number = query.number
-        self.servers = list(servers)
-        self.is_stream = is_stream
+        self.body: bytes = packet[2:]
+        self.question: bytes = query.question.lower()
+        self.number: int = query.number
+        self.servers: list[str] = list(servers)
+        self.is_stream: bool = is_stream
         self.done: Done | None = done
         self.way: _Port | _Stream | None = None
-        self.deadline_s = 0.0
+        self.deadline_s: float = 0.0
         self.last: tuple[bytes, wire.Answer] | None = None
         """The failure that a server told, which is better than none."""
 
@@ -78,7 +78,7 @@ class Forwarder:
         self._due: dict[_Question, None] = {}
         """Those that wait, in the order in which their time is up."""
         self._timer: Timer | None = None
-        self.pending = 0
+        self.pending: int = 0
         """Questions that wait for an answer."""
 
     def ask(

@@ -210,8 +210,8 @@ class Unpacker:
         self._parent = top
         self._above = b""
         self._directories: dict[bytes, Entry] = {}
-        self.entries = 0
-        self.size = 0
+        self.entries: int = 0
+        self.size: int = 0
 
     def run(self) -> None:
         """Unpack all. Raises: InvalidImage naming the entry; Conflict; KernelError."""

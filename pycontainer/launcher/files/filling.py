@@ -42,8 +42,8 @@ class Manners:
     __slots__ = ("is_plain", "owner")
 
     def __init__(self, owner: tuple[int, int] | None, *, is_plain: bool = False) -> None:
-        self.owner = owner
-        self.is_plain = is_plain
+        self.owner: tuple[int, int] | None = owner
+        self.is_plain: bool = is_plain
 
     def mode(self, entry: Entry) -> int:
         """The permission bits it gets."""

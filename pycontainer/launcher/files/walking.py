@@ -67,9 +67,9 @@ class Walker:
         self._links: dict[tuple[int, int], bytes] = {}
         self._left_out: set[bytes] = set()
         self._device = -1
-        self.path = b""
-        self.entries = 0
-        self.size = 0
+        self.path: bytes = b""
+        self.entries: int = 0
+        self.size: int = 0
         self.skipped: list[bytes] = []
 
     def run(self, top: int, name: bytes) -> None:

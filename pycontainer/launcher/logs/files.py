@@ -57,7 +57,7 @@ class RotatingFile:
         self._is_compressed = is_compressed and self._max_files > 1
         self._fd = -1
         self._compressor = -1
-        self.size = 0
+        self.size: int = 0
         """Bytes in the current file."""
 
     def open(self) -> None:

@@ -105,7 +105,7 @@ class JsonFile:
         described = json.dumps(attrs, ensure_ascii=False, separators=(",", ":")) if attrs else ""
         self._attrs = f',"attrs":{described}'.encode() if described else b""
         self._held = {STDOUT: b"", STDERR: b""}
-        self.lost_bytes = 0
+        self.lost_bytes: int = 0
 
     is_full = False
     """Whether the container has to wait: never for a disk."""

@@ -86,7 +86,7 @@ class LogWriter:
             is_compressed=is_compressed,
             whole=_whole_end if was_cut_off else None,
         )
-        self.lost_bytes = 0
+        self.lost_bytes: int = 0
 
     is_full = False
     """Whether the container has to wait: never for a disk."""

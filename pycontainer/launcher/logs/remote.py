@@ -85,8 +85,8 @@ class Remote:
         self._timer: Any = None
         self._pause_s = _FIRST_PAUSE_S
         self._gone_since: float | None = None
-        self.lost_bytes = 0
-        self.problem = ""
+        self.lost_bytes: int = 0
+        self.problem: str = ""
         """What the service's loss was, told with the container's state."""
 
     @property

@@ -30,8 +30,8 @@ _CAUGHT_UP_BYTES = BEHIND_BYTES // 2
 _CATCH_UP_S = 5.0
 """How long the output is held up for one to catch up: a busy host may not give it a turn for seconds."""
 
-_PATIENCE_S = 1.0
-"""How long the end of a container waits for one that reads nothing."""
+_PATIENCE_S = 5.0
+"""How long the end of a container waits for one that reads nothing; for the same reason."""
 
 
 class Input(Protocol):
@@ -70,11 +70,11 @@ class Attached:
         self.streams = streams
         self.may_write = may_write
         self.is_once = is_once
-        self.decoder = frames.Decoder()
-        self.is_dropped = False
+        self.decoder: frames.Decoder = frames.Decoder()
+        self.is_dropped: bool = False
         self.has_ended = False
         """Whether it will send no more."""
-        self.behind_bytes = 0
+        self.behind_bytes: int = 0
         """What waits for it."""
         self.catches_up: Timer | None = None
         """The timer of its last chance, when the output is held up for it."""

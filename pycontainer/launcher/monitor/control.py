@@ -39,7 +39,7 @@ class Client:
     __slots__ = ("channel", "closed")
 
     def __init__(self, channel: Channel) -> None:
-        self.channel = channel
+        self.channel: Channel = channel
         self.closed: Callable[[], None] | None = None
 
     def take_fds(self) -> list[int]:

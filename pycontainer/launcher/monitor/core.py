@@ -38,38 +38,39 @@ class Monitor:
     def __init__(self, params: dict[str, Any], fds: list[int], channel: Channel, ahead: Ahead) -> None:
         self.params = params
         self.ahead = ahead
-        self.fds = {name: fds[index] for name, index in (params.get("fd_names") or {}).items()}
+        names: dict[str, int] = params.get("fd_names") or {}
+        self.fds: dict[str, int] = {name: fds[index] for name, index in names.items()}
         self.channel: Channel | None = channel
-        self.is_owned = bool(params.get("owned"))
+        self.is_owned: bool = bool(params.get("owned"))
         self.cgroup: dict[str, Any] = params.get("cgroup") or {}
-        self.directory = os.open(params["container_dir"], os.O_RDONLY | os.O_DIRECTORY)
-        self.loop = Loop()
-        self.streams = Streams(self.loop, self.directory, params)
-        self.control = Control(self)
-        self.events = eventlog.Reporter(params)
+        self.directory: int = os.open(params["container_dir"], os.O_RDONLY | os.O_DIRECTORY)
+        self.loop: Loop = Loop()
+        self.streams: Streams = Streams(self.loop, self.directory, params)
+        self.control: Control = Control(self)
+        self.events: eventlog.Reporter = eventlog.Reporter(params)
         self.fields: dict[str, Any] = {"id": params["id"], "boot_id": status.BOOT_ID}
-        self.pid = -1
-        self.pidfd = -1
-        self.has_ended = False
+        self.pid: int = -1
+        self.pidfd: int = -1
+        self.has_ended: bool = False
         """Whether the pidfd has fired; the process is not reaped yet then."""
         self.mount_namespace = -1
         self.steps: tuple[str, ...] = ()
         """Names of the first process's steps, as it counts them; empty if it has planned them itself."""
         self.has_own_pids = True
-        self.removes_files = bool(params.get("auto_remove"))
+        self.removes_files: bool = bool(params.get("auto_remove"))
         restart = params.get("restart")
-        self.policy = Policy(restart) if restart else None
-        health = params.get("health")
-        self.health = Health(self, health) if health else None
-        self.oom = OomWatch(self) if has_limit(params) else None
-        self.naming = Naming(self) if params.get("dns") else None
-        self.ports = _ports_of(self)
-        self.rules = Rules(self)
-        self.is_halted = False
+        self.policy: Policy | None = Policy(restart) if restart else None
+        described = params.get("health")
+        self.health: Health | None = Health(self, described) if described else None
+        self.oom: OomWatch | None = OomWatch(self) if has_limit(params) else None
+        self.naming: Naming | None = Naming(self) if params.get("dns") else None
+        self.ports: Ports | None = _ports_of(self)
+        self.rules: Rules = Rules(self)
+        self.is_halted: bool = False
         """Whether somebody has stopped the container, so that it is not started again."""
         self.is_between = False
         """Whether it waits to be started again, or is being started again."""
-        self.is_hurried = False
+        self.is_hurried: bool = False
 
     def watch(self) -> None:
         """Serve until the first process has ended."""

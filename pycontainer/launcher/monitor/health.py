@@ -49,8 +49,8 @@ class Verdicts:
 
     def __init__(self, described: Mapping[str, Any]) -> None:
         self._described = described
-        self.status = STARTING
-        self.failing_streak = 0
+        self.status: str = STARTING
+        self.failing_streak: int = 0
         self.log: list[dict[str, Any]] = []
 
     def take(self, result: dict[str, Any], since_start_s: float) -> bool:

@@ -31,8 +31,8 @@ class Timer:
     __slots__ = ("at_s", "handler")
 
     def __init__(self, at_s: float, handler: Callable[[], None]) -> None:
-        self.at_s = at_s
-        self.handler = handler
+        self.at_s: float = at_s
+        self.handler: Callable[[], None] = handler
 
 
 class Loop:

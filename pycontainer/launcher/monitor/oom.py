@@ -30,7 +30,7 @@ class OomWatch:
     def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
         self._fds: list[int] = []
-        self.has_told = False
+        self.has_told: bool = False
         """Whether this run has had one, and the log knows."""
 
     def open(self) -> None:

@@ -41,11 +41,11 @@ class Policy:
     __slots__ = ("count", "delay_s", "is_unhealthy", "max_retries", "name", "when_unhealthy")
 
     def __init__(self, described: Mapping[str, Any]) -> None:
-        self.count = 0
+        self.count: int = 0
         """How often it was started again since it was started by somebody."""
-        self.delay_s = 0.0
-        self.when_unhealthy = bool(described.get("when_unhealthy"))
-        self.is_unhealthy = False
+        self.delay_s: float = 0.0
+        self.when_unhealthy: bool = bool(described.get("when_unhealthy"))
+        self.is_unhealthy: bool = False
         """Whether this run is being ended for its health."""
         self.set(described)
 

@@ -62,27 +62,27 @@ class Context:
         trees: Sequence[int] = (),
         cgroups: Sequence[tuple[str, int]] = (),
     ) -> None:
-        self.monitor = monitor
+        self.monitor: int = monitor
         """pidfd of the monitor."""
-        self.go = go
+        self.go: int = go
         """Pipe on which the monitor writes one byte when the ids are mapped."""
-        self.error = error
+        self.error: int = error
         """Close-on-exec pipe for the one report of a failure."""
-        self.fds = fds
+        self.fds: dict[str, int] = fds
         """stdin, stdout, stderr, root (a detached mount), and namespaces to join."""
-        self.trees = list(trees)
+        self.trees: list[int] = list(trees)
         """Detached copies of the trees to bind, in plan order; -1 for those that are bound."""
-        self.cgroups = cgroups
+        self.cgroups: Sequence[tuple[str, int]] = cgroups
         """Cgroups to enter: directory, and its "tasks" open."""
-        self.root = -1
-        self.dev = -1
-        self.proc = -1
-        self.sys = -1
-        self.masks = -1
-        self.uid = 0
-        self.gid = 0
+        self.root: int = -1
+        self.dev: int = -1
+        self.proc: int = -1
+        self.sys: int = -1
+        self.masks: int = -1
+        self.uid: int = 0
+        self.gid: int = 0
         self.groups: tuple[int, ...] = (0,)
-        self.home = b"/"
+        self.home: bytes = b"/"
         self.env: dict[bytes, bytes] = {}
         self.made: dict[FileSystem, list[int]] = {}
         """Detached mounts of new file systems that were made ahead."""

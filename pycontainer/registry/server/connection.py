@@ -71,7 +71,7 @@ class Connection:
         if tls is not None:
             self._sock = tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
         self._is_head = False
-        self.idle_since = time.monotonic()
+        self.idle_since: float = time.monotonic()
 
     # -- life ---------------------------------------------------------------------------------------
 

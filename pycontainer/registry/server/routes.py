@@ -15,7 +15,7 @@ import attrs
 from pycontainer.registry.server import grammar
 from pycontainer.registry.server.refusals import Refusal
 
-METHODS: Final = {
+METHODS: Final[dict[str, tuple[str, ...]]] = {
     "base": ("GET", "HEAD"),
     "catalog": ("GET", "HEAD"),
     "tags": ("GET", "HEAD"),

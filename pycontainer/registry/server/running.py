@@ -47,22 +47,22 @@ class Running:
         self._is_closed = False
         self._listener: Listener | None = None
         self._temporary: Path | None = None
-        self.closing = threading.Event()
+        self.closing: threading.Event = threading.Event()
         with ExitStack() as undo:
             undo.callback(sock.close)
             if root is None:
                 self._temporary = Path(tempfile.mkdtemp(prefix="pycontainer-registry-"))
                 undo.callback(shutil.rmtree, self._temporary, ignore_errors=True)
             directory = self._temporary or Path(root or ".").absolute()
-            self.storage = Storage(directory, durable=self._temporary is None)
+            self.storage: Storage = Storage(directory, durable=self._temporary is None)
             undo.callback(self.storage.close)
-            self.uploads = Uploads(
+            self.uploads: Uploads = Uploads(
                 self.storage,
                 limit_bytes=limits.blob_bytes,
                 count_max=limits.uploads,
                 idle_s=limits.upload_idle_s,
             )
-            self.upstream = make_upstream(self.storage, self.uploads)
+            self.upstream: Upstream | None = make_upstream(self.storage, self.uploads)
             undo.pop_all()
         _all.add(self)
 

@@ -78,7 +78,7 @@ class Service:
         self._handlers = handlers
         self._gate = gate
         self._closing = closing
-        self.faults = FaultBox()
+        self.faults: FaultBox = FaultBox()
         self.log: deque[RequestRecord] = deque(maxlen=_LOG_ENTRIES)
 
     def serve(self, connection: Connection) -> bool:

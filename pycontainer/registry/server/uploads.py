@@ -34,9 +34,9 @@ class Upload:
         self.upload_id = upload_id
         self.repository = repository
         self.path = path
-        self.offset = 0
-        self.last_used = time.monotonic()
-        self.turn = threading.Lock()
+        self.offset: int = 0
+        self.last_used: float = time.monotonic()
+        self.turn: threading.Lock = threading.Lock()
         self._limit_bytes = limit_bytes
         self._hasher = hashlib.sha256()
         self._file: BinaryIO | None = open(path, "xb", buffering=0)  # noqa: SIM115  # lives across requests

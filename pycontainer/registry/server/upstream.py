@@ -48,7 +48,7 @@ class _Sink:
     """The one blob of one transfer, as the client's download wants it: a sink and its ingest in one."""
 
     def __init__(self, descriptor: Descriptor, upload: Upload, store: Callable[[], None]) -> None:
-        self.changed = threading.Condition()
+        self.changed: threading.Condition = threading.Condition()
         self._descriptor = descriptor
         self._upload = upload
         self._store = store
@@ -91,12 +91,12 @@ class Transfer:
     """One blob on its way here, and the requests that read along."""
 
     def __init__(self, descriptor: Descriptor, upload: Upload, store: Callable[[], None]) -> None:
-        self.size = descriptor.size
-        self.sink = _Sink(descriptor, upload, store)
+        self.size: int = descriptor.size
+        self.sink: _Sink = _Sink(descriptor, upload, store)
         self._changed = self.sink.changed
         self._read_fd = os.open(upload.path, os.O_RDONLY | os.O_CLOEXEC)
         self._failure: Refusal | None = None
-        self.is_done = False
+        self.is_done: bool = False
 
     def end(self, failure: Refusal | None) -> None:
         """Tell all readers how it ended."""
