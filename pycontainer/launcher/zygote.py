@@ -217,14 +217,15 @@ class _Helper:
 
     def _hand_over_exec(self, body: bytes, fds: list[int]) -> None:
         channel = self._exec_idle.pop() if self._exec_idle else None
-        if not _has_passed_on(channel, body, fds):
+        if channel is not None and _has_passed_on(channel, body, fds):
+            self._execs[channel.fileno()] = channel
+        else:
             channel, theirs = _pair()
+            self._execs[channel.fileno()] = channel  # before: it is not to hold its own channel's other end
             if os.fork() == 0:
                 self._leave()
                 _be_exec(theirs, (json.loads(body), fds))
             theirs.close()
-        assert channel is not None
-        self._execs[channel.fileno()] = channel
         self._poller.register(channel, select.POLLIN)
 
     def _follow_exec(self, channel: Channel) -> None:
@@ -234,11 +235,11 @@ class _Helper:
         if said == _GOES_ON:
             if not self._exec_idle:
                 ours, theirs = _pair()
+                self._exec_idle.append(ours)
                 if os.fork() == 0:
                     self._leave()
                     _be_exec(theirs)
                 theirs.close()
-                self._exec_idle.append(ours)
             return
         self._poller.unregister(channel)
         del self._execs[channel.fileno()]

@@ -702,3 +702,35 @@ def test_users_and_directories_are_the_containers_though_its_first_process_has_a
     ) as c:
         shown = c.exec(["sh", "-c", look], user="u", workdir="/here")
     assert shown.text.split() == ["1234", "/here", "/here", "/jail", "5"]
+
+
+def test_nobody_who_waits_for_an_exec_is_left_behind_the_engine(busybox_layout: Path, tmp_path: Path) -> None:
+    with pc.Engine(tmp_path / "store") as engine:
+        image = pc.Image.load(busybox_layout, engine=engine)[0]
+        with pc.Container(image, ["sleep", "600"], engine=engine) as c:
+            # One that takes its time has another forked for the next, which has done nothing yet.
+            with c.popen(["sleep", "600"]) as held:
+                deadline = time.monotonic() + patient(20)
+                while len(waiting := children(engine)) < 4 and time.monotonic() < deadline:
+                    time.sleep(0.01)
+                held.kill()
+            c.exec(["true"])
+            waiting |= children(engine)
+    deadline = time.monotonic() + patient(20)
+    while (left := {pid for pid in waiting if is_ours(pid)}) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert left == set()
+
+
+def children(engine: pc.Engine) -> set[int]:
+    """Processes of the engine's helper."""
+    helper = engine.helper.pid
+    return set(map(int, Path(f"/proc/{helper}/task/{helper}/children").read_text().split()))
+
+
+def is_ours(pid: int) -> bool:
+    """Whether the process is one of a helper's, and not another one's with its number."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().startswith("pycontainer")
+    except OSError:
+        return False
