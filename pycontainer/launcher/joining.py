@@ -29,7 +29,7 @@ from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
 from pycontainer import errors
-from pycontainer.kernel import namespaces, native, syscalls
+from pycontainer.kernel import namespaces, native, pidfd, syscalls
 from pycontainer.kernel.script import Script
 from pycontainer.launcher import cgroup, child, plan, scripting
 from pycontainer.launcher.away import Away
@@ -110,7 +110,7 @@ def join(
             birth = partial(_fork, steps, context)
         has_own_pids = _has_own_pids(params["spec"])
         try:
-            pid, pidfd, names = _clone(birth, init, born_in, has_own_pids)
+            pid, handle, names = _clone(birth, init, born_in, has_own_pids)
         except BlockingIOError:
             if born_in < 0:
                 raise
@@ -119,19 +119,24 @@ def join(
             directory = params["cgroup"]["clone_into"]
             opened.append(os.open(f"{directory}/cgroup.procs", os.O_WRONLY))
             context.cgroups = [*tasks, (directory, opened[-1])]
-            pid, pidfd, names = _clone(birth, init, -1, has_own_pids)
+            pid, handle, names = _clone(birth, init, -1, has_own_pids)
     except OSError as error:
         os.close(reader)
         if error.errno in _GONE:
             raise ended() from None
         raise _refused(error) from error
+    except errors.LaunchError:
+        os.close(reader)
+        if pidfd.has_ended(init):
+            raise ended() from None  # and its cgroups are gone, or its files
+        raise
     except BaseException:
         os.close(reader)
         raise
     finally:
         for fd in opened:
             os.close(fd)
-    return Joined(pid, pidfd, reader, names)
+    return Joined(pid, handle, reader, names)
 
 
 def _has_own_pids(spec: Json) -> bool:
@@ -156,10 +161,10 @@ def _clone(birth: _Birth, init: int, born_in: int, has_own_pids: bool) -> _Born:
 
 def _fork(steps: Sequence[plan.Step], context: Context, born_in: int) -> _Born:
     """A child that carries out the steps."""
-    pid, pidfd = syscalls.clone3(0, cgroup_fd=born_in)
+    pid, handle = syscalls.clone3(0, cgroup_fd=born_in)
     if pid == 0:
         _become(steps, context)
-    return pid, pidfd, tuple(step.name for step in steps)
+    return pid, handle, tuple(step.name for step in steps)
 
 
 def _perform(steps: Sequence[plan.Step], context: Context, cwd: str, born_in: int) -> _Born:

@@ -158,11 +158,24 @@ def test_workers_of_pytest_xdist_share_a_store(root: Path, tmp_path: Path) -> No
         "    assert done.text == f'{number}\\n'\n"
     )
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-n", "4", "-p", "no:cacheprovider", str(tmp_path)],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "xdist",
+            "-n",
+            "4",
+            "-p",
+            "no:cacheprovider",
+            str(tmp_path),
+        ],
         capture_output=True,
         text=True,
         timeout=100,
         cwd=tmp_path,
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "16 passed" in done.stdout
