@@ -224,13 +224,16 @@ def _processes(
     table: Mapping[int, _Process], waiting: frozenset[int], roots: tuple[str, ...], *, is_global: bool
 ) -> dict[int, str]:
     """Processes of this program but those that wait for a launch: pid -> description."""
-    me = os.getpid()
+    me, above = os.getpid(), os.getppid()
     found: dict[int, str] = {}
     namespaces: dict[int, bool] = {os.stat("/proc/self/ns/mnt").st_ino: False}
     for process in table.values():
         if process.pid in (me, 2) or process.pid in waiting:
             continue
-        is_ours = _descends(process.pid, me, table) or _holds(process.pid, roots, namespaces)
+        is_ours = _descends(process.pid, me, table)
+        # What another child of our parent has begun is that one's: as a copy of all mounts it may have ours.
+        if not is_ours and not (above > 1 and _descends(process.pid, above, table)):
+            is_ours = _holds(process.pid, roots, namespaces)
         is_ours = is_ours or (is_global and _is_engine_process(process.pid))
         if is_ours:
             state = " zombie" if process.state == "Z" else ""

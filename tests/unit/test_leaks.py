@@ -82,6 +82,39 @@ def test_a_stranger_that_works_below_our_path_is_ours(tmp_path: Path) -> None:
     before.assert_unchanged()
 
 
+TAKER = """
+import sys
+from pathlib import Path
+from pycontainer.testing.leaks import Snapshot
+before = Snapshot.take([Path(sys.argv[1])])
+print("taken", flush=True)
+input()
+print(list(before.settle(0.2).appeared), flush=True)
+"""
+PARENT = """
+import subprocess, sys
+taker = subprocess.Popen(
+    [sys.executable, "-c", sys.argv[1], sys.argv[2]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+)
+taker.stdout.readline()
+other = subprocess.Popen(["sleep", "60"], cwd=sys.argv[2])
+print(taker.communicate("\\n")[0].strip())
+other.kill()
+other.wait()
+"""
+
+
+def test_what_another_child_of_our_parent_does_is_that_ones(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PARENT, TAKER, tmp_path],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout == "[]\n"
+
+
 def test_a_thread_is_found_by_its_name(tmp_path: Path) -> None:
     before = Snapshot.take([tmp_path])
     done = threading.Event()
