@@ -78,6 +78,8 @@ class World:
             '"/srv/data"': f'"{self.directory}"',
             ".../project": f"{self.directory}/project",
             "80: 8080}": f"80: {_free_port()}}}",
+            "10.1.0.": "10.233.1.",
+            "10.2.0.": "10.233.2.",
             "443: 8443": f"443: {_free_port()}",
         }
         for public, own in ours.items():

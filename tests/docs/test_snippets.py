@@ -175,7 +175,7 @@ def networks(world: World, names: Names) -> Iterator[Expected]:
     yield None
     yield None
     pc.Network.create("front")
-    pc.Network.create("back", subnet="10.2.0.0/24")
+    pc.Network.create("back", subnet="10.233.2.0/24")
     box(name="web", network="front")
     yield None
 

@@ -259,7 +259,7 @@ def test_an_image_is_built_and_its_cache_forgotten(cli: CommandLine, tmp_path: P
 
 
 def test_containers_find_each_other_on_a_network(cli: CommandLine) -> None:
-    cli("network", "create", "--subnet", "10.231.7.0/24", "--label", "a=b", "app")
+    cli("network", "create", "--subnet", "10.231.9.0/24", "--label", "a=b", "app")
     try:
         serving = "mkdir /www; echo served >/www/index.html; httpd -f -p 80 -h /www"
         cli("run", "-d", "--name", "web", "--network", "app", "-p", "80", "busybox", "sh", "-c", serving)
@@ -272,11 +272,11 @@ def test_containers_find_each_other_on_a_network(cli: CommandLine) -> None:
             "app bridge\n"
         )
         form = "{{range .Containers}}{{.Name}} {{.IPv4Address}}{{end}}"
-        assert cli("network", "inspect", "-f", form, "app") == "web 10.231.7.2/24\n"
+        assert cli("network", "inspect", "-f", form, "app") == "web 10.231.9.2/24\n"
         assert "web" in cli.both("network", "rm", "app", code=1)[1]
         cli("network", "disconnect", "app", "web")
-        cli("network", "connect", "--ip", "10.231.7.9", "app", "web")
-        assert cli("inspect", "-f", "{{.NetworkSettings.Networks.app.IPAddress}}", "web") == "10.231.7.9\n"
+        cli("network", "connect", "--ip", "10.231.9.9", "app", "web")
+        assert cli("inspect", "-f", "{{.NetworkSettings.Networks.app.IPAddress}}", "web") == "10.231.9.9\n"
         cli("rm", "-f", "web")
     finally:
         assert cli("network", "rm", "app") == "app\n"
