@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, TypeAlias
 
-__all__ = ["Interrupt", "Interrupted", "Poller", "calling", "poll"]
+__all__ = ["HasFileno", "Interrupt", "Interrupted", "Poller", "calling", "poll"]
 
 
 class Interrupted(BaseException):
@@ -97,7 +97,7 @@ def calling(callback: Callable[[], None]) -> Iterator[None]:
 
 
 class HasFileno(Protocol):
-    """What poll(2) can wait on."""
+    """A socket, a channel: what poll(2) can wait on."""
 
     def fileno(self) -> int:
         """The descriptor."""

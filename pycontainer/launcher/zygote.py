@@ -25,6 +25,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from pycontainer import checkpoints
@@ -151,14 +152,10 @@ class _Helper:
 
     def _hand_over_launch(self, body: bytes, fds: list[int]) -> None:
         channel = self._choose(body)
-        if not _has_passed_on(channel, body, fds):
-            channel, theirs = _pair()
-            if os.fork() == 0:
-                self._leave()
-                _be_monitor(theirs, (json.loads(body), fds))
-            theirs.close()
-        assert channel is not None
-        self._launching[channel.fileno()] = channel
+        if channel is not None and _has_passed_on(channel, body, fds):
+            self._launching[channel.fileno()] = channel
+        else:
+            channel = self._fork(self._launching, lambda theirs: _be_monitor(theirs, (json.loads(body), fds)))
         self._poller.register(channel, select.POLLIN)
         if self._spare is None and self._idle:
             self._await_next(self._idle.pop())
@@ -220,12 +217,7 @@ class _Helper:
         if channel is not None and _has_passed_on(channel, body, fds):
             self._execs[channel.fileno()] = channel
         else:
-            channel, theirs = _pair()
-            self._execs[channel.fileno()] = channel  # before: it is not to hold its own channel's other end
-            if os.fork() == 0:
-                self._leave()
-                _be_exec(theirs, (json.loads(body), fds))
-            theirs.close()
+            channel = self._fork(self._execs, lambda theirs: _be_exec(theirs, (json.loads(body), fds)))
         self._poller.register(channel, select.POLLIN)
 
     def _follow_exec(self, channel: Channel) -> None:
@@ -248,6 +240,16 @@ class _Helper:
         else:
             channel.close()
 
+    def _fork(self, held: dict[int, Channel], be: Callable[[Channel], None]) -> Channel:
+        """The channel to a new process, which never returns from be; held by its descriptor."""
+        ours, theirs = _pair()
+        held[ours.fileno()] = ours  # before: the process is not to hold its own channel's other end
+        if os.fork() == 0:
+            self._leave()
+            be(theirs)
+        theirs.close()
+        return ours
+
     def _leave(self) -> None:
         """In a child: let go of what is the helper's."""
         os.close(self._caller)
@@ -257,10 +259,8 @@ class _Helper:
                 channel.close()
 
 
-def _has_passed_on(spare: Channel | None, body: bytes, fds: list[int]) -> bool:
+def _has_passed_on(spare: Channel, body: bytes, fds: list[int]) -> bool:
     """Whether the process that waits has the request now; if not, it is let go."""
-    if spare is None:
-        return False
     try:
         # It is short, and fits the buffer of the socket: one that was stopped does not stop the helper.
         spare.send_body(body, fds)

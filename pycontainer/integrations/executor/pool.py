@@ -246,8 +246,9 @@ class _Worker:
         """Have a container; what keeps it from being made, the first task will say."""
         try:
             self._box = Box(self._settings)
-        except BaseException:
-            self._box = None
+        except BaseException as error:  # the initializer's own may be anything
+            if not isinstance(error, Exception):
+                raise
 
     def serve(self, task: Task, future: TaskFuture[Any]) -> None:
         """Run a task and say so."""

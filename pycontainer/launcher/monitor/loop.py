@@ -8,7 +8,8 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Callable
-from typing import Protocol
+
+from pycontainer.kernel.interrupts import HasFileno
 
 __all__ = ["READ", "WRITE", "Loop", "Timer"]
 
@@ -16,13 +17,6 @@ READ = select.POLLIN | select.POLLHUP | select.POLLERR
 WRITE = select.POLLOUT | select.POLLHUP | select.POLLERR
 
 Handler = Callable[[int], None]
-
-
-class HasFileno(Protocol):
-    """A socket, a channel: what poll(2) can watch."""
-
-    def fileno(self) -> int:
-        """The descriptor."""
 
 
 class Timer:
