@@ -230,7 +230,7 @@ def clone3(flags: int, *, cgroup_fd: int = -1, as_sibling: bool = False) -> tupl
 
     Signal handlers are reset in the child (CLONE_CLEAR_SIGHAND), ignored signals stay ignored.
 
-    The child has no after-fork work of Python's done: it may run straight-line code, then execve or _exit.
+    The child has none of Python's after-fork work done (os.register_at_fork, what threading knows).
     Needs a single-threaded process. cgroup_fd: a cgroup v2 directory to be born in (CLONE_INTO_CGROUP).
     as_sibling: the child is one of this process's own parent (CLONE_PARENT).
     Source: clone(2).

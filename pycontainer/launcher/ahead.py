@@ -30,6 +30,7 @@ from pycontainer import errors
 from pycontainer.kernel import mounts, namespaces, syscalls
 from pycontainer.launcher import cgroup, plan
 from pycontainer.launcher.away import Away
+from pycontainer.launcher.ids import ID_LENGTH
 from pycontainer.launcher.protocol import Channel
 from pycontainer.launcher.steps import settings
 from pycontainer.launcher.steps.context import Context, FileSystem
@@ -52,7 +53,7 @@ _SHOWN = {b"sysfs": namespaces.NEWNET, b"mqueue": namespaces.NEWIPC}
 class Ahead:
     """What this process has made ahead; nothing in one that was forked for a request."""
 
-    def __init__(self, helper: Channel) -> None:
+    def __init__(self, helper: Channel | None = None) -> None:
         self._helper: Channel | None = helper
         self._away = Away()
         self._like: dict[str, Any] | None = None
@@ -107,17 +108,20 @@ class Ahead:
             if not body.startswith(NEXT):
                 self._launches += 1
                 return json.loads(body), helper.take_fds()
+            own_id, like = body[len(NEXT) :][:ID_LENGTH].decode(), body[len(NEXT) + ID_LENGTH :]
+            if like:
+                self._like = json.loads(like)
             if self._like is not None:
-                self.prepare(self._like, body[len(NEXT) :].decode())
+                self.prepare(self._like, own_id)
 
-    def forget(self) -> None:
-        """Let go of every object and descriptor of the last container."""
+    def forget(self, kept: Collection[int]) -> None:
+        """Let go of every object and descriptor of the last container. kept: descriptors of other use."""
         self.stays = self._has_told = False
         self._made, self._needed, self._alien = {}, [], set()
         # In this order: an object that went later would close what has its number by then.
         gc.collect()
         assert self._helper is not None
-        syscalls.close_all_but((0, 1, 2, self._helper.fileno(), *self._away.descriptors))
+        syscalls.close_all_but((0, 1, 2, self._helper.fileno(), *kept, *self._away.descriptors))
 
     # -- with the request ------------------------------------------------------------------------
 

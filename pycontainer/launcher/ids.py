@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 
-__all__ = ["container_id", "number_of"]
+__all__ = ["ID_LENGTH", "container_id", "number_of"]
 
 _HEAD = 48
 _TAIL = 16
+ID_LENGTH = _HEAD + _TAIL
 
 
 def container_id(seed: str, number: int) -> str:

@@ -40,6 +40,12 @@ class Channel:
         self._fds: list[int] = []
         self._fds_taken: list[int] = []
 
+    @classmethod
+    def pair(cls) -> tuple[Channel, Channel]:
+        """Both ends of a new one."""
+        ours, theirs = socket.socketpair()
+        return cls(ours), cls(theirs)
+
     def fileno(self) -> int:
         """The socket's descriptor, for poll(2)."""
         return self.sock.fileno()

@@ -6,10 +6,11 @@ reads requests from a private socketpair, forks, and hands the child the request
 them is the job's own channel to the caller, from which the child takes what the job is about. So the helper
 answers nothing, is no bottleneck, and holds nothing of a job that the process of another would inherit.
 
-A launch goes to a process that has waited for it (launcher.ahead), if there is one: a monitor whose container
-is done, or one that was forked when the last launch told that its container goes on. So it is with execs. The
-helper ends when the socket closes or
-the caller's pidfd fires, which also covers a caller whose forked children still hold a copy of the socket.
+A launch goes to a process that has waited for it (launcher.ahead), if there is one: one whose container is
+done, or one that was forked when the last launch told that its container goes on. These are forked from a
+template, since they may become monitors, which live long and shall stay small. So it is with execs, which
+come from the helper itself. The helper ends when the socket closes or the caller's pidfd fires, which also
+covers a caller whose forked children still hold a copy of the socket.
 
 It runs with an empty environment under `-I -S -B` from a sealed copy of the interpreter, is not
 dumpable, and imports everything it will ever need before it freezes the heap.
@@ -26,6 +27,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from pycontainer import checkpoints
@@ -33,15 +35,16 @@ from pycontainer.kernel import native, syscalls
 from pycontainer.launcher import jobs
 from pycontainer.launcher.ahead import NEXT, STAYS, Ahead
 from pycontainer.launcher.heap import fill_holes
-from pycontainer.launcher.ids import container_id, number_of
+from pycontainer.launcher.ids import ID_LENGTH, container_id, number_of
+from pycontainer.launcher.monitor.keeping import Keeper
 from pycontainer.launcher.protocol import Channel, describe_error
 from pycontainer.launcher.steps import process
+from pycontainer.launcher.template import Template
 
 _LAUNCH = b'{"job":"launch","id":"'
 _EXEC = b'{"job":"exec",'
 _INIT = b'"init":1,'
 _NAMES = b'"names":1,'
-_ID_LENGTH = 64
 _LET_GO_S = 3.0
 _WAITING = b"pycontainer-nxt"
 """Name of a process that waits for its request."""
@@ -98,6 +101,7 @@ class _Helper:
         """To processes that wait for an exec."""
         self._execs: dict[int, Channel] = {}
         """To execs, each of which says what becomes of it; by descriptor."""
+        self._template = Template(_be_monitor, name=_WAITING)
 
     def serve(self) -> None:
         """Serve requests until the caller has gone."""
@@ -123,17 +127,17 @@ class _Helper:
                     self._follow_exec(channel)
 
     def let_go(self) -> None:
-        """Have the processes that wait undo what they made ahead, and wait for their end."""
+        """Have the processes that wait undo what they made ahead, and wait for the end of all that wait."""
         waiting = [channel for channel in (self._spare, *self._idle) if channel is not None]
         self._spare, self._idle = None, []
         deadline = time.monotonic() + _LET_GO_S
         for channel in waiting:
             channel.sock.shutdown(socket.SHUT_WR)
-        for channel in waiting:
+        for end in (*waiting, self._template.end()):
             poller = select.poll()
-            poller.register(channel, select.POLLIN)
+            poller.register(end, select.POLLIN)
             poller.poll(max(0.0, deadline - time.monotonic()) * 1000)
-            channel.close()
+            end.close()
 
     def _hand_over(self, body: bytes, fds: list[int]) -> None:
         if body.startswith(_EXEC):
@@ -146,16 +150,15 @@ class _Helper:
             return
         self._hand_over_launch(body, fds)
         if _NAMES in body:
-            # Containers have networks here: one copy of their server for all monitors from now on.
-            import pycontainer.launcher.dns.opening
-            import pycontainer.launcher.dns.server  # noqa: F401
+            self._template.load_names()  # containers have networks here
 
     def _hand_over_launch(self, body: bytes, fds: list[int]) -> None:
         channel = self._choose(body)
-        if channel is not None and _has_passed_on(channel, body, fds):
-            self._launching[channel.fileno()] = channel
-        else:
-            channel = self._fork(self._launching, lambda theirs: _be_monitor(theirs, (json.loads(body), fds)))
+        if channel is None or not _has_passed_on(channel, body, fds):
+            channel = self._template.fork()
+            if not _has_passed_on(channel, body, fds):
+                return  # its caller sees that nobody took it
+        self._launching[channel.fileno()] = channel
         self._poller.register(channel, select.POLLIN)
         if self._spare is None and self._idle:
             self._await_next(self._idle.pop())
@@ -168,7 +171,7 @@ class _Helper:
         """
         if _INIT in body:
             return None
-        wanted = body[len(_LAUNCH) : len(_LAUNCH) + _ID_LENGTH].decode("ascii", "replace")
+        wanted = body[len(_LAUNCH) : len(_LAUNCH) + ID_LENGTH].decode("ascii", "replace")
         number = number_of(self._seed, wanted)
         if number is not None and number >= self._next:
             self._next = number + 1
@@ -197,16 +200,12 @@ class _Helper:
             channel.close()
         if like is None or self._spare is not None:
             return
-        self._spare, theirs = _pair()
-        if os.fork() == 0:
-            self._leave()
-            _be_monitor(theirs, like=like, own_id=container_id(self._seed, self._next))
-        theirs.close()
+        self._await_next(self._template.fork(), like)
 
-    def _await_next(self, channel: Channel) -> None:
-        """Let that process wait for the next container."""
+    def _await_next(self, channel: Channel, like: bytes = b"") -> None:
+        """Let that process wait for the next container. like: what the last one was like, if it knows not."""
         try:
-            channel.send_body(NEXT + container_id(self._seed, self._next).encode())
+            channel.send_body(NEXT + container_id(self._seed, self._next).encode() + like)
         except OSError:
             channel.close()  # it was killed
         else:
@@ -226,7 +225,7 @@ class _Helper:
         said = channel.take_body()
         if said == _GOES_ON:
             if not self._exec_idle:
-                ours, theirs = _pair()
+                ours, theirs = Channel.pair()
                 self._exec_idle.append(ours)
                 if os.fork() == 0:
                     self._leave()
@@ -242,7 +241,7 @@ class _Helper:
 
     def _fork(self, held: dict[int, Channel], be: Callable[[Channel], None]) -> Channel:
         """The channel to a new process, which never returns from be; held by its descriptor."""
-        ours, theirs = _pair()
+        ours, theirs = Channel.pair()
         held[ours.fileno()] = ours  # before: the process is not to hold its own channel's other end
         if os.fork() == 0:
             self._leave()
@@ -254,7 +253,7 @@ class _Helper:
         """In a child: let go of what is the helper's."""
         os.close(self._caller)
         others = (*self._idle, *self._launching.values(), *self._exec_idle, *self._execs.values())
-        for channel in (self._control, self._spare, *others):
+        for channel in (self._control, self._spare, self._template, *others):
             if channel is not None:
                 channel.close()
 
@@ -271,28 +270,20 @@ def _has_passed_on(spare: Channel, body: bytes, fds: list[int]) -> bool:
     return False
 
 
-def _pair() -> tuple[Channel, Channel]:
-    ours, theirs = socket.socketpair()
-    return Channel(ours), Channel(theirs)
-
-
-def _be_monitor(
-    channel: Channel,
-    request: tuple[dict[str, Any], list[int]] | None = None,
-    like: bytes = b"",
-    own_id: str = "",
-) -> None:
-    """Be the monitor of one container after the other; never returns.
-
-    request: for the first one, or else like, what the last one was like, and own_id, for whom to make ready.
-    """
+def _be_monitor(channel: Channel) -> None:
+    """Be a container's monitor; never returns."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        jobs.keep(channel, partial(_be_starter, channel))
+    finally:
+        os._exit(0)
+
+
+def _be_starter(channel: Channel, keeper: Keeper) -> None:
+    """Start one container after the other, and be the monitor of those that are not handed over."""
     ahead = Ahead(channel)
     try:
-        if request is None:
-            syscalls.set_name(_WAITING)
-            ahead.prepare(json.loads(like), own_id)
-            request = ahead.await_request()
+        request = ahead.await_request()
         while request is not None:
             header, fds = request
             checkpoints.arm(*header["kill_at"])
@@ -300,18 +291,16 @@ def _be_monitor(
             params = job.receive()
             if params is None:
                 break  # the caller has died
-            jobs.LIVING[header["job"]](params, fds[1:], job, ahead)
+            jobs.LIVING[header["job"]](params, fds[1:], job, ahead, keeper)
             del request, header, params, fds, job
             if not ahead.stays:
                 return
-            ahead.forget()
+            ahead.forget(keeper.descriptors)
             syscalls.set_name(_WAITING)
             request = ahead.await_request()
         ahead.discard()
     except BaseException:  # the edge of the process: nothing that was made ahead outlives it
         ahead.discard()
-    finally:
-        os._exit(0)
 
 
 def _be_exec(channel: Channel, request: tuple[dict[str, Any], list[int]] | None = None) -> None:

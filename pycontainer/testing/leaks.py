@@ -210,14 +210,15 @@ def _process_table() -> dict[int, _Process]:
 
 
 def _waiting(table: Mapping[int, _Process]) -> frozenset[int]:
-    """What a living helper keeps for the next launch, each time another: a process, and its child."""
-    named = [process for process in table.values() if process.name == "pycontainer-nxt"]
-    parents = {
-        process.pid
-        for process in named
-        if process.parent in table and table[process.parent].name == "pycontainer"
-    }
-    return frozenset(process.pid for process in named if process.pid in parents or process.parent in parents)
+    """What a living helper keeps for the next launches, each time others: processes, and forks of theirs."""
+    return frozenset(process.pid for process in table.values() if _waits(process, table))
+
+
+def _waits(process: _Process, table: Mapping[int, _Process]) -> bool:
+    if process.name != "pycontainer-nxt" or process.parent not in table:
+        return False
+    parent = table[process.parent]
+    return parent.name == "pycontainer" or _waits(parent, table)
 
 
 def _processes(

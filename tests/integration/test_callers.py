@@ -157,28 +157,23 @@ def test_workers_of_pytest_xdist_share_a_store(root: Path, tmp_path: Path) -> No
         "    done = pc.run('busybox:1', ['echo', str(number)], engine=engine)\n"
         "    assert done.text == f'{number}\\n'\n"
     )
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "xdist",
-            "-n",
-            "4",
-            "-p",
-            "no:cacheprovider",
-            str(tmp_path),
-        ],
-        capture_output=True,
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "xdist", "-n", "4", "-p", "no:cacheprovider"]
+    surroundings = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""}
+    with subprocess.Popen(
+        [*command, "-o", "faulthandler_timeout=60", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=100,
         cwd=tmp_path,
-        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""},
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "16 passed" in done.stdout
+        env=surroundings,
+    ) as started:
+        try:
+            said, _ = started.communicate(timeout=100)
+        except subprocess.TimeoutExpired:
+            started.kill()
+            said, _ = started.communicate()  # with where each of them waited
+    assert started.returncode == 0, said
+    assert "16 passed" in said
 
 
 SURROUNDINGS = {

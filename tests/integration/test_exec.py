@@ -28,6 +28,7 @@ from pycontainer.errors import (
 from pycontainer.kernel import caps
 from tests.support.needs import needs
 from tests.support.patience import patient
+from tests.support.processes import descendants
 
 pytestmark = needs("root", "overlay")
 
@@ -724,8 +725,7 @@ def test_nobody_who_waits_for_an_exec_is_left_behind_the_engine(busybox_layout: 
 
 def children(engine: pc.Engine) -> set[int]:
     """Processes of the engine's helper."""
-    helper = engine.helper.pid
-    return set(map(int, Path(f"/proc/{helper}/task/{helper}/children").read_text().split()))
+    return set(descendants(engine.helper.pid))
 
 
 def is_ours(pid: int) -> bool:

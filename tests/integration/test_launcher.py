@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from pycontainer.launcher import Helper, status
 from tests.support import images
 from tests.support.launching import CAPABILITIES, MOUNTS, Launcher, pidfd_of, wait_for_end
 from tests.support.needs import needs
+from tests.support.processes import await_next
 
 pytestmark = [needs("root", "overlay")]
 
@@ -169,22 +170,6 @@ def _raw(ended: Any) -> str:
     return os.fsdecode(base64.b64decode(ended.message["stdout_b64"]))
 
 
-def spare_of(helper: Helper) -> int:
-    """The process that waits for the next launch, once there is one."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        for pid in Path(f"/proc/{helper.pid}/task/{helper.pid}/children").read_text().split():
-            with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
-                name = Path(f"/proc/{pid}/comm").read_text().strip()
-                is_away = os.readlink(f"/proc/{pid}/ns/ipc") != os.readlink("/proc/self/ns/ipc")
-                # It reads from its channel when all is made.
-                is_reading = "unix_stream" in Path(f"/proc/{pid}/wchan").read_text()
-                if name == "pycontainer-nxt" and is_away and is_reading:
-                    return int(pid)
-        time.sleep(0.001)
-    raise AssertionError("no process waits for the next launch")
-
-
 def _open_files(pid: int) -> Counter[str]:
     """What the descriptors of a process lead to, but for the names of the cgroup it has made."""
     found = [os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")]
@@ -204,7 +189,7 @@ class TestMadeAhead:
         seen: dict[int, Counter[str]] = {}
         for _ in range(12):
             launcher.run(["sh", "-c", "echo out; echo err >&2"], auto_remove=True)
-            pid = spare_of(launcher.helper)
+            pid = await_next(launcher.helper.pid)
             # One that was just forked has a little more, of the helper.
             assert not _open_files(pid) - seen.setdefault(pid, _open_files(pid))
         assert len(seen) <= 6
@@ -212,7 +197,7 @@ class TestMadeAhead:
     def test_small_file_systems_are_made_before_they_are_asked_for(self, launcher: Launcher) -> None:
         for _ in range(3):
             launcher.run(["true"], auto_remove=True)
-            waiting = spare_of(launcher.helper)
+            waiting = await_next(launcher.helper.pid)
             mounted = {
                 line.split()[0] for line in Path(f"/proc/{waiting}/mountinfo").read_text().splitlines()
             }
@@ -226,17 +211,17 @@ class TestMadeAhead:
         seen = set()
         for _ in range(220):  # twenty more than one is kept for
             launcher.run(["true"], auto_remove=True)
-            seen.add(spare_of(launcher.helper))
+            seen.add(await_next(launcher.helper.pid))
         assert 1 < len(seen) < 55
 
     def test_the_waiting_process_is_the_monitor_of_one_container_that_goes_on(
         self, launcher: Launcher
     ) -> None:
         launcher.run(["true"])
-        waiting = spare_of(launcher.helper)
+        waiting = await_next(launcher.helper.pid)
         with launcher.start(launcher.params(["sleep", "60"]))[0] as first:
             name = Path(f"/proc/{waiting}/comm").read_text().strip()
-            following = spare_of(launcher.helper)
+            following = await_next(launcher.helper.pid)
             assert name == "pycontainer-mon"
             assert following != waiting
             first.close()
@@ -244,12 +229,12 @@ class TestMadeAhead:
 
     def test_ids_that_were_drawn_and_never_launched_are_passed_over(self, launcher: Launcher) -> None:
         launcher.run(["true"])
-        passed_over = spare_of(launcher.helper)
+        passed_over = await_next(launcher.helper.pid)
         for _ in range(100):
             launcher.helper.next_id()
         launcher.run(["true"])
         _ended(passed_over)
-        waiting = spare_of(launcher.helper)
+        waiting = await_next(launcher.helper.pid)
         with launcher.start(launcher.params(["sleep", "60"]))[0]:
             assert Path(f"/proc/{waiting}/comm").read_text().strip() == "pycontainer-mon"
         _ended(waiting)
@@ -263,7 +248,7 @@ class TestMadeAhead:
         inside: list[str] = []
         with ExitStack() as running:
             for _ in range(3):
-                waiting = spare_of(launcher.helper)
+                waiting = await_next(launcher.helper.pid)
                 job, pid = launcher.start(launcher.params(["sleep", "60"]))
                 running.callback(_ended, pid)
                 running.enter_context(job)
@@ -275,7 +260,7 @@ class TestMadeAhead:
         launcher.run(
             ["true"], {"linux": {"devices": [{"path": "/dev/extra", "type": "c", "major": 1, "minor": 3}]}}
         )
-        spare_of(launcher.helper)
+        await_next(launcher.helper.pid)
         kinds = [{"type": kind} for kind in ("pid", "mount", "uts", "ipc")]
         script = "ls /dev; readlink /proc/self/ns/net; grep ' /dev/shm ' /proc/self/mounts"
         shm = [
@@ -287,20 +272,20 @@ class TestMadeAhead:
         assert "extra" not in lines
         assert os.readlink("/proc/self/ns/net") in lines
         assert "size=1024k" in lines[-1]
-        spare_of(launcher.helper)
+        await_next(launcher.helper.pid)
         assert "extra" not in launcher.run(["ls", "/dev"]).stdout
 
     def test_the_waiting_process_dies_with_the_helper(self, tmp_path: Path, busybox_rootfs: Path) -> None:
         with closing(Helper()) as helper:
             Launcher(helper, tmp_path, busybox_rootfs).run(["true"])
-            waiting = spare_of(helper)
+            waiting = await_next(helper.pid)
             assert helper.pid is not None
             os.kill(helper.pid, signal.SIGKILL)
             _ended(waiting)
 
     def test_a_launch_goes_on_when_the_waiting_process_was_killed(self, launcher: Launcher) -> None:
         launcher.run(["true"])
-        waiting = spare_of(launcher.helper)
+        waiting = await_next(launcher.helper.pid)
         os.kill(waiting, signal.SIGKILL)
         _ended(waiting)
         assert launcher.run(["echo", "still"]).stdout == "still\n"
@@ -819,7 +804,7 @@ def test_a_monitor_is_small(launcher: Launcher) -> None:
             text = Path(f"/proc/{fields['monitor_pid']}/smaps_rollup").read_text()
             own = (int(line.split()[1]) for line in text.splitlines() if line.startswith("Private_"))
             sizes.append(sum(own))
-        assert min(sizes) <= 2800, f"{sizes} KiB"
+        assert min(sizes) <= 1950, f"{sizes} KiB"
     for pid in pids:
         _ended(pid)
 

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import pytest
 import pycontainer as pc
 from pycontainer import errors
 from tests.support import images, stores
-from tests.support.patience import patient
+from tests.support.processes import await_next
 
 pytestmark = pytest.mark.needs("root", "overlay")
 
@@ -69,31 +68,6 @@ _SHAPES: dict[str, dict[str, Any]] = {
 }
 
 
-def _await_next(engine: pc.Engine) -> int:
-    """The monitor that waits for the next container, once it has made all of it."""
-    deadline = time.monotonic() + patient(30)
-    helper = engine.helper.pid
-    while time.monotonic() < deadline:
-        for pid in Path(f"/proc/{helper}/task/{helper}/children").read_text().split():
-            try:
-                is_waiting = Path(f"/proc/{pid}/comm").read_text() == "pycontainer-nxt\n"
-                is_away = os.readlink(f"/proc/{pid}/ns/ipc") != os.readlink("/proc/self/ns/ipc")
-            except OSError:
-                continue
-            # It reads from its channel when all is made.
-            if is_waiting and is_away and ("recvmsg" in _place(pid) or "unix_stream" in _place(pid)):
-                return int(pid)
-        time.sleep(0.002)
-    raise AssertionError("nothing is made ahead")
-
-
-def _place(pid: str) -> str:
-    try:
-        return Path(f"/proc/{pid}/stack").read_text()
-    except OSError:
-        return ""
-
-
 def _look(engine: pc.Engine, image: pc.Image, options: dict[str, Any]) -> tuple[str, str]:
     """What a container with these options sees of itself, without what differs in any two; and of which
     ipc namespace it is."""
@@ -139,7 +113,7 @@ class TestLikeOneMadeWhenAsked:
             _, made_when_asked = _look(fresh, busybox, options)
             assert made_when_asked.count("\n") > 100
             pc.run(busybox, ["true"], engine=fresh)
-            expected = os.readlink(f"/proc/{_await_next(fresh)}/ns/ipc")
+            expected = os.readlink(f"/proc/{await_next(fresh.helper.pid)}/ns/ipc")
             namespace, after_plain = _look(fresh, busybox, options)
             if not options:
                 assert namespace == expected, "what was made ahead was not used"
@@ -157,7 +131,7 @@ def test_one_that_joins_a_network_gets_what_was_made_for_the_last(
     with pc.Engine(engine.root) as fresh:
         options: dict[str, Any] = {"network": "bridge", "sysctls": sysctls, "engine": fresh}
         pc.run(busybox, ["true"], **options)
-        monitor = _await_next(fresh)
+        monitor = await_next(fresh.helper.pid)
         expected = os.readlink(f"/proc/{monitor}/ns/ipc")
         held = os.open(f"/proc/{monitor}/ns/ipc", os.O_RDONLY)  # or its number may be given to another
         look = "readlink /proc/1/ns/ipc; cat /proc/sys/net/ipv4/ip_default_ttl; ls /sys/class/net"
@@ -214,7 +188,7 @@ class TestErrors:
         with pc.Engine(engine.root) as fresh:
             made_when_asked = fail(fresh)
             pc.run(odd, ["true"], engine=fresh)
-            _await_next(fresh)
+            await_next(fresh.helper.pid)
             assert fail(fresh) == made_when_asked
             assert pc.run(odd, ["echo", "well"], engine=fresh).text == "well\n"
 
@@ -222,7 +196,7 @@ class TestErrors:
 class TestRobust:
     def test_a_killed_one_is_replaced(self, engine: pc.Engine, busybox: pc.Image) -> None:
         pc.run(busybox, ["true"], engine=engine)
-        pid = _await_next(engine)
+        pid = await_next(engine.helper.pid)
         ended = os.pidfd_open(pid)
         os.kill(pid, signal.SIGKILL)
         _await_end(ended)
@@ -311,7 +285,7 @@ def test_the_init_of_a_container_holds_nothing_of_an_earlier_one(
 ) -> None:
     for _ in range(3):
         pc.run(busybox, ["true"], env={"SECRET": "of-the-last-one" * 40}, engine=engine)
-        _await_next(engine)
+        await_next(engine.helper.pid)
     own = {"SECRET": "of-the-last-one"} | {"OWN": "1"}
     search = ["sh", "-c", _SEARCH]
     assert pc.run(busybox, search, init=True, privileged=True, env=own, engine=engine).text != "0\n"

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import pycontainer as pc
 from pycontainer import errors
 from tests.support import stores
 from tests.support.patience import patient
+from tests.support.processes import await_next
 
 pytestmark = pytest.mark.needs("root", "overlay")
 
@@ -249,34 +249,15 @@ def _await_gone(engine: pc.Engine, name: str) -> None:
     raise AssertionError(f"{name} was not tidied up")
 
 
-def _children(pid: int | None) -> list[int]:
-    """Processes that the process has cloned and not reaped, which wait for a launch."""
-    try:
-        pids = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return [int(one) for one in pids if Path(f"/proc/{one}/comm").read_text() == "pycontainer-nxt\n"]
-    except OSError:
-        return []
-
-
 class TestMadeAhead:
     """What a helper keeps for the next launch: a monitor, and the cgroups it has made."""
 
-    @staticmethod
-    def waiting(engine: pc.Engine) -> set[int]:
-        """The monitor of the next container, once there is one."""
-        deadline = time.monotonic() + patient(20)
-        while time.monotonic() < deadline:
-            if found := set(_children(engine.helper.pid)):
-                return found
-            time.sleep(0.001)
-        raise AssertionError("nothing is made ahead")
-
     def test_another_engine_on_the_store_leaves_it_alone(self, engine: pc.Engine, busybox: pc.Image) -> None:
         pc.run(busybox, ["true"], engine=engine)
-        waiting = self.waiting(engine)
+        waiting = await_next(engine.helper.pid)
         with pc.Engine(engine.root) as other:
             assert pc.run(busybox.id, ["echo", "other"], engine=other).text == "other\n"
-            assert waiting <= self.waiting(engine)
+            assert await_next(engine.helper.pid) == waiting
         assert pc.run(busybox, ["echo", "still"], engine=engine).text == "still\n"
 
     def test_nothing_of_it_is_left_when_the_engine_is_closed(

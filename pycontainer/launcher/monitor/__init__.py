@@ -21,16 +21,20 @@ that asks for it. What only some containers have is made for them alone: the oth
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Callable
 from typing import Any
 
 from pycontainer import errors
+from pycontainer.checkpoints import reached
 from pycontainer.kernel import syscalls
 from pycontainer.launcher.ahead import Ahead
-from pycontainer.launcher.monitor import ending, starting
+from pycontainer.launcher.monitor import ending, keeping, starting
 from pycontainer.launcher.monitor.core import Monitor
+from pycontainer.launcher.monitor.keeping import Keeper
 from pycontainer.launcher.protocol import Channel, describe_error
 
-__all__ = ["CHECKPOINTS", "launch"]
+__all__ = ["CHECKPOINTS", "keep", "launch"]
 
 CHECKPOINTS = (
     "start.cgroup.made",
@@ -38,6 +42,7 @@ CHECKPOINTS = (
     "start.init.cloned",
     "start.process.executed",
     "start.status.written",
+    "start.keeper.told",
     "stop.exit.seen",
     "stop.status.written",
     "remove.cgroup.removed",
@@ -52,14 +57,16 @@ CHECKPOINTS = (
 """The named steps of a container's life in this process, in order."""
 
 
-def launch(params: dict[str, Any], fds: list[int], channel: Channel, ahead: Ahead) -> None:
-    """Start a container and be its monitor until it has ended and is cleaned up.
+def launch(params: dict[str, Any], fds: list[int], channel: Channel, ahead: Ahead, keeper: Keeper) -> None:
+    """Start a container, and be its monitor until it has ended and is cleaned up or somebody takes it over.
 
     The messages are those of the launch job: started, exited, or an error.
     """
     syscalls.set_name(b"pycontainer-mon")
+    names: dict[str, int] = params.get("fd_names") or {}
     try:
-        monitor = Monitor(params, fds, channel, ahead)
+        given = {name: fds[index] for name, index in names.items()}
+        monitor = Monitor(params, given, channel, ahead, keeper)
         starting.take_over(monitor)
     except FileNotFoundError:
         removed = errors.NotFound(f"container {params['id']} was removed")
@@ -75,6 +82,33 @@ def launch(params: dict[str, Any], fds: list[int], channel: Channel, ahead: Ahea
     except BaseException as error:  # the edge of the process: a failed start is the caller's to see
         ending.abandon(monitor, error)
         return
+    if monitor.is_for_keeper:
+        keeper.take_over(monitor)
+        ahead.tell()
+        return
+    _look_after(monitor)
+
+
+def keep(helper: Channel, start: Callable[[Keeper], None]) -> None:
+    """Have a process of its own start containers, and look after one that it hands over, if it does."""
+    keeping.keep(helper, start, _take_over)
+
+
+def _take_over(message: dict[str, Any], fds: list[int]) -> None:
+    syscalls.set_name(b"pycontainer-mon")
+    given = dict(zip(message["fds"], fds, strict=True))
+    channel = Channel(socket.socket(fileno=given.pop("channel"))) if "channel" in given else None
+    monitor = Monitor(message["params"], given, channel, Ahead())
+    try:
+        starting.go_on(monitor, message["monitor"])
+    except BaseException as error:  # the edge of the process: nobody else is left to end the container
+        ending.abandon(monitor, error)
+        return
+    reached("start.keeper.told")
+    _look_after(monitor)
+
+
+def _look_after(monitor: Monitor) -> None:
     monitor.watch()
     while ending.finish(monitor):
         monitor.watch()

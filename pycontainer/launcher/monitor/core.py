@@ -21,6 +21,7 @@ from pycontainer.launcher.monitor.streams import Streams
 from pycontainer.launcher.protocol import Channel
 
 if TYPE_CHECKING:
+    from pycontainer.launcher.monitor.keeping import Keeper
     from pycontainer.launcher.monitor.ports import Ports
 
 __all__ = ["Monitor"]
@@ -32,18 +33,32 @@ class Monitor:
     """State of the one container of this process.
 
     params: the launch request. fds: by the names in it. channel: to the caller, None once it is closed.
+    keeper: who can take it over, if somebody can.
     fields: what status.json says or will say next. directory: descriptor of the container's directory.
     """
 
-    def __init__(self, params: dict[str, Any], fds: list[int], channel: Channel, ahead: Ahead) -> None:
+    def __init__(
+        self,
+        params: dict[str, Any],
+        fds: dict[str, int],
+        channel: Channel | None,
+        ahead: Ahead,
+        keeper: Keeper | None = None,
+    ) -> None:
         self.params = params
         self.ahead = ahead
-        names: dict[str, int] = params.get("fd_names") or {}
-        self.fds: dict[str, int] = {name: fds[index] for name, index in names.items()}
-        self.channel: Channel | None = channel
+        self.keeper = keeper
+        self.fds = fds
+        self.channel = channel
+        self.is_for_keeper = False
+        """Whether its first process is the keeper's child, who takes it over when it runs."""
         self.is_owned: bool = bool(params.get("owned"))
         self.cgroup: dict[str, Any] = params.get("cgroup") or {}
-        self.directory: int = os.open(params["container_dir"], os.O_RDONLY | os.O_DIRECTORY)
+        self.directory: int = fds.pop("directory", -1)
+        if self.directory < 0:
+            self.directory = os.open(params["container_dir"], os.O_RDONLY | os.O_DIRECTORY)
+        self.lock: int = fds.pop("lock", -1)
+        """Held as long as this process, or the one it comes from, is the container's monitor."""
         self.loop: Loop = Loop()
         self.streams: Streams = Streams(self.loop, self.directory, params)
         self.control: Control = Control(self)
@@ -142,11 +157,18 @@ class Monitor:
         """Take back what a start that failed has made, but for the record."""
         if self.pid > 0:
             self.kill_process()
-            os.waitpid(self.pid, 0)
+            self.reap()
         self.ahead.settle()
         self.streams.drain()
         self.streams.close()
         self.forget_process()
+
+    def reap(self) -> int:
+        """The wait status of the first process, which has ended or is about to."""
+        if self.is_for_keeper:
+            assert self.keeper is not None
+            return self.keeper.reap(self.pid)
+        return os.waitpid(self.pid, 0)[1]
 
     def leave_networks(self) -> None:
         """Be known by no name, and let go of the host's ports. Before the status tells the end: whoever

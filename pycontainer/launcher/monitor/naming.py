@@ -32,7 +32,7 @@ class Naming:
 
     def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
-        self._described: Mapping[str, Any] = {}
+        self._described: Mapping[str, Any] = monitor.params["dns"]
         self._server: Server | None = None
 
     def be_known(self) -> None:

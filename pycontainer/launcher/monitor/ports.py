@@ -37,6 +37,10 @@ class Ports:
         """What the status says of them."""
         return [bound for bound, _ in self._sockets]
 
+    def descriptors(self) -> dict[str, int]:
+        """Their sockets by name, for another process that serves them."""
+        return {f"port {number}": sock.fileno() for number, (_, sock) in enumerate(self._sockets)}
+
     def serve(self) -> None:
         """Serve them from now on; idempotent."""
         if self._served:

@@ -55,11 +55,17 @@ class Rules:
         """Make them again from now on whenever they are deleted, if there are any; idempotent."""
         if self._socket is not None or not self._monitor.params.get("rules"):
             return
+        given = self._monitor.fds.pop("rules", -1)
         try:
-            self._socket = _listening()
+            self._socket = socket.socket(fileno=given) if given >= 0 else _listening()
         except OSError:
             return  # a kernel without nf_tables, where there are none
         self._monitor.loop.add(self._socket, self._look)
+
+    @property
+    def descriptor(self) -> int:
+        """Where they are watched, for another process that goes on with it; -1 if they are not."""
+        return self._socket.fileno() if self._socket is not None else -1
 
     def configure(self, described: Mapping[str, Any] | None) -> None:
         """These are the container's from now on; None if it has none."""

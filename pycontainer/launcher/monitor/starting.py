@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-import select
-import signal
-import socket
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from pycontainer import errors
 from pycontainer.checkpoints import reached
@@ -28,7 +24,7 @@ from pycontainer.launcher import (
     status,
     surroundings,
 )
-from pycontainer.launcher.protocol import Channel, describe_error, rebuild_error
+from pycontainer.launcher.monitor import keeping
 from pycontainer.launcher.steps import identity, rootfs
 from pycontainer.launcher.steps.context import Context
 
@@ -51,6 +47,7 @@ def take_over(monitor: Monitor) -> None:
         lock = os.open(status.LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600, dir_fd=monitor.directory)
         while not _has_locked(monitor, lock):
             time.sleep(_LOCK_PAUSE_S)
+        monitor.lock = lock
     except FileNotFoundError:
         raise errors.NotFound(f"container {monitor.params['id']} was removed") from None
 
@@ -104,19 +101,36 @@ def start(monitor: Monitor) -> None:
     if awaits_end:
         monitor.events.report_uses("begin")
         monitor.events.report("start", time_ns=monitor.fields["started_at_ns"])
-    if monitor.naming is not None:
-        monitor.naming.serve()
-    if monitor.ports is not None:
-        monitor.ports.serve()
     if not monitor.is_forgotten:
         status.reserve(monitor.directory)
     if not monitor.is_owned or monitor.params.get("lets_go"):
         monitor.close_channel()
+    if not monitor.is_for_keeper:
+        serve(monitor)
+
+
+def go_on(monitor: Monitor, known: dict[str, Any]) -> None:
+    """Be the monitor of a container that another process has started. known: attributes of its monitor."""
+    for name, value in known.items():
+        setattr(monitor, name, value)
+    monitor.pidfd, monitor.mount_namespace = monitor.fds.pop("pidfd"), monitor.fds.pop("mounts")
+    monitor.streams.go_on(monitor.fds)
+    monitor.rules.watch()
+    monitor.watch_caller()
+    serve(monitor)
+
+
+def serve(monitor: Monitor) -> None:
+    """Serve the container's networks from now on."""
+    if monitor.naming is not None:
+        monitor.naming.serve()
+    if monitor.ports is not None:
+        monitor.ports.serve()
 
 
 def _prepare_running(monitor: Monitor) -> None:
     """Use the time in which the clone sets itself up for what will be needed when it is done."""
-    me = os.getpid()
+    me = monitor.keeper.pid if monitor.is_for_keeper and monitor.keeper is not None else os.getpid()
     monitor.fields.update(
         state="running",
         monitor_pid=me,
@@ -152,18 +166,15 @@ def _clone(monitor: Monitor, outline: plan.Outline) -> int:
     outputs = [given[name] for name in ("stdout", "stderr") if name in given]
     identity.give_pipes(outputs, plan.root_on_host(monitor.params["spec"]))
     report, self_report = os.pipe2(os.O_CLOEXEC)
-    make = partial(_context, monitor, outline, given, self_report, os.pidfd_open(os.getpid()))
+    context: Context | None = None
     try:
-        # A monitor that may be that of many has warm memory to do it with; one that will be there for long
-        # shall stay small, and lets another process do it.
-        if monitor.params.get("inline_output") or not assembly.has_such_namespaces(outline):
-            steps = _assembling(monitor, outline)
-            _clone_here(monitor, outline, steps, make())
-        else:
-            _clone_by_another(monitor, outline, make)
+        steps = _assembling(monitor, outline) if assembly.has_such_namespaces(outline) else None
+        monitor.is_for_keeper = steps is not None and keeping.suits(monitor)
+        context = _context(monitor, outline, given, self_report)
+        _clone_from(monitor, outline, steps, context)
     finally:
         monitor.ahead.settle()
-        for fd in (make.args[-1], self_report, *given.values()):
+        for fd in (self_report, *given.values(), *([context.monitor] if context is not None else ())):
             os.close(fd)
         if "shared mounts" in monitor.fds:
             os.close(monitor.fds.pop("shared mounts"))  # held longer it would keep the other's root mounted
@@ -171,7 +182,7 @@ def _clone(monitor: Monitor, outline: plan.Outline) -> int:
     return report
 
 
-def _context(monitor: Monitor, outline: plan.Outline, given: dict[str, int], report: int, me: int) -> Context:
+def _context(monitor: Monitor, outline: plan.Outline, given: dict[str, int], report: int) -> Context:
     """What the first process needs: its root, trees, namespaces to join and cgroups to enter."""
     given.update(_open_root(monitor))
     trees = _shared(monitor, outline, given)
@@ -179,7 +190,9 @@ def _context(monitor: Monitor, outline: plan.Outline, given: dict[str, int], rep
         surroundings.make_places(given["root"], outline, trees)
     surroundings.open_namespaces(outline, given)
     tasks = cgroup.open_tasks(monitor.cgroup)
-    return Context(monitor=me, go=-1, error=report, fds=given, trees=trees, cgroups=tasks)
+    keeper = monitor.keeper if monitor.is_for_keeper else None
+    parent = os.dup(keeper.pidfd) if keeper is not None else os.pidfd_open(os.getpid())
+    return Context(monitor=parent, go=-1, error=report, fds=given, trees=trees, cgroups=tasks)
 
 
 def _assembling(monitor: Monitor, outline: plan.Outline) -> tuple[plan.Step, ...] | None:
@@ -192,149 +205,60 @@ def _assembling(monitor: Monitor, outline: plan.Outline) -> tuple[plan.Step, ...
     return steps if assembly.can_assemble(outline, steps, monitor.cgroup.get("clone_into") or "") else None
 
 
-def _clone_here(
+def _clone_from(
     monitor: Monitor, outline: plan.Outline, steps: Sequence[plan.Step] | None, context: Context
 ) -> None:
-    """Clone the process from this one. steps: None leaves them all to the process."""
+    """Clone the process. steps: None leaves them all to the process."""
     tasks = dict(context.cgroups).values()
     reached("start.rootfs.mounted")
     try:
         if steps is None:
             _clone_bare(monitor, outline, context)
         else:
-            _Cloned.by(monitor, outline, steps, context).keep(monitor)
+            _clone_among(monitor, outline, steps, context)
     finally:
         for fd in (*tasks, *(fd for fd in context.trees if fd >= 0)):
             os.close(fd)
 
 
-class _Cloned(NamedTuple):
-    """The first process, as whoever has cloned it hands it over."""
-
-    pid: int
-    pidfd: int
-    mount_namespace: int
-    steps: tuple[str, ...]
-
-    @classmethod
-    def by(
-        cls,
-        monitor: Monitor,
-        outline: plan.Outline,
-        steps: Sequence[plan.Step],
-        context: Context,
-        *,
-        as_sibling: bool = False,
-    ) -> _Cloned:
-        """Put the surroundings together and clone the process.
-
-        as_sibling: it is a child of this process's own parent. Raises LaunchError.
-        """
-        cgroup_dir = monitor.cgroup.get("clone_into") or ""
-        context.env = plan.environment(monitor.params["spec"])
-        born_in = _open_birthplace(monitor)  # in the container's namespaces its path may be covered
-        monitor.ahead.go(outline, context)
-        put = assembly.Assembly(context, steps, cgroup_dir)
-        try:
-            left = put.put_together()
-        except Exception as error:
-            put.close()
-            if born_in >= 0:
-                os.close(born_in)
-            raise _failed_step(put.step.name, child.describe(0, error)) from None
-        mount_namespace = os.open("/proc/self/ns/mnt", os.O_RDONLY)
-        scripts = scripting.scripts_of(left) if native.is_possible() else None
-        if scripts is None:
-            ended = None
-            pid, handle = syscalls.clone3(assembly.BORN_IN, cgroup_fd=born_in, as_sibling=as_sibling)
-            if pid == 0:
-                child.carry_out(context, left)
-        else:
-            ended = native.spawn(scripts, assembly.BORN_IN, cgroup_fd=born_in, as_sibling=as_sibling)
-            pid, handle = ended.pid, ended.pidfd
-        # Its pivot moves the root of this process, too, which can look nothing up until it is home.
-        monitor.ahead.settle()
-        if ended is not None:
-            scripting.tell(context, left, ended, monitor.params["spec"]["process"].get("cwd") or "/")
+def _clone_among(
+    monitor: Monitor, outline: plan.Outline, steps: Sequence[plan.Step], context: Context
+) -> None:
+    """Put the surroundings together and clone the process into them. Raises LaunchError."""
+    cgroup_dir = monitor.cgroup.get("clone_into") or ""
+    context.env = plan.environment(monitor.params["spec"])
+    born_in = _open_birthplace(monitor)  # in the container's namespaces its path may be covered
+    monitor.ahead.go(outline, context)
+    put = assembly.Assembly(context, steps, cgroup_dir)
+    try:
+        left = put.put_together()
+    except Exception as error:
         put.close()
         if born_in >= 0:
             os.close(born_in)
-        return cls(pid, handle, mount_namespace, tuple(step.name for step in left))
-
-    def keep(self, monitor: Monitor) -> None:
-        """Watch it from now on."""
-        monitor.pid, monitor.pidfd, monitor.mount_namespace, monitor.steps = self
-        reached("start.init.cloned")
-
-
-def _clone_by_another(monitor: Monitor, outline: plan.Outline, make: Callable[[], Context]) -> None:
-    """Have a fork of this process put the surroundings together and clone a child of this one."""
-    ours, theirs = map(Channel, socket.socketpair())
-    me = os.getpid()
-    worker = os.fork()
-    if worker == 0:
-        try:
-            syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != me:
-                os._exit(1)
-            theirs.send(*_cloned_message(monitor, outline, make))
-        finally:
-            os._exit(0)
-    theirs.close()
-    monitor.ahead.settle()
-    _await_answer(monitor, ours, worker)
-    message = ours.receive()
-    fds = ours.take_fds()
-    ours.close()
-    os.waitpid(worker, 0)
-    if message is None:
-        _end_children()
-        raise errors.LaunchError("the process that starts the container was killed", step="process")
-    if "error" in message:
-        raise rebuild_error(message["error"], "launch")
-    if message["cloned"] is None:
-        _clone_here(monitor, outline, None, make())
+        raise _failed_step(put.step.name, child.describe(0, error)) from None
+    monitor.mount_namespace = os.open("/proc/self/ns/mnt", os.O_RDONLY)
+    monitor.steps = tuple(step.name for step in left)
+    scripts = scripting.scripts_of(left) if native.is_possible() else None
+    as_sibling = monitor.is_for_keeper
+    if scripts is None:
+        ended = None
+        monitor.pid, monitor.pidfd = syscalls.clone3(
+            assembly.BORN_IN, cgroup_fd=born_in, as_sibling=as_sibling
+        )
+        if monitor.pid == 0:
+            child.carry_out(context, left)
     else:
-        process, mount_namespace = fds
-        reached("start.rootfs.mounted")
-        monitor.ahead.needed = message["needed"]
-        _Cloned(message["cloned"], process, mount_namespace, tuple(message["steps"])).keep(monitor)
-
-
-def _await_answer(monitor: Monitor, answer: Channel, worker: int) -> None:
-    """Wait for the worker's answer or end; it is ended when the owner of the container goes."""
-    poller = select.poll()
-    poller.register(answer, select.POLLIN)
-    if monitor.is_owned:
-        if monitor.channel is not None:
-            poller.register(monitor.channel, select.POLLRDHUP)
-        if "caller" in monitor.fds:
-            poller.register(monitor.fds["caller"], select.POLLIN)
-    while answer.fileno() not in (ready := {fd for fd, _ in poller.poll()}):
-        os.kill(worker, signal.SIGKILL)
-        for fd in ready:
-            poller.unregister(fd)
-
-
-def _end_children() -> None:
-    """End what a worker has cloned and could not tell of: this process has no other children yet."""
-    for pid in pidfd.children():
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-
-
-def _cloned_message(
-    monitor: Monitor, outline: plan.Outline, make: Callable[[], Context]
-) -> tuple[dict[str, Any], list[int]]:
-    try:
-        steps = _assembling(monitor, outline)
-        if steps is None:
-            return {"cloned": None}, []
-        cloned = _Cloned.by(monitor, outline, steps, make(), as_sibling=True)
-    except BaseException as error:  # the edge of the process: a failed start is the caller's to see
-        return {"error": describe_error(error, "launch")}, []
-    fds = [cloned.pidfd, cloned.mount_namespace]
-    return {"cloned": cloned.pid, "steps": cloned.steps, "needed": monitor.ahead.needed}, fds
+        ended = native.spawn(scripts, assembly.BORN_IN, cgroup_fd=born_in, as_sibling=as_sibling)
+        monitor.pid, monitor.pidfd = ended.pid, ended.pidfd
+    # Its pivot moves the root of this process, too, which can look nothing up until it is home.
+    monitor.ahead.settle()
+    if ended is not None:
+        scripting.tell(context, left, ended, monitor.params["spec"]["process"].get("cwd") or "/")
+    put.close()
+    if born_in >= 0:
+        os.close(born_in)
+    reached("start.init.cloned")
 
 
 def _open_birthplace(monitor: Monitor) -> int:
@@ -434,7 +358,8 @@ class _Report:
 
 def _await_exec(monitor: Monitor, outline: plan.Outline, fd: int) -> None:
     """Read the report to its end while the output is pumped. Raises LaunchError."""
-    monitor.streams.watch()
+    if not monitor.is_for_keeper:
+        monitor.streams.watch()
     report = _Report(monitor, fd)
     monitor.watch_caller()
     monitor.loop.run_until(report.has_ended)
@@ -468,7 +393,7 @@ def _failed_step(step: str, failure: child.Failure) -> errors.LaunchError:
 
 
 def _killed_early(monitor: Monitor) -> errors.LaunchError:
-    _, wait_status, _ = os.wait4(monitor.pid, 0)
+    wait_status = monitor.reap()
     monitor.pid = -1
     number = os.WTERMSIG(wait_status) if os.WIFSIGNALED(wait_status) else 0
     reason = f"killed by signal {number}" if number else f"ended with code {os.WEXITSTATUS(wait_status)}"

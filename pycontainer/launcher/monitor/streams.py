@@ -95,7 +95,23 @@ class Streams:
         """Whether the log goes to a service of the host."""
         return self._settings.get("driver") in ("journald", "syslog")
 
+    @property
+    def are_plain(self) -> bool:
+        """Whether they are two pipes to a log of this host, and nobody is attached yet."""
+        has_more = self._has_terminal or self._is_open or self._first >= 0 or bool(self._first_request)
+        return not has_more and not self.calls_out
+
     # -- beginning -------------------------------------------------------------------------------
+
+    def readers(self) -> dict[str, int]:
+        """This end of plain ones, by name, for another process that goes on with them."""
+        return {_NAMES[output.number]: output.fd for output in self._outputs}
+
+    def go_on(self, fds: dict[str, int]) -> None:
+        """Go on with plain ones of which nothing has been read; takes them out of fds. Raises LaunchError."""
+        self._open_log()
+        self._outputs = [_Output(fds.pop(name), number) for number, name in _NAMES.items()]
+        self.watch()
 
     def open(self, fds: dict[str, int]) -> dict[str, int]:
         """Make the streams; the container's ends, by name, which the caller closes.
@@ -103,9 +119,7 @@ class Streams:
         fds: what came with the request, of which "stdin" and "attach" are taken. Raises LaunchError when
         the log cannot be opened.
         """
-        # A caller's bound on the size of files counts for its log too: an error of write(2), not our end.
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        self._log = logs.open_driver(self._settings, self._directory, self._loop, self._resume)
+        self._open_log()
         self._first = fds.pop("attach", -1)
         given = {}
         self._outputs = []
@@ -125,6 +139,11 @@ class Streams:
         else:
             given["stdin"] = os.open("/dev/null", os.O_RDONLY)
         return given
+
+    def _open_log(self) -> None:
+        # A caller's bound on the size of files counts for its log too: an error of write(2), not our end.
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        self._log = logs.open_driver(self._settings, self._directory, self._loop, self._resume)
 
     def watch(self) -> None:
         """Pump from now on."""
