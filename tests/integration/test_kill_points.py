@@ -162,6 +162,7 @@ OF_OTHER_VERBS = {
     step for verb in ("exec", "update", "restart", "health", "detach") for step in killpoints.names(verb)
 }
 OF_RUN = {"remove.files.removed"}  # of containers that go by themselves
+OF_DETACHED = {"start.keeper.told"}  # of containers that nobody waits for
 TESTED_ELSEWHERE = {
     "unpack.slot.inflated",  # tests/integration/test_layers.py; that process may signal no other
     *killpoints.names("registry"),  # tests/unit/registry_server/test_lifecycle.py
@@ -176,7 +177,7 @@ STEPS = {
     "create": sorted({*killpoints.names("create")} - TESTED_ELSEWHERE),
     "start": killpoints.names("start"),
     "stop": killpoints.names("stop"),
-    "run": sorted(IN_MONITOR - OF_OTHER_VERBS),
+    "run": sorted(IN_MONITOR - OF_OTHER_VERBS - OF_DETACHED),
     "restart": killpoints.names("restart"),
     "health": killpoints.names("health"),
     "detach": killpoints.names("detach"),

@@ -275,6 +275,21 @@ class TestMadeAhead:
         await_next(launcher.helper.pid)
         assert "extra" not in launcher.run(["ls", "/dev"]).stdout
 
+    def test_a_template_that_was_killed_is_made_anew(self, tmp_path: Path, busybox_rootfs: Path) -> None:
+        with closing(Helper()) as helper:
+            launcher = Launcher(helper, tmp_path, busybox_rootfs)
+            launcher.run(["true"])
+            assert helper.pid is not None
+            children = Path(f"/proc/{helper.pid}/task/{helper.pid}/children").read_text().split()
+            for template in map(int, children):  # all that the helper forks for launches
+                gone = os.pidfd_open(template)
+                os.kill(template, signal.SIGKILL)
+                wait_for_end(gone)
+                os.close(gone)
+            with launcher.start(launcher.params(["sleep", "60"]))[0] as first:
+                assert launcher.run(["echo", "hi"]).stdout == "hi\n"
+                first.close()
+
     def test_the_waiting_process_dies_with_the_helper(self, tmp_path: Path, busybox_rootfs: Path) -> None:
         with closing(Helper()) as helper:
             Launcher(helper, tmp_path, busybox_rootfs).run(["true"])

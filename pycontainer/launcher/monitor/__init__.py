@@ -100,7 +100,7 @@ def _take_over(message: dict[str, Any], fds: list[int]) -> None:
     channel = Channel(socket.socket(fileno=given.pop("channel"))) if "channel" in given else None
     monitor = Monitor(message["params"], given, channel, Ahead())
     try:
-        starting.go_on(monitor, message["monitor"])
+        starting.go_on(monitor, message["monitor"], message["spec"])
     except BaseException as error:  # the edge of the process: nobody else is left to end the container
         ending.abandon(monitor, error)
         return

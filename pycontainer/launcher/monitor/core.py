@@ -81,6 +81,8 @@ class Monitor:
         self.naming: Naming | None = Naming(self) if params.get("dns") else None
         self.ports: Ports | None = _ports_of(self)
         self.rules: Rules = Rules(self)
+        self.packed_spec: bytes = b""
+        """The whole specification, if params have only a part of it, which is many objects less."""
         self.is_halted: bool = False
         """Whether somebody has stopped the container, so that it is not started again."""
         self.is_between = False

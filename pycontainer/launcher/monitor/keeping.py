@@ -67,6 +67,7 @@ class Keeper:
             fds["rules"] = monitor.rules.descriptor
         message = {
             "params": {**monitor.params, "cgroup": monitor.cgroup, "spec": _needed(monitor)},
+            "spec": marshal.dumps(monitor.params["spec"]),
             "fds": list(fds),
             "monitor": {name: getattr(monitor, name) for name in _OF_MONITOR},
             "kill_at": checkpoints.armed(),
@@ -86,9 +87,9 @@ def suits(monitor: Monitor) -> bool:
 
 
 def _needed(monitor: Monitor) -> dict[str, Any]:
-    """What of the specification is needed from now on: for another start, or a check of its health, all."""
+    """What of the specification is looked at while it runs; a check of its health looks at all of it."""
     spec: dict[str, Any] = monitor.params["spec"]
-    if monitor.policy is not None or monitor.health is not None:
+    if monitor.health is not None:
         return spec
     memory = ((spec.get("linux") or {}).get("resources") or {}).get("memory")
     return {"process": {}, "linux": {"resources": {"memory": memory}}}

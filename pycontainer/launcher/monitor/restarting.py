@@ -10,6 +10,7 @@ Source: moby, restartmanager/restartmanager.go; daemon/monitor.go, handleContain
 
 from __future__ import annotations
 
+import marshal
 import os
 import time
 from collections.abc import Mapping
@@ -106,6 +107,8 @@ def begin_again(monitor: Monitor) -> bool:
     problem: BaseException | None = None
     if not monitor.is_halted:
         reached("restart.wait.over")
+        if monitor.packed_spec:
+            monitor.params["spec"] = marshal.loads(monitor.packed_spec)
         try:
             starting.start(monitor)
             monitor.is_between = False

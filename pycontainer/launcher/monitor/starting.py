@@ -109,10 +109,14 @@ def start(monitor: Monitor) -> None:
         serve(monitor)
 
 
-def go_on(monitor: Monitor, known: dict[str, Any]) -> None:
-    """Be the monitor of a container that another process has started. known: attributes of its monitor."""
+def go_on(monitor: Monitor, known: dict[str, Any], spec: bytes) -> None:
+    """Be the monitor of a container that another process has started.
+
+    known: attributes of its monitor. spec: the whole specification, by marshal.
+    """
     for name, value in known.items():
         setattr(monitor, name, value)
+    monitor.packed_spec = spec
     monitor.pidfd, monitor.mount_namespace = monitor.fds.pop("pidfd"), monitor.fds.pop("mounts")
     monitor.streams.go_on(monitor.fds)
     monitor.rules.watch()
