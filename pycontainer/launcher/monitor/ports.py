@@ -1,9 +1,10 @@
 """The published ports of a container: its monitor holds them, and serves what the kernel does not translate.
 
 params["ports"]: {"bound": [{"protocol", "host_address", "host_port", "address", "port"} each, with address ""
-for one that leads nowhere],
-"withdrawal": messages that take the container's rules away, in base64}. fds: "port 0" and so on, bound and,
-if of streams, listening. They are held from before the start until the container has ended for good.
+for one that leads nowhere, and host_port 0 for one that is reached at that address alone],
+"withdrawal": messages that take the container's rules away, in base64}. fds: "port 0" and so on for those of
+the host, bound and, if of streams, listening. They are held from before the start until the container has
+ended for good.
 """
 
 from __future__ import annotations
@@ -30,12 +31,14 @@ class Ports:
         self._sockets = [
             (bound, socket.socket(fileno=monitor.fds.pop(f"port {number}")))
             for number, bound in enumerate(monitor.params["ports"]["bound"])
+            if bound["host_port"]
         ]
         self._served: dict[tuple[str, socket.socket], Streams | Datagrams] = {}
 
     def shown(self) -> list[dict[str, Any]]:
         """What the status says of them."""
-        return [bound for bound, _ in self._sockets]
+        shown: list[dict[str, Any]] = self._monitor.params["ports"]["bound"]
+        return shown
 
     def descriptors(self) -> dict[str, int]:
         """Their sockets by name, for another process that serves them."""
@@ -59,11 +62,11 @@ class Ports:
 
         Raises InvalidInput when they are not the same ones.
         """
-        if len(described["bound"]) != len(self._sockets):
+        held = [bound for bound in described["bound"] if bound["host_port"]]
+        if len(held) != len(self._sockets):
             raise errors.InvalidInput("these are not the ports of this container")
         self._monitor.params["ports"] = described
-        sockets = [sock for _, sock in self._sockets]
-        self._sockets = list(zip(described["bound"], sockets, strict=True))
+        self._sockets = [(bound, sock) for bound, (_, sock) in zip(held, self._sockets, strict=True)]
         for bound, sock in self._sockets:
             served = self._served.get((bound["protocol"], sock))
             if served is not None:
@@ -86,14 +89,12 @@ class Ports:
 
     def _forget_datagrams(self) -> None:
         """Whoever goes on sending is to reach who has the port, and maybe the address, next."""
-        for bound, _ in self._sockets:
+        for bound in self.shown():
             if bound["protocol"] == "udp" and bound["address"]:
                 from pycontainer.kernel import conntrack  # only those load it that have such ports
 
-                place, target = (
-                    (bound["host_address"], bound["host_port"]),
-                    (bound["address"], bound["port"]),
-                )
+                target = (bound["address"], bound["port"])
+                place = (bound["host_address"], bound["host_port"]) if bound["host_port"] else target
                 conntrack.forget_datagrams(*place, *target, is_over=True)
 
 
