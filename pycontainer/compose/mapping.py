@@ -346,8 +346,8 @@ def _networks(
             "mac": asked.get("mac_address"),
             "link_local_ips": asked.get("link_local_ips"),
             "gw_priority": asked.get("gw_priority"),
-            "ifname": asked.get("interface_name")
-            or asked.get("driver_opts", {}).get("com.docker.network.endpoint.ifname"),
+            "ifname": asked.get("interface_name"),
+            "driver_opts": asked.get("driver_opts"),
         }
         found[project.networks[key].name] = {name: each for name, each in place.items() if each}
     return {"network": found}

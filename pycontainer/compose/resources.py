@@ -145,8 +145,6 @@ def _make_network(engine: Engine, project: Project, spec: NetworkSpec) -> None:
         )
     if ipam.get("driver", "default") != "default":
         raise Unsupported(f"networks.{spec.key}.ipam.driver: there is only the default one")
-    if keys.get("enable_ipv4") is False:
-        raise Unsupported(f"networks.{spec.key}.enable_ipv4: every network has IPv4 here")
     blocks = ipam.get("config", [])
     labels = {**keys.get("labels", {}), CONFIG_HASH: network_hash(spec)}
     Network.create(
@@ -155,6 +153,7 @@ def _make_network(engine: Engine, project: Project, spec: NetworkSpec) -> None:
         subnet=[each["subnet"] for each in blocks if "subnet" in each] or None,
         gateway=[each["gateway"] for each in blocks if "gateway" in each] or None,
         ip_range=[each["ip_range"] for each in blocks if "ip_range" in each] or None,
+        ipv4=keys.get("enable_ipv4", True) is not False,
         ipv6=keys.get("enable_ipv6", False),
         internal=keys.get("internal", False),
         labels=resource_labels(project.name, NETWORK, spec.key, labels),

@@ -33,6 +33,7 @@ PLAIN: dict[str, PlainJob] = {
     "open_sockets": netjobs.open_sockets,
     "open_names": netjobs.open_names,
     "open_route": netjobs.open_route,
+    "set_links": netjobs.set_links,
     "make_network": netjobs.make_network,
     "fill_volume": volumejobs.fill_volume,
     "kill_exec": execs.kill,

@@ -17,7 +17,7 @@ from pycontainer.kernel import namespaces
 from pycontainer.launcher import idmaps
 from pycontainer.launcher.steps import settings
 
-__all__ = ["make_network", "open_names", "open_route", "open_sockets"]
+__all__ = ["make_network", "open_names", "open_route", "open_sockets", "set_links"]
 
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 _FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
@@ -96,13 +96,33 @@ def open_route(params: dict[str, Any], fds: list[int], report: Report) -> dict[s
     return {}
 
 
+def set_links(params: dict[str, Any], fds: list[int], report: Report) -> dict[str, Any]:
+    """Write params["settings"] of links that are there: as for make_network; fds as for open_sockets.
+
+    Raises NotFound naming one that the kernel does not have, KernelError naming one that it refuses.
+    """
+    _join(fds[0])
+    for path, content in params["settings"].items():
+        try:
+            _write_one(path, content)
+        except FileNotFoundError:
+            raise errors.NotFound(f"the kernel has no setting net.{path.replace('/', '.')}") from None
+        except OSError as error:
+            raise errors.KernelError(error.errno or 0, "write", f"/proc/sys/net/{path}", content) from error
+    return {}
+
+
 def _write(settings: dict[str, str]) -> None:
     for path, content in settings.items():
         try:
-            with open(f"/proc/sys/net/{path}", "w") as file:
-                file.write(content)
+            _write_one(path, content)
         except FileNotFoundError:
             continue  # a kernel without IPv6
+
+
+def _write_one(path: str, content: str) -> None:
+    with open(f"/proc/sys/net/{path}", "w") as file:
+        file.write(content)
 
 
 def _route() -> socket.socket:

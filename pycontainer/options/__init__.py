@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         places,
     )
     from pycontainer.options.policies import HealthOptions, Requirement, RestartPolicy
-    from pycontainer.options.ports import PortMapping, split_port
+    from pycontainer.options.ports import LOOPBACK, PortMapping, split_port
     from pycontainer.options.run import RunOptions
     from pycontainer.options.units import parse_cpus, parse_duration, parse_seconds, parse_signal, parse_size
     from pycontainer.options.volumes import parse_volume_name, split_volumes_from
@@ -30,6 +30,7 @@ __all__ = [
     "DEFAULT_NETWORK",
     "HOST_GATEWAY",
     "LOG_DRIVERS",
+    "LOOPBACK",
     "OPTIONS",
     "HealthOptions",
     "LogOptions",
@@ -67,6 +68,7 @@ _HOME = {
     "HOST_GATEWAY": "naming",
     "HealthOptions": "policies",
     "LOG_DRIVERS": "logs",
+    "LOOPBACK": "ports",
     "LogOptions": "logs",
     "MountPoint": "mounts",
     "OPTIONS": "derive",

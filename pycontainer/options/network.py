@@ -1,6 +1,7 @@
 """The forms of a container's networks: one of a few modes, or the networks it has a place in.
 
-Several are kept as one text, joined by ";", each a name or Docker's long form "name=app,alias=db,ip=...".
+Several are kept as one text, joined by ";", each a name or Docker's long form "name=app,alias=db,ip=...",
+whose fields may be quoted as in CSV.
 """
 
 from __future__ import annotations
@@ -34,15 +35,20 @@ _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}", re.ASCII)
 _ALIAS = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?", re.ASCII)
 _MAC = r"[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}"
 _LINK = re.compile(r"[A-Za-z0-9_.-]{1,15}", re.ASCII)
-_FIELDS = ("name", "alias", "ip", "ip6", "mac-address", "gw-priority", "ifname", "link-local-ip")
-_SEVERAL = ("alias", "link-local-ip")
+_FIELDS = (
+    *("name", "alias", "ip", "ip6", "mac-address", "gw-priority", "ifname", "link-local-ip"),
+    "driver-opt",
+)
+_SEVERAL = ("alias", "link-local-ip", "driver-opt")
+_ENDPOINT = "com.docker.network.endpoint."
+_SYSCTL = re.compile(r"net\.(ipv4|ipv6|mpls)\.[a-z]+\.IFNAME\.[a-z0-9_]+=[A-Za-z0-9_.:-]{1,64}", re.ASCII)
 _MAX_LINK_LOCAL = 16
 _MAX = 64
 
 
 class Place(NamedTuple):
-    """A container's place in a network, as asked for. "" is left to the network; ifname: as in Docker's
-    driver option com.docker.network.endpoint.ifname.
+    """A container's place in a network, as asked for. "" is left to the network. ifname, sysctls: those of
+    Docker's driver options com.docker.network.endpoint; sysctls as "net.ipv4.conf.IFNAME.forwarding=1".
     """
 
     network: str
@@ -53,6 +59,7 @@ class Place(NamedTuple):
     priority: int = 0
     ifname: str = ""
     link_local: tuple[str, ...] = ()
+    sysctls: tuple[str, ...] = ()
 
 
 def is_network(mode: str) -> bool:
@@ -117,9 +124,29 @@ def _long_form(name: object, fields: Mapping[str, object]) -> str:
     for key, content in fields.items():
         field = {"aliases": "alias", "mac": "mac-address", "link_local_ips": "link-local-ip"}.get(key, key)
         field = field.replace("_", "-")
+        if isinstance(content, Mapping):
+            field, content = field.removesuffix("s"), [f"{name}={each}" for name, each in content.items()]
         many = content if isinstance(content, list | tuple) else [content]
-        words += [f"{field}={each}" for each in many]
+        words += [_quoted(f"{field}={each}") for each in many]
     return ",".join(words)
+
+
+def _quoted(word: str) -> str:
+    if ";" in word:
+        raise ValueError(f"{word!r} has a semicolon in it, which no field of a network has")
+    return '"' + word.replace('"', '""') + '"' if "," in word or '"' in word else word
+
+
+def _words(part: str) -> list[str]:
+    """The fields of a long form."""
+    if '"' not in part:
+        return part.split(",")
+    import csv  # few have to quote anything
+
+    try:
+        return next(csv.reader([part], strict=True))
+    except (csv.Error, StopIteration) as error:
+        raise ValueError(f"{part!r}: {error}") from None
 
 
 def _place(part: str) -> Place:
@@ -132,7 +159,7 @@ def _place(part: str) -> Place:
             raise ValueError(f'"{part}" goes with no other network')
         return Place(part)
     found: dict[str, list[str]] = {}
-    for word in part.split(","):
+    for word in _words(part):
         key, _, content = word.partition("=")
         if key not in _FIELDS or not content:
             raise ValueError(f"{word!r} is none of {', '.join(f'{field}=...' for field in _FIELDS)}")
@@ -143,6 +170,7 @@ def _place(part: str) -> Place:
     one = {key: contents[0] for key, contents in found.items()}
     if "name" not in one or _NAME.fullmatch(one["name"]) is None or one["name"] in _MODES:
         raise ValueError(f"{part!r} names no network; begin with name=")
+    ifname, sysctls = _endpoint(found.get("driver-opt", ()))
     return Place(
         network=one["name"],
         aliases=tuple(map(_alias, found.get("alias", ()))),
@@ -150,9 +178,29 @@ def _place(part: str) -> Place:
         ip6=_address(one.get("ip6", ""), 6),
         mac=_mac(one.get("mac-address", "")),
         priority=_priority(one.get("gw-priority", "0")),
-        ifname=_ifname(one.get("ifname", "")),
+        ifname=_ifname(one.get("ifname", "") or ifname),
         link_local=_link_local(found.get("link-local-ip", ())),
+        sysctls=sysctls,
     )
+
+
+def _endpoint(options: Iterable[str]) -> tuple[str, tuple[str, ...]]:
+    """What the driver options of a place say: the name of its link, and kernel settings of it."""
+    ifname, sysctls = "", []
+    for option in options:
+        key, _, content = option.partition("=")
+        if key == f"{_ENDPOINT}ifname":
+            ifname = content
+        elif key == f"{_ENDPOINT}sysctls":
+            sysctls += content.split(",")
+        else:
+            raise ValueError(f"{key!r} is no option of a place; give {_ENDPOINT}ifname or {_ENDPOINT}sysctls")
+    for each in sysctls:
+        if _SYSCTL.fullmatch(each) is None:
+            raise ValueError(
+                f'{each!r} is no setting of a link; give one as "net.ipv4.conf.IFNAME.forwarding=1"'
+            )
+    return ifname, tuple(sysctls)
 
 
 def _alias(text: str) -> str:
@@ -236,9 +284,11 @@ def parse_place(
     mac: str | None,
     priority: int,
     link_local: Iterable[str] = (),
+    driver_opts: Mapping[str, str] | None = None,
 ) -> Place:
     """A place that is asked for while a container runs. Raises InvalidOption."""
     try:
+        ifname, sysctls = _endpoint(f"{key}={content}" for key, content in (driver_opts or {}).items())
         return Place(
             network=network,
             aliases=_aliases(list(aliases)),
@@ -247,6 +297,8 @@ def parse_place(
             mac=_mac(mac or ""),
             priority=_priority(str(priority)),
             link_local=_link_local(link_local if isinstance(link_local, str) else list(link_local)),
+            ifname=_ifname(ifname),
+            sysctls=sysctls,
         )
     except ValueError as error:
         raise InvalidOption(f"connect: {error}") from None

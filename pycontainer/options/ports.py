@@ -1,6 +1,7 @@
 """The forms of published ports: which port of the host is which port of the container.
 
-Each is kept as Docker writes it, "ADDRESS:HOST_PORT:PORT/PROTOCOL", with host port 0 for one that is free.
+Each is kept as Docker writes it, "ADDRESS:HOST_PORT:PORT/PROTOCOL", with host port 0 for one that is free,
+and without an address where none was given: then the container's network says which.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pycontainer.options.kinds import Kind
 __all__ = ["EXPOSE", "LOOPBACK", "PORTS", "PortMapping", "split_port"]
 
 LOOPBACK = "127.0.0.1"
-"""Where a port is published when no address is given: for this host alone."""
+"""Where a port is published when neither it nor its network says: for this host alone."""
 
 _PROTOCOLS = ("tcp", "udp", "sctp")
 _MAX_PORTS = 4096
@@ -23,7 +24,9 @@ _FORM = 'give {80: None, 443: 8443, "53/udp": ("0.0.0.0", 5353)} or ["127.0.0.1:
 
 
 class PortMapping(NamedTuple):
-    """One published port. host_port: 0 for one that is free when the container starts."""
+    """One published port. host_port: 0 for one that is free when the container starts. host_address: "" for
+    the one of the container's network.
+    """
 
     port: int
     protocol: str
@@ -32,7 +35,7 @@ class PortMapping(NamedTuple):
 
     def __str__(self) -> str:
         address = f"[{self.host_address}]" if ":" in self.host_address else self.host_address
-        return f"{address}:{self.host_port}:{self.port}/{self.protocol}"
+        return f"{address}{':' if address else ''}{self.host_port}:{self.port}/{self.protocol}"
 
 
 def split_port(line: str) -> PortMapping:
@@ -56,7 +59,8 @@ def _ports(value: object) -> tuple[str, ...]:
         raise ValueError(f"{len(found)} ports are too many; give {_MAX_PORTS} at most")
     taken: dict[tuple[str, str, int], PortMapping] = {}
     for each in found:
-        other = taken.setdefault((each.protocol, each.host_address, each.host_port), each)
+        place = (each.protocol, each.host_address or LOOPBACK, each.host_port)
+        other = taken.setdefault(place, each)
         if each.host_port and other != each:
             raise ValueError(f"{each} and {other} take the same port of the host")
     return tuple(dict.fromkeys(map(str, found)))
@@ -68,8 +72,8 @@ def _mapped(key: object, item: object) -> Iterator[PortMapping]:
         for each in item:
             yield from _mapped(key, each)
         return
-    address, host = (item[0], item[1]) if isinstance(item, tuple) else (LOOPBACK, item)
-    yield from _matched(_whole(key), _address(address), _range(host) if host is not None else None)
+    address, host = (_address(item[0]), item[1]) if isinstance(item, tuple) else ("", item)
+    yield from _matched(_whole(key), address, _range(host) if host is not None else None)
 
 
 def _is_place(item: tuple[object, ...]) -> bool:
@@ -85,12 +89,12 @@ def _line(item: object) -> Iterator[PortMapping]:
         raise ValueError(_FORM)
     outer, separator, inner = item.rpartition(":")
     if not separator:
-        yield from _matched(_whole(inner), LOOPBACK, None)
+        yield from _matched(_whole(inner), "", None)
         return
     address, separator, host = outer.rpartition(":")
     if not separator and _RANGE.fullmatch(host) is None and host:
         raise ValueError(f"{item!r} has no port of the host; give it as {host}::{inner} for a free one")
-    place = _address(address) if separator else LOOPBACK
+    place = _address(address) if separator else ""
     yield from _matched(_whole(inner), place, _range(host) if host else None)
 
 

@@ -100,20 +100,31 @@ ACCEPTED: list[tuple[str, Any, Any]] = [
         {"app": None, "back": {"aliases": ["db"], "gw_priority": 2}},
         "name=app;name=back,alias=db,gw-priority=2",
     ),
+    (
+        "network",
+        {
+            "app": {
+                "driver_opts": {
+                    "com.docker.network.endpoint.sysctls": "net.ipv4.conf.IFNAME.a=1,net.ipv6.conf.IFNAME.b=2"
+                }
+            }
+        },
+        'name=app,"driver-opt=com.docker.network.endpoint.sysctls=net.ipv4.conf.IFNAME.a=1,net.ipv6.conf.IFNAME.b=2"',
+    ),
     ("ip", "10.1.2.3", "10.1.2.3"),
     ("ip6", "FD00::0:1", "fd00::1"),
     ("mac_address", "02:42:ac:11:00:02", "02:42:ac:11:00:02"),
     ("network_alias", "db", ("db",)),
     ("link_local_ip", "169.254.1.2", ("169.254.1.2",)),
     ("link_local_ip", ["169.254.1.2", "FE80::0:7"], ("169.254.1.2", "fe80::7")),
-    ("ports", {80: None}, ("127.0.0.1:0:80/tcp",)),
-    ("ports", {80: 8080, "53/udp": ("0.0.0.0", 5353)}, ("127.0.0.1:8080:80/tcp", "0.0.0.0:5353:53/udp")),
-    ("ports", {"80": [8080, ("::1", 8080)]}, ("127.0.0.1:8080:80/tcp", "[::1]:8080:80/tcp")),
-    ("ports", {"8000-8001": "9000-9001"}, ("127.0.0.1:9000:8000/tcp", "127.0.0.1:9001:8001/tcp")),
+    ("ports", {80: None}, ("0:80/tcp",)),
+    ("ports", {80: 8080, "53/udp": ("0.0.0.0", 5353)}, ("8080:80/tcp", "0.0.0.0:5353:53/udp")),
+    ("ports", {"80": [8080, ("::1", 8080)]}, ("8080:80/tcp", "[::1]:8080:80/tcp")),
+    ("ports", {"8000-8001": "9000-9001"}, ("9000:8000/tcp", "9001:8001/tcp")),
     (
         "ports",
         ["80", "8080:80/tcp", "0.0.0.0::53/udp", "[::]:81:81"],
-        ("127.0.0.1:0:80/tcp", "127.0.0.1:8080:80/tcp", "0.0.0.0:0:53/udp", "[::]:81:81/tcp"),
+        ("0:80/tcp", "8080:80/tcp", "0.0.0.0:0:53/udp", "[::]:81:81/tcp"),
     ),
     ("publish_all", True, True),
     ("egress", "deny", "deny"),
