@@ -95,7 +95,6 @@ NOT_HERE: Mapping[str, str] = {
     "manifest create --insecure": "without effect: loopback and registries.conf decide",
     "manifest inspect --insecure": "without effect: loopback and registries.conf decide",
     "manifest push --insecure": "without effect: loopback and registries.conf decide",
-    "network connect --driver-opt": "refused",
     "network connect --link": "refused; give `--link` to run",
     "network create --config-from": "refused",
     "network create --config-only": "refused",

@@ -1932,6 +1932,7 @@ class Network(Mirror):
         mac_address: str | None = None,
         gw_priority: int = 0,
         link_local_ips: Iterable[str] = (),
+        driver_opts: Mapping[str, str] | None = None,
     ) -> None:
         """Give a container a place in this network, at once if it runs."""
         return await mirrored(
@@ -1943,6 +1944,7 @@ class Network(Mirror):
             mac_address=mac_address,
             gw_priority=gw_priority,
             link_local_ips=link_local_ips,
+            driver_opts=driver_opts,
         )
 
     @property
@@ -1959,6 +1961,7 @@ class Network(Mirror):
         subnet: str | Sequence[str] | None = None,
         gateway: str | Sequence[str] | None = None,
         ip_range: str | Sequence[str] | None = None,
+        ipv4: bool = True,
         ipv6: bool = False,
         internal: bool = False,
         labels: Mapping[str, str] | None = None,
@@ -1975,6 +1978,7 @@ class Network(Mirror):
             subnet=subnet,
             gateway=gateway,
             ip_range=ip_range,
+            ipv4=ipv4,
             ipv6=ipv6,
             internal=internal,
             labels=labels,

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pycontainer.checkpoints import reached
-from pycontainer.engine import naming, restoring, vlans
+from pycontainer.engine import driveroptions, naming, restoring, vlans
 from pycontainer.engine.state import observe
 from pycontainer.errors import AlreadyExists, KernelError, Unsupported
 from pycontainer.kernel import nfnetlink
@@ -147,7 +147,7 @@ def make_bridge(engine: Engine, network: NetworkRecord) -> None:
             _set(f"ipv6/conf/{name}/accept_ra", "0")
             _set(f"ipv6/conf/{name}/disable_ipv6", "0" if has_ipv6 else "1")
             for made in network.subnets:
-                if made.gateway:
+                if made.gateway and not (driveroptions.is_inhibited(network) and ":" not in made.subnet):
                     route.add_address(index, made.gateway, made.subnet)
             route.set_alias(name, f"{_ALIAS}{engine.store_tag}")
             route.send()
@@ -202,6 +202,9 @@ def bridge_of(network: NetworkRecord) -> Bridge | None:
         subnets=tuple(made.subnet for made in network.subnets),
         is_internal=bool(network.options.get("internal")),
         is_masqueraded=bool(network.options.get("masquerade", True)),
+        modes={version: driveroptions.mode_of(network, version) for version in (4, 6)},
+        sources={version: driveroptions.source_of(network, version) for version in (4, 6)},
+        trusted=driveroptions.trusted_of(network),
     )
 
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import attrs
 
 from pycontainer.checkpoints import reached
-from pycontainer.engine import bridging, vlans
+from pycontainer.engine import bridging, driveroptions, vlans
 from pycontainer.engine.events import emit
-from pycontainer.errors import AlreadyExists, InvalidOption, NotFound
+from pycontainer.errors import AlreadyExists, InvalidOption
 from pycontainer.options import parse_network_name
 from pycontainer.store import NetworkRecord, SubnetRecord
 
@@ -26,14 +26,6 @@ KILL_POINTS = ("network.create.inserted",)
 
 PREDEFINED = ("bridge", "default", "host", "none")
 """Names that are nobody's to give or to remove."""
-
-_DRIVERS = ("bridge", "macvlan", "ipvlan")
-_MODES = {"macvlan": ("bridge", "private", "vepa", "passthru"), "ipvlan": ("l2", "l3", "l3s")}
-_ICC = "com.docker.network.bridge.enable_icc"
-_MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
-_MTU = "com.docker.network.driver.mtu"
-_NAME = "com.docker.network.bridge.name"
-_BRIDGE_OPTIONS = (_ICC, _MASQUERADE, _MTU, _NAME)
 
 
 def aligned(*given: str | Sequence[str] | None) -> list[tuple[str, str, str]]:
@@ -62,6 +54,7 @@ def make_network(
     *,
     driver: str = "bridge",
     subnets: Sequence[tuple[str, str, str]] = (),
+    ipv4: bool = True,
     ipv6: bool = False,
     internal: bool = False,
     labels: Mapping[str, str] | None = None,
@@ -74,10 +67,16 @@ def make_network(
     parse_network_name(name)
     if name in PREDEFINED and not is_default:
         raise InvalidOption(f"network {name!r} is predefined; choose another name")
-    described = _described(engine, driver, dict(options or {}), internal=internal)
+    options = dict(options or {})
+    described = _described(engine, driver, options, internal=internal)
+    versions = [
+        version
+        for version, given in ((4, ipv4), (6, ipv6))
+        if driveroptions.switched(options, version, given)
+    ]
     network_id = secrets.token_hex(32)
     if driver == "bridge":
-        bridge = bridge or dict(options or {}).get(_NAME) or f"pc-{network_id[:10]}"
+        bridge = bridge or options.get(driveroptions.NAME) or f"pc-{network_id[:10]}"
         if not is_default and os.path.exists(f"/sys/class/net/{bridge}"):
             raise AlreadyExists(
                 f"the host has a link named {bridge} already; choose another name for the bridge"
@@ -94,7 +93,7 @@ def make_network(
     with bridging.host_lock():
         bridging.sweep_abandoned()
         # Until its bridge is there no other store could see that the subnet is taken.
-        record = _insert(engine, record, subnets, ipv6=ipv6)
+        record = _insert(engine, record, subnets, versions)
         reached("network.create.inserted")
         try:
             bridging.make_bridge(engine, record)
@@ -117,16 +116,16 @@ def make_network(
 
 
 def _insert(
-    engine: Engine, record: NetworkRecord, given: Sequence[tuple[str, str, str]], *, ipv6: bool
+    engine: Engine, record: NetworkRecord, given: Sequence[tuple[str, str, str]], versions: Sequence[int]
 ) -> NetworkRecord:
-    """Record it with subnets that are free, with the host's lock held."""
-    from pycontainer.network import check_subnet, choose_subnet, gateway_of, host_subnets, overlaps
+    """Record it with subnets that are free, with the host's lock held. versions: of IP, to be had."""
+    from pycontainer.network import check_subnet, choose_subnet, host_subnets, overlaps
 
     taken = [
         *host_subnets(),
         *(made.subnet for each in engine.store.state.networks.list() for made in each.subnets),
     ]
-    chosen: list[SubnetRecord] = []
+    chosen: dict[int, SubnetRecord] = {}
     for entry in given:
         subnet, gateway, ip_range = check_subnet(*entry)
         # Beside a link of the host its own subnet is what a network has.
@@ -135,59 +134,42 @@ def _insert(
             raise AlreadyExists(
                 f"subnet {subnet} overlaps {other}, which the host or another network has; choose another"
             )
-        chosen.append(SubnetRecord(subnet=subnet, gateway=gateway or gateway_of(subnet), ip_range=ip_range))
-    if not any(":" not in made.subnet for made in chosen):
-        subnet = choose_subnet(taken)
-        chosen.insert(0, SubnetRecord(subnet=subnet, gateway=gateway_of(subnet)))
-    if ipv6 and not any(":" in made.subnet for made in chosen):
-        subnet = choose_subnet(taken, seed=int(record.id[:14], 16))
-        chosen.append(SubnetRecord(subnet=subnet, gateway=gateway_of(subnet)))
-    made = attrs.evolve(record, subnets=tuple(sorted(chosen, key=lambda each: ":" in each.subnet)))
+        chosen[6 if ":" in subnet else 4] = _subnet(record, subnet, gateway, ip_range)
+    # A subnet says that its kind of addresses is wanted; of IPv4, only that it was not ruled out.
+    versions = sorted({*versions, *(version for version in chosen if version == 6)})
+    if not versions:
+        raise InvalidOption(f"network {record.name}: ipv4=False leaves it without addresses; give ipv6=True")
+    if 4 in chosen and 4 not in versions:
+        raise InvalidOption(f"subnet={chosen[4].subnet!r} is of IPv4, which ipv4=False rules out")
+    for version in versions:
+        if version not in chosen:
+            seed = int(record.id[:14], 16) if version == 6 else None
+            chosen[version] = _subnet(record, choose_subnet(taken, seed=seed))
+    made = attrs.evolve(record, subnets=tuple(chosen[version] for version in versions))
     engine.store.state.networks.insert(made)
     return made
 
 
-def _described(engine: Engine, driver: str, options: dict[str, str], *, internal: bool) -> dict[str, object]:
-    """The options as the rest reads them. Raises InvalidOption, Unsupported."""
-    if driver not in _DRIVERS:
-        raise InvalidOption(f"driver={driver!r}; give {', '.join(_DRIVERS)}")
-    found: dict[str, object] = {"internal": internal, "driver_options": dict(options)}
-    if driver == "bridge":
-        for key in options:
-            if key not in _BRIDGE_OPTIONS:
-                raise InvalidOption(
-                    f"options: the driver bridge has no {key!r}; give {', '.join(_BRIDGE_OPTIONS)}"
-                )
-        found["icc"] = _flag(options, _ICC)
-        found["masquerade"] = _flag(options, _MASQUERADE)
-    else:
-        mode_key = f"{driver}_mode"
-        for key in options:
-            if key not in ("parent", mode_key, _MTU):
-                raise InvalidOption(
-                    f"options: the driver {driver} has no {key!r}; give parent and {mode_key}"
-                )
-        mode = options.get(mode_key, _MODES[driver][0])
-        if mode not in _MODES[driver]:
-            raise InvalidOption(f"options: {mode_key}={mode!r}; give {', '.join(_MODES[driver])}")
-        parent = options.get("parent", "")
-        if not parent or ("." not in parent and not os.path.exists(f"/sys/class/net/{parent}")):
-            raise NotFound(f"options: parent={parent!r} is no link of this host")
+def _subnet(record: NetworkRecord, subnet: str, gateway: str = "", ip_range: str = "") -> SubnetRecord:
+    from pycontainer.network import gateway_of
+
+    if not driveroptions.has_gateway(record.options, 6 if ":" in subnet else 4):
+        if gateway:
+            raise InvalidOption(f"gateway={gateway!r}: the options let the host have no address in {subnet}")
+        return SubnetRecord(subnet=subnet, gateway="", ip_range=ip_range)
+    return SubnetRecord(subnet=subnet, gateway=gateway or gateway_of(subnet), ip_range=ip_range)
+
+
+def _described(
+    engine: Engine, driver: str, options: Mapping[str, str], *, internal: bool
+) -> dict[str, object]:
+    """The options as the rest reads them. Raises InvalidOption, NotFound, Unsupported."""
+    found = driveroptions.described(driver, options, internal=internal)
+    if driver != "bridge":
+        parent = str(found["parent"])
         # Also when another network has had it made: the last one takes it away.
-        is_vlan_made = vlans.check(parent) or bridging.is_ours(engine, parent)
+        found["is_vlan_made"] = vlans.check(parent) or bridging.is_ours(engine, parent)
         from pycontainer.network import check_kind
 
         check_kind(driver)
-        found.update(parent=parent, mode=mode, is_vlan_made=is_vlan_made)
-    if _MTU in options:
-        if not options[_MTU].isdigit() or not 68 <= int(options[_MTU]) <= 65535:
-            raise InvalidOption(f"options: {_MTU}={options[_MTU]!r}; give 68 to 65535")
-        found["mtu"] = int(options[_MTU])
     return found
-
-
-def _flag(options: Mapping[str, str], key: str) -> bool:
-    text = options.get(key, "true").lower()
-    if text not in ("true", "1", "false", "0"):
-        raise InvalidOption(f"options: {key}={text!r}; give true or false")
-    return text in ("true", "1")

@@ -12,14 +12,14 @@ import hashlib
 import itertools
 import os
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from pycontainer.checkpoints import reached
-from pycontainer.engine import bridging, egress, naming, netahead, restoring
+from pycontainer.engine import bridging, driveroptions, egress, naming, netahead, restoring
 from pycontainer.errors import (
     AlreadyExists,
     DeadlineExceeded,
@@ -51,6 +51,7 @@ __all__ = [
     "default_network",
     "described",
     "detach",
+    "free_link_name",
     "memberships",
     "networks_of",
     "open_route",
@@ -124,10 +125,18 @@ def choose_places(engine: Engine, container_id: str, options: RunOptions) -> lis
     egress.check(options, [network for _, network in found])
     egress.check_places(options, [place for place, _ in found])
     taken = {place.ifname for place, _ in found if place.ifname}
-    free = (name for number in itertools.count() if (name := f"eth{number}") not in taken)
-    return [
-        _chosen(engine, container_id, network, place, place.ifname or next(free)) for place, network in found
-    ]
+    chosen = []
+    for place, network in found:
+        ifname = place.ifname or free_link_name(network, taken)
+        taken.add(ifname)
+        chosen.append(_chosen(engine, container_id, network, place, ifname))
+    return chosen
+
+
+def free_link_name(network: NetworkRecord, taken: Collection[str]) -> str:
+    """What the next link to a network is called in a container that has these already."""
+    prefix = driveroptions.prefix_of(network)
+    return next(name for number in itertools.count() if (name := f"{prefix}{number}") not in taken)
 
 
 def _find(engine: Engine, name: str) -> NetworkRecord:
@@ -194,6 +203,7 @@ def _chosen(
             "aliases": list(place.aliases),
             "gw_priority": place.priority,
             **({"link_local_ips": list(place.link_local)} if place.link_local else {}),
+            **({"sysctls": list(place.sysctls)} if place.sysctls else {}),
         },
     )
 
@@ -266,7 +276,6 @@ def memberships(engine: Engine, container_id: str) -> tuple[naming.Membership, .
 def _memberships(places: Iterable[tuple[EndpointRecord, NetworkRecord]]) -> tuple[naming.Membership, ...]:
     found = []
     for endpoint, network in places:
-        aliases = endpoint.options.get("aliases", ())
         found.append(
             naming.Membership(
                 network_id=network.id,
@@ -277,7 +286,7 @@ def _memberships(places: Iterable[tuple[EndpointRecord, NetworkRecord]]) -> tupl
                 is_default=network.name == DEFAULT,
                 ipv4=endpoint.ipv4,
                 ipv6=endpoint.ipv6,
-                aliases=tuple(map(str, aliases)) if isinstance(aliases, list) else (),
+                aliases=tuple(map(str, _listed(endpoint, "aliases"))),
             )
         )
     return tuple(found)
@@ -328,7 +337,7 @@ def prepare(
         fds.update(zip(naming.SERVER_SOCKETS, sockets, strict=True))
     published: Sequence[Published] = ()
     if options.ports or options.publish_all:
-        published = _publish(engine, options, config, placed, fds, params, cleanup)
+        published = _publish(engine, options, config, found, fds, params, cleanup)
     networks = [network for _, network in found]
     params["rules"] = restoring.described(engine, record.id, options, published, networks)
     return Prepared(fds=fds, params=params, memberships=placed, namespace=wanted)
@@ -346,16 +355,15 @@ def _publish(
     engine: Engine,
     options: RunOptions,
     config: ImageConfig,
-    placed: Sequence[naming.Membership],
+    found: Sequence[tuple[EndpointRecord, NetworkRecord]],
     fds: dict[str, int],
     params: dict[str, Any],
     cleanup: ExitStack,
 ) -> Sequence[Published]:
-    from pycontainer.engine.publishing import outer_addresses, take, wanted
+    from pycontainer.engine.publishing import outlet_of, take, wanted
 
-    ipv4, ipv6 = outer_addresses(placed)
     firewall = bridging.firewall_of(engine)
-    taken = take(engine, firewall, wanted(options, config), ipv4, ipv6, cleanup)
+    taken = take(engine, firewall, wanted(options, config), outlet_of(found), cleanup)
     firewall.publish(taken.published)
     bridging.rules_are_ours(engine)
 
@@ -402,6 +410,7 @@ def _connect_all(
         for endpoint, network in found:
             _add_link(host, endpoint, network, namespace)
         host.send()
+        _set_links(engine, namespace, [endpoint for endpoint, _ in found])
         for endpoint, network in found:
             _configure(inner, endpoint, network)
         _set_routes(inner, found if routed is None else routed)
@@ -410,8 +419,9 @@ def _connect_all(
 
 
 def _add_link(host: Any, endpoint: EndpointRecord, network: NetworkRecord, namespace: int) -> None:
+    size = network.options.get("mtu")
+    mtu = size if isinstance(size, int) else None
     if network.bridge is not None:
-        mtu = network.options.get("mtu")
         if os.path.exists(f"/sys/class/net/{bridging.link_name(endpoint)}"):
             # The last run's: the kernel takes a namespace apart a while after its last process.
             bridging.delete_link(bridging.link_name(endpoint))
@@ -421,7 +431,7 @@ def _add_link(host: Any, endpoint: EndpointRecord, network: NetworkRecord, names
             endpoint.ifname,
             namespace,
             mac=endpoint.mac,
-            mtu=mtu if isinstance(mtu, int) else None,
+            mtu=mtu,
             is_isolated=network.options.get("icc") is False,
         )
         return
@@ -432,9 +442,27 @@ def _add_link(host: Any, endpoint: EndpointRecord, network: NetworkRecord, names
         raise NotFound(f"network {network.name}: the host has no link {parent!r} to attach to") from None
     mode = str(network.options.get("mode", ""))
     if network.driver == "macvlan":
-        host.add_macvlan(index, endpoint.ifname, namespace, mode=mode, mac=endpoint.mac)
+        host.add_macvlan(index, endpoint.ifname, namespace, mode=mode, mac=endpoint.mac, mtu=mtu)
     else:
-        host.add_ipvlan(index, endpoint.ifname, namespace, mode={"l2": 0, "l3": 1, "l3s": 2}[mode])
+        flag = str(network.options.get("flag", "bridge"))
+        host.add_ipvlan(index, endpoint.ifname, namespace, mode=mode, flag=flag, mtu=mtu)
+
+
+def _set_links(engine: Engine, namespace: int, endpoints: Iterable[EndpointRecord]) -> None:
+    """Give links in a namespace the kernel settings that were asked for. Raises NotFound, KernelError."""
+    wanted = {}
+    for endpoint in endpoints:
+        for each in map(str, _listed(endpoint, "sysctls")):
+            name, _, content = each.partition("=")
+            _, *path = name.split(".")
+            wanted["/".join(path).replace("/IFNAME/", f"/{endpoint.ifname}/")] = content
+    if wanted:
+        engine.helper.run("set_links", {"settings": wanted}, [namespace], timeout_s=_JOB_S)
+
+
+def _listed(endpoint: EndpointRecord, key: str) -> list[object]:
+    found = endpoint.options.get(key)
+    return found if isinstance(found, list) else []
 
 
 def _configure(inner: Any, endpoint: EndpointRecord, network: NetworkRecord) -> None:
@@ -443,8 +471,7 @@ def _configure(inner: Any, endpoint: EndpointRecord, network: NetworkRecord) -> 
         address = endpoint.ipv6 if ":" in made.subnet else endpoint.ipv4
         if address:
             inner.add_address(index, address, made.subnet)
-    further = endpoint.options.get("link_local_ips", ())
-    for address in map(str, further if isinstance(further, list) else ()):
+    for address in map(str, _listed(endpoint, "link_local_ips")):
         inner.add_address(index, address, f"{address}/{64 if ':' in address else 16}")
     inner.raise_link(endpoint.ifname)
 

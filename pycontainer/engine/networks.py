@@ -62,6 +62,7 @@ class Network:
         subnet: str | Sequence[str] | None = None,
         gateway: str | Sequence[str] | None = None,
         ip_range: str | Sequence[str] | None = None,
+        ipv4: bool = True,
         ipv6: bool = False,
         internal: bool = False,
         labels: Mapping[str, str] | None = None,
@@ -72,10 +73,11 @@ class Network:
         """Make a network.
 
         subnet: as "10.1.0.0/24", one of IPv4 and one of IPv6 at most; free ones of Docker's pools by default
-        (ipv6: one of those as well). gateway: the host's address in it, the first by default. ip_range: what
-        containers get addresses of. internal: nothing goes in or out. options: those of Docker's drivers,
-        as com.docker.network.bridge.enable_icc="false", com.docker.network.driver.mtu, and for macvlan and
-        ipvlan parent and macvlan_mode or ipvlan_mode. aux_addresses: by name, not to be given to containers.
+        (ipv6: one of those as well; ipv4=False: that one only). gateway: the host's address in it, the first
+        by default. ip_range: what containers get addresses of. internal: nothing goes in or out. options:
+        those of Docker's drivers, as com.docker.network.bridge.enable_icc="false", and for macvlan and
+        ipvlan parent and macvlan_mode or ipvlan_mode; see the guide of networks. aux_addresses: by name, not
+        to be given to containers.
         Raises: AlreadyExists if its name or subnet is taken; InvalidOption; InUse; Unsupported; KernelError.
         """
         record = make_network(
@@ -83,6 +85,7 @@ class Network:
             name,
             driver=driver,
             subnets=aligned(subnet, gateway, ip_range),
+            ipv4=ipv4,
             ipv6=ipv6,
             internal=internal,
             labels=labels,
@@ -200,7 +203,8 @@ class Network:
                 "Driver": "default",
                 "Options": {},
                 "Config": [
-                    {"Subnet": each.subnet, "Gateway": each.gateway}
+                    {"Subnet": each.subnet}
+                    | ({"Gateway": each.gateway} if each.gateway else {})
                     | ({"IPRange": each.ip_range} if each.ip_range else {})
                     for each in record.subnets
                 ],
@@ -227,15 +231,20 @@ class Network:
         mac_address: str | None = None,
         gw_priority: int = 0,
         link_local_ips: Iterable[str] = (),
+        driver_opts: Mapping[str, str] | None = None,
     ) -> None:
         """Give a container a place in this network, at once if it runs.
 
         aliases: further names for others here to find it by. ip, ip6: instead of the next free ones.
-        link_local_ips: further addresses of the link alone, of 169.254.0.0/16 or fe80::/10.
+        link_local_ips: further addresses of the link alone, of 169.254.0.0/16 or fe80::/10. driver_opts:
+        com.docker.network.endpoint.ifname, the name of the link, and .sysctls, settings of it as
+        "net.ipv4.conf.IFNAME.forwarding=1", separated by commas.
         Raises: AlreadyExists if it has one; InUse; InvalidOption; NotFound; WrongState if its network is the
         host's, another container's or none at all.
         """
-        place = parse_place(self._record.name, aliases, ip, ip6, mac_address, gw_priority, link_local_ips)
+        place = parse_place(
+            self._record.name, aliases, ip, ip6, mac_address, gw_priority, link_local_ips, driver_opts
+        )
         box = self._container(container)
         mode = box._options.network
         if not is_network(mode):
@@ -248,7 +257,9 @@ class Network:
             taken = {each.ifname for each in self._engine.store.state.endpoints.of_container(box.id)}
             egress.check_places(box._options, [place])
             egress.check(box._options, [*networking.networks_of(self._engine, box.id), self._record])
-            ifname = next(name for number in range(1000) if (name := f"eth{number}") not in taken)
+            if place.ifname in taken:
+                raise InvalidOption(f"connect: container {box.name} has a link named {place.ifname} already")
+            ifname = place.ifname or networking.free_link_name(self._record, taken)
             endpoint = networking.reserve_place(self._engine, box.id, self._record, place, ifname=ifname)
             reached("network.connect.inserted")
             try:

@@ -5,31 +5,33 @@ from __future__ import annotations
 import base64
 import errno
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import attrs
 
+from pycontainer.engine.driveroptions import binding_of, mode_of, trusted_of
 from pycontainer.engine.state import Observed, observe
 from pycontainer.errors import InUse, InvalidOption, KernelError, Unsupported
 from pycontainer.kernel import sockdiag
 from pycontainer.network import Firewall, Published
-from pycontainer.options import PortMapping, RunOptions, split_port
+from pycontainer.options import LOOPBACK, PortMapping, RunOptions, split_port
 
 if TYPE_CHECKING:
     from pycontainer.engine.engine import Engine
-    from pycontainer.engine.naming import Membership
     from pycontainer.oci import ImageConfig
+    from pycontainer.store import EndpointRecord, NetworkRecord
 
 __all__ = [
+    "Outlet",
     "PortBinding",
     "Taken",
     "bindings",
     "described",
     "moved",
-    "outer_addresses",
+    "outlet_of",
     "published",
     "take",
     "wanted",
@@ -41,7 +43,7 @@ _BUFFER = 1 << 20
 
 @attrs.frozen(kw_only=True)
 class PortBinding:
-    """Where a port of a container is found on the host."""
+    """Where a port of a container is found: on the host, or where its network is routed at its address."""
 
     host_address: str
     host_port: int
@@ -49,6 +51,44 @@ class PortBinding:
     def __str__(self) -> str:
         address = f"[{self.host_address}]" if ":" in self.host_address else self.host_address
         return f"{address}:{self.host_port}"
+
+
+@attrs.frozen(kw_only=True)
+class Outlet:
+    """How a container's ports are published: of its first networks that lead out, by version of IP.
+
+    addresses: the container's. routed: versions by which ports are not the host's, but reached at the
+    container's own address; direct: by which they are reached there too. binding: the host's address of a
+    port for which none was given.
+    """
+
+    addresses: Mapping[int, str]
+    routed: frozenset[int] = frozenset()
+    direct: frozenset[int] = frozenset()
+    binding: str = LOOPBACK
+
+    def address(self, version: int) -> str:
+        """The container's address for a port that is the host's, of the same kind if it has one; or ""."""
+        return self.addresses.get(version) or next(iter(self.addresses.values()), "")
+
+
+def outlet_of(places: Sequence[tuple[EndpointRecord, NetworkRecord]]) -> Outlet:
+    """How the ports of a container with these places are published, the one of its default route first."""
+    outer = [each for each in places if each[1].bridge is not None and not each[1].options.get("internal")]
+    found: dict[int, tuple[str, NetworkRecord]] = {}
+    for endpoint, network in outer:
+        for version, address in ((4, endpoint.ipv4), (6, endpoint.ipv6)):
+            if address:
+                found.setdefault(version, (address, network))
+    binding = next((binding_of(network) for _, network in outer if binding_of(network)), LOOPBACK)
+    routed = {version for version, (_, network) in found.items() if mode_of(network, version) == "routed"}
+    direct = routed | {version for version, (_, network) in found.items() if trusted_of(network)}
+    return Outlet(
+        addresses={version: address for version, (address, _) in found.items()},
+        routed=frozenset(routed),
+        direct=frozenset(direct),
+        binding=binding,
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -72,46 +112,70 @@ def wanted(options: RunOptions, config: ImageConfig) -> list[PortMapping]:
         for line in (*config.config.exposed_ports, *(options.expose or ())):
             port, _, protocol = line.partition("/")
             if (int(port), protocol or "tcp") not in named:
-                found += [split_port(f"127.0.0.1:0:{port}/{protocol or 'tcp'}")]
+                found += [split_port(f"0:{port}/{protocol or 'tcp'}")]
                 named.add((int(port), protocol or "tcp"))
     return found
 
 
 def take(
-    engine: Engine,
-    firewall: Firewall,
-    ports: Sequence[PortMapping],
-    ipv4: str | None,
-    ipv6: str | None,
-    cleanup: ExitStack,
+    engine: Engine, firewall: Firewall, ports: Sequence[PortMapping], outlet: Outlet, cleanup: ExitStack
 ) -> Taken:
-    """Take these ports of the host for a container with these addresses: all or none.
+    """Take these ports of the host for a container: all or none.
 
     cleanup: closes the descriptors. Raises InUse naming who has one, InvalidOption, Unsupported, KernelError.
     """
     fds: dict[str, int] = {}
     published: list[Published] = []
-    for number, mapping in enumerate(ports):
-        address = _target(mapping, ipv4, ipv6)
-        if mapping.protocol == "sctp" and (":" in address) != (":" in mapping.host_address):
+    for mapping in ports:
+        place = mapping._replace(host_address=mapping.host_address or outlet.binding)
+        address = outlet.address(_version(place.host_address))
+        if not address:
+            raise InvalidOption(f"option ports={place}: the container has no address to publish a port of")
+        # One without an address is meant for both kinds, as far as it takes no port of the host.
+        kinds = outlet.routed if not mapping.host_address else outlet.routed & {_version(address)}
+        published += [_routed(mapping, version, outlet) for version in sorted(kinds)]
+        if _version(address) in outlet.routed:
+            continue
+        if place.protocol == "sctp" and _version(address) != _version(place.host_address):
             raise Unsupported(
-                f"option ports={mapping}: SCTP is not passed on from IPv6 to IPv4, nor back",
+                f"option ports={place}: SCTP is not passed on from IPv6 to IPv4, nor back",
                 "publish it at an address of the kind that the container has",
             )
-        with _explained(engine, mapping):
-            sock = _bound(mapping)
+        with _explained(engine, place):
+            sock = _bound(place)
         cleanup.callback(sock.close)
-        fds[f"port {number}"] = sock.fileno()
+        fds[f"port {len(published)}"] = sock.fileno()
         published.append(
             Published(
-                protocol=cast(Literal["tcp", "udp", "sctp"], mapping.protocol),
-                host_address=mapping.host_address,
+                protocol=_protocol(mapping),
+                host_address=place.host_address,
                 host_port=sock.getsockname()[1],
                 address=address,
-                port=mapping.port,
+                port=place.port,
+                is_direct=_version(address) in outlet.direct,
             )
         )
     return Taken(fds=fds, params=described(firewall, published), published=tuple(published))
+
+
+def _routed(mapping: PortMapping, version: int, outlet: Outlet) -> Published:
+    """A port that is reached at the container's own address, and takes none of the host."""
+    return Published(
+        protocol=_protocol(mapping),
+        host_address="::" if version == 6 else "0.0.0.0",
+        host_port=0,
+        address=outlet.addresses[version],
+        port=mapping.port,
+        is_direct=True,
+    )
+
+
+def _protocol(mapping: PortMapping) -> Literal["tcp", "udp", "sctp"]:
+    return cast(Literal["tcp", "udp", "sctp"], mapping.protocol)
+
+
+def _version(address: str) -> int:
+    return 6 if ":" in address else 4
 
 
 def described(firewall: Firewall, ports: Sequence[Published]) -> dict[str, Any]:
@@ -122,32 +186,23 @@ def described(firewall: Firewall, ports: Sequence[Published]) -> dict[str, Any]:
     }
 
 
-def outer_addresses(placed: Sequence[Membership]) -> tuple[str | None, str | None]:
-    """The addresses that a container's ports are published of: those of its first networks that lead out."""
-    outer = [each for each in placed if each.gateways and not each.is_internal]
-    ipv4 = next((each.ipv4 for each in outer if each.ipv4), None)
-    return ipv4, next((each.ipv6 for each in outer if each.ipv6), None)
-
-
-def moved(ports: Sequence[Published], placed: Sequence[Membership]) -> list[Published]:
+def moved(
+    ports: Sequence[Published], places: Sequence[tuple[EndpointRecord, NetworkRecord]]
+) -> list[Published]:
     """The same ports when the container has other places: what led to one that it has still leads there."""
-    own = {address for each in placed for address in each.addresses}
-    ipv4, ipv6 = outer_addresses(placed)
-    found = []
-    for port in ports:
-        chosen = (ipv6 or ipv4) if ":" in port.host_address else (ipv4 or ipv6)
-        if port.protocol == "sctp" and chosen and (":" in chosen) != (":" in port.host_address):
-            chosen = None
-        found.append(port if port.address in own else attrs.evolve(port, address=chosen or ""))
-    return found
+    own = {address for endpoint, _ in places for address in (endpoint.ipv4, endpoint.ipv6)}
+    outlet = outlet_of(places)
+    return [port if port.address in own else _moved(port, outlet) for port in ports]
 
 
-def _target(mapping: PortMapping, ipv4: str | None, ipv6: str | None) -> str:
-    """The container's address for a port, of the kind of the host's if it has one."""
-    chosen = (ipv6 or ipv4) if ":" in mapping.host_address else (ipv4 or ipv6)
-    if chosen is None:
-        raise InvalidOption(f"option ports={mapping}: the container has no address to publish a port of")
-    return chosen
+def _moved(port: Published, outlet: Outlet) -> Published:
+    version = _version(port.host_address)
+    address = outlet.address(version)
+    if port.host_port == 0:
+        address = outlet.addresses[version] if version in outlet.routed else ""
+    elif port.protocol == "sctp" and _version(address) != version:
+        address = ""
+    return attrs.evolve(port, address=address, is_direct=bool(address) and _version(address) in outlet.direct)
 
 
 def _bound(mapping: PortMapping) -> socket.socket:
@@ -212,8 +267,10 @@ def bindings(observed: Observed) -> dict[int | str, PortBinding]:
     """The published ports of a container that runs, by port; see Container.ports."""
     found: dict[int | str, PortBinding] = {}
     for bound in observed.ports:
-        where = PortBinding(host_address=bound["host_address"], host_port=bound["host_port"])
         port, protocol = bound["port"], bound["protocol"]
+        where = PortBinding(host_address=bound["host_address"], host_port=bound["host_port"])
+        if bound["host_port"] == 0:  # of a network that is routed
+            where = PortBinding(host_address=bound["address"], host_port=port)
         found.setdefault(port if protocol == "tcp" else f"{port}/{protocol}", where)
     return found
 

@@ -76,8 +76,9 @@ def tell(container: Container, options: RunOptions) -> None:
 
     engine = container._engine
     old = publishing.published(container._observed)
-    new = publishing.moved(old, networking.memberships(engine, container.id))
-    networks = networking.networks_of(engine, container.id)
+    places = networking.places_of(engine, container.id)
+    new = publishing.moved(old, places)
+    networks = [network for _, network in places]
     request: dict[str, Any] = {
         "op": "rules",
         "rules": described(engine, container.id, options, new, networks),

@@ -103,7 +103,7 @@ def _network_settings(
     ports: dict[str, Any] = dict.fromkeys(exposed(options, config)) if observed.pid is not None else {}
     for bound in observed.ports:
         key = f"{bound['port']}/{bound['protocol']}"
-        where = {"HostIp": bound["host_address"], "HostPort": str(bound["host_port"])}
+        where = {"HostIp": bound["host_address"], "HostPort": str(bound["host_port"] or "")}
         ports[key] = [*(ports.get(key) or ()), where]
     networks: dict[str, Any] = {}
     if is_network(options.network) or engine.store.state.endpoints.of_container(record.id):

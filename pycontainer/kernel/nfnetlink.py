@@ -254,6 +254,11 @@ def dnat(family: int, address: int = FIRST, port: int = FIRST + 1) -> bytes:
     return expression("nat", number(1, 1) + number(2, family) + registers + number(7, 0x3))
 
 
+def snat(family: int, address: int = FIRST) -> bytes:
+    """Change the source to the address in a register."""
+    return expression("nat", number(1, 0) + number(2, family) + number(3, address) + number(4, address))
+
+
 def masquerade() -> bytes:
     """Change the source to the address of the link it leaves by."""
     return expression("masq", b"")

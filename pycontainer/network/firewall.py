@@ -4,11 +4,14 @@ Theory of operation. Whatever the number of networks, containers and ports, a pa
 rules: what differs is in sets and maps, which the kernel looks up.
 
 - forward: between the networks, and between them and the world. What comes to a bridge is dropped but for
-  answers, published ports, and its own containers; what an internal one sends leaves it not at all.
+  answers, published ports, and its own containers; what an internal one sends leaves it not at all. A network
+  may be open to everybody (gateway mode nat-unprotected), and its published ports may be reached at the
+  containers' own addresses: by everybody (routed), or by links of the host that are trusted.
 - prerouting, output: a published port becomes the container's address, for packets to this host only.
   To 127.0.0.1 as well: the bridges have route_localnet set, and what a container sends to 127.0.0.0/8 is
-  dropped before it is routed (CVE-2020-8558).
-- postrouting: who leaves its bridges does so by the host's address; and who reaches a container through a
+  dropped before it is routed (CVE-2020-8558), as is what other hosts send to a port published there.
+- postrouting: who leaves its bridges does so by the host's address, or one of its addresses that the network
+  names; and who reaches a container through a
   published port of this host, from the host's loopback or from a neighbour, seems to be its gateway, for
   the answer would not find the way back.
 - input, forward: who has a policy for what it may reach (egress) is let to that, and to answers.
@@ -21,13 +24,13 @@ Source: moby 29, daemon/libnetwork/drivers/bridge/internal/nftabler; nft(8).
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from ipaddress import ip_network
 from typing import Literal
 
-from attrs import frozen
+from attrs import field, frozen
 
 from pycontainer.errors import KernelError, Unsupported
 from pycontainer.kernel import conntrack
@@ -47,26 +50,36 @@ _IIFNAME, _OIFNAME, _NFPROTO, _L4PROTO = 6, 7, 15, 16
 _STATE, _STATUS = 0, 2
 _KNOWN = (2 | 4).to_bytes(4, "little")  # established, related
 _DST_NAT = (1 << 5).to_bytes(4, "little")  # IPS_DST_NAT
+_LOOPBACK = 127  # the first byte of such addresses
 _LOCAL = (2).to_bytes(4, "little")  # RTN_LOCAL
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 _WORDS = {4: 1, 6: 4}  # registers that an address takes
+_ECHO = {4: b"\x01", 6: b"\x3a"}  # ICMP, ICMPv6
 _V4, _V6 = bytes((socket.AF_INET,)), bytes((socket.AF_INET6,))
 
 
 @frozen(kw_only=True)
 class Bridge:
-    """A network as packets see it. name: of the link; is_masqueraded: leaves by the host's address."""
+    """A network as packets see it. name: of the link; is_masqueraded: leaves by the host's address.
+
+    modes: "nat-unprotected" or "routed", for a version of IP where it is not "nat". sources: the address
+    that it leaves by, likewise. trusted: links from where published ports are reached directly.
+    """
 
     name: str
     subnets: tuple[str, ...]
     is_internal: bool = False
     is_masqueraded: bool = True
+    modes: Mapping[int, str] = field(factory=dict)
+    sources: Mapping[int, str] = field(factory=dict)
+    trusted: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
 class Published:
     """A port of this host that is one of a container. host_address: "0.0.0.0" or "::" for every one.
-    address: the container's; "" while it has none, and the port leads nowhere.
+    host_port: 0 for none, where it is reached at the container's address alone. address: the container's; ""
+    while it has none, and the port leads nowhere. is_direct: see Firewall, forward.
     """
 
     protocol: Protocol
@@ -74,6 +87,7 @@ class Published:
     host_port: int
     address: str
     port: int
+    is_direct: bool = False
 
 
 class Firewall:
@@ -172,6 +186,16 @@ def _sets(table: nf.Table) -> list[bytes]:
         ("ports6", (_PROTO, nf.IP6, _SERVICE), 0, (nf.IP6, _SERVICE)),
         ("any4", (_PROTO, _SERVICE), 0, (nf.IP4, _SERVICE)),
         ("any6", (_PROTO, _SERVICE), 0, (nf.IP6, _SERVICE)),
+        ("loopback", (_PROTO, nf.IP4, _SERVICE), 0, ()),
+        ("open4", (nf.IFNAME,), 0, ()),
+        ("open6", (nf.IFNAME,), 0, ()),
+        ("routed4", (nf.IFNAME,), 0, ()),
+        ("routed6", (nf.IFNAME,), 0, ()),
+        ("trusted", (nf.IFNAME, nf.IFNAME), 0, ()),
+        ("direct4", (_PROTO, nf.IP4, _SERVICE), 0, ()),
+        ("direct6", (_PROTO, nf.IP6, _SERVICE), 0, ()),
+        ("sources4", (nf.IP4,), nf.INTERVAL, (nf.IP4,)),
+        ("sources6", (nf.IP6,), nf.INTERVAL, (nf.IP6,)),
         ("restricted4", (nf.IP4,), 0, ()),
         ("restricted6", (nf.IP6,), 0, ()),
         ("allowed4", (nf.IP4, nf.IP4), nf.INTERVAL | nf.CONCAT, ()),
@@ -189,6 +213,7 @@ def _chains(table: nf.Table) -> list[bytes]:
     return [
         table.chain("from-bridge"),
         table.chain("to-bridge"),
+        table.chain("unpublished"),
         table.chain("egress"),
         table.chain("raw", "filter", _PREROUTING, _RAW),
         table.chain("prerouting", "nat", _PREROUTING, _DSTNAT),
@@ -204,15 +229,17 @@ def _rules(table: nf.Table) -> list[bytes]:
     from_bridge = nf.load_meta(_IIFNAME) + nf.look_up("bridges")
     to_bridge = nf.load_meta(_OIFNAME) + nf.look_up("bridges")
     # Of two names, each in four registers, one after the other.
-    within = nf.load_meta(_IIFNAME) + nf.load_meta(_OIFNAME, nf.FIRST + 4) + nf.look_up("same")
+    both_links = nf.load_meta(_IIFNAME) + nf.load_meta(_OIFNAME, nf.FIRST + 4)
+    within = both_links + nf.look_up("same")
     is_known = _has_bits(_STATE, _KNOWN)
     is_published = _has_bits(_STATUS, _DST_NAT)
-    loopback = _is4() + nf.load_header(1, 16, 1) + nf.compare(b"\x7f")
+    loopback = _is4() + nf.load_header(1, 16, 1) + nf.compare(bytes((_LOOPBACK,)))
     outward = nf.load_meta(_OIFNAME) + nf.look_up("bridges", is_in=False)
     from_internal = nf.load_meta(_IIFNAME) + nf.look_up("internal")
     to_internal = nf.load_meta(_OIFNAME) + nf.look_up("internal")
     rules: list[tuple[str, bytes]] = [
         ("raw", from_bridge + loopback + drop),
+        ("raw", _from_elsewhere() + _is4() + _service(4) + nf.look_up("loopback") + drop),
         # Who is the host by IPv6 is asked of itself, by addresses that are no link's.
         ("input", from_bridge + _is6() + nf.load_meta(_L4PROTO) + nf.compare(b"\x3a") + accept),
         ("input", from_bridge + nf.verdict(nf.JUMP, "egress")),
@@ -225,20 +252,29 @@ def _rules(table: nf.Table) -> list[bytes]:
         ("to-bridge", to_internal + drop),
         ("to-bridge", is_known + accept),
         ("to-bridge", is_published + accept),
+        ("to-bridge", nf.verdict(nf.JUMP, "unpublished")),
         ("to-bridge", drop),
         ("egress", is_known + back),
         (
             "postrouting",
-            to_bridge + _is4() + nf.load_header(1, 12, 1) + nf.compare(b"\x7f") + nf.masquerade(),
+            to_bridge + _is4() + nf.load_header(1, 12, 1) + nf.compare(bytes((_LOOPBACK,))) + nf.masquerade(),
         ),
     ]
     for family, is_it in ((4, _is4()), (6, _is6())):
         ours, leaving = nf.look_up(f"subnets{family}"), nf.look_up(f"masqueraded{family}")
+        by_source = _source(family) + nf.look_up(f"sources{family}", into=nf.FIRST)
+        routed_there = is_it + nf.load_meta(_OIFNAME) + nf.look_up(f"routed{family}")
+        direct = _service(family) + nf.look_up(f"direct{family}") + accept
         rules += [
+            ("unpublished", is_it + nf.load_meta(_OIFNAME) + nf.look_up(f"open{family}") + accept),
+            ("unpublished", routed_there + direct),
+            ("unpublished", routed_there + nf.load_meta(_L4PROTO) + nf.compare(_ECHO[family]) + accept),
+            ("unpublished", is_it + both_links + nf.look_up("trusted") + direct),
             *(("egress", is_it + permission + back) for permission in _permissions(family)),
             ("egress", is_it + _source(family) + nf.look_up(f"restricted{family}") + nf.reject()),
             # To a neighbour through a published port; and out.
             ("postrouting", is_it + _source(family) + ours + is_published + to_bridge + nf.masquerade()),
+            ("postrouting", is_it + outward + by_source + nf.snat(_FAMILIES[family])),
             ("postrouting", is_it + _source(family) + leaving + outward + nf.masquerade()),
         ]
         for chain in ("prerouting", "output"):
@@ -255,15 +291,23 @@ def _permissions(family: int) -> list[bytes]:
 def _translations(family: int) -> list[bytes]:
     """To a published port of one address of the host, or of every one."""
     local = nf.load_kind_of_destination() + nf.compare(_LOCAL)
-    protocol = nf.load_meta(_L4PROTO)
-    after = nf.FIRST + 1 + _WORDS[family]
-    one = _destination(family, nf.FIRST + 1) + nf.load_header(2, 2, 2, after)
-    every = nf.load_header(2, 2, 2, nf.FIRST + 1)
+    every = nf.load_meta(_L4PROTO) + nf.load_header(2, 2, 2, nf.FIRST + 1)
     change = nf.dnat(_FAMILIES[family], nf.FIRST, nf.FIRST + _WORDS[family])
     return [
-        local + protocol + one + nf.look_up(f"ports{family}", into=nf.FIRST) + change,
-        local + protocol + every + nf.look_up(f"any{family}", into=nf.FIRST) + change,
+        local + _service(family) + nf.look_up(f"ports{family}", into=nf.FIRST) + change,
+        local + every + nf.look_up(f"any{family}", into=nf.FIRST) + change,
     ]
+
+
+def _service(family: int) -> bytes:
+    """What a packet asks for: protocol, address and port, one after the other."""
+    port = nf.load_header(2, 2, 2, nf.FIRST + 1 + _WORDS[family])
+    return nf.load_meta(_L4PROTO) + _destination(family, nf.FIRST + 1) + port
+
+
+def _from_elsewhere() -> bytes:
+    """From another host: what this one sends itself comes from lo."""
+    return nf.load_meta(_IIFNAME) + nf.compare(nf.link("lo"), is_equal=False)
 
 
 def _is4() -> bytes:
@@ -297,39 +341,61 @@ def _of_bridge(bridge: Bridge) -> list[tuple[str, nf.Element]]:
     for subnet in bridge.subnets:
         family = 6 if ":" in subnet else 4
         found += _range(f"subnets{family}", subnet)
-        if bridge.is_masqueraded and not bridge.is_internal:
-            found += _range(f"masqueraded{family}", subnet)
+        if not bridge.is_internal:
+            found += _leading_out(bridge, subnet, family)
+    if not bridge.is_internal:
+        found += [("trusted", (nf.link(link) + name, None, 0)) for link in bridge.trusted]
     return found
 
 
-def _range(set_: str, subnet: str) -> list[tuple[str, nf.Element]]:
+def _leading_out(bridge: Bridge, subnet: str, family: int) -> list[tuple[str, nf.Element]]:
+    """What becomes of packets of one subnet beyond the bridge."""
+    mode, source = bridge.modes.get(family, "nat"), bridge.sources.get(family)
+    name: nf.Element = (nf.link(bridge.name), None, 0)
+    if mode == "routed":
+        return [(f"routed{family}", name)]
+    found = [(f"open{family}", name)] if mode == "nat-unprotected" else []
+    if bridge.is_masqueraded:
+        data = nf.address(source) if source else None
+        found += _range(f"{'sources' if source else 'masqueraded'}{family}", subnet, data)
+    return found
+
+
+def _range(set_: str, subnet: str, data: bytes | None = None) -> list[tuple[str, nf.Element]]:
     network = ip_network(subnet)
     after = (int(network.broadcast_address) + 1) % (1 << network.max_prefixlen)
     end = after.to_bytes(network.max_prefixlen // 8, "big")
-    return [(set_, (network.network_address.packed, None, 0)), (set_, (end, None, nf.INTERVAL_END))]
+    return [(set_, (network.network_address.packed, data, 0)), (set_, (end, None, nf.INTERVAL_END))]
 
 
 def _of_port(port: Published) -> list[tuple[str, nf.Element]]:
-    family = 6 if ":" in port.host_address else 4
-    if not port.address or family != (6 if ":" in port.address else 4):
-        return []  # nobody can translate one into the other: the container's monitor takes those
-    host = nf.address(port.host_address)
+    if not port.address:
+        return []
+    family = 6 if ":" in port.address else 4
     protocol = bytes((_PROTOCOLS[port.protocol], 0, 0, 0))
-    data = nf.address(port.address) + _port(port.port)
-    if not any(host):
-        return [(f"any{family}", (protocol + _port(port.host_port), data, 0))]
-    return [(f"ports{family}", (protocol + host + _port(port.host_port), data, 0))]
+    inner = nf.address(port.address) + _port(port.port)
+    found: list[tuple[str, nf.Element]] = []
+    if port.is_direct:
+        found.append((f"direct{family}", (protocol + inner, None, 0)))
+    # Nobody can translate one kind of addresses into the other: the container's monitor takes those.
+    if port.host_port and family == (6 if ":" in port.host_address else 4):
+        host = nf.address(port.host_address)
+        place = (f"ports{family}", protocol + host) if any(host) else (f"any{family}", protocol)
+        found.append((place[0], (place[1] + _port(port.host_port), inner, 0)))
+        if family == 4 and host[0] == _LOOPBACK:
+            found.append(("loopback", (protocol + host + _port(port.host_port), None, 0)))
+    return found
 
 
 def _forget_datagrams(ports: Sequence[Published], *, is_over: bool) -> None:
     """Have those who send datagrams to these ports find the way that the rules say now."""
     for port in ports:
         if port.protocol == "udp" and _of_port(port):
+            target = (port.address, port.port)
+            place = (port.host_address, port.host_port) if port.host_port else target
             # A kernel that does not tell of connections forgets this one after some seconds of silence.
             with suppress(Unsupported, KernelError):
-                conntrack.forget_datagrams(
-                    port.host_address, port.host_port, port.address, port.port, is_over=is_over
-                )
+                conntrack.forget_datagrams(*place, *target, is_over=is_over)
 
 
 def _port(number: int) -> bytes:

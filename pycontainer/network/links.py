@@ -40,7 +40,9 @@ _IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_NET_NS_FD = 18, 20, 28
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
 _BR_FORWARD_DELAY, _BR_STP_STATE, _BR_MCAST_SNOOPING = 1, 5, 23
 _BRPORT_MODE, _BRPORT_ISOLATED = 4, 33
-_VETH_INFO_PEER, _MACVLAN_MODE, _IPVLAN_MODE, _VLAN_ID = 1, 1, 1, 1
+_VETH_INFO_PEER, _MACVLAN_MODE, _IPVLAN_MODE, _IPVLAN_FLAGS, _VLAN_ID = 1, 1, 1, 2, 1
+_IPVLAN_MODES = {"l2": 0, "l3": 1, "l3s": 2}
+_IPVLAN_FLAG = {"bridge": 0, "private": 1, "vepa": 2}
 _MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8, "source": 16}
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
 _RTA_OIF, _RTA_GATEWAY = 4, 5
@@ -112,21 +114,33 @@ class Route:
         template = _port_message(len(name), is_isolated)
         self._queue.append((f"set up link {name}", _filled(template, {_NAME * len(name): name.encode()})))
 
-    def add_macvlan(self, parent: int, name: str, namespace: int, *, mode: str, mac: str) -> None:
+    def add_macvlan(
+        self, parent: int, name: str, namespace: int, *, mode: str, mac: str, mtu: int | None = None
+    ) -> None:
         """Make a link beside a link of the host, in another network namespace."""
         info = _info("macvlan", _number(_MACVLAN_MODE, _MACVLAN_MODES[mode]))
         attributes = [
             *(text(_IFLA_IFNAME, name), _number(_IFLA_LINK, parent), _hardware_address(mac)),
-            *(_number(_IFLA_NET_NS_FD, namespace), info),
+            *(_number(_IFLA_NET_NS_FD, namespace), info, _number(_IFLA_MTU, mtu) if mtu else b""),
         ]
         self._link(f"make macvlan link {name}", b"".join(attributes), flags=_CREATE | _EXCLUSIVE)
 
-    def add_ipvlan(self, parent: int, name: str, namespace: int, *, mode: int) -> None:
-        """Make a link that shares the hardware address of a link of the host."""
-        info = _info("ipvlan", _number(_IPVLAN_MODE, mode, size=2))
+    def add_ipvlan(
+        self,
+        parent: int,
+        name: str,
+        namespace: int,
+        *,
+        mode: str,
+        flag: str = "bridge",
+        mtu: int | None = None,
+    ) -> None:
+        """Make a link that shares the hardware address of a link of the host. flag: whom it may reach."""
+        kept = _number(_IPVLAN_MODE, _IPVLAN_MODES[mode], size=2)
+        info = _info("ipvlan", kept + _number(_IPVLAN_FLAGS, _IPVLAN_FLAG[flag], size=2))
         attributes = [
             *(text(_IFLA_IFNAME, name), _number(_IFLA_LINK, parent)),
-            *(_number(_IFLA_NET_NS_FD, namespace), info),
+            *(_number(_IFLA_NET_NS_FD, namespace), info, _number(_IFLA_MTU, mtu) if mtu else b""),
         ]
         self._link(f"make ipvlan link {name}", b"".join(attributes), flags=_CREATE | _EXCLUSIVE)
 

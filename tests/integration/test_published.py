@@ -14,6 +14,7 @@ import pytest
 
 import pycontainer as pc
 from pycontainer import errors
+from tests.support.elsewhere import HOST, OTHER, another_host, ask
 from tests.support.needs import needs
 
 pytestmark = needs("root", "overlay", "nft", "ip", "nsenter")
@@ -54,17 +55,7 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
                 continue
         print(answer.decode(), flush=True)
 """
-HOST = "198.51.100.1"
 ANSWER = b"of the container\n"
-
-ASKER = """
-import socket, sys
-address, port = sys.argv[1], int(sys.argv[2])
-with socket.create_connection((address, port), timeout=2) as sock:
-    sock.sendall(b"GET /index.html HTTP/1.0\\r\\n\\r\\n")
-    while chunk := sock.recv(4096):
-        sys.stdout.buffer.write(chunk)
-"""
 
 
 @pytest.fixture
@@ -76,30 +67,8 @@ def stack(engine: pc.Engine) -> Iterator[ExitStack]:
 @pytest.fixture
 def elsewhere() -> Iterator[list[str]]:
     """Another host, beside this one: a command that runs a program there."""
-    name = f"pct{os.getpid()}"
-    try:
-        for command in (
-            f"netns add {name}",
-            f"link add {name}a type veth peer name {name}b netns {name}",
-            f"addr add {HOST}/24 dev {name}a",
-            f"link set {name}a up",
-            f"-n {name} addr add 198.51.100.2/24 dev {name}b",
-            f"-n {name} link set {name}b up",
-            f"-n {name} link set lo up",
-            f"-n {name} route add default via {HOST}",
-        ):
-            subprocess.run(["ip", *command.split()], check=True)
-        yield ["ip", "netns", "exec", name]
-    finally:
-        subprocess.run(["ip", "link", "del", f"{name}a"], check=False, capture_output=True)
-        subprocess.run(["ip", "netns", "del", name], check=False)
-
-
-def ask(address: str, port: int, prefix: list[str] | None = None) -> bytes:
-    """What a page of the container says, asked for here or elsewhere; empty when it cannot be reached."""
-    command = [*(prefix or []), sys.executable, "-c", ASKER, address, str(port)]
-    done = subprocess.run(command, capture_output=True, timeout=30)
-    return done.stdout.partition(b"\r\n\r\n")[2]
+    with another_host() as command:
+        yield command
 
 
 def serving(engine: pc.Engine, image: pc.Image, stack: ExitStack, **options: Any) -> pc.Container:
@@ -200,13 +169,13 @@ def test_who_goes_on_sending_datagrams_reaches_the_next_container(
         with answering(engine, busybox, "first", None) as port:
             near, far = client("127.0.0.1", port), client(HOST, port, elsewhere)
             assert near(50).startswith(b"first")
-            assert far(50) == b"first 198.51.100.2"
+            assert far(50) == f"first {OTHER}".encode()
         # Nobody has the port meanwhile; then another container, with another address.
         assert far(1) == b"nothing"
         with answering(engine, busybox, "second", port):
             assert near(50).startswith(b"second")
             # By the rules, as before: whoever serves it in their place would seem to be the sender.
-            assert far(50) == b"second 198.51.100.2"
+            assert far(50) == f"second {OTHER}".encode()
 
 
 def test_its_monitor_serves_what_no_rule_leads_to_it(

@@ -69,7 +69,6 @@ def create(
     refused = {
         "--ipam-driver": ipam_driver != "default",
         "--ipam-opt": bool(ipam_opt),
-        "--ipv4=false": not ipv4,
         "--scope": scope != "local",
         "--config-only": config_only,
         "--config-from": bool(config_from),
@@ -84,6 +83,7 @@ def create(
         subnet=split_words(subnet) or None,
         gateway=split_words(gateway) or None,
         ip_range=split_words(ip_range) or None,
+        ipv4=ipv4,
         ipv6=ipv6,
         internal=internal,
         labels=pairs(labels) or None,
@@ -167,7 +167,7 @@ def remove(session: Session, force: bool, names: tuple[str, ...]) -> int:
 
 @command("connect")
 @click.option("--alias", multiple=True, metavar="NAME", help="Further names for others to find it by.")
-@click.option("--driver-opt", multiple=True, metavar="KEY=VALUE", hidden=True)
+@click.option("--driver-opt", multiple=True, metavar="KEY=VALUE", help="Options of the place.")
 @click.option("--gw-priority", type=int, default=0, help="The highest one's gateway is the default route.")
 @click.option("--ip", metavar="ADDRESS", help="Its IPv4 address.")
 @click.option("--ip6", metavar="ADDRESS", help="Its IPv6 address.")
@@ -193,9 +193,8 @@ def connect(
     """Give a container a place in a network, at once if it runs."""
     from pycontainer.engine import Network
 
-    for given, value in (("--driver-opt", driver_opt), ("--link", link)):
-        if value:
-            raise InvalidOption(f"network connect: {given} is not here; give it to run")
+    if link:
+        raise InvalidOption("network connect: --link is not here; give it to run")
     Network.get(network, engine=session.engine).connect(
         container,
         aliases=split_words(alias),
@@ -204,6 +203,7 @@ def connect(
         mac_address=mac_address,
         gw_priority=gw_priority,
         link_local_ips=split_words(link_local_ip),
+        driver_opts=pairs(driver_opt) or None,
     )
 
 
