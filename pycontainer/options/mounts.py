@@ -20,10 +20,11 @@ __all__ = ["MOUNTS", "MountPoint", "dump_mounts", "mount_flags", "mount_propagat
 _ALIASES = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly"}
 _FLAGS = {"nosuid", "suid", "nodev", "dev", "noexec", "exec"}
 _PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
+_CONSISTENCIES = ("default", "consistent", "cached", "delegated")
 _RECURSIONS = ("enabled", "disabled", "writable", "readonly")
 _KEYS = {
     "bind": {"source", "readonly", "bind-propagation", "bind-recursive", "bind-create-src", "subpath"}
-    | {"bind-subpath", "idmap", "mode"}
+    | {"bind-subpath", "bind-nonrecursive", "idmap", "mode"}
     | _FLAGS,
     "tmpfs": {"readonly", "tmpfs-size", "tmpfs-mode", "tmpfs-options"} | _FLAGS,
     "image": {"source", "image-subpath", "subpath", "readonly"},
@@ -33,7 +34,7 @@ _KEYS = {
 }
 _REPEATED = ("volume-opt", "volume-label")
 _VOLUME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}", re.ASCII)
-_SWITCHES = {"readonly", "bind-create-src", "idmap", "volume-nocopy"} | _FLAGS
+_SWITCHES = {"readonly", "bind-create-src", "bind-nonrecursive", "idmap", "volume-nocopy"} | _FLAGS
 # What these show depends on the namespaces of who mounts them; other file systems are the host's.
 _INNER = ("cgroup", "cgroup2", "devpts", "mqueue", "proc", "ramfs", "sysfs", "tmpfs")
 _OCTAL = re.compile(r"0?[0-7]{3,4}")
@@ -114,6 +115,8 @@ def _one(item: object) -> MountPoint:
     if not isinstance(item, Mapping):
         raise ValueError(f"{item!r} is no mount; give it as text or a mapping")
     keys = {_ALIASES.get(str(key), str(key)): value for key, value in item.items()}
+    _chosen(keys, "consistency", _CONSISTENCIES, _CONSISTENCIES[0])
+    keys.pop("consistency", None)  # of other systems than Linux
     is_path = str(keys.get("source", "")).startswith("/")
     kind = str(keys.pop("type", "bind" if is_path else "volume"))
     if kind not in _KEYS:
@@ -222,7 +225,9 @@ def _chosen(keys: Mapping[str, object], key: str, known: Sequence[str], default:
 
 
 def _bind(target: str, keys: Mapping[str, object], switches: set[str], words: tuple[str, ...]) -> MountPoint:
-    recursion = _chosen(keys, "bind-recursive", _RECURSIONS, "enabled")
+    # The older word for it.
+    default = "disabled" if "bind-nonrecursive" in switches else "enabled"
+    recursion = _chosen(keys, "bind-recursive", _RECURSIONS, default)
     propagation = _chosen(keys, "bind-propagation", _PROPAGATIONS, "rprivate")
     if recursion in ("readonly", "writable") and "readonly" not in switches:
         raise ValueError(f"bind-recursive={recursion} is for read-only mounts; add readonly")

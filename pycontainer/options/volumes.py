@@ -134,6 +134,8 @@ def _with(point: MountPoint, word: str) -> MountPoint:
         return attrs.evolve(point, is_copied=True)
     if point.kind == "bind" and word == "idmap":
         return attrs.evolve(point, has_ids=True)
+    if point.kind == "bind" and word == "rro":  # as nerdctl has it
+        return attrs.evolve(point, is_readonly=True, recursion="readonly")
     if point.kind == "bind" and word == "bind":
         return attrs.evolve(point, recursion="disabled")
     if word in _IGNORED:

@@ -25,6 +25,7 @@ def one(text: object) -> MountPoint:
         ("src=/a,dst=/b,ro,bind-recursive=writable", "rbind rprivate ro"),
         ("src=/a,dst=/b,ro,bind-recursive=disabled", "bind rprivate ro"),
         ("src=/a,dst=/b,ro,bind-recursive=readonly", "rbind rprivate ro rro"),
+        ("src=/a,dst=/b,bind-nonrecursive,consistency=cached", "bind rprivate"),
         ("src=/a,dst=/b,bind-propagation=rslave,nosuid,noexec", "rbind rslave noexec nosuid"),
         ("src=/a,dst=/b,idmap", "rbind rprivate ridmap"),
         ("type=image,src=x,dst=/b", "rbind rprivate ro rro"),
@@ -55,6 +56,7 @@ def test_old_kernels_get_read_only_mounts_that_are_not_recursive_unless_that_is_
         ("type=tmpfs,target=/b,source=/a", "has no 'source'"),
         ("type=bind,source=/a,target=/b,tmpfs-size=1m", "has no 'tmpfs-size'"),
         ("type=bind,source=/a,target=/b,readonly=maybe", "true or false"),
+        ("type=bind,source=/a,target=/b,consistency=later", "consistency of a mount is one of"),
         ("type=bind,source=/a,target=/b,bind-propagation=shared;rw", "bind-propagation of a mount is one of"),
         ("type=bind,source=/a,target=/b,bind-recursive=readonly", "add readonly"),
         (

@@ -153,6 +153,20 @@ ACCEPTED: list[tuple[str, Any, Any]] = [
         {"/srv": {"bind": "/data", "mode": "ro"}},
         (MountPoint(kind="bind", source="/srv", target="/data", is_made=True, is_readonly=True),),
     ),
+    (
+        "volumes",
+        "/srv:/data:rro",
+        (
+            MountPoint(
+                kind="bind",
+                source="/srv",
+                target="/data",
+                is_made=True,
+                is_readonly=True,
+                recursion="readonly",
+            ),
+        ),
+    ),
     ("volumes", "/cache/", (MountPoint(kind="volume", target="/cache"),)),
     ("volumes_from", ["db", "web:ro"], ("db", "web:ro")),
     ("expose", [80, "53/udp", "8000-8001"], ("80/tcp", "53/udp", "8000/tcp", "8001/tcp")),
