@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -339,11 +340,6 @@ def _rewrite(container: Container, path: str, before: str | None, content: str) 
     """Replace a file's content if it still is what we wrote; the container may be hostile, or end."""
     if before is None:
         return
-    written = before.encode("utf-8", "surrogateescape")
-    try:
-        with (container.path / path).open("rb") as file:
-            if file.read(len(written) + 1) != written:
-                return
-        (container.path / path).write_bytes(content.encode("utf-8", "surrogateescape"))
-    except (OSError, PycontainerError):
-        return
+    written, wanted = (each.encode("utf-8", "surrogateescape") for each in (before, content))
+    with suppress(OSError, PycontainerError):
+        (container.path / path)._exchange(written, wanted)

@@ -246,15 +246,21 @@ class InnerPath:
         overwritten in place, after room for all of it was made sure of.)
         """
         view = memoryview(data).cast("B")
+        self._put("write", view)
+        return len(view)
+
+    def _exchange(self, before: bytes, after: bytes) -> None:
+        """As write_bytes, if the content is the one before; else leave it."""
+        self._put("exchange", memoryview(after), expected=before.hex())
+
+    def _put(self, verb: str, content: memoryview, **params: Any) -> None:
         memory = os.memfd_create("pycontainer-content", os.MFD_CLOEXEC)
         try:
-            rest = view
-            while rest:
-                rest = rest[os.write(memory, rest) :]
-            self._ask("write", fds=[memory])
+            while content:
+                content = content[os.write(memory, content) :]
+            self._ask(verb, fds=[memory], **params)
         finally:
             os.close(memory)
-        return len(view)
 
     def write_text(self, data: str, encoding: str = "utf-8", errors: str = "strict") -> int:
         """Replace the file's content by a text; see write_bytes. Gives the number of characters."""

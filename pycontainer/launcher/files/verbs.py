@@ -120,6 +120,18 @@ def _write(root: int, path: bytes, params: Params, fds: list[int], report: Repor
     return {}
 
 
+def _exchange(root: int, path: bytes, params: Params, fds: list[int], report: Report) -> dict[str, Any]:
+    """As write, if the content is params["expected"], in hexadecimal; else leave the file as it is."""
+    expected = bytes.fromhex(params["expected"])
+    fd = inside.open_file(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY, 0)
+    try:
+        if os.pread(fd, len(expected) + 1, 0) != expected:
+            return {}
+    finally:
+        os.close(fd)
+    return _write(root, path, params, fds, report)
+
+
 def _regular_at(parent: int, base: bytes) -> os.stat_result | None:
     """The file to be replaced, None when there is none. Raises: OSError for anything but a file."""
     try:
@@ -231,6 +243,7 @@ _VERBS: dict[str, Callable[[int, bytes, Params, list[int], Report], dict[str, An
     "glob": _glob,
     "open": _open,
     "write": _write,
+    "exchange": _exchange,
     "mkdir": _mkdir,
     "unlink": _unlink,
     "rmdir": _rmdir,
