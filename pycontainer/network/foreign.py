@@ -9,7 +9,7 @@ Source: moby, libnetwork/iptables (DOCKER-USER); firewalld, firewall/core/nftabl
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,23 +43,28 @@ def obstacles() -> list[Obstacle]:
 
     Raises Unsupported, KernelError, DeadlineExceeded.
     """
-    chains = list(nf.chains())
-    names = {(each.family, each.table, each.name) for each in chains}
+    known = list(nf.chains())
+    names = {(each.family, each.table, each.name) for each in known}
     found = []
-    for each in chains:
+    for each in known:
         if each.hook != _FORWARD or each.family not in _FAMILIES or each.table.startswith(_OURS):
             continue
         if each.policy == nf.DROP or each.table == _FIREWALLD:
             has_user = (each.family, each.table, _DOCKER_USER) in names
             entry = _DOCKER_USER if has_user else each.name
-            table = nf.Table(each.table, each.family)
-            if not all(_lets_pass(table, (each.name, entry), side) for side in ("iifname", "oifname")):
+            table, chains = nf.Table(each.table, each.family), [each.name, entry]
+            sides = ["iifname", "oifname"]
+            if each.table == _FIREWALLD:
+                # Zones are told by where packets come from, in chains of their own; published ports are open.
+                chains += [name for family, _, name in names if name.startswith(each.name)]
+                sides = ["iifname"]
+            if not all(_lets_pass(table, chains, side) for side in sides):
                 found.append(Obstacle(_FAMILIES[each.family], each.table, each.name, entry))
     return found
 
 
-def _lets_pass(table: nf.Table, chains: tuple[str, ...], side: str) -> bool:
-    """Whether a rule accepts what comes from, or goes to, links that are named as ours."""
+def _lets_pass(table: nf.Table, chains: Collection[str], side: str) -> bool:
+    """Whether a rule of these chains accepts what comes from, or goes to, links that are named as ours."""
     wanted = nf.load_meta(6 if side == "iifname" else 7)[-8:]  # the key that is loaded
     for chain, expressions in nf.rules_of(table):
         parts = [nf.attributes_of(each) for _, each in nf.items_of(expressions)]
@@ -87,16 +92,17 @@ def forward_finding() -> Finding:
         not found,
         "; ".join(told) or "no other program's rules drop what containers send",
         is_required=False,
-        consequence="containers on networks reach no other host, and other hosts reach no published port",
+        consequence="containers on networks reach no other host, and other hosts reach no published port; "
+        "where the kernel filters bridges (br_netfilter), neighbours do not reach each other",
         remedy="; ".join(dict.fromkeys(_remedy(each) for each in found)),
     )
 
 
 def _remedy(obstacle: Obstacle) -> str:
     if obstacle.table == _FIREWALLD:
-        return (
-            "firewall-cmd --zone=trusted --add-interface=BRIDGE, for each bridge that ip link shows as pc..."
-        )
+        # Now, and from its next start or reload on.
+        command = "firewall-cmd {}--zone=trusted --add-interface=pc+"
+        return f"{command.format('--permanent ')} && {command.format('')}"
     outer = " ".join(_ways_out()[:1]) or "LINK"
     pairs = [("pc+", outer), (outer, "pc+")]
     if _BRIDGED.exists() and _BRIDGED.read_text().strip() == "1":

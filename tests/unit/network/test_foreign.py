@@ -27,6 +27,19 @@ table inet firewalld {
     }
 }
 """
+# What it has made of its remedy, as nft lists it.
+REMEDIED_FIREWALLD = """
+table inet firewalld {
+    chain filter_FWD_trusted { accept; }
+    chain filter_FORWARD_ZONES { iifname "pc*" goto filter_FWD_trusted; }
+    chain filter_FORWARD {
+        type filter hook forward priority filter + 10; policy accept;
+        ct status dnat accept
+        jump filter_FORWARD_ZONES
+        reject with icmpx type admin-prohibited;
+    }
+}
+"""
 OWN = """
 table inet own { chain routed { type filter hook forward priority filter; policy drop; }; }
 """
@@ -87,7 +100,12 @@ def test_who_drops_is_named_and_the_remedy_is_one(rules: str, named: str, remedy
 def test_firewalld_is_told_in_its_own_words() -> None:
     (found,) = findings(FIREWALLD, is_remedied=False)
     assert found["is_ok"] is False
-    assert str(found["remedy"]).startswith("firewall-cmd --zone=trusted --add-interface=")
+    assert found["remedy"] == (
+        "firewall-cmd --permanent --zone=trusted --add-interface=pc+ && "
+        "firewall-cmd --zone=trusted --add-interface=pc+"
+    )
+    (found,) = findings(REMEDIED_FIREWALLD, is_remedied=False)
+    assert found["is_ok"] is True
 
 
 def test_what_forwards_or_is_the_store_s_own_is_in_nobodys_way() -> None:
