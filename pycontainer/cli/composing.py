@@ -279,7 +279,8 @@ def ports_shown(container: Container) -> str:
     ports: Mapping[str, Any] = container.inspect()["NetworkSettings"]["Ports"]
     found = []
     for port, places in ports.items():
-        found += [f"{each['HostIp']}:{each['HostPort']}->{port}" for each in places or ()]
-        if not places:
+        outer = [each for each in places or () if each["HostPort"]]
+        found += [f"{each['HostIp']}:{each['HostPort']}->{port}" for each in outer]
+        if not outer:
             found.append(port)
     return ", ".join(found)

@@ -70,9 +70,11 @@ def port(session: Session, name: str, private: str | None) -> None:
     from pycontainer.engine import Container
 
     ports = Container.get(name, engine=session.engine).inspect()["NetworkSettings"]["Ports"]
+    # On a network that is routed none is the host's.
+    ports = {key: [each for each in found or () if each["HostPort"]] for key, found in ports.items()}
     if private is None:
         for key in sorted(ports):
-            for each in ports[key] or ():
+            for each in ports[key]:
                 click.echo(f"{key} -> {_where(each)}")
         return
     key = private if "/" in private else f"{private}/tcp"

@@ -122,8 +122,10 @@ def ports_text(ports: Mapping[str, Iterable[Mapping[str, str]] | None]) -> str:
     found: set[tuple[str, str, int, int]] = set()
     for key, bindings in ports.items():
         port, _, protocol = key.partition("/")
-        found.update((protocol, each["HostIp"], int(port), int(each["HostPort"])) for each in bindings or ())
-        if not bindings:
+        # On a network that is routed none is the host's.
+        outer = [each for each in bindings or () if each["HostPort"]]
+        found.update((protocol, each["HostIp"], int(port), int(each["HostPort"])) for each in outer)
+        if not outer:
             found.add((protocol, "", int(port), 0))
     return ", ".join(_grouped(sorted(found)))
 

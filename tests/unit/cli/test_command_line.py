@@ -237,6 +237,7 @@ def test_a_variable_without_a_value_is_the_callers() -> None:
     [
         ("", {}),
         ("80/tcp", {"80/tcp": None}),
+        ("80/tcp", {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": ""}]}),
         ("0.0.0.0:8080->80/tcp", {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}]}),
         (
             "127.0.0.1:8080-8082->80-82/tcp, [::1]:9000->80/tcp, 53/udp",
