@@ -133,7 +133,8 @@ def take(
             raise InvalidOption(f"option ports={place}: the container has no address to publish a port of")
         # One without an address is meant for both kinds, as far as it takes no port of the host.
         kinds = outlet.routed if not mapping.host_address else outlet.routed & {_version(address)}
-        published += [_routed(mapping, version, outlet) for version in sorted(kinds)]
+        opened = [_routed(mapping, version, outlet) for version in sorted(kinds)]
+        published += [each for each in opened if each not in published]
         if _version(address) in outlet.routed:
             continue
         if place.protocol == "sctp" and _version(address) != _version(place.host_address):
