@@ -259,7 +259,9 @@ def test_a_stream_of_stats_ends_with_the_container(engine: pc.Engine, busybox: p
             if len(found) == 3:
                 box.kill()
         assert len(found) >= 3  # one may be on its way while it is killed, and more on a busy host
-        assert all(stats.cpu_percent is not None and stats.cpu_percent > 0 for stats in found)
+        shares = [stats.cpu_percent for stats in found]
+        assert None not in shares
+        assert max(share or 0 for share in shares) > 0  # in a short time on a busy host it may get none
         assert found[0].monotonic_ns < found[1].monotonic_ns < found[2].monotonic_ns
 
 
