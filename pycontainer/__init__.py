@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pycontainer.compose import Compose as Compose
     from pycontainer.compose import ComposeLogLine as ComposeLogLine
     from pycontainer.compose import ComposeService as ComposeService
+    from pycontainer.compose import WatchEvent as WatchEvent
     from pycontainer.engine import Artifact as Artifact
     from pycontainer.engine import ArtifactFile as ArtifactFile
     from pycontainer.engine import Attachment as Attachment
@@ -98,6 +99,7 @@ _HOMES = {
     "Compose": "pycontainer.compose",
     "ComposeLogLine": "pycontainer.compose",
     "ComposeService": "pycontainer.compose",
+    "WatchEvent": "pycontainer.compose",
     "Container": "pycontainer.engine",
     "ContainerExecutor": "pycontainer.integrations.executor",
     "ContainerPath": "pycontainer.engine",
@@ -176,6 +178,7 @@ __all__ = [
     "Compose",
     "ComposeLogLine",
     "ComposeService",
+    "WatchEvent",
     "Container",
     "ContainerExecutor",
     "ContainerPath",

@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 
     from pycontainer._generated import RunKwargs, UpdateKwargs
     from pycontainer.build import OnBuildEvent
-    from pycontainer.compose.application import _Duration, _PathLike
+    from pycontainer.compose.asked import Duration, PathLike
     from pycontainer.compose.model import Project
     from pycontainer.compose.output import ComposeLogLine
     from pycontainer.compose.service import ComposeService
+    from pycontainer.compose.watching import WatchEvent
     from pycontainer.engine import ExecResult, PortBinding, RunResult, steering
     from pycontainer.engine.artifacts import ArtifactFile
     from pycontainer.engine.attaching import Chunk
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from pycontainer.engine.building.pruning import PrunedBuildCache
     from pycontainer.engine.changed import Change
     from pycontainer.engine.connecting import Protocol
-    from pycontainer.engine.copying import Copied, Duration, HostPath
+    from pycontainer.engine.copying import Copied, HostPath
     from pycontainer.engine.diskusage import DiskUsage
     from pycontainer.engine.filters import FilterValues
     from pycontainer.engine.images import HistoryEntry
@@ -169,6 +170,7 @@ class Artifact(Mirror):
         artifact_type: str = "",
         media_types: Mapping[str, str] | None = None,
         annotations: Mapping[str, str] | None = None,
+        file_annotations: Mapping[str, Mapping[str, str]] | None = None,
         subject: str | None = None,
         on_event: OnEvent | None = None,
         engine: Engine | None = None,
@@ -181,13 +183,14 @@ class Artifact(Mirror):
             artifact_type=artifact_type,
             media_types=media_types,
             annotations=annotations,
+            file_annotations=file_annotations,
             subject=subject,
             on_event=on_event,
             engine=engine,
         )
 
     async def read(self, name: str = "") -> bytes:
-        """The content of a file, or of the only one, verified."""
+        """The content of a file, or of the only one, verified; one without a name is known by its digest."""
         return await mirrored(self.sync.read, name)
 
     @property
@@ -267,13 +270,13 @@ class Compose(Mirror):
 
     def __init__(
         self,
-        path: _PathLike | Sequence[_PathLike] | None = None,
+        path: PathLike | Sequence[PathLike] | None = None,
         *,
         project: str | None = None,
         profiles: Collection[str] = (),
         env: Mapping[str, str] | None = None,
-        env_files: Sequence[_PathLike] | None = None,
-        directory: _PathLike | None = None,
+        env_files: Sequence[PathLike] | None = None,
+        directory: PathLike | None = None,
         remove_volumes: bool = False,
         engine: Engine | None = None,
     ) -> None:
@@ -310,13 +313,17 @@ class Compose(Mirror):
             self.sync.build, *services, no_cache=no_cache, pull=pull, args=args, progress=progress
         )
 
-    async def config(self) -> dict[str, Any]:
+    async def config(self, *services: str, resolve_image_digests: bool = False) -> dict[str, Any]:
         """The files put together, in canonical form: what `docker compose config` prints."""
-        return await mirrored(self.sync.config)
+        return await mirrored(self.sync.config, *services, resolve_image_digests=resolve_image_digests)
 
-    async def config_text(self) -> str:
+    async def config_hashes(self, *services: str) -> dict[str, str]:
+        """By service what changes when its containers have to be made anew."""
+        return await mirrored(self.sync.config_hashes, *services)
+
+    async def config_text(self, *services: str, **options: Any) -> str:
         """The same as YAML, which reads back as the same application."""
-        return await mirrored(self.sync.config_text)
+        return await mirrored(self.sync.config_text, *services, **options)
 
     @property
     def containers(self) -> builtins.list[Container]:
@@ -354,7 +361,7 @@ class Compose(Mirror):
         volumes: bool = False,
         images: str | None = None,
         remove_orphans: bool = False,
-        timeout: _Duration | None = None,
+        timeout: Duration | None = None,
     ) -> None:
         """Stop and remove its containers and networks; volumes stay unless they are asked for."""
         return await mirrored(
@@ -418,15 +425,23 @@ class Compose(Mirror):
         """What the files say."""
         return wrap(self.sync.project)
 
+    async def publish(self, reference: str, *, resolve_image_digests: bool = False) -> Artifact:
+        """Push the images, then the compose files themselves, as an artifact that oci://REFERENCE names."""
+        return await mirrored(self.sync.publish, reference, resolve_image_digests=resolve_image_digests)
+
     async def pull(self, *services: str) -> None:
         """Pull the images of all services that are not built here, or of these."""
         return await mirrored(self.sync.pull, *services)
+
+    async def push(self, *services: str, ignore_failures: bool = False) -> None:
+        """Upload the images of all services that name one, or of these."""
+        return await mirrored(self.sync.push, *services, ignore_failures=ignore_failures)
 
     async def remove(self, *services: str, stop: bool = False, volumes: bool = False) -> None:
         """Remove stopped containers; stop: those that run, too."""
         return await ending(self.sync.remove, *services, stop=stop, volumes=volumes)
 
-    async def restart(self, *services: str, timeout: _Duration | None = None, no_deps: bool = False) -> None:
+    async def restart(self, *services: str, timeout: Duration | None = None, no_deps: bool = False) -> None:
         """Stop its containers and start them again, with those that are to restart with them."""
         return await mirrored(self.sync.restart, *services, timeout=timeout, no_deps=no_deps)
 
@@ -436,7 +451,7 @@ class Compose(Mirror):
         command: Sequence[str] | str | None = None,
         *,
         input: bytes | None = None,
-        timeout: _Duration | None = None,
+        timeout: Duration | None = None,
         **options: Any,
     ) -> RunResult:
         """Run a one-off container of a service to its end, and return what it wrote; it is removed then."""
@@ -451,7 +466,7 @@ class Compose(Mirror):
         """Start the containers there are, each service after those that it depends on."""
         return await mirrored(self.sync.start, *services)
 
-    async def stop(self, *services: str, timeout: _Duration | None = None) -> None:
+    async def stop(self, *services: str, timeout: Duration | None = None) -> None:
         """Stop its containers, those first that depend on others; they stay."""
         return await mirrored(self.sync.stop, *services, timeout=timeout)
 
@@ -472,8 +487,8 @@ class Compose(Mirror):
         no_deps: bool = False,
         start: bool = True,
         wait: bool = False,
-        wait_timeout: _Duration | None = None,
-        timeout: _Duration | None = None,
+        wait_timeout: Duration | None = None,
+        timeout: Duration | None = None,
         progress: OnBuildEvent | str | None = None,
     ) -> Compose:
         """Bring what there is to what the files say: make, make anew, start and remove what differs."""
@@ -495,10 +510,18 @@ class Compose(Mirror):
             progress=progress,
         )
 
+    async def wait(self, *services: str) -> dict[str, int]:
+        """Wait until its containers have ended, or those of these services; gives exit codes by name."""
+        return await mirrored(self.sync.wait, *services)
+
     @property
     def warnings(self) -> tuple[str, ...]:
         """What one may want to hear of: variables that are not set, containers of services that are gone."""
         return wrap(self.sync.warnings)
+
+    def watch(self, *services: str, prune: bool = True) -> Stream[WatchEvent]:
+        """Bring files that change into what runs, as `develop.watch` of the services says."""
+        return streamed(self.sync.watch, *services, prune=prune)
 
 
 class Container(Mirror):

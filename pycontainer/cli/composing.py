@@ -13,19 +13,20 @@ from typing import TYPE_CHECKING, Any
 import click
 from attrs import frozen
 
-from pycontainer.errors import NotFound, PycontainerError
+from pycontainer.cli.formatting import ago, tabulate
+from pycontainer.errors import NotFound
 
 if TYPE_CHECKING:
+    from pycontainer.cli.session import Session
     from pycontainer.compose import Compose, ComposeLogLine
     from pycontainer.engine import Container, Engine
 
 __all__ = [
     "Asked",
     "Foreground",
-    "ago",
+    "age",
     "changes_told",
     "container_status",
-    "explained",
     "pass_asked",
     "ports_shown",
     "print_logs",
@@ -33,10 +34,10 @@ __all__ = [
     "table",
     "uses_color",
     "variables",
+    "warnings_told",
 ]
 
 _COLORS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
-_UNITS = ((86400 * 365, "year"), (86400 * 30, "month"), (86400, "day"), (3600, "hour"), (60, "minute"))
 
 
 @frozen(kw_only=True)
@@ -48,7 +49,16 @@ class Asked:
     profiles: tuple[str, ...]
     env_files: tuple[str, ...]
     directory: str | None
-    engine: Engine | None
+    session: Session
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of this call."""
+        return self.session.engine
+
+    def container(self, service: str, index: int | None = None) -> Container:
+        """A container of a service: that with this number, else the first. Raises: NotFound."""
+        return self.application()[service].numbered(index or None)
 
     def application(self, *, needs_files: bool = False) -> Compose:
         """The application that is meant; one that has containers is known without its files by -p.
@@ -57,8 +67,7 @@ class Asked:
         """
         from pycontainer.compose import Compose
 
-        separator = os.environ.get("COMPOSE_PATH_SEPARATOR") or os.pathsep
-        files = self.files or tuple(filter(None, os.environ.get("COMPOSE_FILE", "").split(separator)))
+        files = self.paths
         env_files = self.env_files or tuple(filter(None, os.environ.get("COMPOSE_ENV_FILES", "").split(",")))
         try:
             found = Compose(
@@ -76,6 +85,12 @@ class Asked:
         _tell_warnings(found.warnings)
         return found
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The files that are named, by flags or the environment."""
+        separator = os.environ.get("COMPOSE_PATH_SEPARATOR") or os.pathsep
+        return self.files or tuple(filter(None, os.environ.get("COMPOSE_FILE", "").split(separator)))
+
 
 def _tell_warnings(warnings: Iterable[str]) -> None:
     for warning in warnings:
@@ -83,13 +98,13 @@ def _tell_warnings(warnings: Iterable[str]) -> None:
 
 
 @contextmanager
-def explained() -> Iterator[None]:
-    """Turn an error of ours into one that click tells, with its notes."""
+def warnings_told(application: Compose) -> Iterator[None]:
+    """Tell on standard error what there is to be warned of meanwhile."""
+    told = application.warnings
     try:
         yield
-    except PycontainerError as error:
-        notes = getattr(error, "__notes__", [])
-        raise click.ClickException("\n".join([str(error), *notes])) from error
+    finally:
+        _tell_warnings(each for each in application.warnings if each not in told)
 
 
 def variables(lines: Sequence[str]) -> dict[str, str | None]:
@@ -105,27 +120,14 @@ services_argument: Callable[[Any], Any] = click.argument("services", metavar="[S
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows in columns, as Docker does. What images say in them cannot command the terminal."""
-    lines = [tuple(headers), *(tuple(map(_printable, row)) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(headers))]
-    for line in lines:
-        click.echo("   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    """Print rows in columns, as Docker does."""
+    for line in tabulate([headers, *rows]):
+        click.echo(line)
 
 
-def _printable(cell: str) -> str:
-    return "".join(letter if letter.isprintable() else "?" for letter in cell)
-
-
-def ago(moment: datetime | None) -> str:
+def age(moment: datetime | None) -> str:
     """How long ago something was, in Docker's words."""
-    if moment is None:
-        return "never"
-    seconds = max(0, int((datetime.now(UTC) - moment).total_seconds()))
-    for size, unit in _UNITS:
-        if seconds >= size:
-            count = seconds // size
-            return f"{count} {unit}{'s' if count > 1 else ''}"
-    return f"{seconds} second{'s' if seconds != 1 else ''}"
+    return "never" if moment is None else ago(max(0.0, (datetime.now(UTC) - moment).total_seconds()))
 
 
 def container_status(container: Container) -> str:
@@ -135,9 +137,9 @@ def container_status(container: Container) -> str:
         health = container.health
         told = "Paused" if state == "paused" else health.status if health is not None else ""
         told = "health: starting" if told == "starting" else told
-        return f"Up {ago(container.started_at)}" + (f" ({told})" if told else "")
+        return f"Up {age(container.started_at)}" + (f" ({told})" if told else "")
     if state in ("exited", "restarting"):
-        return f"{state.capitalize()} ({container.exit_code}) {ago(container.finished_at)} ago"
+        return f"{state.capitalize()} ({container.exit_code}) {age(container.finished_at)} ago"
     return state.capitalize()
 
 
@@ -162,10 +164,11 @@ def _present(application: Compose) -> dict[str, tuple[str, ...]]:
 @contextmanager
 def changes_told(application: Compose) -> Iterator[None]:
     """Tell on standard error what was made, started, stopped and removed meanwhile."""
-    before, told = _present(application), application.warnings
+    before = _present(application)
     is_done = False
     try:
-        yield
+        with warnings_told(application):
+            yield
         is_done = True
     finally:
         after = _present(application)
@@ -173,7 +176,6 @@ def changes_told(application: Compose) -> Iterator[None]:
             word = _change(before.get(name), after.get(name))
             if word not in ("", "Running") or (is_done and word):
                 click.echo(f" {name}  {word}", err=True)
-        _tell_warnings(each for each in application.warnings if each not in told)
 
 
 def _change(before: tuple[str, ...] | None, after: tuple[str, ...] | None) -> str:

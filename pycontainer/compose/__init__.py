@@ -7,15 +7,30 @@ if TYPE_CHECKING:
     from pycontainer.compose.application import Compose
     from pycontainer.compose.labels import ProjectInfo, list_projects
     from pycontainer.compose.output import ComposeLogLine
+    from pycontainer.compose.printing import uninterpolated
     from pycontainer.compose.service import ComposeService
+    from pycontainer.compose.watching import WatchEvent
+    from pycontainer.compose.yamlfile import dump
 
-__all__ = ["Compose", "ComposeLogLine", "ComposeService", "ProjectInfo", "list_projects"]
+__all__ = [
+    "Compose",
+    "ComposeLogLine",
+    "ComposeService",
+    "ProjectInfo",
+    "WatchEvent",
+    "dump",
+    "list_projects",
+    "uninterpolated",
+]
 
 _HOMES = {
     "Compose": "application",
     "ComposeLogLine": "output",
     "ComposeService": "service",
     "ProjectInfo": "labels",
+    "WatchEvent": "watching",
+    "uninterpolated": "printing",
+    "dump": "yamlfile",
     "list_projects": "labels",
 }
 

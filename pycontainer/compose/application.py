@@ -2,47 +2,33 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, final
+from typing import TYPE_CHECKING, Any, final
 
-from pycontainer.compose import images, mapping, members, resources, teardown
-from pycontainer.compose.converge import Convergence, Wishes, container_options
+from pycontainer.compose import images, mapping, members, printing, publishing, resources, teardown, watching
+from pycontainer.compose.asked import Duration, PathLike, checked_scale, file_paths, seconds, unknown
+from pycontainer.compose.converge import Convergence, Wishes, oneoff_options
 from pycontainer.compose.graph import each_of, in_order, needed
 from pycontainer.compose.labels import Member, find_members
-from pycontainer.compose.loading import find_files, load, project_name
+from pycontainer.compose.loading import load, project_name
 from pycontainer.compose.output import ComposeLogLine, read_logs
+from pycontainer.compose.remote import Remote
 from pycontainer.compose.resolving import resolve
 from pycontainer.compose.service import ComposeService
 from pycontainer.compose.yamlfile import dump
 from pycontainer.engine import Container, Image, RunResult, current_engine
 from pycontainer.errors import InvalidInput, NotFound, PycontainerError
-from pycontainer.options import parse_seconds
 
 if TYPE_CHECKING:
     from pycontainer.build import OnBuildEvent
     from pycontainer.compose.loading import Loaded
     from pycontainer.compose.model import Project, ServiceSpec
-    from pycontainer.engine import Engine, ExecResult, PortBinding
+    from pycontainer.compose.watching import WatchEvent
+    from pycontainer.engine import Artifact, Engine, ExecResult, PortBinding
 
 __all__ = ["Compose"]
-
-_Duration: TypeAlias = float | str | timedelta
-_PathLike: TypeAlias = str | os.PathLike[str]
-_DURATIONS = (
-    "delay",
-    "interval",
-    "monitor",
-    "start_interval",
-    "start_period",
-    "stop_grace_period",
-    "timeout",
-    "window",
-)
 
 
 @final
@@ -57,20 +43,21 @@ class Compose:
 
     def __init__(
         self,
-        path: _PathLike | Sequence[_PathLike] | None = None,
+        path: PathLike | Sequence[PathLike] | None = None,
         *,
         project: str | None = None,
         profiles: Collection[str] = (),
         env: Mapping[str, str] | None = None,
-        env_files: Sequence[_PathLike] | None = None,
-        directory: _PathLike | None = None,
+        env_files: Sequence[PathLike] | None = None,
+        directory: PathLike | None = None,
         remove_volumes: bool = False,
         engine: Engine | None = None,
     ) -> None:
         """Read the files; nothing is made yet.
 
         path: a file, or several, each on top of those before it; a directory, or None for the current one, is
-        searched for compose.yaml with its compose.override.yaml. project: the name; by default
+        searched for compose.yaml with its compose.override.yaml; "-" is the standard input; oci://… and git
+        repositories are fetched. project: the name; by default
         COMPOSE_PROJECT_NAME, the file's own, or that of the directory. profiles: those that are on; "*" is
         all. env: variables for ${...} instead of this process's. env_files: files of variables instead of
         .env. directory: where relative paths begin. remove_volumes: whether the end of a with block removes
@@ -81,12 +68,14 @@ class Compose:
         self._profiles = tuple(profiles)
         self._removes_volumes = remove_volumes
         self._warnings: dict[str, None] = {}
+        fetch = Remote(lambda: self.engine)
         self._loaded: Loaded | None = load(
-            _paths(path),
+            file_paths(path, fetch),
             environment=os.environ if env is None else env,
             name=project,
             directory=None if directory is None else Path(directory),
             env_files=None if env_files is None else [Path(each) for each in env_files],
+            fetch=fetch,
         )
         self._name = self._loaded.name
         self._warn(self._loaded.warnings)
@@ -147,7 +136,7 @@ class Compose:
         """The service of this name. Raises: NotFound."""
         services = self.services
         if name not in services:
-            raise _unknown(name, services)
+            raise unknown(name, services)
         return services[name]
 
     @property
@@ -163,20 +152,38 @@ class Compose:
             names |= {*known.services, *known.disabled}
         for name in services:
             if name not in names:
-                raise _unknown(name, names)
+                raise unknown(name, names)
         return [
             each
             for each in found
             if (oneoffs or not each.is_oneoff) and (not services or each.service in services)
         ]
 
-    def config(self) -> dict[str, Any]:
-        """The files put together, in canonical form: what `docker compose config` prints."""
-        return dict(_shown(self.project.document))
+    def config(self, *services: str, resolve_image_digests: bool = False) -> dict[str, Any]:
+        """The files put together, in canonical form: what `docker compose config` prints.
 
-    def config_text(self) -> str:
+        services: these alone, with what they depend on and use. resolve_image_digests: ask the registries
+        which images the names stand for now.
+        """
+        project = self._resolved(services)
+        chosen = self._chosen(project, services)
+        document = printing.only(project, services) if services else dict(project.document)
+        if resolve_image_digests:
+            for name, image in images.pinned(self.engine, chosen).items():
+                document["services"] = {
+                    **document["services"],
+                    name: {**document["services"][name], "image": image},
+                }
+        return printing.shown(document)
+
+    def config_text(self, *services: str, **options: Any) -> str:
         """The same as YAML, which reads back as the same application."""
-        return dump(self.config())
+        return dump(self.config(*services, **options))
+
+    def config_hashes(self, *services: str) -> dict[str, str]:
+        """By service what changes when its containers have to be made anew."""
+        project = self._resolved(services)
+        return {each.name: mapping.config_hash(project, each) for each in self._chosen(project, services)}
 
     # -- up and down -----------------------------------------------------------------------------
 
@@ -193,8 +200,8 @@ class Compose:
         no_deps: bool = False,
         start: bool = True,
         wait: bool = False,
-        wait_timeout: _Duration | None = None,
-        timeout: _Duration | None = None,
+        wait_timeout: Duration | None = None,
+        timeout: Duration | None = None,
         progress: OnBuildEvent | str | None = None,
     ) -> Compose:
         """Bring what there is to what the files say: make, make anew, start and remove what differs.
@@ -214,14 +221,14 @@ class Compose:
         wishes = Wishes(
             recreate="always" if force_recreate else "never" if no_recreate else "changed",
             renews_volumes=renew_volumes,
-            timeout_s=_seconds(timeout),
-            completion_s=_seconds(wait_timeout),
+            timeout_s=seconds(timeout),
+            completion_s=seconds(wait_timeout),
         )
         running = self._prepare(
             services, wishes, scale or {}, no_deps=no_deps, build=build, pull=pull, progress=progress
         )
         self._remove_orphans(running.project, remove_orphans, wishes.timeout_s)
-        self._bring(running, start=start, wait=wait, wait_timeout_s=_seconds(wait_timeout))
+        self._bring(running, start=start, wait=wait, wait_timeout_s=seconds(wait_timeout))
         return self
 
     def _bring(
@@ -264,11 +271,11 @@ class Compose:
         mapping.check(project)
         for name in (*names, *scale):
             if name not in project.services:
-                raise _unknown(name, project.services)
+                raise unknown(name, project.services)
         graph = {name: list(service.depends_on) for name, service in project.services.items()}
         wanted = set(names or graph) if no_deps else needed(graph, names or graph)
         chosen = {name: service for name, service in project.services.items() if name in wanted}
-        scales = {name: _checked_scale(service, scale.get(name)) for name, service in chosen.items()}
+        scales = {name: checked_scale(service, scale.get(name)) for name, service in chosen.items()}
         specs = list(chosen.values())
         for service in specs:
             mapping.given_files(project, service)
@@ -297,7 +304,7 @@ class Compose:
         volumes: bool = False,
         images: str | None = None,
         remove_orphans: bool = False,
-        timeout: _Duration | None = None,
+        timeout: Duration | None = None,
     ) -> None:
         """Stop and remove its containers and networks; volumes stay unless they are asked for.
 
@@ -313,7 +320,7 @@ class Compose:
                 volumes=volumes,
                 images=images,
                 remove_orphans=remove_orphans,
-                timeout_s=_seconds(timeout),
+                timeout_s=seconds(timeout),
             )
         )
 
@@ -359,10 +366,51 @@ class Compose:
         wanted = [each for each in self._chosen(project, services) if not images.is_built(each)]
         images.pull_images(self.engine, wanted)
 
+    def push(self, *services: str, ignore_failures: bool = False) -> None:
+        """Upload the images of all services that name one, or of these.
+
+        ignore_failures: go on where one cannot be; `warnings` says which. Raises as Image.push.
+        """
+        project = self._resolved(services)
+        chosen = self._chosen(project, services)
+        self._warn(images.push_images(self.engine, chosen, ignore_failures=ignore_failures))
+
+    def publish(self, reference: str, *, resolve_image_digests: bool = False) -> Artifact:
+        """Push the images, then the compose files themselves, as an artifact that oci://REFERENCE names.
+
+        The files go as they are written, with their variables; files for the environment do not go.
+        resolve_image_digests: with a further file that pins the images to what they are now.
+        Raises: InvalidInput for what others would lack; RegistryError.
+        """
+        others = self._loaded.others if self._loaded is not None else ()
+        return publishing.publish(
+            self.engine, self.project, others, reference, resolve_image_digests=resolve_image_digests
+        )
+
+    def watch(self, *services: str, prune: bool = True) -> Iterator[WatchEvent]:
+        """Bring files that change into what runs, as `develop.watch` of the services says.
+
+        Gives what was done, each time; it goes on until the iteration is left. What runs has to be up.
+        prune: remove images that a rebuild leaves without a name.
+        Raises: InvalidInput where nothing is to be watched; KernelError at the limits of inotify.
+        """
+        self._resolved(services)
+        return watching.follow(self, services, prune=prune)
+
+    def wait(self, *services: str) -> dict[str, int]:
+        """Wait until its containers have ended, or those of these services; gives exit codes by name.
+
+        Raises: NotFound where there is none.
+        """
+        found = self._members(services)
+        if not found:
+            raise NotFound(f"project {self._name} has no containers; bring it up first")
+        return {each.container.name: each.container.wait() for each in found}
+
     def _chosen(self, project: Project, names: Sequence[str]) -> list[ServiceSpec]:
         for name in names:
             if name not in project.services:
-                raise _unknown(name, project.services)
+                raise unknown(name, project.services)
         return [each for name, each in project.services.items() if not names or name in names]
 
     def start(self, *services: str) -> None:
@@ -388,11 +436,11 @@ class Compose:
 
         in_order(graph, begin)
 
-    def stop(self, *services: str, timeout: _Duration | None = None) -> None:
+    def stop(self, *services: str, timeout: Duration | None = None) -> None:
         """Stop its containers, those first that depend on others; they stay. timeout: seconds."""
-        teardown.stop_members(self._members(services), self._known, timeout_s=_seconds(timeout))
+        teardown.stop_members(self._members(services), self._known, timeout_s=seconds(timeout))
 
-    def restart(self, *services: str, timeout: _Duration | None = None, no_deps: bool = False) -> None:
+    def restart(self, *services: str, timeout: Duration | None = None, no_deps: bool = False) -> None:
         """Stop its containers and start them again, with those that are to restart with them.
 
         no_deps: without the latter. timeout: seconds.
@@ -467,7 +515,7 @@ class Compose:
         command: Sequence[str] | str | None = None,
         *,
         input: bytes | None = None,
-        timeout: _Duration | None = None,
+        timeout: Duration | None = None,
         **options: Any,
     ) -> RunResult:
         """Run a one-off container of a service to its end, and return what it wrote; it is removed then.
@@ -509,7 +557,7 @@ class Compose:
         """
         project = self._resolved([service])
         if service not in project.services:
-            raise _unknown(service, project.services)
+            raise unknown(service, project.services)
         others = (
             []
             if no_deps
@@ -523,20 +571,14 @@ class Compose:
         with resources.taking_turns(self.engine, self._name):
             self._have_resources(running)
         spec = running.project.services[service]
-        own, options = container_options(running.project, spec, 0, running.images[service], is_oneoff=True)
-        if not service_ports:
-            options.pop("ports", None)
-        if not use_aliases and isinstance(options.get("network"), dict):
-            options["network"] = {
-                name: {
-                    key: value for key, value in place.items() if key not in ("aliases", "ip", "ip6", "mac")
-                }
-                for name, place in options["network"].items()
-            }
-        options.pop("restart", None)
-        for key, added in changes.items():
-            options[key] = {**options.get(key, {}), **added} if key in ("env", "labels") else added
-        options.setdefault("name", f"{self._name}-{service}-run-{secrets.token_hex(6)}")
+        own, options = oneoff_options(
+            running.project,
+            spec,
+            running.images[service],
+            changes,
+            service_ports=service_ports,
+            use_aliases=use_aliases,
+        )
         image: str | Image = spec.image
         made = Container.create(
             image, own if command is None else command, pull="never", engine=self.engine, **options
@@ -550,48 +592,3 @@ class Compose:
 
     def __repr__(self) -> str:
         return f"Compose(name={self._name!r})"
-
-
-def _paths(path: _PathLike | Sequence[_PathLike] | None) -> list[Path]:
-    if path is None:
-        return find_files(Path.cwd())
-    if isinstance(path, str | os.PathLike):
-        given = Path(path)
-        return find_files(given.absolute()) if given.is_dir() else [given]
-    if not path:
-        raise InvalidInput("path=[]: give at least one file")
-    return [Path(each) for each in path]
-
-
-def _unknown(name: str, known: Iterable[str]) -> NotFound:
-    names = sorted(known)
-    near = difflib.get_close_matches(name, names, 1)
-    hint = (
-        f"do you mean {near[0]!r}?" if near else f"there are {', '.join(names)}" if names else "there is none"
-    )
-    return NotFound(f"no such service: {name}; {hint}")
-
-
-def _checked_scale(service: ServiceSpec, asked: int | None) -> int:
-    if asked is None:
-        return service.scale
-    if asked < 0:
-        raise InvalidInput(f"service {service.name}: {asked} containers are none; give 0 or more")
-    if asked > 1 and "container_name" in service.keys:
-        raise InvalidInput(f"service {service.name}: {asked} containers cannot all have one container_name")
-    return asked
-
-
-def _seconds(value: _Duration | None) -> float | None:
-    return None if value is None else parse_seconds(value, minus_one=True)
-
-
-def _shown(value: Any, key: str = "") -> Any:
-    """As a file would have it: durations with their unit, and dollars that are no variables."""
-    if isinstance(value, Mapping):
-        return {name: _shown(item, name) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_shown(item) for item in value]
-    if key in _DURATIONS and isinstance(value, int | float) and not isinstance(value, bool):
-        return f"{value:g}s"
-    return value.replace("$", "$$") if isinstance(value, str) else value

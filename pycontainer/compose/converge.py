@@ -10,6 +10,7 @@ leaves a successor that the next one recognises.
 from __future__ import annotations
 
 import posixpath
+import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from threading import Lock
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from pycontainer.compose.model import Dependency, Project, ServiceSpec
     from pycontainer.engine import Engine
 
-__all__ = ["Convergence", "Wishes", "await_healthy", "container_options", "finish_replacements"]
+__all__ = ["Convergence", "Wishes", "await_healthy", "oneoff_options", "finish_replacements"]
 
 _TAIL_LINES = 20
 _HEALTH_SLACK_S = 60.0
@@ -75,6 +76,31 @@ def container_options(
     )
     options["labels"] = {**service.labels, **labels}
     return options.pop("command", None), options
+
+
+def oneoff_options(
+    project: Project,
+    service: ServiceSpec,
+    image: Image,
+    changes: Mapping[str, Any],
+    *,
+    service_ports: bool,
+    use_aliases: bool,
+) -> tuple[Sequence[str] | None, dict[str, Any]]:
+    """Command and options of a one-off container of a service; see Compose.create_oneoff."""
+    command, options = container_options(project, service, 0, image, is_oneoff=True)
+    if not service_ports:
+        options.pop("ports", None)
+    if not use_aliases and isinstance(options.get("network"), dict):
+        options["network"] = {
+            name: {key: value for key, value in place.items() if key not in ("aliases", "ip", "ip6", "mac")}
+            for name, place in options["network"].items()
+        }
+    options.pop("restart", None)
+    for key, added in changes.items():
+        options[key] = {**options.get(key, {}), **added} if key in ("env", "labels") else added
+    options.setdefault("name", f"{project.name}-{service.name}-run-{secrets.token_hex(6)}")
+    return command, options
 
 
 def finish_replacements(engine: Engine, project: Project) -> list[Member]:

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+import time
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attrs import evolve
+
 from pycontainer.compose.graph import WORKERS, each_of, in_order
 from pycontainer.compose.labels import PROJECT, SERVICE
-from pycontainer.engine import Image, events_shown
-from pycontainer.errors import ComposeFileError, NotFound, Unsupported
+from pycontainer.engine import Image, RemoteImage, events_shown
+from pycontainer.errors import ComposeFileError, NotFound, PycontainerError, Unsupported
+from pycontainer.oci import Digest, Reference
 
 if TYPE_CHECKING:
     from pycontainer.build import OnBuildEvent
     from pycontainer.compose.model import Project, ServiceSpec
     from pycontainer.engine import Engine
 
-__all__ = ["build_images", "ensure_images", "is_built", "pull_images"]
+__all__ = ["build_images", "ensure_images", "is_built", "pinned", "pull_images", "push_images"]
 
 _SERVICE_CONTEXT = "service:"
+_SECONDS = {"w": 7 * 86400, "d": 86400, "h": 3600, "m": 60, "s": 1}
 
 
 def is_built(service: ServiceSpec) -> bool:
-    """Whether its image is built from its own files."""
-    return "build" in service.keys
+    """Whether its image is built from its own files; one of a certain digest cannot be, but is what it is."""
+    return "build" in service.keys and "@" not in service.image
 
 
 def ensure_images(
@@ -47,7 +55,7 @@ def ensure_images(
         if is_built(service) and build is not False:
             if build or policy == "build" or not has_image:
                 to_build.append(service)
-        elif policy == "always" or not has_image:
+        elif policy == "always" or not has_image or _is_stale(engine, service, policy):
             if policy == "never":
                 raise NotFound(
                     f"service {service.name}: image {service.image} is not here, and is not to be pulled"
@@ -62,13 +70,28 @@ def ensure_images(
 
 def _policy(service: ServiceSpec, given: str | None) -> str:
     policy = given or str(service.keys.get("pull_policy", "missing"))
-    if policy in ("if_not_present", "missing"):
-        return "missing"
-    if policy not in ("always", "never", "build"):
+    if policy == "refresh":
         raise Unsupported(
-            f"services.{service.name}.pull_policy: {policy} is not supported", "give always, missing or never"
+            f"services.{service.name}.pull_policy: {policy} says no age", "give daily, weekly or every_12h"
         )
-    return policy
+    return {"if_not_present": "missing", "daily": "every_1d", "weekly": "every_1w"}.get(policy, policy)
+
+
+def _is_stale(engine: Engine, service: ServiceSpec, policy: str) -> bool:
+    """Whether the registry is to be asked again: it has not been for longer than the policy says."""
+    if not policy.startswith("every_"):
+        return False
+    parts = re.findall(r"([0-9]+)([wdhms])", policy)
+    age_s = sum(int(count) * _SECONDS[unit] for count, unit in parts)
+    asked_at = Image.get(service.image, engine=engine).created_at.timestamp()
+    with suppress(FileNotFoundError):
+        asked_at = max(asked_at, _asked_mark(engine, service.image).stat().st_mtime)
+    return time.time() - asked_at >= age_s
+
+
+def _asked_mark(engine: Engine, image: str) -> Path:
+    """The file whose time says when a registry was asked for an image; the store knows when it changed."""
+    return engine.store.root / "compose" / "asked" / hashlib.sha256(image.encode()).hexdigest()
 
 
 def _get(engine: Engine, name: str) -> Image | None:
@@ -89,10 +112,48 @@ def pull_images(engine: Engine, services: Iterable[ServiceSpec]) -> None:
         except Exception as error:
             error.add_note(f"service {service.name} has this image")
             raise
+        if _policy(service, None).startswith("every_"):
+            mark = _asked_mark(engine, service.image)
+            mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            mark.touch()
 
     if wanted:
         with events_shown(engine, None) as show:  # one display for all of them
             each_of(wanted.values(), pull)
+
+
+def push_images(
+    engine: Engine, services: Iterable[ServiceSpec], *, ignore_failures: bool = False
+) -> list[str]:
+    """Upload the images of these services that have names of their own; gives what went wrong, if ignored.
+
+    Raises as Image.push.
+    """
+    wanted = {service.image: service for service in services if "image" in service.keys}
+    failures: list[str] = []
+
+    def push(service: ServiceSpec) -> None:
+        try:
+            Image.get(service.image, engine=engine).push(service.image)
+        except PycontainerError as error:
+            error.add_note(f"it is the image of service {service.name}")
+            if not ignore_failures:
+                raise
+            failures.append(f"service {service.name}: {error}")
+
+    each_of(wanted.values(), push)
+    return failures
+
+
+def pinned(engine: Engine, services: Iterable[ServiceSpec]) -> dict[str, str]:
+    """By service the image with the digest that its registry has now. Raises: NotFound, RegistryError."""
+    found = {}
+    for service in services:
+        if "image" in service.keys:
+            reference = Reference.parse(service.image)
+            digest = reference.digest or Digest(RemoteImage(service.image, engine=engine).digest)
+            found[service.name] = str(evolve(reference, digest=digest))
+    return found
 
 
 def build_images(

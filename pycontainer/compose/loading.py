@@ -4,36 +4,42 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from attrs import define, evolve, field, frozen
 
 from pycontainer.compose.dotenv import read_environment
 from pycontainer.compose.interpolation import interpolate
 from pycontainer.compose.merge import merge, merge_service, untagged
+from pycontainer.compose.places import is_remote
 from pycontainer.compose.schema import canonical
 from pycontainer.compose.yamlfile import MAX_BYTES, Document, read_documents
-from pycontainer.errors import ComposeFileError, InvalidInput, NotFound
+from pycontainer.errors import ComposeFileError, InvalidInput, NotFound, Unsupported
 
-__all__ = ["Loaded", "find_files", "load", "project_name"]
+__all__ = ["Fetch", "Loaded", "find_files", "load", "project_name", "read_uninterpolated"]
 
 FILE_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
 _OVERRIDES = tuple(name.replace(".y", ".override.y") for name in FILE_NAMES)
 _SECTIONS = ("services", "networks", "volumes", "secrets", "configs", "models")
 _MAX_FILES = 256
 _MAX_CHAIN = 32
+STANDARD_INPUT = "-"
+Fetch: TypeAlias = Callable[[str], Path]
+"""The file of this host that stands for one of another."""
 _PROJECT = re.compile(r"[a-z0-9][a-z0-9_-]*", re.ASCII)
 
 
 @frozen(kw_only=True)
 class Loaded:
-    """What the files say together. errors: made by `error`, which knows where what stands."""
+    """What the files say together. others: the files that those include or extend."""
 
     name: str
     directory: str
     files: tuple[str, ...]
+    others: tuple[str, ...]
     value: dict[str, Any]
     variables: Mapping[str, str]
     warnings: tuple[str, ...]
@@ -85,16 +91,18 @@ def load(
     name: str | None = None,
     directory: Path | None = None,
     env_files: Sequence[Path] | None = None,
+    fetch: Fetch | None = None,
 ) -> Loaded:
     """Read the files, each on top of those before it.
 
     environment: variables, which win over those of env_files; by default the file .env of the project's
-    directory. directory: what relative paths begin at; by default that of the first file.
+    directory. directory: what relative paths begin at; by default that of the first file. fetch: brings files
+    that are not of this host.
     Raises: ComposeFileError; InvalidInput for a name that is none.
     """
     base = os.path.abspath(directory if directory is not None else paths[0].parent)
     variables = _variables(base, env_files, environment)
-    loader = _Loader(variables=variables, base=base)
+    loader = _Loader(variables=variables, base=base, fetch=fetch)
     chosen = name or variables.get("COMPOSE_PROJECT_NAME") or loader.stated_name(paths)
     project = project_name(chosen) if chosen else _name_of(base)
     if not project:
@@ -106,7 +114,8 @@ def load(
     return Loaded(
         name=project,
         directory=base,
-        files=tuple(os.path.abspath(path) for path in paths),
+        files=tuple(map(_place, paths)),
+        others=tuple(each for each in loader.files if each not in map(_place, paths)),
         value=value,
         variables=loader.variables,
         warnings=tuple(
@@ -115,6 +124,21 @@ def load(
         ),
         documents=tuple(loader.documents),
     )
+
+
+def read_uninterpolated(
+    paths: Sequence[Path], *, directory: Path | None = None, fetch: Fetch | None = None
+) -> dict[str, Any]:
+    """The files put together in canonical form, with their variables as they stand.
+
+    What has no form without its variables stays as it is written. Raises as load.
+    """
+    base = os.path.abspath(directory if directory is not None else paths[0].parent)
+    loader = _Loader(variables={}, base=base, fetch=fetch, interpolates=False)
+    value: dict[str, Any] = {}
+    for path in paths:
+        value = loader.add(value, path)
+    return {"name": loader.stated_name(paths) or _name_of(base), **value}
 
 
 def _variables(base: str, env_files: Iterable[Path] | None, environment: Mapping[str, str]) -> dict[str, str]:
@@ -130,10 +154,15 @@ def _variables(base: str, env_files: Iterable[Path] | None, environment: Mapping
 
 @define(kw_only=True)
 class _Loader:
-    """Reads the files of one project. chain: the files that are being included, for circles."""
+    """Reads the files of one project. chain: the files that are being included, for circles.
+
+    interpolates: whether variables are put in.
+    """
 
     variables: Mapping[str, str]
     base: str
+    fetch: Fetch | None = None
+    interpolates: bool = True
     chain: tuple[str, ...] = ()
     missing: dict[str, None] = field(factory=dict)
     documents: list[Document] = field(factory=list)
@@ -148,7 +177,7 @@ class _Loader:
                 stated = document.value.get("name") if isinstance(document.value, dict) else None
                 if isinstance(stated, str):
                     only = evolve(document, value={"name": stated})
-                    found = interpolate(only, self.variables, lambda name: None).value["name"]
+                    found = self._interpolated(only, lambda name: None).value["name"]
         return found
 
     def add(self, value: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -168,20 +197,23 @@ class _Loader:
 
     def _read(self, path: Path, base: str, *, is_own: bool = True) -> list[tuple[Document, dict[str, Any]]]:
         """The documents of a file, canonical. is_own: whether its services are the project's."""
-        file = os.path.abspath(path)
+        file = _place(path)
         self.files.append(file)
         if len(self.files) > _MAX_FILES:
             raise ComposeFileError(f"more than {_MAX_FILES} files are read for one project", file=file)
         found = []
         for document in self._parse(path):
-            document = interpolate(document, self.variables, self.missing.setdefault)
+            document = self._interpolated(document, self.missing.setdefault)
             if is_own:
                 self.documents.append(document)
-            found.append((document, canonical(document, base)))
+            found.append((document, canonical(document, base, keeps_variables=not self.interpolates)))
         return found
 
+    def _interpolated(self, document: Document, warn: Callable[[str], object]) -> Document:
+        return interpolate(document, self.variables, warn) if self.interpolates else document
+
     def _parse(self, path: Path) -> list[Document]:
-        file = os.path.abspath(path)
+        file = _place(path)
         if file not in self.parsed:
             self.parsed[file] = read_documents(_text(path), _shown(file))
         return self.parsed[file]
@@ -192,7 +224,7 @@ class _Loader:
         """The content with what it includes beside it. Source: compose specification, 14-include."""
         included: dict[str, Any] = {}
         for index, entry in enumerate(untagged(content.pop("include", []))):
-            paths = [Path(each) for each in entry["path"]]
+            paths = [self._local(document, each, index) for each in entry["path"]]
             base = entry.get("project_directory") or os.path.dirname(paths[0])
             chain = (*self.chain, *entry["path"])
             if len(set(chain)) < len(chain):
@@ -201,6 +233,8 @@ class _Loader:
             inner = _Loader(
                 variables=_variables(base, files, self.variables),
                 base=base,
+                fetch=self.fetch,
+                interpolates=self.interpolates,
                 chain=chain,
                 missing=self.missing,
                 documents=self.documents,
@@ -224,6 +258,19 @@ class _Loader:
             **content,
             **{section: {**resources, **content.get(section, {})} for section, resources in included.items()},
         }
+
+    def _local(self, document: Document, place: str, index: int) -> Path:
+        """The file of this host that an included one is."""
+        if not is_remote(place):
+            return Path(place)
+        if self.fetch is None:
+            raise document.error(
+                f"{place} is not of this host, and nothing is fetched for this", ("include", index)
+            )
+        try:
+            return self.fetch(place)
+        except Unsupported as error:
+            raise document.error(str(error), ("include", index)) from None
 
     # -- extends
 
@@ -268,8 +315,11 @@ class _Loader:
 
 def _text(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        if str(path) == STANDARD_INPUT:
+            content = sys.stdin.buffer.read(MAX_BYTES + 1)
+        else:
+            with path.open("rb") as file:
+                content = file.read(MAX_BYTES + 1)
         return content.decode("utf-8-sig")
     except OSError as error:
         raise ComposeFileError(str(error.strerror), file=str(path)) from None
@@ -277,7 +327,14 @@ def _text(path: Path) -> str:
         raise ComposeFileError("it is no text in UTF-8", file=str(path)) from None
 
 
+def _place(path: Path) -> str:
+    """What a file is called, wherever this process goes; the standard input stays what it is."""
+    return STANDARD_INPUT if str(path) == STANDARD_INPUT else os.path.abspath(path)
+
+
 def _shown(file: str) -> str:
     """A path as people say it: from where they are, if it is below."""
+    if file == STANDARD_INPUT:
+        return "standard input"
     relative = os.path.relpath(file)
     return file if relative.startswith("..") else relative

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pycontainer.compose import mapping
 from pycontainer.engine import Container, Volume
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from pycontainer.compose.model import Project, ServiceSpec
     from pycontainer.engine import Engine
 
-__all__ = ["anonymous_volumes", "give_files", "is_live", "remove", "start", "stop"]
+__all__ = ["anonymous_volumes", "give_files", "is_live", "remove", "run_hook", "start", "stop"]
 
 _LIVE = ("running", "paused", "restarting")
 _HOOK_TIMEOUT_S = 600.0
@@ -57,18 +58,23 @@ def give_files(container: Container, project: Project, service: ServiceSpec) -> 
 def _run_hooks(container: Container, service: ServiceSpec, key: str) -> None:
     for hook in service.keys.get(key, ()):
         try:
-            container.exec(
-                hook["command"] or [],
-                env=hook.get("environment"),
-                user=hook.get("user"),
-                workdir=hook.get("working_dir"),
-                privileged=hook.get("privileged", False),
-                timeout=_HOOK_TIMEOUT_S,
-                check=True,
-            )
+            run_hook(container, hook)
         except ContainerFailed as error:
             error.add_note(f"it is of {key} of service {service.name}")
             raise
+
+
+def run_hook(container: Container, hook: Mapping[str, Any]) -> None:
+    """Run a program in it as a hook of a compose file says. Raises: ContainerFailed; as Container.exec."""
+    container.exec(
+        hook["command"] or [],
+        env=hook.get("environment"),
+        user=hook.get("user"),
+        workdir=hook.get("working_dir"),
+        privileged=hook.get("privileged", False),
+        timeout=_HOOK_TIMEOUT_S,
+        check=True,
+    )
 
 
 def stop(container: Container, timeout_s: float | None, service: ServiceSpec | None) -> None:

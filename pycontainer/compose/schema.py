@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pycontainer.compose.serviceschema import LABELS, OPTIONS, REMOTE, SERVICE_KEYS
+from pycontainer.compose.places import is_remote
+from pycontainer.compose.serviceschema import LABELS, OPTIONS, SERVICE_KEYS
 from pycontainer.compose.shapes import (
     At,
     anything,
@@ -27,9 +28,12 @@ __all__ = ["canonical"]
 _NAME = r"[a-zA-Z0-9._-]+"
 
 
-def canonical(document: Document, base: str) -> dict[str, Any]:
-    """A document with every value in its one form; tags of merging are kept. Raises: ComposeFileError."""
-    at = At(document=document, base=base)
+def canonical(document: Document, base: str, *, keeps_variables: bool = False) -> dict[str, Any]:
+    """A document with every value in its one form; tags of merging are kept. Raises: ComposeFileError.
+
+    keeps_variables: leave a value whose form depends on its variables as it is written.
+    """
+    at = At(document=document, base=base, keeps_variables=keeps_variables)
     found: dict[str, Any] = _FILE({} if document.value is None else document.value, at)
     return found
 
@@ -115,12 +119,9 @@ def _include(value: Any, at: At) -> dict[str, Any]:
         has_extensions=False,
     )
     found: dict[str, Any] = shape({"path": value} if isinstance(value, str) else value, at)
-    for given in found["path"]:
-        if REMOTE.match(given) or given.startswith("oci:"):
-            raise at.error(f"{given!r} is not of this host; fetch it first, and include the copy")
     for key in ("path", "env_file"):
         if key in found:
-            found[key] = [host_path(each, at) for each in found[key]]
+            found[key] = [each if is_remote(each) else host_path(each, at) for each in found[key]]
     if "project_directory" in found:
         found["project_directory"] = host_path(found["project_directory"], at)
     return found

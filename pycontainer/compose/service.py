@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, final
 
-from pycontainer.compose.labels import find_members
+from pycontainer.compose.labels import Member, find_members
 from pycontainer.errors import NotFound
 
 if TYPE_CHECKING:
@@ -32,11 +32,21 @@ class ComposeService:
     @property
     def containers(self) -> list[Container]:
         """Its containers, running or not, by number."""
-        return [
-            each.container
-            for each in find_members(self._application.engine, self._application.name)
-            if each.service == self._name and not each.is_oneoff
-        ]
+        return [each.container for each in self._members() if not each.is_oneoff]
+
+    @property
+    def numbers(self) -> dict[int, Container]:
+        """Its containers by number."""
+        return {each.number: each.container for each in self._members() if not each.is_oneoff}
+
+    @property
+    def oneoffs(self) -> list[Container]:
+        """Its one-off containers that are still there."""
+        return [each.container for each in self._members() if each.is_oneoff]
+
+    def _members(self) -> list[Member]:
+        found = find_members(self._application.engine, self._application.name)
+        return [each for each in found if each.service == self._name]
 
     @property
     def container(self) -> Container:
@@ -45,11 +55,7 @@ class ComposeService:
 
     def numbered(self, index: int | None) -> Container:
         """Its container with this number; the first for None. Raises: NotFound."""
-        found = [
-            each
-            for each in find_members(self._application.engine, self._application.name)
-            if each.service == self._name and not each.is_oneoff and index in (None, each.number)
-        ]
+        found = [each for each in self._members() if not each.is_oneoff and index in (None, each.number)]
         if not found:
             which = "no container" if index is None else f"no container {index}"
             raise NotFound(f"service {self._name} has {which}; bring it up first")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from pycontainer.compose.hookschema import DEVELOP, ENVIRONMENT, HOOK
 from pycontainer.compose.shapes import (
     At,
     Shape,
@@ -33,16 +34,15 @@ from pycontainer.compose.shapes import (
 )
 from pycontainer.compose.yamlfile import RESET
 
-__all__ = ["LABELS", "OPTIONS", "REMOTE", "SERVICE_KEYS"]
+__all__ = ["LABELS", "OPTIONS", "SERVICE_KEYS"]
 
 _NAME = r"[a-zA-Z0-9._-]+"
 _PULL = r"always|never|build|if_not_present|missing|refresh|daily|weekly|every_([0-9]+[wdhms])+"
-REMOTE = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://|git@|service:", re.ASCII)
+_REMOTE = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://|git@|service:", re.ASCII)
 _PORT_RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", re.ASCII)
 _PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
 _MAX_PORTS = 4096
 
-_ENVIRONMENT = pairs(missing=None)
 LABELS = pairs()
 OPTIONS = mapped(lambda value, at: "" if value is None else pairs()({"x": value}, at)["x"])
 
@@ -268,12 +268,12 @@ def _paths(value: Any, at: At) -> list[str]:
 
 def _build(value: Any, at: At) -> dict[str, Any]:
     found: dict[str, Any] = _BUILD({"context": value} if isinstance(value, str) else value, at)
-    if "context" in found and not REMOTE.match(str(found["context"])):
+    if "context" in found and not _REMOTE.match(str(found["context"])):
         found["context"] = host_path(found["context"], at.child("context"))
     contexts = found.get("additional_contexts")
     if isinstance(contexts, dict):
         found["additional_contexts"] = {
-            name: place if place is RESET or REMOTE.match(place) else host_path(place, at)
+            name: place if place is RESET or _REMOTE.match(place) else host_path(place, at)
             for name, place in contexts.items()
         }
     return found
@@ -320,7 +320,7 @@ _BUILD = fields(
         "dockerfile": text,
         "dockerfile_inline": text,
         "entitlements": lines,
-        "args": _ENVIRONMENT,
+        "args": ENVIRONMENT,
         "ssh": either({str: texts, list: lines, dict: pairs(missing=None)}, "a name or a list"),
         "labels": LABELS,
         "cache_from": lines,
@@ -391,17 +391,6 @@ _HEALTHCHECK = fields(
         "start_period": seconds,
         "start_interval": seconds,
     }
-)
-
-_HOOK = fields(
-    {
-        "command": words,
-        "user": text,
-        "privileged": boolean,
-        "working_dir": text,
-        "environment": _ENVIRONMENT,
-    },
-    required=("command",),
 )
 
 _RATES = listed(fields({"path": text, "rate": size}, has_extensions=False))
@@ -507,7 +496,7 @@ SERVICE_KEYS: dict[str, Shape] = {
     "credential_spec": anything,
     "depends_on": _depends_on,
     "deploy": _DEPLOY,
-    "develop": anything,
+    "develop": DEVELOP,
     "device_cgroup_rules": lines,
     "devices": _devices,
     "dns": texts,
@@ -516,7 +505,7 @@ SERVICE_KEYS: dict[str, Shape] = {
     "domainname": text,
     "entrypoint": words,
     "env_file": _env_files,
-    "environment": _ENVIRONMENT,
+    "environment": ENVIRONMENT,
     "expose": lines,
     "extends": _extends,
     "external_links": lines,
@@ -547,8 +536,8 @@ SERVICE_KEYS: dict[str, Shape] = {
     "pids_limit": integer(-1),
     "platform": text,
     "ports": _ports,
-    "post_start": listed(_HOOK),
-    "pre_stop": listed(_HOOK),
+    "post_start": listed(HOOK),
+    "pre_stop": listed(HOOK),
     "privileged": boolean,
     "profiles": lines,
     "provider": anything,

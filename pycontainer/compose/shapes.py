@@ -52,10 +52,14 @@ _MAX_DIGITS = 40
 
 @attrs.frozen(kw_only=True)
 class At:
-    """Where a value stands, and the directory that relative paths begin at."""
+    """Where a value stands, and the directory that relative paths begin at.
+
+    keeps_variables: whether variables stand in values that are to be put in later.
+    """
 
     document: Document
     base: str
+    keeps_variables: bool = False
     path: Path = ()
 
     def child(self, key: str | int) -> At:
@@ -76,7 +80,22 @@ def read(shape: Shape, value: Any, at: At) -> Any:
         return RESET
     if isinstance(value, Override):
         return Override(shape(value.value, at))
-    return shape(value, at)
+    try:
+        return shape(value, at)
+    except ComposeFileError:
+        if at.keeps_variables and _has_variables(value):
+            return value
+        raise
+
+
+def _has_variables(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_variables, value.values()))
+    return (
+        any(map(_has_variables, value))
+        if isinstance(value, list)
+        else isinstance(value, str) and "$" in value
+    )
 
 
 def anything(value: Any, at: At) -> Any:
@@ -321,6 +340,8 @@ def host_path(given: str, at: At) -> str:
     """A path of the host as it is meant in a file."""
     if not given:
         raise at.error("the path is empty")
+    if at.keeps_variables and given.startswith("$"):
+        return given
     return os.path.normpath(os.path.join(at.base, os.path.expanduser(given)))
 
 

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from pycontainer.engine import waits as waits
     from pycontainer.engine.artifacts import Artifact, ArtifactFile
     from pycontainer.engine.attaching import Attachment, Chunk
-    from pycontainer.engine.building import FailedStep, PrunedBuildCache, prune_build_cache
+    from pycontainer.engine.building import FailedStep, PrunedBuildCache, clone_git, prune_build_cache
     from pycontainer.engine.changed import Change
     from pycontainer.engine.config import EngineConfig
     from pycontainer.engine.containers import Container
@@ -97,6 +97,7 @@ __all__ = [
     "VolumePath",
     "VolumeSnapshot",
     "VolumeUsage",
+    "clone_git",
     "copy",
     "current_engine",
     "disk_usage",
@@ -164,6 +165,7 @@ _HOMES = {
     "VolumePath": "paths",
     "VolumeSnapshot": "snapshots",
     "VolumeUsage": "diskusage",
+    "clone_git": "building",
     "copy": "transferring",
     "current_engine": "engine",
     "disk_usage": "diskusage",

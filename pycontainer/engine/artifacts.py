@@ -66,21 +66,23 @@ class Artifact:
         artifact_type: str = "",
         media_types: Mapping[str, str] | None = None,
         annotations: Mapping[str, str] | None = None,
+        file_annotations: Mapping[str, Mapping[str, str]] | None = None,
         subject: str | None = None,
         on_event: OnEvent | None = None,
         engine: Engine | None = None,
     ) -> Artifact:
         """Push files under a name: content, text, or a file of the host (Path), by the names they get.
 
-        artifact_type: as "application/vnd.example+json". media_types: of single files, by name. subject: the
-        image or artifact of the same repository that it is about, of which it is a referrer then.
+        artifact_type: as "application/vnd.example+json". media_types, file_annotations: of single files, by
+        name. subject: the image or artifact of the same repository that it is about, of which it is a
+        referrer then.
         Equal input gives the same digest.
         Raises: InvalidInput, RegistryError, OSError; NotFound for a subject that is not there.
         """
         engine = engine or current_engine()
         target = Reference.parse(reference)
         about = None if subject is None else _subject(engine, target, subject)
-        source, descriptor = _built(files, artifact_type, media_types, annotations, about)
+        source, descriptor = _built(files, artifact_type, media_types, annotations, about, file_annotations)
         if target.digest is not None and target.digest != descriptor.digest:
             raise InvalidInput(f"{target} names a digest, and this artifact has {descriptor.digest}")
         with events_shown(engine, on_event) as show:
@@ -153,7 +155,7 @@ class Artifact:
         )
 
     def read(self, name: str = "") -> bytes:
-        """The content of a file, or of the only one, verified.
+        """The content of a file, or of the only one, verified; one without a name is known by its digest.
 
         Raises: NotFound listing the names there are; InvalidImage for one above 256 MiB: extract it.
         """
@@ -194,7 +196,9 @@ class Artifact:
 
     def _layer(self, name: str) -> Descriptor:
         layers = self._document[1].layers
-        found = [layer for layer in layers if not name or layer.annotations.get(TITLE) == name]
+        found = [
+            layer for layer in layers if not name or name in (layer.annotations.get(TITLE), layer.digest)
+        ]
         if len(found) != 1:
             known = ", ".join(repr(file.name) for file in self.files) or "none"
             raise NotFound(f"{self._reference}: {len(found)} files are named {name!r}; there are: {known}")
@@ -210,14 +214,15 @@ def _built(
     media_types: Mapping[str, str] | None,
     annotations: Mapping[str, str] | None,
     subject: Descriptor | None,
+    file_annotations: Mapping[str, Mapping[str, str]] | None = None,
 ) -> tuple[Documents, Descriptor]:
     """The files with their manifest, and the descriptor of that."""
     source = Documents()
-    types = media_types or {}
+    types, noted = media_types or {}, file_annotations or {}
     layers = tuple(
         evolve(
             source.add(content.encode() if isinstance(content, str) else content, types.get(name, OCTETS)),
-            annotations={TITLE: name},
+            annotations={TITLE: name, **noted.get(name, {})},
         )
         for name, content in files.items()
     )

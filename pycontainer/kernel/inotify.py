@@ -9,15 +9,17 @@ from pycontainer.kernel import syscalls
 __all__ = ["Watch"]
 
 IN_MODIFY = 0x00000002
+IN_MOVED_FROM = 0x00000040
 IN_MOVED_TO = 0x00000080
 IN_CREATE = 0x00000100
+IN_DELETE = 0x00000200
 IN_DELETE_SELF = 0x00000400
 IN_MOVE_SELF = 0x00000800
 
 
 class Watch:
-    """Becomes readable when an entry of the directory is written, created or renamed into it, and when
-    the directory itself goes.
+    """Becomes readable when an entry of the directory is written, made, renamed or removed, and when the
+    directory itself goes.
 
     Raises: OSError (ENOENT; EMFILE or ENOSPC at the limits of fs.inotify).
     """
@@ -25,7 +27,8 @@ class Watch:
     def __init__(self, directory: bytes) -> None:
         self._fd = syscalls.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            events = IN_MODIFY | IN_MOVED_TO | IN_CREATE | IN_DELETE_SELF | IN_MOVE_SELF
+            events = IN_MODIFY | IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE
+            events |= IN_DELETE_SELF | IN_MOVE_SELF
             syscalls.inotify_add_watch(self._fd, directory, events)
         except BaseException:
             os.close(self._fd)

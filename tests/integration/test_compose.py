@@ -6,19 +6,21 @@ import json
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 import pycontainer as pc
-from pycontainer.cli.commands.compose import command
-from pycontainer.errors import ContainerFailed, NotFound, NotReady
+from pycontainer.cli.app import app as command_line
+from pycontainer.cli.session import Session
+from pycontainer.errors import ContainerFailed, InvalidImage, NotFound, NotReady
 from tests.support.needs import needs
 
 pytestmark = needs("root", "overlay")
@@ -51,6 +53,7 @@ volumes: {data: }
 secrets: {token: {environment: TOKEN}, file: {file: ./secret}}
 configs: {page: {content: "hello from ${WHO:-nobody}\\n"}}
 """
+FILE = "application/vnd.docker.compose.file+yaml"
 SLEEPER = "image: busybox, stop_signal: SIGKILL, command: sleep 1000"
 
 
@@ -70,6 +73,34 @@ def directory(tmp_path: Path, engine: pc.Engine) -> Iterator[Path]:
     for volume in pc.Volume.list(engine=engine):
         volume.remove()
     assert left == []
+
+
+@pytest.fixture
+def registry(directory: Path, engine: pc.Engine) -> Iterator[pc.Registry]:
+    """A registry, and no connection to it left."""
+    with pc.Registry(directory / "registry") as made:
+        yield made
+        engine.registries.close()
+
+
+def session(engine: pc.Engine) -> Session:
+    """A call of the command line that works with this engine."""
+    made = Session()
+    made.engine = engine
+    return made
+
+
+def caller(directory: Path, engine: pc.Engine) -> Callable[..., str]:
+    """Calls `pycontainer compose` with a directory's compose.yaml, and gives what it printed."""
+
+    def call(*words: str, code: int = 0) -> str:
+        arguments = ["compose", "-f", str(directory / "compose.yaml"), *words]
+        done = CliRunner().invoke(command_line, arguments, obj=session(engine), standalone_mode=False)
+        outcome = done.return_value if isinstance(done.return_value, int) else done.exit_code
+        assert outcome == code, (done.output, done.exception)
+        return str(done.exception) if done.exception is not None else done.stdout
+
+    return call
 
 
 def opened(directory: Path, engine: pc.Engine, *texts: str, **options: Any) -> pc.Compose:
@@ -380,12 +411,7 @@ services:
   db: {image: busybox, command: 'true'}
 """)
 
-    def call(*words: str, code: int = 0) -> str:
-        arguments = ["-f", str(directory / "compose.yaml"), *words]
-        done = CliRunner().invoke(command, arguments, obj=SimpleNamespace(engine=engine))
-        assert done.exit_code == code, (done.output, done.exception)
-        return done.stdout
-
+    call = caller(directory, engine)
     call("config", "-q")
     assert call("config", "--services") == "web\ndb\n"
     call("up", "-d")
@@ -422,5 +448,176 @@ services:
         done = subprocess.run(program, input=b"typed\n", capture_output=True, env=environment, timeout=100)
         assert (done.returncode, done.stdout.split()[:1]) == (expected, [b"typed"])
     monkeypatch.chdir("/")
-    done = CliRunner().invoke(command, ["-p", "app", "down"], obj=SimpleNamespace(engine=engine))
+    done = CliRunner().invoke(command_line, ["compose", "-p", "app", "down"], obj=session(engine))
     assert "app-web-1  Removed" in done.stderr, "it is known without its file"
+
+
+def test_the_commands_about_single_containers_are_those_of_containers(
+    directory: Path, engine: pc.Engine
+) -> None:
+    (directory / "compose.yaml").write_text("""
+name: app
+services:
+  web: {image: busybox, stop_signal: SIGKILL, command: sleep 1000, volumes: ["data:/d"]}
+  job: {image: busybox, command: sh -c "sleep 0.2; exit 3", profiles: [later]}
+volumes: {data: }
+""")
+    call = caller(directory, engine)
+    began = datetime.now(UTC).isoformat()
+    call("create", "--scale", "web=2", "web")
+    web = opened(directory, engine)["web"]
+    assert [each.state for each in web.containers] == ["created", "created"]
+    call("start", "web")
+    (directory / "here").write_text("from here")
+    call("cp", str(directory / "here"), "web:/tmp/there")
+    assert [each.exec(["cat", "/tmp/there"]).text for each in web.containers] == ["from here"] * 2
+    call("cp", "--index", "2", "web:/tmp/there", str(directory / "back"))
+    assert (directory / "back").read_text() == "from here"
+    call("cp", "/a", "/b", code=1)
+    top = [line.split() for line in call("top").splitlines()]
+    assert [row[:3] for row in top] == [["SERVICE", "#", "UID"], ["web", "1", "root"], ["web", "2", "root"]]
+    (row, _) = call("images").splitlines()[1:]
+    assert row.split()[:3] == ["app-web-1", "busybox", "latest"]
+    assert json.loads(call("images", "--format", "json"))[1]["ContainerName"] == "app-web-2"
+    assert call("volumes", "-q") == "app_data\n"
+    assert call("volumes", "-q", "web") == "app_data\n"
+    assert "app-web-2" in call("stats", "--no-stream", "--format", "{{.Name}}")
+    image = call("commit", "-c", "CMD true", "--index", "2", "web", "kept:1").strip()
+    assert pc.Image.get("kept:1", engine=engine).id == image
+    call("export", "-o", str(directory / "tree.tar"), "web")
+    with tarfile.open(directory / "tree.tar") as tree:
+        assert tree.getmember("tmp/there").size == len("from here")
+    call("pause", "web")
+    assert [each.state for each in web.containers] == ["paused", "paused"]
+    call("unpause", "web")
+    call("scale", "web=1")
+    assert [each.name for each in web.containers] == ["app-web-1"]
+    call("kill", "-s", "KILL", "web")
+    assert call("wait", "web", code=137) == 'container "app-web-1" exited with status code 137\n'
+    call("rm", "-f")
+    assert web.containers == []
+    call("--profile", "later", "up", "-d", "job")
+    assert call("attach", "--no-stdin", "job", code=3) == ""
+    lines = call("events", "--json", "--since", began, "--until", datetime.now(UTC).isoformat(), "web")
+    found = [json.loads(line) for line in lines.splitlines()]
+    assert {each["service"] for each in found} == {"web"}
+    assert {"create", "start", "pause", "kill", "die", "destroy"} <= {each["action"] for each in found}
+    assert "container die" in call("events", "--since", began, "--until", datetime.now(UTC).isoformat())
+    pc.Image.get("kept:1", engine=engine).remove()
+    call("down", "-v")
+
+
+def test_applications_go_through_registries_and_are_included_from_there(
+    directory: Path, engine: pc.Engine, busybox: pc.Image, registry: pc.Registry
+) -> None:
+    name = f"{registry.address}/team/tool:1"
+    (directory / "compose.yaml").write_text(f"""
+services:
+  tool:
+    image: {name}
+    command: echo ${{WHO:-nobody}}
+    pull_policy: every_1h
+    build: {{dockerfile_inline: "FROM busybox\\nRUN echo built > /made"}}
+""")
+    call = caller(directory, engine)
+    call("build", "-q")
+    call("push", "-q", "tool")
+    digest = pc.Image.get(name, engine=engine).digest
+    published = f"{registry.address}/team/app:1"
+    assert published in call("publish", "--resolve-image-digests", published)
+    call("down", "--rmi", "all")
+    (directory / "compose.yaml").write_text(f"include: ['oci://{published}']")
+    assert call("config", "--images") == f"{name}@{digest}\n"
+    call("pull", "-q")
+    with pc.Compose(f"oci://{published}", env={"WHO": "me"}, engine=engine) as app:
+        assert app.name == "app"
+        assert [line.text for line in app.logs("tool")] == ["me"]
+    (directory / "own.env").write_text("A=b")
+    (directory / "compose.yaml").write_text("services: {a: {image: x, env_file: own.env}}")
+    assert "env_file" in str(call("publish", published, code=1))
+    pc.Image.get(f"{name}@{digest}", engine=engine).remove(force=True)
+    pc.prune_build_cache(engine=engine)
+
+
+def test_artifacts_of_strangers_write_nothing_elsewhere(engine: pc.Engine, registry: pc.Registry) -> None:
+    place = f"{registry.address}/evil:1"
+    env, absolute = "application/vnd.docker.compose.envfile", {"com.docker.compose.file": "/etc/f"}
+    for kind, notes, error in (
+        (env, {"com.docker.compose.envfile": "../../f"}, "../../f"),
+        (env, {}, "plain name"),
+        (FILE, {"com.docker.compose.extends": "true", **absolute}, "/etc/f"),
+        ("text/plain", {}, "no compose file"),
+    ):
+        pc.Artifact.push(
+            place,
+            {"f": "services: {}"},
+            artifact_type="application/vnd.docker.compose.project",
+            media_types={"f": kind},
+            file_annotations={"f": notes},
+            engine=engine,
+        )
+        with pytest.raises(InvalidImage, match=error):
+            pc.Compose(f"oci://{place}", engine=engine)
+    assert [path for path in engine.root.rglob("f") if "merged" not in str(path)] == []
+    pc.Artifact.push(place, {"f": "services: {}"}, engine=engine)
+    with pytest.raises(InvalidImage, match="no compose project"):
+        pc.Compose(f"oci://{place}", engine=engine)
+
+
+def test_a_registry_is_asked_again_when_an_image_has_become_too_old(
+    directory: Path, engine: pc.Engine, busybox: pc.Image, registry: pc.Registry
+) -> None:
+    name = f"{registry.address}/app:1"
+    busybox.label({"number": "one"}).push(name)
+    app = opened(directory, engine, f"name: app\nservices: {{a: {{image: '{name}', pull_policy: daily}}}}")
+    app.up(start=False)
+    busybox.label({"number": "two"}).push(name)
+    app.up(start=False)
+    assert pc.Image.get(name, engine=engine).config.config.labels["number"] == "one"
+    app = opened(directory, engine, f"name: app\nservices: {{a: {{image: '{name}', pull_policy: every_0s}}}}")
+    app.up(start=False)
+    assert pc.Image.get(name, engine=engine).config.config.labels["number"] == "two"
+    app.down(images="all")
+    pc.Image.prune(engine=engine)
+
+
+def test_files_that_change_are_brought_into_what_runs(directory: Path, engine: pc.Engine) -> None:
+    (directory / "src").mkdir()
+    (directory / "src/first").write_text("1")
+    app = opened(
+        directory,
+        engine,
+        f"""
+name: app
+services:
+  web:
+    {SLEEPER.replace(", ", chr(10) + "    ")}
+    develop:
+      watch:
+        - {{path: ./src, action: sync+exec, target: /srv/app, ignore: ["*.log"], initial_sync: true,
+           exec: {{command: sh -c 'ls /srv/app > /seen'}}}}
+        - {{path: ./settings, action: restart}}
+""",
+    ).up()
+    box = app["web"].container
+    events = app.watch()
+    assert next(events).action == "sync+exec"
+    assert box.exec(["cat", "/seen"]).text == "first\n"
+    (directory / "src/left.log").write_text("ignored")
+    (directory / "src/new/deep").mkdir(parents=True)
+    (directory / "src/new/deep/file").write_text("2")
+    (directory / "src/first").unlink()
+    changed: set[str] = set()
+    while len(changed) < 2:
+        event = next(events)
+        assert event.error == ""
+        changed |= {Path(path).name for path in event.paths}
+    assert changed == {"first", "file"}
+    assert box.exec(["find", "/srv/app", "-type", "f"]).text == "/srv/app/new/deep/file\n"
+    begun = box.started_at
+    (directory / "settings").write_text("x")
+    event = next(events)
+    assert (event.action, event.service) == ("restart", "web")
+    assert box.started_at != begun
+    events.close()  # type: ignore[attr-defined]
+    app.down()

@@ -2,64 +2,63 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import click
 
-from pycontainer.cli.composing import Asked, explained
+from pycontainer.cli.command import Entry, Group
+from pycontainer.cli.composing import Asked
+from pycontainer.cli.session import Session
 
 __all__ = ["command"]
 
-_LIFE, _LOOK = "compose_life", "compose_look"
 _COMMANDS = {
-    "build": (_LIFE, "Build the images of services"),
-    "config": (_LOOK, "Print the files put together, with all variables put in"),
-    "create": (_LIFE, "Make containers, and start none"),
-    "down": (_LIFE, "Stop and remove containers and networks"),
-    "exec": (_LOOK, "Run a further program in a container of a service"),
-    "kill": (_LIFE, "Send the running containers a signal"),
-    "logs": (_LOOK, "Show what the containers wrote"),
-    "ls": (_LOOK, "List applications that have containers"),
-    "pause": (_LIFE, "Stop all processes of containers where they are"),
-    "port": (_LOOK, "Print where a port of a service is found on this host"),
-    "ps": (_LOOK, "List the containers of an application"),
-    "pull": (_LIFE, "Pull the images of services"),
-    "restart": (_LIFE, "Stop containers and start them again"),
-    "rm": (_LIFE, "Remove stopped containers"),
-    "run": (_LOOK, "Run a one-off container of a service"),
-    "scale": (_LIFE, "Have other numbers of containers"),
-    "start": (_LIFE, "Start the containers there are"),
-    "stop": (_LIFE, "Stop containers; they stay"),
-    "unpause": (_LIFE, "Let the processes of containers go on"),
-    "up": (_LIFE, "Make and start containers, and show their output until they end"),
+    "attach": Entry("compose_one:attach", "Join the terminal to a container of a service"),
+    "build": Entry("compose_life:build", "Build the images of services"),
+    "commit": Entry("compose_one:commit", "Make an image of what a service's container changed"),
+    "config": Entry("compose_config:config", "Print the files put together, with all variables put in"),
+    "convert": Entry("compose_config:config", "", True),
+    "cp": Entry("compose_one:cp", "Copy files between a service's containers and this host"),
+    "create": Entry("compose_life:create", "Make containers, and start none"),
+    "down": Entry("compose_life:down", "Stop and remove containers and networks"),
+    "events": Entry("compose_watch:events", "Print what happens to the containers, as it happens"),
+    "exec": Entry("compose_look:execute", "Run a further program in a container of a service"),
+    "export": Entry("compose_one:export", "Write the files of a service's container as a tar"),
+    "images": Entry("compose_watch:images", "List the images of the containers"),
+    "kill": Entry("compose_life:kill", "Send the running containers a signal"),
+    "logs": Entry("compose_look:logs", "Show what the containers wrote"),
+    "ls": Entry("compose_look:ls", "List applications that have containers"),
+    "pause": Entry("compose_life:pause", "Stop all processes of containers where they are"),
+    "port": Entry("compose_look:port", "Print where a port of a service is found on this host"),
+    "ps": Entry("compose_look:ps", "List the containers of an application"),
+    "publish": Entry("compose_life:publish", "Push images, and the files themselves as an artifact"),
+    "pull": Entry("compose_life:pull", "Pull the images of services"),
+    "push": Entry("compose_life:push", "Upload the images of services"),
+    "restart": Entry("compose_life:restart", "Stop containers and start them again"),
+    "rm": Entry("compose_life:rm", "Remove stopped containers"),
+    "run": Entry("compose_look:run", "Run a one-off container of a service"),
+    "scale": Entry("compose_life:scale", "Have other numbers of containers"),
+    "start": Entry("compose_life:start", "Start the containers there are"),
+    "stats": Entry("compose_watch:stats", "Watch what the containers use"),
+    "stop": Entry("compose_life:stop", "Stop containers; they stay"),
+    "top": Entry("compose_watch:top", "List the processes of the containers"),
+    "unpause": Entry("compose_life:unpause", "Let the processes of containers go on"),
+    "up": Entry("compose_life:up", "Make and start containers, and show their output until they end"),
+    "version": Entry("compose_config:version", "Tell the version"),
+    "volumes": Entry("compose_watch:volumes", "List the volumes of an application"),
+    "wait": Entry("compose_watch:wait", "Wait until containers have ended"),
+    "watch": Entry("compose_watch:watch", "Bring files that change into what runs"),
 }
-"""By name the module that has the command, and what it does."""
 
 
-class _Lazy(click.Group):
-    """Commands that are imported when they are called, and tell errors of this package in a line."""
+class _Commands(Group):
+    """The table above; the group itself takes which application is meant."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
-            return None
-        module = importlib.import_module(f"pycontainer.cli.commands.{_COMMANDS[cmd_name][0]}")
-        found: object = getattr(module, {"exec": "execute"}.get(cmd_name, cmd_name))
-        return found if isinstance(found, click.Command) else None
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in sorted(_COMMANDS.items())])
-
-    def invoke(self, ctx: click.Context) -> Any:
-        with explained():
-            return super().invoke(ctx)
+    def __init__(self, name: str | None = None, **settings: Any) -> None:
+        super().__init__(name, table=_COMMANDS, **settings)
 
 
-@click.group("compose", cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("compose", cls=_Commands)
 @click.option(
     "-f",
     "--file",
@@ -94,5 +93,5 @@ def command(
         profiles=profiles,
         env_files=env_files,
         directory=directory,
-        engine=getattr(ctx.find_root().obj, "engine", None),
+        session=ctx.ensure_object(Session),
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from pycontainer.cli.command import command, flag
 from pycontainer.cli.composing import (
     Asked,
     Foreground,
@@ -16,6 +17,7 @@ from pycontainer.cli.composing import (
     services_argument,
     uses_color,
     variables,
+    warnings_told,
 )
 
 _timeout = click.option(
@@ -33,33 +35,31 @@ def _scales(ctx: click.Context, param: click.Parameter, lines: Sequence[str]) ->
     return found
 
 
-@click.command("up")
-@click.option("-d", "--detach", is_flag=True, help="Leave them running in the background.")
-@click.option("--build", "is_built", is_flag=True, help="Build images before.")
-@click.option("--no-build", is_flag=True, help="Build no image, even if it is missing.")
-@click.option("--force-recreate", is_flag=True, help="Make all containers anew.")
-@click.option("--no-recreate", is_flag=True, help="Make no container anew.")
-@click.option("--no-deps", is_flag=True, help="Without the services that the given ones depend on.")
-@click.option("--no-start", is_flag=True, help="Make containers, and start none.")
-@click.option(
-    "--remove-orphans", is_flag=True, help="Remove containers of services that are no longer in the file."
-)
-@click.option("-V", "--renew-anon-volumes", is_flag=True, help="New anonymous volumes for what is made anew.")
+@command("up")
+@flag("-d", "--detach", help="Leave them running in the background.")
+@flag("--build", "is_built", help="Build images before.")
+@flag("--no-build", help="Build no image, even if it is missing.")
+@flag("--force-recreate", help="Make all containers anew.")
+@flag("--no-recreate", help="Make no container anew.")
+@flag("--no-deps", help="Without the services that the given ones depend on.")
+@flag("--no-start", help="Make containers, and start none.")
+@flag("--remove-orphans", help="Remove containers of services that are no longer in the file.")
+@flag("-V", "--renew-anon-volumes", help="New anonymous volumes for what is made anew.")
 @click.option(
     "--scale", multiple=True, metavar="SERVICE=NUMBER", callback=_scales, help="How many containers."
 )
-@click.option("--wait", "waits", is_flag=True, help="Wait until all are running or healthy; implies -d.")
+@flag("--wait", "waits", help="Wait until all are running or healthy; implies -d.")
 @click.option("--wait-timeout", metavar="SECONDS", help="How long to wait for each.")
 @click.option("--pull", type=click.Choice(["always", "missing", "never"]), help="When to ask the registry.")
-@click.option("--quiet-pull", is_flag=True, help="Taken for Docker's sake.")
-@click.option("--abort-on-container-exit", is_flag=True, help="Stop all when one ends.")
-@click.option("--abort-on-container-failure", is_flag=True, help="Stop all when one ends with an error.")
+@flag("--quiet-pull", help="Taken for Docker's sake.")
+@flag("--abort-on-container-exit", help="Stop all when one ends.")
+@flag("--abort-on-container-failure", help="Stop all when one ends with an error.")
 @click.option("--exit-code-from", metavar="SERVICE", help="End with the code of this service's container.")
-@click.option("--no-log-prefix", is_flag=True, help="Do not say who wrote a line.")
-@click.option("--no-color", is_flag=True, help="Without colours.")
-@click.option("--timestamps", is_flag=True, help="Begin lines with their time.")
+@flag("--no-log-prefix", help="Do not say who wrote a line.")
+@flag("--no-color", help="Without colours.")
+@flag("--timestamps", help="Begin lines with their time.")
 @click.option("--attach", multiple=True, metavar="SERVICE", help="Show the output of this service only.")
-@click.option("-y", "--yes", is_flag=True, help="Taken for Docker's sake.")
+@flag("-y", "--yes", help="Taken for Docker's sake.")
 @_timeout
 @services_argument
 @pass_asked
@@ -103,14 +103,12 @@ def up(asked: Asked, /, services: tuple[str, ...], **given: Any) -> None:
     click.get_current_context().exit(code)
 
 
-@click.command("create")
-@click.option("--build", "is_built", is_flag=True, help="Build images before.")
-@click.option("--no-build", is_flag=True, help="Build no image, even if it is missing.")
-@click.option("--force-recreate", is_flag=True, help="Make all containers anew.")
-@click.option("--no-recreate", is_flag=True, help="Make no container anew.")
-@click.option(
-    "--remove-orphans", is_flag=True, help="Remove containers of services that are no longer in the file."
-)
+@command("create")
+@flag("--build", "is_built", help="Build images before.")
+@flag("--no-build", help="Build no image, even if it is missing.")
+@flag("--force-recreate", help="Make all containers anew.")
+@flag("--no-recreate", help="Make no container anew.")
+@flag("--remove-orphans", help="Remove containers of services that are no longer in the file.")
 @click.option(
     "--scale", multiple=True, metavar="SERVICE=NUMBER", callback=_scales, help="How many containers."
 )
@@ -125,8 +123,8 @@ def create(asked: Asked, /, services: tuple[str, ...], is_built: bool, no_build:
         application.up(*services, build=build, start=False, progress="auto", **given)
 
 
-@click.command("scale")
-@click.option("--no-deps", is_flag=True, help="Without the services that the given ones depend on.")
+@command("scale")
+@flag("--no-deps", help="Without the services that the given ones depend on.")
 @click.argument(
     "counts", metavar="SERVICE=NUMBER...", nargs=-1, required=True, callback=_scales, type=click.UNPROCESSED
 )
@@ -138,14 +136,12 @@ def scale(asked: Asked, /, counts: dict[str, int], no_deps: bool) -> None:
         application.up(*counts, scale=counts, no_recreate=True, no_deps=no_deps, progress="auto")
 
 
-@click.command("down")
-@click.option("-v", "--volumes", is_flag=True, help="Remove the volumes, too.")
+@command("down")
+@flag("-v", "--volumes", help="Remove the volumes, too.")
 @click.option(
     "--rmi", type=click.Choice(["all", "local"]), help="Remove images: all, or those without a name."
 )
-@click.option(
-    "--remove-orphans", is_flag=True, help="Remove containers of services that are no longer in the file."
-)
+@flag("--remove-orphans", help="Remove containers of services that are no longer in the file.")
 @_timeout
 @services_argument
 @pass_asked
@@ -166,11 +162,11 @@ def down(
         )
 
 
-@click.command("build")
-@click.option("--no-cache", is_flag=True, help="Take nothing from the cache.")
-@click.option("--pull", is_flag=True, help="Look for newer base images.")
+@command("build")
+@flag("--no-cache", help="Take nothing from the cache.")
+@flag("--pull", help="Look for newer base images.")
 @click.option("--build-arg", "arguments", multiple=True, metavar="KEY=VALUE", help="A value for ARG.")
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing.")
+@flag("-q", "--quiet", help="Print nothing.")
 @services_argument
 @pass_asked
 def build(
@@ -192,17 +188,49 @@ def build(
     )
 
 
-@click.command("pull")
-@click.option("-q", "--quiet", is_flag=True, help="Taken for Docker's sake.")
-@click.option("--ignore-buildable", is_flag=True, help="Taken for Docker's sake; it is always so.")
+@command("pull")
+@flag("-q", "--quiet", help="Show no progress.")
+@flag("--ignore-buildable", help="Taken for Docker's sake; it is always so.")
 @services_argument
 @pass_asked
 def pull(asked: Asked, /, services: tuple[str, ...], quiet: bool, ignore_buildable: bool) -> None:
     """Pull the images of services."""
+    if quiet:
+        asked.session.progress = "off"
     asked.application(needs_files=True).pull(*services)
 
 
-@click.command("start")
+@command("push")
+@flag("-q", "--quiet", help="Show no progress.")
+@flag("--ignore-push-failures", "is_lenient", help="Go on where one cannot be pushed.")
+@flag("--include-deps", "has_deps", help="Also those of services that the given ones depend on.")
+@services_argument
+@pass_asked
+def push(asked: Asked, /, services: tuple[str, ...], quiet: bool, is_lenient: bool, has_deps: bool) -> None:
+    """Upload the images of services to their registries."""
+    if quiet:
+        asked.session.progress = "off"
+    application = asked.application(needs_files=True)
+    if has_deps and services:
+        services = tuple(application.config(*services)["services"])
+    with warnings_told(application):
+        application.push(*services, ignore_failures=is_lenient)
+
+
+@command("publish")
+@flag("--resolve-image-digests", "is_pinned", help="Also say which images the names stand for now.")
+@flag("-y", "--yes", help="Taken for Docker's sake: nothing is asked.")
+@click.argument("reference", metavar="REPOSITORY[:TAG]")
+@pass_asked
+def publish(asked: Asked, /, reference: str, is_pinned: bool, yes: bool) -> None:
+    """Push the images, and the files themselves as an artifact that -f oci://REPOSITORY takes."""
+    application = asked.application(needs_files=True)
+    with warnings_told(application):
+        made = application.publish(reference, resolve_image_digests=is_pinned)
+    click.echo(f"{made.reference}@{made.digest}")
+
+
+@command("start")
 @services_argument
 @pass_asked
 def start(asked: Asked, /, services: tuple[str, ...]) -> None:
@@ -212,7 +240,7 @@ def start(asked: Asked, /, services: tuple[str, ...]) -> None:
         application.start(*services)
 
 
-@click.command("stop")
+@command("stop")
 @_timeout
 @services_argument
 @pass_asked
@@ -223,9 +251,9 @@ def stop(asked: Asked, /, services: tuple[str, ...], timeout: str | None) -> Non
         application.stop(*services, timeout=timeout)
 
 
-@click.command("restart")
+@command("restart")
 @_timeout
-@click.option("--no-deps", is_flag=True, help="Without those that are restarted with them.")
+@flag("--no-deps", help="Without those that are restarted with them.")
 @services_argument
 @pass_asked
 def restart(asked: Asked, /, services: tuple[str, ...], timeout: str | None, no_deps: bool) -> None:
@@ -235,7 +263,7 @@ def restart(asked: Asked, /, services: tuple[str, ...], timeout: str | None, no_
         application.restart(*services, timeout=timeout, no_deps=no_deps)
 
 
-@click.command("kill")
+@command("kill")
 @click.option("-s", "--signal", default="SIGKILL", metavar="SIGNAL", help="Signal to send.")
 @services_argument
 @pass_asked
@@ -244,7 +272,7 @@ def kill(asked: Asked, /, services: tuple[str, ...], signal: str) -> None:
     asked.application().kill(*services, signal=signal)
 
 
-@click.command("pause")
+@command("pause")
 @services_argument
 @pass_asked
 def pause(asked: Asked, /, services: tuple[str, ...]) -> None:
@@ -252,7 +280,7 @@ def pause(asked: Asked, /, services: tuple[str, ...]) -> None:
     asked.application().pause(*services)
 
 
-@click.command("unpause")
+@command("unpause")
 @services_argument
 @pass_asked
 def unpause(asked: Asked, /, services: tuple[str, ...]) -> None:
@@ -260,10 +288,10 @@ def unpause(asked: Asked, /, services: tuple[str, ...]) -> None:
     asked.application().unpause(*services)
 
 
-@click.command("rm")
-@click.option("-f", "--force", is_flag=True, help="Taken for Docker's sake: nothing is asked.")
-@click.option("-s", "--stop", is_flag=True, help="Stop them before.")
-@click.option("-v", "--volumes", is_flag=True, help="Remove their anonymous volumes, too.")
+@command("rm")
+@flag("-f", "--force", help="Taken for Docker's sake: nothing is asked.")
+@flag("-s", "--stop", help="Stop them before.")
+@flag("-v", "--volumes", help="Remove their anonymous volumes, too.")
 @services_argument
 @pass_asked
 def rm(asked: Asked, /, services: tuple[str, ...], force: bool, stop: bool, volumes: bool) -> None:

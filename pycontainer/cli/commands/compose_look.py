@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from pycontainer.cli.command import command, flag
 from pycontainer.cli.composing import (
     Asked,
-    ago,
+    age,
     container_status,
     pass_asked,
     ports_shown,
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from pycontainer.engine import Container
 
 
-@click.command("ps")
-@click.option("-a", "--all", "is_all", is_flag=True, help="Also those that do not run.")
-@click.option("-q", "--quiet", is_flag=True, help="Print ids alone.")
-@click.option("--services", "only_services", is_flag=True, help="Print the names of services.")
+@command("ps")
+@flag("-a", "--all", "is_all", help="Also those that do not run.")
+@flag("-q", "--quiet", help="Print ids alone.")
+@flag("--services", "only_services", help="Print the names of services.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", help="How to list.")
 @click.option("--status", "states", multiple=True, help="Those in this state: running, exited …")
 @click.option("--filter", "filters", multiple=True, metavar="status=STATE", help="Those in a state.")
-@click.option("--no-trunc", is_flag=True, help="Do not shorten what is long.")
+@flag("--no-trunc", help="Do not shorten what is long.")
 @services_argument
 @pass_asked
 def ps(
@@ -79,7 +79,7 @@ def _row(service: str, container: Container, *, is_whole: bool) -> tuple[str, ..
     words = _words(container)
     if not is_whole and len(words) > 20:
         words = f"{words[:19]}…"
-    created = f"{ago(container.created_at)} ago"
+    created = f"{age(container.created_at)} ago"
     image = str(container.inspect()["Config"]["Image"])
     shown = json.dumps(words, ensure_ascii=False)
     return container.name, image, shown, service, created, container_status(container), ports_shown(container)
@@ -104,14 +104,14 @@ def _described(service: str, container: Container, project: str) -> dict[str, An
     }
 
 
-@click.command("logs")
-@click.option("-f", "--follow", is_flag=True, help="Go on until the containers have ended.")
+@command("logs")
+@flag("-f", "--follow", help="Go on until the containers have ended.")
 @click.option("-n", "--tail", default="all", metavar="NUMBER", help="So many of the last lines of each.")
 @click.option("--since", metavar="TIME", help="From a time on, as 2026-01-31T12:00:00Z or 10m (ago).")
 @click.option("--until", metavar="TIME", help="Up to a time.")
-@click.option("-t", "--timestamps", is_flag=True, help="Begin lines with their time.")
-@click.option("--no-log-prefix", is_flag=True, help="Do not say who wrote a line.")
-@click.option("--no-color", is_flag=True, help="Without colours.")
+@flag("-t", "--timestamps", help="Begin lines with their time.")
+@flag("--no-log-prefix", help="Do not say who wrote a line.")
+@flag("--no-color", help="Without colours.")
 @services_argument
 @pass_asked
 def logs(
@@ -148,14 +148,14 @@ def logs(
     )
 
 
-@click.command("exec", context_settings={"allow_interspersed_args": False})
-@click.option("-d", "--detach", is_flag=True, help="Leave it running in the background.")
+@command("exec", passes_rest=True)
+@flag("-d", "--detach", help="Leave it running in the background.")
 @click.option("-e", "--env", multiple=True, metavar="KEY=VALUE", help="A variable.")
 @click.option("--index", type=int, help="Number of the container, if the service has several.")
-@click.option("-T", "--no-TTY", "--no-tty", "no_tty", is_flag=True, help="Without a terminal.")
-@click.option("-i", "--interactive", is_flag=True, default=True, hidden=True)
-@click.option("-t", "--tty", is_flag=True, hidden=True)
-@click.option("--privileged", is_flag=True, help="With all capabilities.")
+@flag("-T", "--no-TTY", "--no-tty", "no_tty", help="Without a terminal.")
+@flag("-i", "--interactive", default=True, hidden=True)
+@flag("-t", "--tty", hidden=True)
+@flag("--privileged", help="With all capabilities.")
 @click.option("-u", "--user", metavar="USER", help="User, by name or number.")
 @click.option("-w", "--workdir", metavar="PATH", help="Directory to begin in.")
 @click.argument("service")
@@ -189,23 +189,23 @@ def execute(asked: Asked, /, service: str, words: tuple[str, ...], **given: Any)
     click.get_current_context().exit(code or 0)
 
 
-@click.command("run", context_settings={"allow_interspersed_args": False})
-@click.option("-d", "--detach", is_flag=True, help="Leave it running, and print its name.")
-@click.option("--rm", "is_removed", is_flag=True, help="Remove it when it has ended.")
+@command("run", passes_rest=True)
+@flag("-d", "--detach", help="Leave it running, and print its name.")
+@flag("--rm", "is_removed", help="Remove it when it has ended.")
 @click.option("--entrypoint", metavar="COMMAND", help="Another entrypoint.")
 @click.option("-e", "--env", multiple=True, metavar="KEY=VALUE", help="A variable.")
 @click.option("-l", "--label", multiple=True, metavar="KEY=VALUE", help="A label.")
 @click.option("--name", metavar="NAME", help="Name of the container.")
-@click.option("--no-deps", is_flag=True, help="Without the services it depends on.")
+@flag("--no-deps", help="Without the services it depends on.")
 @click.option("-p", "--publish", multiple=True, metavar="PORT", help="Publish a port.")
-@click.option("-P", "--service-ports", is_flag=True, help="Publish the service's ports.")
-@click.option("--use-aliases", is_flag=True, help="Let it be found by the service's names.")
+@flag("-P", "--service-ports", help="Publish the service's ports.")
+@flag("--use-aliases", help="Let it be found by the service's names.")
 @click.option("-u", "--user", metavar="USER", help="User, by name or number.")
 @click.option("-v", "--volume", multiple=True, metavar="VOLUME", help="A further volume.")
 @click.option("-w", "--workdir", metavar="PATH", help="Directory to begin in.")
-@click.option("-T", "--no-TTY", "--no-tty", "no_tty", is_flag=True, help="Without a terminal.")
-@click.option("-i", "--interactive", is_flag=True, default=True, hidden=True)
-@click.option("--build", "is_built", is_flag=True, help="Build the image before.")
+@flag("-T", "--no-TTY", "--no-tty", "no_tty", help="Without a terminal.")
+@flag("-i", "--interactive", default=True, hidden=True)
+@flag("--build", "is_built", help="Build the image before.")
 @click.option("--pull", type=click.Choice(["always", "missing", "never"]), help="When to ask the registry.")
 @click.argument("service")
 @click.argument("words", metavar="[COMMAND] [ARG]...", nargs=-1, type=click.UNPROCESSED)
@@ -263,7 +263,7 @@ def _attached(container: Container, *, is_removed: bool) -> int:
             container.remove(force=True, volumes=True)
 
 
-@click.command("port")
+@command("port")
 @click.option("--protocol", type=click.Choice(["tcp", "udp"]), default="tcp", help="Protocol of the port.")
 @click.option("--index", type=int, default=1, help="Number of the container, if the service has several.")
 @click.argument("service")
@@ -274,46 +274,9 @@ def port(asked: Asked, /, service: str, private_port: int, protocol: str, index:
     click.echo(str(asked.application().port(service, private_port, protocol=protocol, index=index)))
 
 
-@click.command("config")
-@click.option("--format", "form", type=click.Choice(["yaml", "json"]), default="yaml", help="How to print.")
-@click.option("--services", "only", flag_value="services", help="Print the names of services.")
-@click.option("--volumes", "only", flag_value="volumes", help="Print the names of volumes.")
-@click.option("--networks", "only", flag_value="networks", help="Print the names of networks.")
-@click.option("--images", "only", flag_value="images", help="Print the names of images.")
-@click.option("--profiles", "only", flag_value="profiles", help="Print the names of profiles.")
-@click.option("-q", "--quiet", is_flag=True, help="Only tell whether all is well.")
-@click.option("-o", "--output", metavar="FILE", help="Write it to a file.")
-@pass_asked
-def config(asked: Asked, /, form: str, only: str | None, quiet: bool, output: str | None) -> None:
-    """Print the files put together, with all variables put in."""
-    application = asked.application(needs_files=True)
-    project = application.project
-    if quiet:
-        return
-    if only is not None:
-        every = [*project.services.values(), *project.disabled.values()]
-        names = {
-            "services": project.services,
-            "volumes": project.volumes,
-            "networks": project.networks,
-            "images": dict.fromkeys(each.image for each in project.services.values()),
-            "profiles": dict.fromkeys(sorted({name for each in every for name in each.profiles})),
-        }[only]
-        text = "".join(f"{name}\n" for name in names)
-    else:
-        text = (
-            application.config_text() if form == "yaml" else f"{json.dumps(application.config(), indent=2)}\n"
-        )
-    if output is None:
-        sys.stdout.write(text)
-        return
-    with open(output, "w") as file:
-        file.write(text)
-
-
-@click.command("ls")
-@click.option("-a", "--all", "is_all", is_flag=True, help="Also those of which nothing runs.")
-@click.option("-q", "--quiet", is_flag=True, help="Print names alone.")
+@command("ls")
+@flag("-a", "--all", "is_all", help="Also those of which nothing runs.")
+@flag("-q", "--quiet", help="Print names alone.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", help="How to list.")
 @pass_asked
 def ls(asked: Asked, /, is_all: bool, quiet: bool, form: str) -> None:

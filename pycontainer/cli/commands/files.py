@@ -17,7 +17,7 @@ from pycontainer.cli.session import Session, pass_session
 if TYPE_CHECKING:
     from pycontainer.engine import Copied
 
-__all__ = ["commit", "cp", "diff", "export"]
+__all__ = ["commit", "cp", "diff", "export", "split"]
 
 
 @command("cp")
@@ -31,7 +31,7 @@ def cp(session: Session, archive: bool, follow_link: bool, quiet: bool, source: 
     """Copy files between a container and this host; - is a tar on standard input or output."""
     from pycontainer.engine import Container
 
-    (source_name, source_path), (target_name, target_path) = _split(source), _split(target)
+    (source_name, source_path), (target_name, target_path) = split(source), split(target)
     if source_name and target_name:
         raise Failed("Error: copying between containers is not supported; copy to this host first")
     if not source_name and not target_name:
@@ -54,7 +54,7 @@ def cp(session: Session, archive: bool, follow_link: bool, quiet: bool, source: 
         _tell_copied(copied, where)
 
 
-def _split(text: str) -> tuple[str, str]:
+def split(text: str) -> tuple[str, str]:
     """Container and path; a path that begins with / or . is this host's, whatever colons it holds."""
     if text == "-" or text.startswith(("/", ".")) or ":" not in text:
         return "", text

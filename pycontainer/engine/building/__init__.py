@@ -7,16 +7,27 @@ from pycontainer.engine.building.scratch import sweep
 if TYPE_CHECKING:
     from pycontainer.engine.building.building import build
     from pycontainer.engine.building.failing import FailedStep, OnFailure
+    from pycontainer.engine.building.git import clone_git
     from pycontainer.engine.building.pruning import PrunedBuildCache, prune_build_cache
     from pycontainer.engine.building.stepping import run_on
 
-__all__ = ["FailedStep", "OnFailure", "PrunedBuildCache", "build", "prune_build_cache", "run_on", "sweep"]
+__all__ = [
+    "FailedStep",
+    "OnFailure",
+    "PrunedBuildCache",
+    "build",
+    "clone_git",
+    "prune_build_cache",
+    "run_on",
+    "sweep",
+]
 
 _HOMES = {
     "FailedStep": "failing",
     "OnFailure": "failing",
     "PrunedBuildCache": "pruning",
     "build": "building",
+    "clone_git": "git",
     "prune_build_cache": "pruning",
     "run_on": "stepping",
 }

@@ -30,7 +30,7 @@ from pycontainer.errors import (
     Unsupported,
 )
 
-__all__ = ["Checkout", "clone", "split_git"]
+__all__ = ["Checkout", "clone_git", "split_git"]
 
 _TICK_S = 0.2
 _GIT_TIMEOUT_S = 1800.0
@@ -66,7 +66,7 @@ class Checkout:
     commit: str
 
 
-def clone(url: str, place: Path, checksum: str, *, keep_git_dir: bool, stop: threading.Event) -> Checkout:
+def clone_git(url: str, place: Path, checksum: str, *, keep_git_dir: bool, stop: threading.Event) -> Checkout:
     """Check out the commit that a URL names ("REPOSITORY#REF:SUBDIRECTORY") and give where its files are.
 
     checksum: the commit it has to be, or its beginning. Raises: Unsupported without git; NotFound;

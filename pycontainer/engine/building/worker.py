@@ -25,7 +25,7 @@ from pycontainer.engine.building.cacheimages import Imported
 from pycontainer.engine.building.documents import stored_view
 from pycontainer.engine.building.downloads import Downloads
 from pycontainer.engine.building.failing import FailedStep
-from pycontainer.engine.building.git import clone
+from pycontainer.engine.building.git import clone_git
 from pycontainer.engine.building.provenance import Material
 from pycontainer.engine.building.running import Caches, Ran, run_step
 from pycontainer.engine.building.scratch import writing
@@ -521,7 +521,7 @@ class EngineWorker:
 
     def clone(self, url: str, checksum: str, *, keep_git_dir: bool) -> FileSource:
         """See build.Worker."""
-        found = clone(url, self.new_place(), checksum, keep_git_dir=keep_git_dir, stop=self.stop)
+        found = clone_git(url, self.new_place(), checksum, keep_git_dir=keep_git_dir, stop=self.stop)
         self._note(Material.of_commit(shown_url(url), found.commit))
         return self.opened(found.directory, shown_url(url))
 

@@ -97,7 +97,7 @@ def test_what_is_wrong_is_named_with_file_line_and_path(
         ("services: {a: {image: x, extends: b}, b: {image: x, extends: a}}", "extend each other"),
         ("services: {a: {image: x, extends: c}}", "no service 'c' to extend"),
         ("include: [compose.yaml]", "include each other"),
-        ("include: ['https://example.com/compose.yaml']", "is not of this host"),
+        ("include: ['https://example.com/compose.yaml']", "neither in a registry"),
         ("secrets: {s: {file: a, content: b}}", "one of file, environment and content"),
         ("services: {a: {image: x, secrets: [s]}}\nsecrets: {s: {external: true}}", "nothing keeps external"),
         ("networks: {n: {external: true, driver: bridge}}", "an external network is as it is"),

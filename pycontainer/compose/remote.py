@@ -1,0 +1,157 @@
+"""Compose files of other hosts, by `include` and as files of a project: artifacts of registries, and git.
+
+They are fetched into the store, to a directory of their digest or commit, so relative paths in them lead to
+what came with them, and the directory that gives a project its name is called as they are. What they hold is
+a stranger's: names that lead out of that directory are refused.
+Source: docker/compose, pkg/remote (oci.go, git.go) and internal/oci/push.go.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pycontainer.build import is_git
+from pycontainer.compose.places import OCI
+from pycontainer.engine import Artifact, clone_git
+from pycontainer.errors import InvalidImage, NotFound, Unsupported
+
+if TYPE_CHECKING:
+    from pycontainer.engine import Engine
+
+__all__ = ["ARTIFACT_TYPE", "ENV_NAME", "ENV_TYPE", "EXTENDS", "FILE_NAME", "FILE_TYPE", "Remote"]
+
+ARTIFACT_TYPE: Final = "application/vnd.docker.compose.project"
+FILE_TYPE: Final = "application/vnd.docker.compose.file+yaml"
+ENV_TYPE: Final = "application/vnd.docker.compose.envfile"
+FILE_NAME: Final = "com.docker.compose.file"
+ENV_NAME: Final = "com.docker.compose.envfile"
+EXTENDS: Final = "com.docker.compose.extends"
+
+
+class Remote:
+    """Fetches what is named, each name once. engine: gives that whose store and registries are used."""
+
+    def __init__(self, engine: Callable[[], Engine]) -> None:
+        self._get_engine = engine
+        self._found: dict[str, Path] = {}
+
+    def __call__(self, place: str) -> Path:
+        """The compose file of this host that a place stands for.
+
+        Raises: NotFound, AuthDenied, RegistryError, TransferFailed; InvalidImage for an artifact that is no
+        project; Unsupported.
+        """
+        if place not in self._found:
+            if place.startswith(OCI):
+                self._found[place] = self._of_artifact(place.removeprefix(OCI).removeprefix("//"))
+            elif is_git(place):
+                self._found[place] = self._of_git(place)
+            else:
+                raise Unsupported(
+                    f"{place} is neither in a registry (oci://…) nor in a git repository",
+                    "fetch it first, and name the copy",
+                )
+        return self._found[place]
+
+    @property
+    def _engine(self) -> Engine:
+        return self._get_engine()  # none is opened for files of this host
+
+    def _place(self, *parts: str) -> Path:
+        key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+        return self._engine.store.root / "compose" / "remote" / key
+
+    def _of_artifact(self, reference: str) -> Path:
+        artifact = Artifact(reference, engine=self._engine)
+        if artifact.artifact_type != ARTIFACT_TYPE:
+            raise InvalidImage(f"{reference} is no compose project, but {artifact.artifact_type}")
+        name = reference.rpartition("/")[2].partition("@")[0].partition(":")[0]
+        place = self._place(artifact.digest) / name
+        if not place.is_dir():
+            files = _files_of(artifact)
+            with _appearing(place) as scratch:
+                for name, content in files.items():
+                    (scratch / name).write_bytes(content)
+        return place / "compose.yaml"
+
+    def _of_git(self, url: str) -> Path:
+        repository, _, fragment = url.partition("#")
+        ref, _, below = fragment.partition(":")
+        parent = self._engine.store.root / "compose" / "remote"
+        parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=parent, prefix=".git-") as scratch:
+            wanted = f"{repository}#{ref}" if ref else repository
+            found = clone_git(wanted, Path(scratch), "", keep_git_dir=False, stop=threading.Event())
+            name = repository.rstrip("/").rpartition("/")[2].removesuffix(".git") or "app"
+            place = self._place(repository, found.commit) / name
+            if not place.is_dir():
+                place.parent.mkdir(mode=0o700, exist_ok=True)
+                _move(found.directory, place)
+        return _file_below(place, below, url)
+
+
+def _files_of(artifact: Artifact) -> dict[str, bytes]:
+    """What an artifact holds, by the names it is written under; all compose files are one, as documents."""
+    found: dict[str, bytes] = {}
+    for each in artifact.files:
+        if each.media_type == FILE_TYPE:
+            name = "compose.yaml"
+            if EXTENDS in each.annotations:
+                name = _plain(each.annotations.get(FILE_NAME, ""), artifact)
+            content = artifact.read(each.digest)
+            found[name] = found[name] + b"\n---\n" + content if name in found else content
+        elif each.media_type == ENV_TYPE:
+            found[_plain(each.annotations.get(ENV_NAME, ""), artifact)] = artifact.read(each.digest)
+    if "compose.yaml" not in found:
+        raise InvalidImage(f"{artifact.reference} holds no compose file")
+    return found
+
+
+def _plain(name: str, artifact: Artifact) -> str:
+    if name in ("", ".", "..") or "/" in name or "\0" in name or len(name) > 255:
+        raise InvalidImage(f"{artifact.reference}: file {name[:200]!r} is no plain name")
+    return name
+
+
+def _file_below(root: Path, below: str, shown: str) -> Path:
+    """The compose file of a path in a repository: itself, or in a directory; no link is followed."""
+    names = [part for part in below.split("/") if part not in ("", ".")]
+    if ".." not in names:
+        for tried in ([], ["compose.yaml"], ["compose.yml"], ["docker-compose.yaml"], ["docker-compose.yml"]):
+            place = root
+            for name in (*names, *tried):
+                place /= name
+                if place.is_symlink():
+                    break
+            else:
+                if place.is_file():
+                    return place
+    raise NotFound(f"{shown}: there is no compose file {below or 'compose.yaml'} in the repository")
+
+
+@contextmanager
+def _appearing(place: Path) -> Iterator[Path]:
+    """A directory that is there whole in the end, or not at all; another process may be faster."""
+    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=place.parent, prefix=".new-"))
+    try:
+        yield scratch
+        _move(scratch, place)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _move(scratch: Path, place: Path) -> None:
+    try:
+        os.rename(scratch, place)
+    except OSError:
+        if not place.is_dir():
+            raise
