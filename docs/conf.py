@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ author = "The pycontainer authors"
 copyright = author
 release = version = pycontainer.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_nb", "sphinx.ext.autodoc"]
 exclude_patterns = ["_build", "changes.d", "_generated"]
 html_theme = "furo"
 html_title = f"pycontainer {release}"
@@ -27,6 +30,14 @@ myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 nitpicky = False
+suppress_warnings = ["mystnb.unknown_mime_type"]  # what only a live notebook shows has a text beside it
+
+NOTEBOOKS = HERE.parent / "examples"
+STORE = tempfile.TemporaryDirectory(prefix="pycontainer-docs-")
+"""Of the notebooks, which run in each build where containers can: pages show what there is, not what was."""
+nb_execution_mode = "force" if os.geteuid() == 0 else "off"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120
 
 _FIELD = re.compile(r"^(\*{0,2}[A-Za-z_][\w*, ]{0,60}): (.+)$")
 _SPECIAL = re.compile(r"([\\*|]|(?<=\w)_(?=\W|$))")
@@ -69,6 +80,20 @@ def _write_generated(app: Any) -> None:
     (target / "options.md").write_text(reference_table())
 
 
+def _copy_notebooks(app: Any) -> None:
+    target = HERE / "examples"
+    target.mkdir(exist_ok=True)
+    for notebook in NOTEBOOKS.glob("*.ipynb"):
+        shutil.copy(notebook, target)
+    os.environ["PYCONTAINER_ROOT"] = STORE.name  # the kernel inherits it
+
+
+def _remove_store(app: Any, error: Exception | None) -> None:
+    STORE.cleanup()
+
+
 def setup(app: Any) -> None:
+    app.connect("builder-inited", _copy_notebooks)
+    app.connect("build-finished", _remove_store)
     app.connect("builder-inited", _write_generated)
     app.connect("autodoc-process-docstring", _process_docstring)

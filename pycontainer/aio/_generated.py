@@ -769,9 +769,11 @@ class Container(Mirror):
 
     def http(
         self, port: int = 80, host: str = "localhost", *, tls: bool | ssl.SSLContext = False, **settings: Any
-    ) -> httpx.Client:
+    ) -> httpx.AsyncClient:
         """An httpx client all of whose connections go to this port of the container; see `connect`."""
-        return wrap(self.sync.http(unwrap(port), unwrap(host), tls=unwrap(tls), **settings))
+        from pycontainer.aio.innerhttp import client
+
+        return client(self.sync, port, host, tls=tls, **settings)
 
     @property
     def id(self) -> str:

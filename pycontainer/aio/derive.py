@@ -100,7 +100,6 @@ INNER = {
 
 PLAIN = {
     "Attachment": {"fileno"},
-    "Container": {"http"},
     "ContainerPath": {
         "__truediv__",
         "as_posix",
@@ -133,6 +132,9 @@ AWAITED = {
     },
 }
 """Attributes that are asked of others, or measured."""
+
+WRITTEN = {("Container", "http"): ("httpx.AsyncClient", "pycontainer.aio.innerhttp", "client")}
+"""Methods with results of their own: the annotation, and the module and function that they call."""
 
 SHIELDED = {"__exit__", "close", "heal", "kill", "remove", "unpause"}
 """What ends things is not cut short."""
@@ -305,7 +307,14 @@ def _method(source: _Source, cls: type, name: str, member: Any) -> Iterator[str]
     how = "ending(" if name in SHIELDED else "mirrored("
     if (kind, name) in UNDO:
         how = f"undoing({UNDO[kind, name]}, "
-    if name in PLAIN.get(kind, ()):
+    if (kind, name) in WRITTEN:
+        returns, module, own = WRITTEN[kind, name]
+        yield f"    def {name}({parameters}) -> {returns}:"
+        yield f"        {doc}"
+        yield f"        from {module} import {own}"
+        yield ""
+        yield f"        return {own}(self.sync{arguments})"
+    elif name in PLAIN.get(kind, ()):
         yield f"    def {name}({parameters}) -> {returns}:"
         yield f"        {doc}"
         yield f"        return wrap({target}({_unwrapped(passed)}))"

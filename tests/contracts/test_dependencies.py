@@ -35,8 +35,9 @@ PLACES = {
     "coverage": ("testing.inner",),
     "cryptography": ("trust.keys",),
     "h11": ("registry.server",),
-    "httpcore": ("registry", "engine.innerhttp"),
+    "httpcore": ("registry", "aio.innerhttp", "engine.innerhttp"),
     "httpx": (
+        "aio.innerhttp",
         "aio._generated",
         "registry",
         "engine.building.downloads",

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 import pycontainer as pc
@@ -45,6 +46,29 @@ async def until(is_so: Callable[[], Any]) -> None:
 
 def names(engine: pc.Engine) -> list[str]:
     return sorted(box.name for box in pc.Container.list(all=True, engine=engine))
+
+
+def test_http_goes_into_the_container_and_leaves_the_loop_to_others(
+    engine: pc.Engine, busybox: pc.Image, loop_run: Any
+) -> None:
+    async def main() -> None:
+        command = ["httpd", "-f", "-p", "127.0.0.1:8080", "-h", "/srv"]
+        async with aio.Container(
+            busybox, command, network="none", engine=engine, wait=pc.wait.port(8080)
+        ) as box:
+            async with box.http(8080) as client:
+                answers = await asyncio.gather(*(client.get("/greeting") for _ in range(3)))
+                assert {answer.text for answer in answers} == {"hello from the second layer\n"}
+                assert (await client.get("/missing")).status_code == 404
+                await box.pause()
+                with pytest.raises(httpx.ReadTimeout):
+                    await client.get("/greeting", timeout=0.2)
+                await box.unpause()
+            async with box.http(9) as client:
+                with pytest.raises(httpx.ConnectError, match="refused"):
+                    await client.get("/")
+
+    loop_run(main())
 
 
 def test_runs_go_beside_each_other_and_raise_as_ever(

@@ -27,6 +27,7 @@ from pycontainer.errors import (
     WorkerDied,
     WrongState,
 )
+from tests.support.patience import patient
 from tests.support.pythons import other_pythons, python_options
 
 pytestmark = pytest.mark.needs("root", "overlay")
@@ -131,7 +132,9 @@ def test_cancelling_ends_a_task_that_runs(engine: pc.Engine, busybox: pc.Image, 
         running = executor.submit(sleep_after, "/seen/begun")
         waiting = executor.submit(times, 1)
         after = executor.submit(times, 2)
+        deadline = time.monotonic() + patient(60)
         while not (tmp_path / "begun").exists():
+            assert time.monotonic() < deadline, "the task has not begun"
             time.sleep(0.01)
         assert waiting.cancel()
         assert running.cancel()
