@@ -13,6 +13,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -24,6 +25,7 @@ from pycontainer import testing
 from tests.docs.conftest import World
 from tests.support import images
 from tests.support.netem import has_netem
+from tests.support.pythons import python_options
 
 ROOT = Path(__file__).parents[2]
 PAGES = {
@@ -102,6 +104,7 @@ def compose(world: World, names: Names) -> Iterator[Expected]:
     (world.directory / "compose.prod.yaml").write_text("services: {web: {environment: {TAG: $TAG}}}")
     yield None
     yield None
+    yield "goes on for ever"
 
 
 def embedded_registry(world: World, names: Names) -> Iterator[Expected]:
@@ -250,8 +253,14 @@ def asynchronous(world: World, names: Names) -> Iterator[Expected]:
 
 
 def executor(world: World, names: Names) -> Iterator[Expected]:
-    for _ in range(4):
-        yield "needs an image with Python"
+    # The images are busybox; the interpreter is this one, mounted.
+    for name in ("ContainerExecutor", "function"):
+        world.patch.setattr(pc, name, partial(getattr(pc, name), **python_options()))
+    yield None
+    yield None
+    names["parse"].close()
+    yield "needs a cluster: examples/dask_cluster.py has one"
+    yield "needs a cluster: examples/ray_cluster.py has one"
 
 
 def notebooks(world: World, names: Names) -> Iterator[Expected]:

@@ -59,6 +59,9 @@ def _scales(ctx: click.Context, param: click.Parameter, lines: Sequence[str]) ->
 @flag("--no-color", help="Without colours.")
 @flag("--timestamps", help="Begin lines with their time.")
 @click.option("--attach", multiple=True, metavar="SERVICE", help="Show the output of this service only.")
+@click.option("--no-attach", multiple=True, metavar="SERVICE", help="Do not show the output of this service.")
+@flag("--quiet-build", help="Show no output of builds.")
+@flag("--menu", hidden=True)
 @flag("-y", "--yes", help="Taken for Docker's sake.")
 @_timeout
 @services_argument
@@ -82,13 +85,14 @@ def up(asked: Asked, /, services: tuple[str, ...], **given: Any) -> None:
             wait=given["waits"],
             wait_timeout=given["wait_timeout"],
             timeout=given["timeout"],
-            progress="auto",
+            progress="off" if given["quiet_build"] else "auto",
         )
     if given["detach"] or given["no_start"] or given["waits"]:
         return
     shown = given["attach"] or services
     if not shown:
         shown = [name for name, each in application.project.services.items() if each.keys.get("attach", True)]
+    shown = [name for name in shown if name not in given["no_attach"]]
     aborts = "exit" if given["abort_on_container_exit"] or given["exit_code_from"] else None
     aborts = aborts or ("failure" if given["abort_on_container_failure"] else None)
     code = Foreground(application, shown, aborts=aborts).show(
