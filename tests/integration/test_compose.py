@@ -10,6 +10,8 @@ import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -562,6 +564,50 @@ def test_artifacts_of_strangers_write_nothing_elsewhere(engine: pc.Engine, regis
     pc.Artifact.push(place, {"f": "services: {}"}, engine=engine)
     with pytest.raises(InvalidImage, match="no compose project"):
         pc.Compose(f"oci://{place}", engine=engine)
+
+
+@needs("git")
+def test_files_of_git_repositories_are_included_with_what_is_beside_them(
+    directory: Path, engine: pc.Engine
+) -> None:
+    work = directory / "work"
+    (work / "part").mkdir(parents=True)
+    (work / "compose.yaml").write_text("services: {a: {image: busybox, env_file: own.env}}")
+    (work / "own.env").write_text("FROM=git")
+    (work / "part/other.yaml").write_text("services: {b: {image: busybox, command: echo part}}")
+    (work / "away.yaml").symlink_to("/etc/hostname")
+    for words in (
+        ("init", "-q", "-b", "main"),
+        ("add", "."),
+        ("-c", "user.name=n", "-c", "user.email=e", "commit", "-q", "-m", "1"),
+        ("clone", "-q", "--bare", ".", str(directory / "web/app.git")),
+        ("-C", str(directory / "web/app.git"), "update-server-info"),
+    ):
+        subprocess.run(["git", "-C", str(work), *words], check=True)
+    handler = partial(SilentHandler, directory=str(directory / "web"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{server.server_port}/app.git"
+            app = opened(directory, engine, f"include: ['{url}', '{url}#main:part/other.yaml']")
+            assert app.project.services["a"].environment == {"FROM": "git"}
+            assert app.project.services["b"].keys["command"] == ["echo", "part"]
+            assert pc.Compose(url, engine=engine).name == "app"
+            for below in ("#main:away.yaml", "#main:../../etc/hostname", "#main:nothing"):
+                with pytest.raises(NotFound):
+                    pc.Compose(f"{url}{below}", engine=engine)
+        finally:
+            server.shutdown()
+            thread.join()
+    assert list((engine.root / "compose/remote").glob(".*")) == []
+
+
+class SilentHandler(SimpleHTTPRequestHandler):
+    """Serves files, and tells nobody."""
+
+    def log_message(self, *_: object) -> None:
+        pass
 
 
 def test_a_registry_is_asked_again_when_an_image_has_become_too_old(
