@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _SESSION = "pycontainer.testing.session"
 _MARK = "in_container"
+_INSIDE = "PYCONTAINER_IN_CONTAINER"
+"""Set where such a test runs; see testing.inner."""
 _began = pytest.StashKey[Any]()
 
 
@@ -100,6 +102,12 @@ def pytest_configure_node(node: Any) -> None:
 @pytest.fixture(scope="session")
 def pycontainer_engine(request: pytest.FixtureRequest) -> Engine:
     """The engine of this run; skips what needs it where the host cannot run containers."""
+    if _INSIDE in os.environ:
+        pytest.fail(
+            "a test that is marked in_container runs where no containers can be made; "
+            "leave fixtures that are containers, networks, volumes or images out of it",
+            pytrace=False,
+        )
     from pycontainer.testing import session
 
     found = session.session_of(request.config)
@@ -121,7 +129,7 @@ def _pycontainer_originals(request: pytest.FixtureRequest, pycontainer_engine: E
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """Run a marked test in its container."""
     mark = item.get_closest_marker(_MARK)
-    if mark is None or "PYCONTAINER_IN_CONTAINER" in os.environ:
+    if mark is None or _INSIDE in os.environ:
         return None
     from pycontainer.testing import inside
 

@@ -366,12 +366,16 @@ def test_a_marked_test_runs_in_an_image(project: Project) -> None:
 
         @pytest.mark.in_container("busybox", python="python3")
         def test_no_python(): pass
+
+        @inside
+        def test_makes_containers(container_factory): pass
         """,
         test_later="def test_later(): pass",
     )
     said = project.run()
-    passed(said, passed=3, failed=2, skipped=1, error=1)
+    passed(said, passed=3, failed=2, skipped=1, errors=2)
     for text in (
+        "where no containers can be made",
         "said inside",
         "assert 'inside' == 'other'",
         "ended with exit code 7",
