@@ -519,3 +519,26 @@ def test_a_service_tells_its_clients_the_port_it_was_given(engine: pc.Engine, bu
             assert copy.container.exec(["sh", "-c", "echo $WHERE"]).text.startswith(copy.url)
             copy.container.remove(force=True)
     assert pc.Container.list(all=True, engine=engine) == []
+
+
+REGISTRY = """
+version: 0.1
+storage: {filesystem: {rootdirectory: /registry}}
+http: {addr: ':5000'}
+"""
+
+
+@pytest.mark.needs("docker-registry")
+def test_the_reference_registry_is_a_service_that_images_are_pushed_to(
+    engine: pc.Engine, busybox: pc.Image
+) -> None:
+    own = pc.Image.from_host(
+        ["docker-registry"], files={"etc/config.yml": REGISTRY}, tags=["registry:own"],
+        entrypoint=["docker-registry", "serve", "/etc/config.yml"], engine=engine,
+    )  # fmt: skip
+    with pc.services.registry("registry:own").run(engine=engine) as running:
+        name = f"{running.url}/team/box:1"
+        digest = busybox.push(name)
+        assert pc.RemoteImage(name, engine=engine).digest == digest
+        engine.registries.close()
+    own.remove(force=True)
