@@ -13,8 +13,9 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -34,6 +35,9 @@ ENV_TYPE: Final = "application/vnd.docker.compose.envfile"
 FILE_NAME: Final = "com.docker.compose.file"
 ENV_NAME: Final = "com.docker.compose.envfile"
 EXTENDS: Final = "com.docker.compose.extends"
+_SCRATCH = ".new-"
+_ABANDONED_S = 86400.0
+"""Longer than any transfer takes."""
 
 
 class Remote:
@@ -65,9 +69,12 @@ class Remote:
     def _engine(self) -> Engine:
         return self._get_engine()  # none is opened for files of this host
 
+    @property
+    def _root(self) -> Path:
+        return self._engine.store.root / "compose" / "remote"
+
     def _place(self, *parts: str) -> Path:
-        key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
-        return self._engine.store.root / "compose" / "remote" / key
+        return self._root / hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
     def _of_artifact(self, reference: str) -> Path:
         artifact = Artifact(reference, engine=self._engine)
@@ -76,24 +83,21 @@ class Remote:
         name = reference.rpartition("/")[2].partition("@")[0].partition(":")[0]
         place = self._place(artifact.digest) / name
         if not place.is_dir():
-            files = _files_of(artifact)
-            with _appearing(place) as scratch:
-                for name, content in files.items():
-                    (scratch / name).write_bytes(content)
+            with _scratch(self._root) as scratch:
+                for file, content in _files_of(artifact).items():
+                    (scratch / file).write_bytes(content)
+                _move(scratch, place)
         return place / "compose.yaml"
 
     def _of_git(self, url: str) -> Path:
         repository, _, fragment = url.partition("#")
         ref, _, below = fragment.partition(":")
-        parent = self._engine.store.root / "compose" / "remote"
-        parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=parent, prefix=".git-") as scratch:
+        with _scratch(self._root) as scratch:
             wanted = f"{repository}#{ref}" if ref else repository
-            found = clone_git(wanted, Path(scratch), "", keep_git_dir=False, stop=threading.Event())
+            found = clone_git(wanted, scratch, "", keep_git_dir=False, stop=threading.Event())
             name = repository.rstrip("/").rpartition("/")[2].removesuffix(".git") or "app"
             place = self._place(repository, found.commit) / name
             if not place.is_dir():
-                place.parent.mkdir(mode=0o700, exist_ok=True)
                 _move(found.directory, place)
         return _file_below(place, below, url)
 
@@ -138,18 +142,23 @@ def _file_below(root: Path, below: str, shown: str) -> Path:
 
 
 @contextmanager
-def _appearing(place: Path) -> Iterator[Path]:
-    """A directory that is there whole in the end, or not at all; another process may be faster."""
-    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=place.parent, prefix=".new-"))
+def _scratch(root: Path) -> Iterator[Path]:
+    """A directory for what is not yet whole; those of processes that were killed go with the next one."""
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for left in root.glob(f"{_SCRATCH}*"):
+        with suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > _ABANDONED_S:
+                shutil.rmtree(left, ignore_errors=True)
+    scratch = Path(tempfile.mkdtemp(dir=root, prefix=_SCRATCH))
     try:
         yield scratch
-        _move(scratch, place)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _move(scratch: Path, place: Path) -> None:
+    """Have a directory where it belongs, whole; another process may have been faster."""
+    place.parent.mkdir(mode=0o700, exist_ok=True)
     try:
         os.rename(scratch, place)
     except OSError:

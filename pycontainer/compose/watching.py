@@ -150,7 +150,7 @@ def _dealt_with(
         error = ""
         try:
             _deal(application, rule, found, prune)
-        except PycontainerError as failure:
+        except (PycontainerError, OSError) as failure:
             error = str(failure)
         yield WatchEvent(service=rule.service, action=rule.action, paths=tuple(sorted(found)), error=error)
 
