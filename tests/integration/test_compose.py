@@ -465,6 +465,10 @@ services:
 volumes: {data: }
 """)
     call = caller(directory, engine)
+    assert len(call("config", "--hash", "web").split()[1]) == 64
+    assert call("config", "--no-interpolate", "--services") == "web\njob\n"
+    assert json.loads(call("config", "--format", "json", "web"))["volumes"] == {"data": {"name": "app_data"}}
+    assert call("version", "--short") == f"{pc.__version__}\n"
     began = datetime.now(UTC).isoformat()
     call("create", "--scale", "web=2", "web")
     web = opened(directory, engine)["web"]

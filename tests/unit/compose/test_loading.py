@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 import pycontainer as pc
+from pycontainer.compose import uninterpolated
 from pycontainer.compose.loading import find_files
 from pycontainer.errors import ComposeFileError, InvalidInput, NotFound
 
@@ -328,3 +330,88 @@ configs: {c: {content: "$$x"}}
     write(project, {"again.yaml": first.config_text()})
     assert loaded(project, "again.yaml").config() == first.config()
     assert first.project.services["web"].keys["command"] == ["echo", "$HOME"]
+
+
+def test_variables_can_be_left_as_they_stand(project: Path) -> None:
+    write(
+        project,
+        {
+            "compose.yaml": """
+services:
+  web:
+    extends: {service: base}
+    image: "app:${TAG:?needed}"
+    ports: ["${PORT}:80", "81:81"]
+    mem_limit: ${MEMORY}
+    volumes: ["${DATA}:/data"]
+    environment: ["A=${B}", "C=$$d"]
+    healthcheck: {test: "true", interval: 5s, timeout: "${T}s"}
+  base: {image: x, build: ./here}
+""",
+            "more.yaml": "services: {web: {environment: {E: $F}}}",
+        },
+    )
+    found = uninterpolated([project / "compose.yaml", project / "more.yaml"])
+    web = found["services"]["web"]
+    assert (found["name"], web["image"], web["mem_limit"]) == ("myapp", "app:${TAG:?needed}", "${MEMORY}")
+    assert web["ports"][0] == "${PORT}:80"
+    assert web["environment"] == {"A": "${B}", "C": "$$d", "E": "$F"}
+    assert web["healthcheck"] == {"test": ["CMD-SHELL", "true"], "interval": "5s", "timeout": "${T}s"}
+    assert web["build"]["context"] == str(project / "here")
+    write(project, {"compose.yaml": "services: {web: {image: x, mem_limit: lots}}"})
+    with pytest.raises(ComposeFileError, match="lots"):
+        uninterpolated(project / "compose.yaml")
+
+
+def test_some_services_are_shown_with_what_they_use(project: Path) -> None:
+    write(
+        project,
+        {
+            "compose.yaml": """
+services:
+  web: {image: x, depends_on: [db], volumes: ["data:/d"], secrets: [own]}
+  db: {image: y, networks: [back]}
+  other: {image: z, volumes: ["rest:/r"]}
+volumes: {data: , rest: }
+networks: {back: , front: }
+secrets: {own: {content: a}, unused: {content: b}}
+"""
+        },
+    )
+    found = loaded(project).config("web")
+    assert {key: list(value) for key, value in found.items() if key != "name"} == {
+        "services": ["web", "db"],
+        "networks": ["back", "default"],
+        "volumes": ["data"],
+        "secrets": ["own"],
+    }
+    hashes = loaded(project).config_hashes()
+    assert list(hashes) == ["web", "db", "other"]
+    write(project, {"compose.override.yaml": "services: {db: {user: me}}"})
+    changed = loaded(project, "compose.yaml", "compose.override.yaml").config_hashes()
+    assert [name for name in hashes if hashes[name] != changed[name]] == ["db"]
+
+
+def test_a_file_comes_from_the_standard_input(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"services: {web: {build: ./x}}")))
+    found = pc.Compose("-", env={})
+    assert (found.name, found.project.files) == ("myapp", ("-",))
+    assert found.project.services["web"].keys["build"]["context"] == str(project / "x")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"services: []")))
+    with pytest.raises(ComposeFileError, match="standard input"):
+        pc.Compose("-", env={})
+
+
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        ("{path: ./x, action: sync}", "'target' is missing"),
+        ("{path: ./x, action: move}", "one of sync, rebuild"),
+        ("{action: rebuild}", "'path' is missing"),
+    ],
+)
+def test_what_is_to_be_watched_is_checked(project: Path, entry: str, problem: str) -> None:
+    write(project, {"compose.yaml": f"{WEB}    develop: {{watch: [{entry}]}}\n"})
+    with pytest.raises(ComposeFileError, match=problem):
+        loaded(project)
