@@ -461,7 +461,7 @@ def test_the_commands_about_single_containers_are_those_of_containers(
 name: app
 services:
   web: {image: busybox, stop_signal: SIGKILL, command: sleep 1000, volumes: ["data:/d"]}
-  job: {image: busybox, command: sh -c "sleep 0.2; exit 3", profiles: [later]}
+  job: {image: busybox, command: sh -c "exit 3", profiles: [later]}
 volumes: {data: }
 """)
     call = caller(directory, engine)
@@ -503,7 +503,8 @@ volumes: {data: }
     call("rm", "-f")
     assert web.containers == []
     call("--profile", "later", "up", "-d", "job")
-    assert call("attach", "--no-stdin", "job", code=3) == ""
+    assert call("wait", "job", code=3) == 'container "app-job-1" exited with status code 3\n'
+    assert "app-job-1" in call("attach", "--no-stdin", "job", code=1), "it has ended"
     lines = call("events", "--json", "--since", began, "--until", datetime.now(UTC).isoformat(), "web")
     found = [json.loads(line) for line in lines.splitlines()]
     assert {each["service"] for each in found} == {"web"}
@@ -537,7 +538,7 @@ services:
     call("pull", "-q")
     with pc.Compose(f"oci://{published}", env={"WHO": "me"}, engine=engine) as app:
         assert app.name == "app"
-        assert [line.text for line in app.logs("tool")] == ["me"]
+        assert [line.text for line in app.logs("tool", follow=True)] == ["me"]
     (directory / "own.env").write_text("A=b")
     (directory / "compose.yaml").write_text("services: {a: {image: x, env_file: own.env}}")
     assert "env_file" in str(call("publish", published, code=1))
