@@ -782,7 +782,7 @@ class Container(Mirror):
 
     @property
     def image(self) -> Image:
-        """The image it was made from."""
+        """The image it was made from, which stays as long as it does, if perhaps without a name."""
         return wrap(self.sync.image)
 
     async def inspect(self) -> dict[str, Any]:

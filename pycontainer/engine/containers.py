@@ -115,7 +115,10 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
         engine = engine or current_engine()
         record = engine.store.state.containers.find(key)
         if forget_if_abandoned(engine, record):
-            raise NotFound(f"container {record.name} is gone with the process that it belonged to")
+            raise NotFound(
+                f"container {record.name} is gone"
+                + (" with the process that it belonged to" if record.owner is not None else "")
+            )
         return cls._attach(engine, record)
 
     @classmethod
@@ -129,8 +132,9 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
     ) -> list[Container]:
         """The running containers, or all of them, the newest first.
 
-        filters: Docker's ancestor, before, exited, health, id, label, name, network, since, status and
-        volume; of each a value or a list of alternatives, and labels that must all be there.
+        filters: Docker's ancestor, before, exited, expose, health, id, is-task, label, name, network,
+        publish, since, status and volume; of each a value or a list of alternatives, and labels that must
+        all be there.
         limit: no more than that many, of all. Raises: InvalidInput, NotFound.
         """
         from pycontainer.engine.listing import select
@@ -245,7 +249,7 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
 
     @property
     def image(self) -> Image:
-        """The image it was made from. Raises NotFound when that was removed by force."""
+        """The image it was made from, which stays as long as it does, if perhaps without a name."""
         return Image.get(self._known.image_id, engine=self._engine)
 
     @property
@@ -368,6 +372,8 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
             )
         except FileNotFoundError:
             raise steering.removed(self.name) from None
+        if removes_itself and condition == "removed":
+            forget_if_abandoned(self._engine, self._known)
         return steering.exit_code_of(observed, self.name, condition)
 
     def stop(

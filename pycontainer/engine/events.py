@@ -191,7 +191,7 @@ def _recorded(engine: Engine, record: ContainerRecord) -> dict[str, str]:
     """The same, of a container that is no more than a record."""
     own = record.options.get("labels")
     inherited: Mapping[str, str] = {}
-    with suppress(NotFound, KernelError):  # its image was removed by force
+    with suppress(NotFound, KernelError):  # in a store whose blobs were lost
         if record.image_id:
             image = engine.store.state.images.get(record.image_id)
             inherited = engine.image_view(image).config.config.labels

@@ -380,7 +380,8 @@ class Image(Buildable, Sendable):
     def remove(self, name: str | None = None, *, force: bool = False) -> None:
         """Remove one of its names, or the image itself; with its last name the image goes, too.
 
-        force: also when it has several names, or containers were made from it.
+        force: also when it has several names, or containers were made from it: then it loses its names, and
+        stays for them, to be pruned when they are gone.
         Raises: InUse naming what needs it; NotFound.
         """
         from pycontainer.engine.pruning import remove_image

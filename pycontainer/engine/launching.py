@@ -21,7 +21,7 @@ from pycontainer.engine.events import container_attributes, emit, uses
 from pycontainer.engine.logdrivers import SPOOL_BYTES, log_settings, needs_spool
 from pycontainer.engine.names import random_name
 from pycontainer.engine.naming import linked, network_files
-from pycontainer.engine.ownership import forget_if_abandoned, open_owner
+from pycontainer.engine.ownership import free_name, open_owner
 from pycontainer.engine.recipes import Recipe, recipe
 from pycontainer.engine.state import await_end
 from pycontainer.errors import AlreadyExists, InUse, InvalidOption, LaunchError, NotFound
@@ -119,7 +119,7 @@ def _insert(engine: Engine, record: ContainerRecord, options: RunOptions) -> Con
                 raise
         except AlreadyExists:
             if options.name is not None:
-                if attempt or not _is_free_now(engine, record.name):
+                if attempt or not free_name(engine, record.name):
                     raise
                 continue
             if attempt == _NAME_ATTEMPTS - 1:
@@ -150,14 +150,6 @@ def _places(engine: Engine, record: ContainerRecord, options: RunOptions) -> Seq
     from pycontainer.engine import networking  # containers without networks do without
 
     return networking.choose_places(engine, record.id, options)
-
-
-def _is_free_now(engine: Engine, name: str) -> bool:
-    """Whether a name was that of a container whose owner has died, which is removed now."""
-    try:
-        return forget_if_abandoned(engine, engine.store.state.containers.find(name))
-    except NotFound:
-        return True
 
 
 def files_of(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pycontainer.engine.filters import Filters, FilterValues
 from pycontainer.engine.images import Image
 from pycontainer.engine.steering import is_live
+from pycontainer.engine.views import exposed
 from pycontainer.errors import InvalidInput, NotFound
 from pycontainer.runtime import State
 
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["select"]
 
 _FILTERS = (
-    *("ancestor", "before", "exited", "health", "id", "label"),
-    *("name", "network", "since", "status", "volume"),
+    *("ancestor", "before", "exited", "expose", "health", "id", "is-task", "label"),
+    *("name", "network", "publish", "since", "status", "volume"),
 )
 _HEALTHS = ("starting", "healthy", "unhealthy", "none")
 
@@ -67,6 +68,10 @@ class _Chosen:
         self._before = [_age(find(text)) for text in filters.texts("before")]
         self._since = [_age(find(text)) for text in filters.texts("since")]
         self._descendants = _descendants(engine, filters.texts("ancestor"))
+        self._published = [port for text in filters.texts("publish") for port in _ports(text, "publish")]
+        self._exposed = [port for text in filters.texts("expose") for port in _ports(text, "expose")]
+        # There are no services here whose tasks containers could be.
+        self._are_wanted = not filters.flag("is-task", False)
 
     @property
     def is_about_the_dead(self) -> bool:
@@ -77,7 +82,8 @@ class _Chosen:
         """Whether the container fits every filter; the cheap ones are looked at first."""
         filters, record = self._filters, container._known
         return (
-            filters.has_pattern_in("name", container.name)
+            self._are_wanted
+            and filters.has_pattern_in("name", container.name)
             and filters.has_prefix_of("id", container.id)
             and (not self._states or str(observed.state) in self._states)
             and (not self._codes or (observed.state is State.EXITED and observed.exit_code in self._codes))
@@ -87,7 +93,17 @@ class _Chosen:
             and ("ancestor" not in filters or record.image_id in self._descendants)
             and ("network" not in filters or filters.has_any("network", *_networks(container)))
             and ("volume" not in filters or filters.has_any("volume", *_mounted(container)))
+            and (not (self._published or self._exposed) or self._has_port(container, observed))
             and (not _asks_labels(filters) or filters.has_labels(container.labels))
+        )
+
+    def _has_port(self, container: Container, observed: Observed) -> bool:
+        """Whether it has one of the ports, published or its own: as in Docker these are alternatives."""
+        published = {f"{bound['host_port']}/{bound['protocol']}" for bound in observed.ports}
+        if not published.isdisjoint(self._published):
+            return True
+        return bool(self._exposed) and not set(self._exposed).isdisjoint(
+            exposed(container._options, container.image.config)
         )
 
 
@@ -110,6 +126,19 @@ def _exit_code(text: str) -> int:
         return int(text)
     except ValueError:
         raise InvalidInput(f"filter exited={text!r}: give an exit code") from None
+
+
+def _ports(text: str, name: str) -> list[str]:
+    """Read "80", "80/udp" or "80-90" as ports with their protocols."""
+    numbers, _, protocol = text.partition("/")
+    first, _, last = numbers.partition("-")
+    try:
+        found = range(int(first), int(last or first) + 1)
+    except ValueError:
+        found = range(0)
+    if not found or found[0] < 1 or found[-1] > 65535 or protocol not in ("", "tcp", "udp", "sctp"):
+        raise InvalidInput(f"filter {name}={text!r}: give PORT, FIRST-LAST or either with /udp")
+    return [f"{port}/{protocol or 'tcp'}" for port in found]
 
 
 def _descendants(engine: Engine, names: Iterable[str]) -> set[str]:

@@ -14,6 +14,7 @@ from pycontainer.engine.engine import Engine, current_engine
 from pycontainer.engine.events import emit
 from pycontainer.engine.filters import Filters, FilterValues
 from pycontainer.engine.netmaking import PREDEFINED, aligned, make_network
+from pycontainer.engine.ownership import forget_vanished
 from pycontainer.errors import (
     InUse,
     InvalidOption,
@@ -333,6 +334,7 @@ class Network:
         record = self._record
         if record.name in PREDEFINED:
             raise InvalidOption(f"network {record.name} is predefined and cannot be removed")
+        forget_vanished(self._engine)
         _remove(self._engine, record)
 
     # -- the rest --------------------------------------------------------------------------------

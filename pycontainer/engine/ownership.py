@@ -13,8 +13,8 @@ import signal
 from typing import TYPE_CHECKING
 
 from pycontainer.checkpoints import reached
-from pycontainer.engine.state import monitor_of
-from pycontainer.errors import WrongState
+from pycontainer.engine.state import await_tidied, monitor_of
+from pycontainer.errors import DeadlineExceeded, NotFound, WrongState
 from pycontainer.kernel import pidfd
 from pycontainer.launcher import ask, control, status
 
@@ -29,6 +29,8 @@ __all__ = [
     "KILL_POINTS",
     "detach",
     "forget_if_abandoned",
+    "forget_vanished",
+    "free_name",
     "kill_stopped_monitor",
     "open_owner",
     "process_owner",
@@ -93,12 +95,13 @@ def detach(container: Container) -> None:
 def forget_if_abandoned(engine: Engine, record: ContainerRecord) -> bool:
     """Remove a container whose owner has died, if its monitor has not; whether it is gone.
 
-    Cheap for one that is owned by nobody, or by a living process.
+    Of one that was to remove itself and has, what its monitor does not reach is removed: its name, its places
+    in networks and its anonymous volumes. Cheap for others.
     """
     owner = record.owner
-    if owner is None or _lives(owner):
-        return False
     directory = engine.store.container_dir(record.id)
+    if (directory.is_dir() or not record.auto_remove) if owner is None else _lives(owner):
+        return False
     if directory.is_dir():
         kill_stopped_monitor(directory)
         monitor = monitor_of(directory)
@@ -107,6 +110,30 @@ def forget_if_abandoned(engine: Engine, record: ContainerRecord) -> bool:
             return True  # it is about to remove everything by itself
     with engine.store.container_lock(record.id):
         engine.forget_container(record.id)
+    return True
+
+
+def forget_vanished(engine: Engine) -> None:
+    """Let the containers go that have removed themselves, before somebody asks what is still in use."""
+    for record in engine.store.state.containers.removing_themselves():
+        forget_if_abandoned(engine, record)
+
+
+def free_name(engine: Engine, name: str) -> bool:
+    """Whether a name is free, now that a container which is on its way out has been waited for."""
+    containers = engine.store.state.containers
+    try:
+        record = containers.find(name)
+    except NotFound:
+        return True
+    if not forget_if_abandoned(engine, record):
+        return False
+    if containers.get(record.id) is not None:
+        try:
+            await_tidied(engine.store.container_dir(record.id))
+        except DeadlineExceeded:
+            return False
+        forget_if_abandoned(engine, record)
     return True
 
 

@@ -14,6 +14,7 @@ from pycontainer.engine.engine import Engine, current_engine
 from pycontainer.engine.events import emit, emit_image
 from pycontainer.engine.filters import Filters, FilterValues
 from pycontainer.engine.imagelisting import labels_of
+from pycontainer.engine.ownership import forget_vanished
 from pycontainer.errors import NotFound, WrongState
 from pycontainer.oci import Reference
 
@@ -107,6 +108,7 @@ def _asks_labels(filters: Filters) -> bool:
 def remove_image(engine: Engine, text: str, *, force: bool = False) -> RemovedImage:
     """Remove an image or one of its names, and tell. Raises: NotFound; InUse."""
     store = engine.store
+    forget_vanished(engine)
     image_id = store.find_image(text).id
     removed = store.remove_image(text, force=force)
     _tell(engine, image_id, removed)
@@ -119,6 +121,7 @@ def prune_images(engine: Engine, all_unused: bool, given: FilterValues | None) -
     all_unused = all_unused or not filters.flag("dangling", True)
     until_ns = filters.moment_ns("until")
     store = engine.store
+    forget_vanished(engine)
     removed = []
     for record in store.state.images.list():
         if until_ns is not None and record.created_at * 1e9 >= until_ns:

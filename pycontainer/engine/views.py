@@ -5,9 +5,11 @@ Source: Docker Engine API v1.45, ContainerInspect and ImageInspect; only fields 
 
 from __future__ import annotations
 
+import signal
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from pycontainer.engine.hostconfig import host_config
 from pycontainer.engine.logdrivers import readable_log
 from pycontainer.engine.recipes import manager_for, spec_of
 from pycontainer.engine.supervision import (
@@ -15,11 +17,10 @@ from pycontainer.engine.supervision import (
     health_document,
     health_of,
     healthcheck_document,
-    restart_document,
 )
 from pycontainer.errors import NotFound
 from pycontainer.oci import Reference
-from pycontainer.options import OPTIONS, dump_run_options, is_network, parse_run_options, split_port
+from pycontainer.options import is_network, parse_run_options, split_port
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,8 +54,9 @@ def container_document(
     manager = observed.cgroup_manager or manager_for(options, engine.config.cgroup_manager)
     spec = spec_of(engine, record.id, options, config, manager=manager)
     directory = engine.store.container_dir(record.id)
-    process = spec.process
-    assert process is not None  # build_spec always makes one
+    process, linux = spec.process, spec.linux
+    assert process is not None  # build_spec always makes them
+    assert linux is not None
     arguments = list(process.args)
     return {
         "Id": record.id,
@@ -64,10 +66,19 @@ def container_document(
         "State": _state(observed, health_of(directory, observed)),
         "RestartCount": observed.restart_count,
         "Image": record.image_id,
+        # These are files in memory, of no path of the host.
+        "ResolvConfPath": "",
+        "HostnamePath": "",
+        "HostsPath": "",
         "LogPath": _log_path(directory, record.id, options),
         "Name": f"/{record.name}",
+        "Driver": "overlay",
         "Platform": config.os,
-        "HostConfig": _host_config(options),
+        "MountLabel": linux.mount_label or "",
+        "ProcessLabel": process.selinux_label or "",
+        "AppArmorProfile": process.apparmor_profile or "",
+        "ExecIDs": _exec_ids(engine, record, observed),
+        "HostConfig": host_config(options, config, spec),
         "GraphDriver": {"Name": "overlay", "Data": {"UpperDir": f"{directory}/upper"}},
         "Mounts": _mounts(engine, record),
         "NetworkSettings": _network_settings(engine, record, options, config, observed),
@@ -77,18 +88,49 @@ def container_document(
             "User": options.user or config.config.user,
             "ExposedPorts": {port: {} for port in exposed(options, config)},
             "Env": list(process.env),
+            "AttachStdin": False,
+            "AttachStdout": False,
+            "AttachStderr": False,
+            "Tty": options.tty,
+            "OpenStdin": options.stdin_open,
+            "StdinOnce": False,
             "Cmd": list(options.command) if options.command else _or_none(config.config.cmd),
             "Image": record.image_ref,
+            "Volumes": {path: {} for path in _own_volumes(options, config)} or None,
             "WorkingDir": process.cwd,
             "Entrypoint": list(options.entrypoint)
             if options.entrypoint
             else _or_none(config.config.entrypoint),
+            "OnBuild": None,
             "Labels": {**config.config.labels, **(options.labels or {})},
-            "StopSignal": options.stop_signal or config.config.stop_signal or None,
-            "StopTimeout": options.stop_timeout,
+            "StopSignal": _signal_name(options, config),
+            "StopTimeout": None if options.stop_timeout is None else round(options.stop_timeout),
             **healthcheck_document(options, config),
         },
     }
+
+
+def _exec_ids(engine: Engine, record: ContainerRecord, observed: Observed) -> list[str] | None:
+    if observed.pid is None:
+        return None
+    from pycontainer.engine import execs  # needs more than the documents of most do
+
+    return [each.id for each in execs.list_all(engine, record) if each.is_running] or None
+
+
+def _own_volumes(options: RunOptions, config: ImageConfig) -> tuple[str, ...]:
+    """Where the container has volumes of its own: those of its image, and options that name none."""
+    own = (point.target for point in options.volumes or () if not point.source)
+    return tuple(dict.fromkeys((*config.config.volumes, *own)))
+
+
+def _signal_name(options: RunOptions, config: ImageConfig) -> str | None:
+    if options.stop_signal is None:
+        return config.config.stop_signal or None
+    try:
+        return signal.Signals(options.stop_signal).name
+    except ValueError:
+        return str(options.stop_signal)  # one of the many between the named real-time ones
 
 
 def exposed(options: RunOptions, config: ImageConfig) -> tuple[str, ...]:
@@ -208,20 +250,6 @@ def _state(observed: Observed, health: Health | None) -> dict[str, Any]:
         "FinishedAt": _time(observed.finished_at),
         **({} if health is None else {"Health": health_document(health)}),
     }
-
-
-def _host_config(options: RunOptions) -> dict[str, Any]:
-    """Every option that Docker keeps in HostConfig, under its name there."""
-    given = dump_run_options(options)
-    found: dict[str, Any] = {}
-    for name, info in OPTIONS.items():
-        place, _, key = (info.api or "").partition(".")
-        if place == "HostConfig" and key:
-            found[key] = given.get(name, getattr(options, name))
-    if options.cpus is not None:
-        found["NanoCpus"] = round(options.cpus * 1e9)
-    found["RestartPolicy"] = restart_document(options)
-    return found
 
 
 def _or_none(words: tuple[str, ...] | None) -> list[str] | None:

@@ -24,6 +24,7 @@ from pycontainer.engine.engine import Engine, current_engine
 from pycontainer.engine.events import emit
 from pycontainer.engine.files import Attend, OnMessage, run_volume_job
 from pycontainer.engine.filters import Filters, FilterValues
+from pycontainer.engine.ownership import forget_vanished
 from pycontainer.errors import AlreadyExists, DeadlineExceeded, InUse, InvalidOption, NotFound, Unsupported
 from pycontainer.options import parse_volume_name
 from pycontainer.store import VolumeRecord
@@ -256,6 +257,7 @@ class Volume:
 
     def remove(self, *, force: bool = False) -> None:
         """Remove it with its files. force: no error when there is none. Raises: InUse, NotFound."""
+        forget_vanished(self._engine)
         if not _remove(self._engine, self._name) and not force:
             raise NotFound(f"no volume named {self._name!r}")
 
@@ -282,6 +284,7 @@ class Volume:
         engine = engine or current_engine()
         chosen = Filters(filters, _FILTERS, "volumes")
         table = engine.store.state.volumes
+        forget_vanished(engine)
         return [
             cls(record.name, engine)
             for record in table.list()

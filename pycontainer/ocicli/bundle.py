@@ -221,10 +221,6 @@ def _check_linux(spec: Spec) -> None:
     for field in ("netDevices", "intelRdt"):
         if linux.get(field):
             raise Unsupported(f"linux.{field} is not supported by this runtime", "leave it out")
-    resources = linux.get("resources") or {}
-    for field in ("network", "rdma"):
-        if resources.get(field):
-            raise Unsupported(f"linux.resources.{field} is not supported by this runtime", "leave it out")
     propagation = linux.get("rootfsPropagation")
     if propagation and propagation not in _PROPAGATION:
         raise InvalidOption(f"linux.rootfsPropagation {propagation!r} is not known; give shared or private")
@@ -252,8 +248,11 @@ def _check_devices(linux: Spec) -> None:
     for index, rule in enumerate((linux.get("resources") or {}).get("devices") or ()):
         if rule.get("type", "a") not in ("a", "b", "c"):
             raise InvalidOption(f"linux.resources.devices[{index}].type {rule['type']!r}: give a, b or c")
-        if set(rule.get("access", "rwm")) - set("rwm"):
+        # runc and crun pass over letters that they do not know, and bundles have some ("rwa").
+        access = "".join(letter for letter in "rwm" if letter in rule.get("access", "rwm"))
+        if not access:
             raise InvalidOption(f"linux.resources.devices[{index}].access {rule['access']!r}: give r, w, m")
+        rule["access"] = access
 
 
 def _check_sysctls(linux: Spec, kinds: list[str], spec: Spec) -> None:

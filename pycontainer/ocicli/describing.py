@@ -34,7 +34,7 @@ def features() -> int:
         "linux": {
             "namespaces": list(_NAMESPACES),
             "capabilities": [f"CAP_{name}" for name in caps.NAMES],
-            "cgroup": {"v1": True, "v2": True, "systemd": True, "systemdUser": False, "rdma": False},
+            "cgroup": {"v1": True, "v2": True, "systemd": True, "systemdUser": False, "rdma": True},
             "seccomp": {
                 "enabled": True,
                 "actions": [f"SCMP_ACT_{name}" for name in _ACTIONS],

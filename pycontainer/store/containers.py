@@ -91,6 +91,13 @@ class ContainerTable:
         rows = self._database.query(f"SELECT {_COLUMNS} FROM containers WHERE image_id = ?", (image_id,))
         return [_record(row) for row in rows]
 
+    def removing_themselves(self) -> list[ContainerRecord]:
+        """Those that nobody owns and that are to go with their end."""
+        rows = self._database.query(
+            f"SELECT {_COLUMNS} FROM containers WHERE auto_remove AND owner_pid IS NULL"
+        )
+        return [_record(row) for row in rows]
+
     def rename(self, container_id: str, name: str) -> None:
         """Give a container another name, in its options as well. Raises: AlreadyExists; NotFound."""
         with self._database.transaction() as connection:

@@ -10,7 +10,7 @@ from pycontainer.checkpoints import reached
 from pycontainer.errors import BadReference, InUse, NotFound
 from pycontainer.oci import Digest, Reference, parse_digest
 from pycontainer.store.images import ImageTable
-from pycontainer.store.records import ImageRecord
+from pycontainer.store.records import ContainerRecord, ImageRecord
 from pycontainer.store.statedb import StateDB
 
 __all__ = ["KILL_POINTS", "RemovedImage", "find_image", "forget_image"]
@@ -66,7 +66,8 @@ def _canonical(text: str) -> Reference | None:
 def forget_image(db: StateDB, text: str, *, force: bool = False) -> RemovedImage:
     """Drop a name, and the image with its last name; its files become garbage.
 
-    A name is dropped alone while the image has others. An id removes the image and all its names.
+    A name is dropped alone while the image has others. An id removes the image and all its names; forced, one
+    that a container was made from loses its names alone, since the container is nothing without it.
     Raises: NotFound; InUse if the image would go and a container was made from it, or it has several
     names, unless forced.
     """
@@ -76,15 +77,19 @@ def forget_image(db: StateDB, text: str, *, force: bool = False) -> RemovedImage
         if name is not None and len(tags) > 1:
             db.images.untag(name)
             return RemovedImage(untagged=(name,))
+        users = db.containers.of_image(record.id)
         if not force:
-            _check_unused(db, record, tags, text)
+            _check_unused(users, tags, text)
+        if users:
+            for tag in tags:
+                db.images.untag(tag)
+            return RemovedImage(untagged=tags)
         db.images.delete(record.id)
     reached("remove.image.forgotten")
     return RemovedImage(untagged=tags, deleted=record.id)
 
 
-def _check_unused(db: StateDB, record: ImageRecord, tags: Sequence[str], text: str) -> None:
-    users = db.containers.of_image(record.id)
+def _check_unused(users: Sequence[ContainerRecord], tags: Sequence[str], text: str) -> None:
     if users:
         named = ", ".join(user.name for user in users[:5]) + (" and others" if len(users) > 5 else "")
         raise InUse(f"image {text} is used by container {named}; remove that first, or force")

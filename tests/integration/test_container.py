@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 
 import pycontainer as pc
 from pycontainer import errors
+from pycontainer.engine.state import await_tidied
 from tests.support import stores
 
 pytestmark = pytest.mark.needs("root", "overlay")
@@ -264,6 +266,64 @@ def test_inspect_speaks_dockers_json(engine: pc.Engine, busybox: pc.Image) -> No
         assert "A=1" in document["Config"]["Env"]
         assert document["HostConfig"]["Memory"] == 64 << 20
         assert document["Image"] == busybox.id
+        assert (document["ExecIDs"], document["Driver"]) == (None, "overlay")
+        with box.popen(FOREVER) as process:
+            assert box.inspect()["ExecIDs"] == [process.id]
+            process.kill()
+
+
+def test_an_image_stays_for_its_containers_without_its_names(engine: pc.Engine, busybox: pc.Image) -> None:
+    box = pc.Container.create(busybox, FOREVER, labels={"a": "1"}, engine=engine)
+    image = box.commit("short-lived")
+    box.remove()
+    box = pc.Container.create("short-lived", FOREVER, labels={"a": "1"}, engine=engine)
+    with pytest.raises(errors.InUse, match=box.name):
+        image.remove()
+    image.remove(force=True)
+    assert box.image.tags == ()
+    assert [each.id for each in pc.Container.list(all=True, filters={"label": "a=1"}, engine=engine)] == [
+        box.id
+    ]
+    box.start()
+    assert box.exec(["echo", "works"]).stdout == b"works\n"
+    box.stop(0)
+    box.remove()
+    assert image.id in pc.Image.prune(engine=engine).images
+
+
+def test_what_removes_itself_frees_its_name_and_its_volumes(engine: pc.Engine, busybox: pc.Image) -> None:
+    before = pc.Volume.list(engine=engine)
+    for _ in range(2):
+        options = {"name": "brief", "auto_remove": True, "volumes": ["/data"]}
+        box = pc.Container.create(busybox, ["true"], engine=engine, **options)
+        box.start()
+        box.wait(60, condition="removed")
+        assert pc.Volume.list(engine=engine) == before
+    box = pc.Container.create(busybox, ["true"], engine=engine, **options)
+    box.start()
+    with suppress(errors.NotFound):  # it may have gone already
+        box.wait(60)
+    with suppress(FileNotFoundError):
+        await_tidied(box._directory)
+    with pytest.raises(errors.NotFound, match="is gone"):
+        pc.Container.get("brief", engine=engine)
+
+
+def test_lists_are_filtered_by_ports(engine: pc.Engine, busybox: pc.Image) -> None:
+    box = pc.Container.create(busybox, FOREVER, expose=["80", "53/udp"], engine=engine)
+
+    def found(**filters: str) -> bool:
+        return bool(pc.Container.list(all=True, filters=filters, engine=engine))
+
+    assert found(expose="80")
+    assert found(expose="50-60/udp")
+    assert not found(expose="53")
+    assert not found(publish="80")
+    assert found(**{"is-task": "false"})
+    assert not found(**{"is-task": "true"})
+    with pytest.raises(errors.InvalidInput, match="expose='x'"):
+        found(expose="x")
+    box.remove()
 
 
 def held_locks(directory: Path) -> int:

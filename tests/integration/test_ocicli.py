@@ -572,8 +572,7 @@ def test_the_root_s_propagation_is_set(runtime: Runtime) -> None:
     ("linux", "name"),
     [
         ({"intelRdt": {"closID": "x"}}, "linux.intelRdt"),
-        ({"resources": {"network": {"classID": 7}}}, "linux.resources.network"),
-        ({"resources": {"rdma": {"mlx5_0": {"hcaHandles": 3}}}}, "linux.resources.rdma"),
+        ({"netDevices": {"eth0": {}}}, "linux.netDevices"),
     ],
 )
 def test_unsupported_properties_are_refused_by_name(

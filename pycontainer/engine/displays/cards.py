@@ -62,8 +62,7 @@ def container_html(container: Container, looks: Sequence[Stats] = ()) -> str:
     state = container.state
     dot = box("span", "●", f"color:{_STATES.get(state, markup.GREY)};margin-right:4px")
     facts: list[tuple[object, object]] = [("state", join([dot, _state(container, state)]))]
-    with suppress(PycontainerError):  # an image that was removed by force
-        facts.append(("image", container.image.name))
+    facts.append(("image", container.image.name))
     ports = [
         f"{binding.host_address}:{binding.host_port} → {port}" for port, binding in container.ports.items()
     ]

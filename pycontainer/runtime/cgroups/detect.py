@@ -81,6 +81,7 @@ def detect(mountinfo: str = "/proc/self/mountinfo", *, root: str = "") -> Cgroup
 
 _V1_CONTROLLERS = frozenset(
     {"blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "hugetlb", "memory", "pids", "rdma", "misc"}
+    | {"net_cls", "net_prio"}
 )
 
 

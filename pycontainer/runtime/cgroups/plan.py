@@ -81,6 +81,7 @@ def plan(
     limits = resources if isinstance(resources, Mapping) else resources.to_dict()
     path = _checked_path(cgroup_path)
     _refuse_v1_only(limits, layout)
+    marks = _wanted_of_network(limits, layout)
     made = CgroupPlan(
         version=1 if layout.v1 else 2,
         dirs=[],
@@ -97,7 +98,7 @@ def plan(
     if layout.v2 is not None:
         _plan_v2(made, limits, path, layout)
     if layout.v1:
-        _plan_v1(made, limits, path, layout, is_update, is_whole)
+        _plan_v1(made, limits, path, layout, marks, is_update, is_whole)
     return made
 
 
@@ -153,8 +154,30 @@ def _writes(controller: str, version: int, limits: Mapping[str, Any]) -> list[tu
     if controller == "hugetlb":
         suffix = "limit_in_bytes" if version == 1 else "max"
         for item in limits.get("hugepageLimits") or ():
-            found.append((f"hugetlb.{_page_size(item['pageSize'])}.{suffix}", str(item["limit"])))
+            name, text = f"hugetlb.{_page_size(item['pageSize'])}", str(item["limit"])
+            # Pages count when they are reserved, or whoever touches them in the end is killed.
+            found += [(f"{name}.{suffix}", text), (f"{name}.rsvd.{suffix}", text)]
+    if controller == "rdma":
+        found += [("rdma.max", _rdma_limit(device, limit)) for device, limit in limits["rdma"].items()]
+    network = limits.get("network") or {}
+    if controller == "net_cls":
+        found.append(("net_cls.classid", str(network["classID"])))
+    if controller == "net_prio":
+        found += [("net_prio.ifpriomap", f"{each['name']} {each['priority']}") for each in network["priorities"]]
     return found
+
+
+def _rdma_limit(device: str, limit: Mapping[str, int]) -> str:
+    if re.fullmatch(r"\w[\w.-]*", device, re.ASCII) is None:
+        raise InvalidOption(f"linux.resources.rdma: {device!r} is no device's name")
+    words = [
+        f"{key}={limit[name]}"
+        for key, name in (("hca_handle", "hcaHandles"), ("hca_object", "hcaObjects"))
+        if limit.get(name) is not None
+    ]
+    if not words:
+        raise InvalidOption(f"linux.resources.rdma.{device} has no limit; give hcaHandles or hcaObjects")
+    return " ".join((device, *words))
 
 
 def _page_size(name: str) -> str:
@@ -174,8 +197,24 @@ def _wanted(limits: Mapping[str, Any], sections: Mapping[str, str]) -> list[str]
     cpu = limits.get("cpu") or {}
     if cpu.get("cpus") or cpu.get("mems"):
         wanted.append("cpuset")
-    if limits.get("hugepageLimits"):
-        wanted.append("hugetlb")
+    for name, key in (("hugetlb", "hugepageLimits"), ("rdma", "rdma")):
+        if limits.get(key):
+            wanted.append(name)
+    return wanted
+
+
+def _wanted_of_network(limits: Mapping[str, Any], layout: CgroupLayout) -> list[str]:
+    """The controllers of version 1 that mark packets; version 2 has firewalls look at the cgroup instead."""
+    network = limits.get("network") or {}
+    wanted = [
+        name for name, key in (("net_cls", "classID"), ("net_prio", "priorities")) if network.get(key)
+    ]
+    for name in wanted:
+        if name not in layout.v1:
+            raise Unsupported(
+                f"linux.resources.network needs the {name} controller of cgroup version 1",
+                f"mount it, or leave the limit out: mount -t cgroup -o {name} none /sys/fs/cgroup/{name}",
+            )
     return wanted
 
 
@@ -199,7 +238,7 @@ def _plan_v2(made: CgroupPlan, limits: Mapping[str, Any], path: list[str], layou
         for file, text in _writes(name, 2, limits):
             file = "io.bfq.weight" if file == "io.weight" and layout.has_bfq_weight else file
             # Docker's doubled swap is no request of the user's: without swap accounting it is left out.
-            is_required = file != "memory.swap.max" or layout.has_swap
+            is_required = (file != "memory.swap.max" or layout.has_swap) and ".rsvd." not in file
             made["writes"].append([f"{leaf}/{file}", text, is_required])
     for file, text in (limits.get("unified") or {}).items():
         made["writes"].append([f"{leaf}/{file}", text, True])
@@ -266,10 +305,11 @@ def _plan_v1(
     limits: Mapping[str, Any],
     path: list[str],
     layout: CgroupLayout,
+    marks: list[str],
     is_update: bool,
     is_whole: bool,
 ) -> None:
-    asked = [name for name in _wanted(limits, _V1_SECTIONS) if not _is_left_to_v2(name, layout)]
+    asked = [name for name in _wanted(limits, _V1_SECTIONS) if not _is_left_to_v2(name, layout)] + marks
     names = [name for name in _V1_ALWAYS if name in layout.v1]
     names += [name for name in asked if name not in names]
     if made["freeze"] is None and "freezer" in layout.v1:
@@ -321,7 +361,7 @@ def _v1_leaf_writes(
                 writes.insert(0, [f"{leaf}/{file}", text, False])
             writes.append([f"{leaf}/{file}", text, layout.has_swap])
         else:
-            writes.append([f"{leaf}/{file}", text, True])
+            writes.append([f"{leaf}/{file}", text, ".rsvd." not in file])
     return writes
 
 

@@ -18,7 +18,7 @@ from pycontainer.runtime.defaults import DEVICE_RULES
 from tests.unit.runtime.bpf import run_device_program
 
 PATH = "/pycontainer/store/0123"
-V1 = ("cpu,cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "hugetlb")
+V1 = ("cpu,cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "rdma", "hugetlb")
 V2_CONTROLLERS = "cpuset cpu io memory hugetlb pids rdma misc"
 RULES = [rule.to_dict() for rule in DEVICE_RULES]
 
@@ -194,8 +194,14 @@ CASES: list[tuple[str, dict[str, Any], list[tuple[str, str]], list[tuple[str, st
     (
         "huge pages",
         limits(hugepageLimits=[{"pageSize": "2MB", "limit": 4 * M}]),
-        [("hugetlb.2MB.limit_in_bytes", str(4 * M))],
-        [("hugetlb.2MB.max", str(4 * M))],
+        [("hugetlb.2MB.limit_in_bytes", str(4 * M)), ("hugetlb.2MB.rsvd.limit_in_bytes", str(4 * M))],
+        [("hugetlb.2MB.max", str(4 * M)), ("hugetlb.2MB.rsvd.max", str(4 * M))],
+    ),
+    (
+        "remote memory",
+        limits(rdma={"mlx5_0": {"hcaHandles": 3, "hcaObjects": 10000}, "ocrdma1": {"hcaObjects": 5}}),
+        [("rdma.max", "mlx5_0 hca_handle=3 hca_object=10000"), ("rdma.max", "ocrdma1 hca_object=5")],
+        [("rdma.max", "mlx5_0 hca_handle=3 hca_object=10000"), ("rdma.max", "ocrdma1 hca_object=5")],
     ),
 ]
 
@@ -348,6 +354,25 @@ def test_limits_of_version_1_alone_are_named(
 ) -> None:
     with pytest.raises(Unsupported, match=option):
         cgroups.plan({section: {key: 1}}, PATH, v2)
+
+
+def test_marks_of_packets_need_the_controllers_of_version_1(tmp_path: Path, v2: cgroups.CgroupLayout) -> None:
+    asked = limits(network={"classID": 0x100001, "priorities": [{"name": "eth0", "priority": 5}]})
+    first = tree(tmp_path / "v1", v1=("net_cls,net_prio", "memory"))
+    plan = cgroups.plan(asked, PATH, first)
+    assert leaf_writes(plan) == [("net_cls.classid", "1048577"), ("net_prio.ifpriomap", "eth0 5")]
+    assert f"{first.v1['net_cls']}{PATH}/cgroup.procs" in plan["procs"]
+    assert not any("net_cls" in directory for directory in cgroups.plan({}, PATH, first)["dirs"])
+    with pytest.raises(Unsupported, match="net_cls"):
+        cgroups.plan(asked, PATH, v2)
+
+
+@pytest.mark.parametrize("rdma", [{"mlx5_0": {}}, {"a b": {"hcaHandles": 1}}])
+def test_a_limit_of_remote_memory_of_another_form_is_refused(
+    v2: cgroups.CgroupLayout, rdma: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidOption, match=r"linux\.resources\.rdma"):
+        cgroups.plan(limits(rdma=rdma), PATH, v2)
 
 
 def test_a_controller_that_the_host_lacks_is_named(tmp_path: Path) -> None:
