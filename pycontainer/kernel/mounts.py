@@ -37,6 +37,7 @@ __all__ = [
     "create",
     "overlay",
     "overlay_classic",
+    "reconfigure",
     "set_attributes",
     "set_propagation",
 ]
@@ -175,18 +176,33 @@ def set_attributes(
             set_propagation(fd, propagation)
 
 
+def reconfigure(fd: int, attributes: int, options: Iterable[tuple[bytes, bytes | None]] = ()) -> None:
+    """Give the file system that fd shows other options, and its mount these attributes instead of its own.
+
+    Source: mount(2), "Remounting an existing mount".
+    """
+    data = b",".join(key if value is None else b"%s=%s" % (key, value) for key, value in options)
+    syscalls.mount(None, b"/proc/self/fd/%d" % fd, None, MS_REMOUNT | _classic(attributes), data or None)
+
+
 def _remount(fd: int, set_: int, clear: int) -> None:
     now = os.fstatvfs(fd).f_flag
-    flags = (now & _LOW_FLAGS & ~clear) | (set_ & _LOW_FLAGS)
+    flags = (now & _LOW_FLAGS & ~clear) | _classic(set_)
+    syscalls.mount(None, b"/proc/self/fd/%d" % fd, None, MS_REMOUNT | MS_BIND | flags, None)
+
+
+def _classic(attributes: int) -> int:
+    """Attributes as mount(2) has them."""
+    flags = attributes & _LOW_FLAGS
     for attribute, flag in (
         (ATTR_NOATIME, MS_NOATIME),
         (ATTR_NODIRATIME, MS_NODIRATIME),
         (ATTR_STRICTATIME, MS_STRICTATIME),
         (ATTR_NOSYMFOLLOW, MS_NOSYMFOLLOW),
     ):
-        if set_ & attribute:
+        if attributes & attribute:
             flags |= flag
-    syscalls.mount(None, b"/proc/self/fd/%d" % fd, None, MS_REMOUNT | MS_BIND | flags, None)
+    return flags
 
 
 def set_propagation(fd: int, kind: int, *, recursive: bool = False) -> None:

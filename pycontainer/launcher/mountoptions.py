@@ -43,8 +43,8 @@ _PROPAGATION = {
 
 _IGNORED = frozenset(
     {"bind", "rbind", "defaults", "auto", "noauto", "user", "nouser", "_netdev", "async", "silent", "loud"}
-    # What these ask for is done where the trees are copied.
-    | {"idmap", "ridmap"}
+    # What these ask for is done elsewhere: where the trees are copied, or instead of a mount.
+    | {"idmap", "ridmap", "remount"}
 )
 
 
@@ -110,4 +110,5 @@ def _encode(text: str) -> bytes:
 def is_bind(entry: Mapping[str, Any]) -> bool:
     """Whether a mount of a specification shows a tree of the host."""
     words = entry.get("options") or ()
-    return entry.get("type") == "bind" or "bind" in words or "rbind" in words
+    is_asked = entry.get("type") == "bind" or "bind" in words or "rbind" in words
+    return is_asked and "remount" not in words

@@ -84,18 +84,24 @@ def _files(spec: Json, params: Json) -> list[Step]:
 _USUAL = frozenset(("proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2"))
 """Their options are much the same from container to container, and no secrets."""
 _CGROUPS = ("cgroup", "cgroup2")
+_NO_NEW_MOUNT = frozenset(("bind", "rbind", "remount"))
 _parsed = lru_cache(maxsize=32)(mountoptions.parse)
 
 
 def _mount(entry: Json, destination: str, params: Json, index: int) -> Step:
     fstype = entry.get("type") or ""
     words = tuple(entry.get("options") or ())
-    if fstype in _USUAL and fstype not in _CGROUPS and "bind" not in words and "rbind" not in words:
+    if fstype in _USUAL and fstype not in _CGROUPS and not _NO_NEW_MOUNT.intersection(words):
         return _mount_usual(fstype, destination, entry.get("source") or "", words)
     options = _parsed(words) if fstype in _USUAL else mountoptions.parse(words)
     name = f"mount {destination}"
     _refuse_place(destination, fstype)
     path = to_bytes(destination)
+    if "remount" in words:
+        is_alone = "bind" in words or "rbind" in words or fstype == "bind"
+        return Step(
+            name, mount_steps.remount, (path, options.attributes, options.cleared, options.data, is_alone)
+        )
     if mountoptions.is_bind(entry):
         attributes = (options.attributes, options.cleared, options.tree_attributes, options.tree_cleared)
         propagation = (

@@ -161,8 +161,6 @@ def _check_mounts(spec: Spec, directory: str) -> None:
             destination = "/" + destination
         mount["destination"] = posixpath.normpath(destination)
         words = mount.get("options") or ()
-        if "remount" in words:
-            raise Unsupported(f"{where}.options has remount, which this runtime cannot", "leave it out")
         if "tmpcopyup" in words and mount.get("type") != "tmpfs":
             raise InvalidOption(f"{where}.options has tmpcopyup, which only a tmpfs can")
         if mountoptions.is_bind(mount) and not mount.get("source"):

@@ -124,6 +124,7 @@ def test_expressions_mean_every_container_whose_name_they_are_found_in(runtime: 
 def test_the_devices_that_every_program_needs_can_be_used_and_no_others(runtime: Runtime) -> None:
     script = "echo x > /dev/null && head -c1 /dev/zero | wc -c; mknod /disk b 7 0; cat /disk; rm /disk"
     rules: list[Any] = [[{"allow": False, "access": "rwm"}], []]
+    rules.append([{"allow": True, "type": "b", "major": 259, "minor": 1, "access": "rwa"}])
     for number, devices in enumerate(rules):  # as `runc spec` writes them, and none at all
         changes = {"linux": {"resources": {"devices": devices}}}
         done = runtime.run(f"box-{number}", ["sh", "-c", script], changes)

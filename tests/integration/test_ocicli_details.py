@@ -270,6 +270,23 @@ def test_a_tmpfs_has_the_mode_of_what_it_covers_unless_one_is_given(runtime: Run
         assert runtime.run(name, ["stat", "-c", "%a", "/over"], {"mounts": mounts}).stdout == f"{mode}\n"
 
 
+def test_a_remount_changes_the_mount_or_its_file_system(runtime: Runtime, tmp_path: Path) -> None:
+    places = ["alone", "whole"]
+    mounts: list[dict[str, Any]] = [{**TMPFS, "destination": f"/{place}", "options": []} for place in places]
+    mounts += [
+        {"destination": "/proc", "type": "proc", "source": "proc"},
+        {"destination": "/alone", "type": "bind", "source": "/alone", "options": ["bind", "remount", "ro"]},
+        {**TMPFS, "destination": "/whole", "options": ["remount", "nosuid", "size=1m"]},
+    ]
+    done = runtime.run("box", ["sh", "-c", "mount | grep -E 'alone|whole'"], {"mounts": mounts})
+    alone, whole = done.stdout.splitlines()
+    assert ("(ro," in alone, "size=" in alone) == (True, False), done.stderr
+    assert ("(rw,nosuid" in whole, "size=1024k" in whole) == (True, True)
+    mounts = [{**TMPFS, "destination": "/etc", "options": ["remount"]}]
+    done = runtime.run("other", ["true"], {"mounts": mounts})
+    assert (done.code, "/etc cannot be remounted" in done.stderr) == (1, True), done.stderr
+
+
 def test_a_relative_source_starts_at_the_bundle(runtime: Runtime) -> None:
     mounts = [{"source": ".", "destination": "/tmp/bind", "options": ["bind"]}]
     done = runtime.run("box", ["ls", "/tmp/bind"], {"mounts": mounts})

@@ -76,6 +76,33 @@ def mount_filesystem(
     attach_filesystem(context, made, fstype, path, propagation)
 
 
+def remount(
+    context: Context,
+    path: bytes,
+    attributes: int,
+    cleared: int,
+    options: tuple[tuple[bytes, bytes | None], ...],
+    is_alone: bool,
+) -> None:
+    """Change what was mounted on path: the mount alone, or the file system that shows there."""
+    try:
+        spot = inroot.locate(context.root, path)
+    except OSError as error:
+        raise Refused(f"{os.fsdecode(path)} cannot be remounted: {error.strerror}") from None
+    try:
+        if is_alone:
+            mounts.set_attributes(spot, attributes, cleared)
+        else:
+            mounts.reconfigure(spot, attributes, options)
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            text = os.fsdecode(path)
+            raise Refused(f"{text} cannot be remounted: nothing that takes this is mounted there") from None
+        raise
+    finally:
+        os.close(spot)
+
+
 def attach_filesystem(context: Context, made: int, fstype: bytes, path: bytes, propagation: int) -> None:
     """Attach a detached mount on path, and keep it or close it."""
     is_ours = fstype in (b"proc", b"sysfs", b"cgroup2", b"devpts", b"mqueue") or path == b"/dev"

@@ -163,7 +163,9 @@ def _writes(controller: str, version: int, limits: Mapping[str, Any]) -> list[tu
     if controller == "net_cls":
         found.append(("net_cls.classid", str(network["classID"])))
     if controller == "net_prio":
-        found += [("net_prio.ifpriomap", f"{each['name']} {each['priority']}") for each in network["priorities"]]
+        found += [
+            ("net_prio.ifpriomap", f"{each['name']} {each['priority']}") for each in network["priorities"]
+        ]
     return found
 
 
@@ -206,9 +208,7 @@ def _wanted(limits: Mapping[str, Any], sections: Mapping[str, str]) -> list[str]
 def _wanted_of_network(limits: Mapping[str, Any], layout: CgroupLayout) -> list[str]:
     """The controllers of version 1 that mark packets; version 2 has firewalls look at the cgroup instead."""
     network = limits.get("network") or {}
-    wanted = [
-        name for name, key in (("net_cls", "classID"), ("net_prio", "priorities")) if network.get(key)
-    ]
+    wanted = [name for name, key in (("net_cls", "classID"), ("net_prio", "priorities")) if network.get(key)]
     for name in wanted:
         if name not in layout.v1:
             raise Unsupported(

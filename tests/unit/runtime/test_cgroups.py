@@ -84,7 +84,7 @@ def test_the_three_layouts_are_told_apart(
         tmp_path_factory.mktemp("both"), v1=V1[:-1], v2="/sys/fs/cgroup/unified", controllers="hugetlb"
     )
     assert (both.mode, both.version_of("memory"), both.version_of("hugetlb")) == ("hybrid", 1, 2)
-    assert both.version_of("rdma") is None
+    assert both.version_of("misc") is None
 
 
 def test_a_host_without_cgroups_is_unsupported(tmp_path: Path) -> None:
