@@ -26,13 +26,15 @@ class Usage:
 class RunResult:
     """The outcome of `run()`.
 
-    exit_code: the program's, or 128+n when signal n ended it. stdout, stderr: everything it wrote.
-    oom_killed: the kernel killed one of its processes for want of memory.
+    exit_code: the program's, or 128+n when signal n ended it. stdout, stderr: everything it wrote, unless
+    is_complete is False: the store's disk was full, and some of it is lost. oom_killed: the kernel killed one
+    of its processes for want of memory.
     """
 
     exit_code: int
     stdout: bytes = b""
     stderr: bytes = b""
+    is_complete: bool = True
     oom_killed: bool = False
     usage: Usage = attrs.Factory(Usage)
     container_id: str = ""

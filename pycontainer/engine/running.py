@@ -138,6 +138,7 @@ def _run_recorded(
         exit_code=exited["exit_code"],
         stdout=stdout,
         stderr=stderr,
+        is_complete="stdout_b64" in exited or exited["log_complete"],
         oom_killed=bool(exited.get("oom_killed")),
         usage=attrs.evolve(usage_of(exited), wall_s=wall_s),
         container_id=record.id,
