@@ -5,6 +5,7 @@ Everything is refused here, before anything is made on the host, with a sentence
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import posixpath
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pycontainer.errors import InvalidInput, InvalidOption, Unsupported
-from pycontainer.kernel import caps, syscalls
+from pycontainer.kernel import caps, namespaces, syscalls
 from pycontainer.launcher import mountoptions, scheduling
 from pycontainer.ocicli import schema
 
@@ -32,6 +33,7 @@ _IPC_SYSCTLS = frozenset(
 _PROPAGATION = frozenset(
     prefix + kind for kind in ("private", "shared", "slave", "unbindable") for prefix in ("", "r")
 )
+_NS_GET_NSTYPE = 0xB703  # ioctl_ns(2)
 _CLOCKS = ("monotonic", "boottime")
 
 
@@ -68,8 +70,8 @@ def load(directory: str, file: str, warn: Warn) -> Spec:
         if spec.get(key) is None:
             raise InvalidOption(f"{key} is missing; a container of Linux needs it")
     drop_nulls(spec)
-    namespaces = spec["linux"].get("namespaces") or ()
-    has_users = any(entry["type"] == "user" for entry in namespaces)
+    kinds = spec["linux"].get("namespaces") or ()
+    has_users = any(entry["type"] == "user" for entry in kinds)
     # The first process of a user namespace has every capability in it.
     check_process(spec["process"], -1 if has_users else syscalls.capget()[1], warn)
     _check_root(spec, directory)
@@ -193,9 +195,8 @@ def _check_linux(spec: Spec) -> None:
         raise InvalidOption("linux.namespaces lacks mount; a container would change the host's mounts")
     own = {entry["type"] for entry in linux["namespaces"] if not entry.get("path")}
     for index, entry in enumerate(linux["namespaces"]):
-        path = entry.get("path")
-        if path and not path.startswith("/"):
-            raise InvalidOption(f"linux.namespaces[{index}].path {path!r} is not an absolute path")
+        if entry.get("path"):
+            _check_namespace(f"linux.namespaces[{index}].path", entry["path"], entry["type"])
     for field in ("hostname", "domainname"):
         if spec.get(field) and "uts" not in kinds:
             raise InvalidOption(f"{field} would rename the host; add a uts namespace or leave it out")
@@ -225,6 +226,21 @@ def _check_linux(spec: Spec) -> None:
     domain = (linux.get("personality") or {}).get("domain", "LINUX")
     if domain not in ("LINUX", "LINUX32"):
         raise InvalidOption(f"linux.personality.domain {domain!r} is not known; give LINUX or LINUX32")
+
+
+def _check_namespace(where: str, path: str, kind: str) -> None:
+    if not path.startswith("/"):
+        raise InvalidOption(f"{where} {path!r} is not an absolute path")
+    try:
+        opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            found = fcntl.ioctl(opened, _NS_GET_NSTYPE)
+        finally:
+            os.close(opened)
+    except OSError as error:
+        raise InvalidOption(f"{where} {path!r} is no namespace: {error.strerror}") from None
+    if found != namespaces.FLAGS[kind]:
+        raise InvalidOption(f"{where} {path!r} is not a namespace of the type {kind}")
 
 
 def _check_paths(linux: Spec) -> None:

@@ -456,6 +456,14 @@ INVALID: dict[str, tuple[dict[str, Any], str]] = {
     "root": ({"root": {"path": "/no/such/directory"}}, "root.path"),
     "hostname": ({"hostname": 7}, "hostname"),
     "namespace": ({"linux": {"namespaces": [{"type": "mount"}, {"type": "strange"}]}}, "linux.namespaces"),
+    "namespace of another type": (
+        {"linux": {"namespaces": [{"type": "mount"}, {"type": "ipc", "path": "/proc/self/ns/uts"}]}},
+        "linux.namespaces[1].path",
+    ),
+    "no namespace": (
+        {"linux": {"namespaces": [{"type": "mount"}, {"type": "ipc", "path": "/proc/self/status"}]}},
+        "linux.namespaces[1].path",
+    ),
     "sysctl": ({"linux": {"sysctl": {"vm.overcommit_memory": "1"}}}, "linux.sysctl"),
     "masked": ({"linux": {"maskedPaths": ["relative"]}}, "linux.maskedPaths"),
     "device": ({"linux": {"devices": [{"type": "x", "path": "/dev/x"}]}}, "linux.devices[0].type"),
