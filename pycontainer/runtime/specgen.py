@@ -293,7 +293,7 @@ def mounts(options: RunOptions, rules: Security, kernel: tuple[int, int]) -> tup
         if binds_sysfs
         else defaults.sysfs(is_writable=rules.is_privileged),
         defaults.cgroup(is_writable=rules.has_writable_cgroups),
-        defaults.host_bind("/dev/mqueue") if options.ipc == "host" else defaults.MQUEUE,
+        defaults.MQUEUE,  # shows the queues of whichever namespace it is mounted in, the host's too
         *shared_memory(options),
     ]
     asked = dict(options.tmpfs or {})

@@ -14,7 +14,7 @@ ROWS = [
     line for line in PAGE.splitlines() if line.startswith("| ") and not line.startswith(("| ---", "| adv"))
 ]
 ADVISORY = re.compile(r"CVE-\d{4}-\d{4,7}|GHSA(?:-[a-z0-9]{4}){3}")
-LEAST = 127
+LEAST = 140
 """Advisories that the page has; one may be added, none forgotten."""
 
 

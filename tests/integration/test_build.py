@@ -782,8 +782,9 @@ def test_how_an_image_was_built_and_what_it_contains_is_attested(
     ):
         busybox = pc.Image.load(busybox_layout, engine=engine)[0].tag("busybox:latest")
         name = f"{registry.address}/attested:1"
+        guarded = address.replace("//", "//me:hush@")
         text = (
-            f"FROM busybox AS one\nADD {address}/data /data\nCOPY status /var/lib/dpkg/status\n"
+            f"FROM busybox AS one\nADD {guarded}/data /data\nCOPY status /var/lib/dpkg/status\n"
             "FROM scratch\nARG WHO\nCOPY --from=one / /\nCOPY METADATA /opt/Hello-1.0.dist-info/\n"
         )
         options: dict[str, Any] = {
