@@ -107,6 +107,7 @@ class RunKwargs(TypedDict, total=False):
     read_only: bool | None
     read_only_tmpfs: bool | None
     tmpfs: Mapping[str, str] | Sequence[str] | str | None
+    image_volume: Literal["bind", "tmpfs", "ignore"] | None
     mounts: Sequence[str | Mapping[str, object]] | Mapping[str, object] | str | None
     volumes: Mapping[Any, Any] | Sequence[str] | str | None
     volumes_from: Sequence[str] | str | None

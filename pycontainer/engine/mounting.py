@@ -52,10 +52,18 @@ def resolved(engine: Engine, options: RunOptions, config: ImageConfig) -> RunOpt
         wanted += _of_other(engine, line, {point.target for point in wanted})
     taken = {posixpath.normpath(point.target) for point in wanted} | set(options.tmpfs or ())
     # Made on every start, they are nothing that a container has written itself.
-    wanted += [MountPoint(kind="volume", target=path) for path in volumes(config) if path not in taken]
+    wanted += _of_image(options.image_volume, [path for path in volumes(config) if path not in taken])
     if not wanted:
         return options
     return attrs.evolve(options, mounts=tuple(_resolved(engine, point) for point in wanted))
+
+
+def _of_image(become: str, places: Sequence[str]) -> list[MountPoint]:
+    """What an image's volumes become."""
+    if become == "ignore":
+        return []
+    kind = "tmpfs" if become == "tmpfs" else "volume"
+    return [MountPoint(kind=kind, target=path) for path in places]
 
 
 def _of_other(engine: Engine, line: str, taken: set[str]) -> list[MountPoint]:

@@ -47,6 +47,7 @@ _PURE = frozenset(
         *("pids_limit", "shm_size", "ulimits", "oom_score_adj", "sysctls", "read_only", "tmpfs"),
         *("cap_add", "cap_drop", "network", "ip", "ip6", "mac_address", "network_alias", "ports", "expose"),
         *("publish_all", "dns", "dns_search", "dns_option", "extra_hosts", "links", "egress", "egress_allow"),
+        "image_volume",
     }
 )
 """Options for which nothing is looked up on the host, whose devices, files and cgroups may change."""

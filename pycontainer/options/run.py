@@ -459,6 +459,10 @@ class RunOptions:
         "--tmpfs", kind=kinds.TMPFS, spec="specgen:mounts", api="HostConfig.Tmpfs",
         doc="Empty memory file systems by path, with mount options as size=64m,mode=1777.",
     )  # fmt: skip
+    image_volume: str = option(
+        "--image-volume", kind=choice("bind", "tmpfs", "ignore"), spec="engine:volumes", default="bind",
+        doc="What the image's volumes become: volumes of the container's own (bind), memory, or nothing.",
+    )  # fmt: skip
     mounts: tuple[mounts_.MountPoint, ...] | None = option(
         "--mount", kind=mounts_.MOUNTS, spec="specgen:mounts", api="HostConfig.Mounts",
         doc="What is mounted where, as type=bind,source=/srv,target=/data,readonly; types are volume, bind, "

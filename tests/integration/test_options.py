@@ -64,6 +64,18 @@ def test_a_read_only_root_may_have_the_usual_places_to_write_to(engine: pc.Engin
         sh(engine, busybox, "true", read_only_tmpfs=True)
 
 
+def test_the_image_s_volumes_may_be_memory_or_nothing(engine: pc.Engine, busybox: pc.Image) -> None:
+    maker = pc.Container.create(busybox, ["true"], engine=engine)
+    (maker.path / "v").mkdir()
+    (maker.path / "v" / "file").write_text("")
+    image = maker.commit(changes=["VOLUME /v"])
+    maker.remove()
+    script = "ls /v; grep -o '^[a-z]* /v ' /proc/mounts; true"
+    assert sh(engine, image, script, image_volume="ignore") == "file\n"
+    assert sh(engine, image, script, image_volume="tmpfs") == "tmpfs /v \n"
+    image.remove()
+
+
 def test_shared_memory_and_tmpfs_have_their_sizes_and_modes(engine: pc.Engine, busybox: pc.Image) -> None:
     script = "df -k /dev/shm /t | awk 'NR>1 {print $2}'; stat -c %a /t; mount | grep -o 'on /t .*'"
     seen = sh(engine, busybox, script, shm_size="3m", tmpfs={"/t": "size=2m,mode=700,exec"})

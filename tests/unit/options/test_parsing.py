@@ -178,6 +178,7 @@ ACCEPTED: list[tuple[str, Any, Any]] = [
     ("extra_hosts", {"db": "10.0.0.5", "six": "::1"}, ("db:10.0.0.5", "six:::1")),
     ("extra_hosts", ["six:2001:db8::1", "eq=[::2]"], ("six:2001:db8::1", "eq:::2")),
     ("extra_hosts", "host.docker.internal:host-gateway", ("host.docker.internal:host-gateway",)),
+    ("image_volume", "tmpfs", "tmpfs"),
     ("links", ["db", "db:database"], ("db", "db:database")),
     ("ipc", "shareable", "shareable"),
     ("pid", "host", "host"),
