@@ -84,6 +84,7 @@ def _look(engine: pc.Engine, image: pc.Image, options: dict[str, Any]) -> tuple[
     # SigQ counts the signals queued for the user on the whole host; State is of that moment.
     rest = re.sub(r"(?m)^(Vm|Rss|voluntary|nonvoluntary|Hugetlb|Cpus_allowed|x86|SigQ|State).*\n", "", rest)
     if options.get("pid") == "host":
+        rest = re.sub(r"(?m)^cgroup\.procs: .*\n", "", rest)
         rest = re.sub(r"(?m)^(N?S?t?g?id|Pid|PPid|Tgid|Ngid|NS\w+|FDSize|Threads|SigQ).*\n|^\d+$", "", rest)
     if options.get("network") == "host":
         # Whoever else works on this host makes and removes links meanwhile.
@@ -262,6 +263,7 @@ def test_ids_are_never_given_twice(engine: pc.Engine) -> None:
     assert len(set(first)) == 400
 
 
+@pytest.mark.skipif(not Path("/usr/share/zoneinfo/UTC").exists(), reason="no time zones: install tzdata")
 def test_no_file_is_put_over_one_of_the_kernel_by_a_link_of_the_image(
     engine: pc.Engine, tmp_path: Path
 ) -> None:
