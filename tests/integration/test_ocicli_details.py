@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -244,6 +245,15 @@ def test_what_a_terminal_shows_goes_to_a_file_with_plain_line_ends(runtime: Runt
     script = "test -t 1 && echo one && echo two"
     assert runtime.ok("exec", "--tty", "other", "sh", "-c", script) == "one\ntwo\n"
     assert runtime("exec", "--tty", "other", "no-such-program").code == 255
+
+
+@pytest.mark.parametrize("errno_", [errno.ENOSYS, errno.EPERM])
+def test_a_filter_that_is_older_than_close_range_is_no_obstacle(runtime: Runtime, errno_: int) -> None:
+    rule = {"names": ["close_range"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno_}
+    filter_ = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
+    changes = {"process": {"noNewPrivileges": False}, "linux": {"seccomp": filter_}}
+    done = runtime.run("box", ["sh", "-c", "echo /proc/self/fd/*"], changes)
+    assert done.stdout.split() == [f"/proc/self/fd/{fd}" for fd in (0, 1, 2, 3)], done.stderr
 
 
 # -- mounts

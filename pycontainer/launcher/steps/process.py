@@ -129,7 +129,19 @@ def _outside(error: OSError) -> Refused:
 
 def prepare_exec(context: Context, umask: int) -> None:
     """Set what execve keeps: umask, environment, and nothing open but the three streams."""
-    preparing_exec(context, umask).perform()
+    _perform_closing(preparing_exec(context, umask), 3, _CLOSE_RANGE_CLOEXEC)
+
+
+def _perform_closing(script: Script, first: int, flags: int) -> None:
+    """Perform calls of which the last closes; by hand where the container's filter, which counts already
+    without no_new_privs, does not know that one.
+    """
+    try:
+        script.perform()
+    except OSError as error:
+        if error.errno not in syscalls.REFUSALS:
+            raise
+        syscalls.close_range(first, 0xFFFFFFFF, flags)
 
 
 def preparing_exec(context: Context, umask: int) -> Script:
@@ -153,7 +165,7 @@ def let_go(context: Context) -> None:
     execve looks up its path, and what that needs, before it closes what is marked for that: a link of the
     image to /proc/self/fd/N would lead to whatever is open (CVE-2024-21626).
     """
-    letting_go(context).perform()
+    _perform_closing(letting_go(context), 4, 0)
     report_on_three(context)
 
 
