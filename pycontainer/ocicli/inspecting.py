@@ -86,11 +86,26 @@ def events(asked: Arguments, root: str) -> int:
         raise errors.WrongState(
             f"container {state.id!r} is stopped and has no figures", verb="events", state="stopped"
         )
+    killed = _killed(state)
     while True:
-        told = {"type": "stats", "id": state.id, "data": _figures(state)}
-        print(json.dumps(told, separators=(",", ":")), flush=True)
-        if "stats" in asked.flags or _has_ended(state, interval_s):
+        _print_event(state, "stats", data=_figures(state))
+        is_last = "stats" in asked.flags or _has_ended(state, interval_s)
+        if (now := _killed(state)) > killed:
+            killed = now
+            _print_event(state, "oom")
+        if is_last:
             return 0
+
+
+def _print_event(state: State, kind: str, **fields: Any) -> None:
+    print(json.dumps({"type": kind, "id": state.id, **fields}, separators=(",", ":")), flush=True)
+
+
+def _killed(state: State) -> int:
+    """How many processes the kernel has killed for want of memory."""
+    from pycontainer.launcher import cgroup
+
+    return cgroup.read(state.fields["cgroup"]).get("oom", 0)
 
 
 def _seconds(text: str) -> float:
@@ -115,16 +130,32 @@ def _has_ended(state: State, timeout_s: float) -> bool:
 
 def _figures(state: State) -> dict[str, Any]:
     """The figures in the form runc gives them."""
-    from pycontainer.launcher import cgroup
+    from pycontainer.runtime import cgroups
 
-    found = cgroup.read(state.fields["cgroup"])
+    layout = cgroups.detect()
+    own = next(iter(state.fields["cgroup"]["own"]), "")
+    path = cgroups.path_of(f"{own}/cgroup.procs", layout)
+    found = {} if path is None else cgroups.counters(path, layout)
+
+    def some(**names: str) -> dict[str, int]:
+        return {name: found[key] for name, key in names.items() if key in found}
+
     usage = {
         "total": found.get("cpu_ns", 0),
         "kernel": found.get("cpu_system_ns", 0),
         "user": found.get("cpu_user_ns", 0),
     }
+    throttling = {
+        "throttledPeriods": found.get("cpu_throttled_periods", 0),
+        **some(periods="cpu_periods", throttledTime="cpu_throttled_ns"),
+    }
+    memory = {
+        "usage": found.get("memory_bytes", 0),
+        "max": found.get("memory_peak_bytes", 0),
+        **some(limit="memory_limit_bytes"),
+    }
     return {
-        "cpu": {"usage": usage, "throttling": {"throttledPeriods": found.get("throttled_periods", 0)}},
-        "memory": {"usage": {"usage": found.get("memory_now", 0), "max": found.get("memory_peak", 0)}},
-        "pids": {"current": found.get("pids_now", len(lifecycle.members(state)))},
+        "cpu": {"usage": usage, "throttling": throttling},
+        "memory": {"usage": memory, **some(cache="memory_cache_bytes")},
+        "pids": {"current": found.get("pids", len(lifecycle.members(state))), **some(limit="pids_limit")},
     }

@@ -223,6 +223,21 @@ def test_limits_are_set_by_the_specification_and_changed_by_update(runtime: Runt
     assert leaf.read_text() == "70\n"
     figures = json.loads(runtime.ok("events", "--stats", "a"))
     assert figures["data"]["memory"]["usage"]["usage"] > 0
+    assert figures["data"]["pids"] == {"current": 1, "limit": 70}
+
+
+def test_what_the_kernel_kills_for_memory_is_an_event(runtime: Runtime, tmp_path: Path) -> None:
+    script = "head -c 100m /dev/zero | tail; exec sleep 1000"
+    limits = {"linux": {"resources": {"memory": {"limit": 16 << 20, "swap": 16 << 20}}}}
+    runtime.ok("create", "--bundle", runtime.bundle("a", ["sh", "-c", script], limits), "a")
+    command = [*runtime.command, "--root", str(tmp_path / "state"), "events", "--interval", "100ms", "a"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watcher:
+        assert watcher.stdout is not None
+        assert json.loads(watcher.stdout.readline())["type"] == "stats"
+        runtime.ok("start", "a")
+        kinds = (json.loads(line)["type"] for line in watcher.stdout)
+        assert "oom" in kinds
+        watcher.kill()
 
 
 def test_limits_that_hold_each_other_are_changed_in_whatever_order_goes(runtime: Runtime) -> None:
