@@ -15,9 +15,9 @@ from pycontainer import errors
 from pycontainer.kernel import namespaces, syscalls
 from pycontainer.launcher import mountoptions
 
-__all__ = ["apply"]
+__all__ = ["ATTR_IDMAP", "apply", "user_namespace"]
 
-_ATTR_IDMAP = 0x100000
+ATTR_IDMAP = 0x100000
 _AT_RECURSIVE = 0x8000
 
 Json = Mapping[str, Any]
@@ -43,7 +43,7 @@ def apply(spec: Json, trees: Sequence[int]) -> None:
         with errors.mapped(OSError, to=errors.launch_failed(step, f"{step}: its ids cannot be mapped")):
             space = user_namespace(*maps)
             try:
-                syscalls.mount_setattr(tree, flags, set=_ATTR_IDMAP, userns_fd=space)
+                syscalls.mount_setattr(tree, flags, set=ATTR_IDMAP, userns_fd=space)
             except OSError as error:
                 if error.errno != errno.EINVAL:
                     raise

@@ -37,12 +37,17 @@ Json = Mapping[str, Any]
 
 
 class Overlay(NamedTuple):
-    """Directories, top layer first, and options of an overlay mount."""
+    """Directories, top layer first, and options of an overlay mount.
+
+    maps: of the container's user and group ids, whose files' owners are shown by them; none where these are
+    the host's.
+    """
 
     lower: tuple[bytes, ...]
     upper: bytes
     work: bytes
     options: tuple[tuple[bytes, bytes | None], ...]
+    maps: tuple[Sequence[Json], ...] = ()
 
 
 class Outline(NamedTuple):
@@ -212,7 +217,16 @@ def overlay(params: Json) -> Overlay | None:
     if label:
         options.append((b"context", to_bytes(label)))
     lower = tuple(to_bytes(path) for path in described["lower"])
-    return Overlay(lower, to_bytes(described["upper"]), to_bytes(described["work"]), tuple(options))
+    return Overlay(
+        lower, to_bytes(described["upper"]), to_bytes(described["work"]), tuple(options), _id_maps(params)
+    )
+
+
+def _id_maps(params: Json) -> tuple[Sequence[Json], ...]:
+    linux = (params.get("spec") or {}).get("linux") or {}
+    maps = (linux.get("uidMappings") or (), linux.get("gidMappings") or ())
+    is_shifted = any(entry["containerID"] != entry["hostID"] for entries in maps for entry in entries)
+    return maps if is_shifted and all(maps) else ()
 
 
 def _namespaces(wanted: Sequence[Json]) -> tuple[int, tuple[tuple[str, int, str], ...]]:

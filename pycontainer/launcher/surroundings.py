@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Mapping, Sequence
@@ -59,6 +60,11 @@ def make_places(root: int, outline: plan.Outline, trees: Sequence[int]) -> None:
                 os.close(inroot.target(root, os.fsencode(place), is_directory=is_directory))
         except Refused as refused:
             raise errors.LaunchError(refused.message, step=step, reason=refused.message) from None
+        except errors.LaunchError as problem:
+            # Its files' owners are shown by the container's maps, which have no id of ours: there its own
+            # root makes the place.
+            if getattr(problem.__cause__, "errno", None) != errno.EOVERFLOW:
+                raise
 
 
 def _copy_of_other(namespace: int, source: bytes) -> int:

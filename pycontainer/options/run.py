@@ -435,7 +435,8 @@ class RunOptions:
     )  # fmt: skip
     uid_map: tuple[str, ...] | None = option(
         "--uid-map", kind=kinds.ID_MAP, spec="linux.uidMappings",
-        doc="User ids of a private user namespace as container:host:count; every id to itself by default.",
+        doc="User ids of a private user namespace as container:host:count; every id to itself by default. "
+        "The image's files are owned by the container's users, where the store's file system can map ids.",
     )  # fmt: skip
     gid_map: tuple[str, ...] | None = option(
         "--gid-map", kind=kinds.ID_MAP, spec="linux.gidMappings",

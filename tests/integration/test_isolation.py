@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -183,3 +185,27 @@ def test_a_user_of_a_private_user_namespace_owns_its_output_and_may_open_it_agai
         engine=engine,
     )
     assert (done.check().text.split(), done.stderr) == (["one", "1000"], b"two\n")
+
+
+def test_a_user_namespace_owns_the_images_files_and_the_disk_keeps_them_as_they_are(
+    engine: pc.Engine, busybox: pc.Image, tmp_path: Path
+) -> None:
+    script = (
+        "stat -c %u:%g /bin/busybox; touch /new; chown 7:8 /new; echo x >>/etc/passwd; stat -c %u:%g /new"
+    )
+    maps: dict[str, Any] = {"userns": "private", "uid_map": "0:300000:65536"}
+    bind = f"{tmp_path}:/made/here"
+    box = pc.Container.create(
+        busybox, ["sh", "-c", f"{script}; ls -d /made/here"], volumes=[bind], engine=engine, **maps
+    )
+    box.start()
+    assert (box.wait(60), box.logs().text()) == (0, "0:0\n7:8\n/made/here\n")
+    assert [(box.path / name).stat().st_uid for name in ("new", "etc/passwd")] == [7, 0]
+    box.start()  # mounts it anew
+    assert box.wait(60) == 0
+    image = box.commit()
+    box.remove()
+    assert pc.run(image, ["stat", "-c", "%u:%g", "/new"], engine=engine).text == "7:8\n"
+    other = {**maps, "uid_map": "0:400000:65536"}
+    assert pc.run(image, ["stat", "-c", "%u:%g", "/new"], engine=engine, **other).text == "7:8\n"
+    image.remove()

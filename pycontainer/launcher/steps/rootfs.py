@@ -6,17 +6,20 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 from pycontainer.kernel import mounts, namespaces, syscalls
 from pycontainer.kernel.script import Script
+from pycontainer.launcher import idmaps
 from pycontainer.launcher.steps import inroot
 from pycontainer.launcher.steps.context import Context, Refused
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
 _CLONE = 0x8001  # OPEN_TREE_CLONE | AT_RECURSIVE
 Options = tuple[tuple[bytes, bytes | None], ...]
+Maps = tuple[Sequence[Mapping[str, Any]], ...]
 
 _NO_SUCH_API = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
 
@@ -26,27 +29,38 @@ def isolate_mounts(context: Context) -> None:
     syscalls.mount(None, b"/", None, mounts.MS_PRIVATE | mounts.MS_REC, None)
 
 
-def assemble(layers: tuple[bytes, ...], upper: bytes, work: bytes, options: Options, place: bytes) -> int:
+def assemble(
+    layers: tuple[bytes, ...], upper: bytes, work: bytes, options: Options, maps: Maps, place: bytes
+) -> int:
     """The overlay of these directories as a detached mount.
 
     The monitor does this, outside of any namespace of the container: a user namespace could not use the
     layers' trusted.* attributes, nor reach directories that are the host's root's alone.
+    maps: of the user and group ids by which the owners of files show; on disk they stay as they are, whatever
+    container the layers are in. Where the layers' file system cannot do that, they show as they are.
     place: a directory, on which it is mounted meanwhile, seen by nobody else, before Linux 6.5.
     """
+    if maps:
+        try:
+            return _assemble_apart((*layers, upper, work), options, place, maps)
+        except OSError as error:
+            if error.errno not in _NO_SUCH_API:
+                raise
     fds = [os.open(path, _DIRECTORY) for path in (*layers, upper, work)]
     try:
         return mounts.overlay(fds[:-2], fds[-2], fds[-1], options)
     except OSError as error:
         if error.errno not in _NO_SUCH_API or syscalls.kernel_version() >= (6, 5):
             raise
-        return _assemble_apart((*layers, upper, work), options, place)
+        return _assemble_apart((*layers, upper, work), options, place, ())
     finally:
         for fd in fds:
             os.close(fd)
 
 
-def _assemble_apart(paths: Sequence[bytes], options: Options, place: bytes) -> int:
-    """The same without lowerdir+ (Linux 6.5): mounted by a child in a mount namespace of its own.
+def _assemble_apart(paths: Sequence[bytes], options: Options, place: bytes, maps: Maps) -> int:
+    """The same without lowerdir+ (Linux 6.5), or of layers that other ids are shown of: mounted by a child in
+    a mount namespace of its own.
 
     A detached copy of the mount outlives the child and its namespace.
     """
@@ -55,7 +69,7 @@ def _assemble_apart(paths: Sequence[bytes], options: Options, place: bytes) -> i
         pid = os.fork()
         if pid == 0:
             try:
-                _mount_apart(paths, options, place, theirs)
+                _mount_apart(paths, options, place, maps, theirs)
             except OSError as error:
                 theirs.send(struct.pack("i", error.errno or errno.EIO))
             finally:
@@ -69,15 +83,35 @@ def _assemble_apart(paths: Sequence[bytes], options: Options, place: bytes) -> i
     raise OSError(code, os.strerror(code))
 
 
-def _mount_apart(paths: Sequence[bytes], options: Options, place: bytes, answer: socket.socket) -> None:
+def _mount_apart(
+    paths: Sequence[bytes], options: Options, place: bytes, maps: Maps, answer: socket.socket
+) -> None:
     syscalls.unshare(namespaces.NEWNS)
     syscalls.mount(None, b"/", None, mounts.MS_PRIVATE | mounts.MS_REC, None)
+    if maps:
+        _map_directories(paths, maps)
     # Opened in this namespace: overlay takes no mount of another (clone_private_mount, fs/namespace.c). As
     # descriptors their names are short enough for one page.
     fds = [os.open(path, _DIRECTORY) for path in paths]
     classic = [key if value is None else key + b"=" + value for key, value in options if key != b"source"]
     mounts.overlay_classic(fds[:-2], fds[-2], fds[-1], classic, place)
     socket.send_fds(answer, [struct.pack("i", 0)], [mounts.clone(syscalls.AT_FDCWD, path=place)])
+
+
+def _map_directories(paths: Sequence[bytes], maps: Maps) -> None:
+    """Cover the layers, and what holds both upper and work, by themselves with other owners."""
+    *lower, upper, _work = paths
+    space = idmaps.user_namespace(*maps)
+    for path in (*lower, os.path.dirname(upper)):
+        tree = syscalls.open_tree(syscalls.AT_FDCWD, path, _CLONE & 1)
+        syscalls.mount_setattr(tree, 0, set=idmaps.ATTR_IDMAP, userns_fd=space)
+        spot = os.open(path, _DIRECTORY)
+        mounts.attach(tree, spot)
+    # Overlay makes files as whoever mounts it, and with an owner that the maps do not know it makes none.
+    syscalls.prctl(syscalls.PR_SET_SECUREBITS, syscalls.SECBIT_NO_SETUID_FIXUP)
+    uid, gid = (entries[0]["hostID"] for entries in maps)
+    os.setresgid(-1, gid, -1)
+    os.setresuid(-1, uid, -1)
 
 
 def copy_directory(source: bytes) -> int:
