@@ -18,6 +18,7 @@ from pycontainer import runtime
 from pycontainer.checkpoints import reached
 from pycontainer.engine import mounting, ordering, sharing
 from pycontainer.engine.events import container_attributes, emit, uses
+from pycontainer.engine.idranges import AUTO, with_own_ids
 from pycontainer.engine.logdrivers import SPOOL_BYTES, log_settings, needs_spool
 from pycontainer.engine.names import random_name
 from pycontainer.engine.naming import linked, network_files
@@ -26,7 +27,7 @@ from pycontainer.engine.recipes import Recipe, recipe
 from pycontainer.engine.state import await_end
 from pycontainer.errors import AlreadyExists, InUse, InvalidOption, LaunchError, NotFound
 from pycontainer.oci import Platform
-from pycontainer.options import RunOptions, dump_run_options, is_network
+from pycontainer.options import RunOptions, dump_run_options, is_network, parse_run_options
 from pycontainer.store import ContainerRecord, Owner
 
 if TYPE_CHECKING:
@@ -63,6 +64,10 @@ def create(
 
     is_step: it is a step of a build, on what is no image yet; no list shows it.
     """
+    if options.userns == AUTO:
+        with engine.store.id_ranges_lock():
+            options = with_own_ids(engine, options)
+            return create(engine, image, options, owner=owner, reference=reference, is_step=is_step)
     # The next one's monitor waits for it with what it has made; nobody waits for one with an init.
     container_id = secrets.token_hex(32) if options.init else engine.helper.next_id()
     options = mounting.resolved(engine, options, image.config)
@@ -196,6 +201,8 @@ def launch(
     program is running when this returns. Raises LaunchError, Unsupported, KernelError.
     """
     store = engine.store
+    if options.userns == AUTO:
+        options = parse_run_options(**record.options)  # with the ids that were chosen
     if options.requires:
         ordering.start_required(engine, record, options)
     if made is None:

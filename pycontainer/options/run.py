@@ -428,10 +428,10 @@ class RunOptions:
         doc="Cgroups seen: its own, another container's as container:NAME, or the host's.",
     )  # fmt: skip
     userns: str = option(
-        "--userns", kind=_NAMESPACE, spec="specgen:namespaces",
+        "--userns", kind=namespace_mode("private", "host", "auto"), spec="specgen:namespaces",
         api="HostConfig.UsernsMode", default="host",
-        doc="User ids: the host's, those of a user namespace of its own mapped by uid_map and gid_map, or "
-        "another container's as container:NAME.",
+        doc="User ids: the host's, those of a user namespace of its own mapped by uid_map and gid_map "
+        "(private) or to 65536 that no other container has (auto), or another container's as container:NAME.",
     )  # fmt: skip
     uid_map: tuple[str, ...] | None = option(
         "--uid-map", kind=kinds.ID_MAP, spec="linux.uidMappings",

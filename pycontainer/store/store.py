@@ -207,6 +207,12 @@ class Store:
         with FileLock(self._layout.container_locks / container_id).held(timeout_s, remove=True):
             yield
 
+    @contextmanager
+    def id_ranges_lock(self) -> Iterator[None]:
+        """Let one container at a time be given ids that no other has."""
+        with FileLock(self._layout.container_locks / "id-ranges").held(None, remove=True):
+            yield
+
     @property
     def containers_dir(self) -> Path:
         """Directory of the containers' directories."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 from typing import Any
@@ -209,3 +210,22 @@ def test_a_user_namespace_owns_the_images_files_and_the_disk_keeps_them_as_they_
     other = {**maps, "uid_map": "0:400000:65536"}
     assert pc.run(image, ["stat", "-c", "%u:%g", "/new"], engine=engine, **other).text == "7:8\n"
     image.remove()
+
+
+def test_a_container_may_have_ids_that_no_other_has(engine: pc.Engine, busybox: pc.Image) -> None:
+    boxes = [pc.Container.create(busybox, ["true"], userns="auto", engine=engine) for _ in range(2)]
+    script = "cat /proc/self/uid_map /proc/self/gid_map; touch /x"
+    seen = pc.run(busybox, ["sh", "-c", script], userns="auto", engine=engine).check().text.split()
+    assert seen[:3] == seen[3:]
+    starts = {int(seen[1])}
+    for box in boxes:
+        assert box.spec.linux is not None
+        (mapping,) = box.spec.linux.uid_mappings
+        assert (mapping.container_id, mapping.size) == (0, 65536)
+        starts.add(mapping.host_id)
+        box.remove()
+    ordered = sorted(starts)
+    assert len(ordered) == 3
+    assert all(after - before >= 65536 for before, after in itertools.pairwise(ordered))
+    with pytest.raises(errors.InvalidOption, match="chooses the maps"):
+        pc.run(busybox, ["true"], userns="auto", uid_map="0:1000:1", engine=engine)
