@@ -158,14 +158,14 @@ def _writes(controller: str, version: int, limits: Mapping[str, Any]) -> list[tu
             # Pages count when they are reserved, or whoever touches them in the end is killed.
             found += [(f"{name}.{suffix}", text), (f"{name}.rsvd.{suffix}", text)]
     if controller == "rdma":
-        found += [("rdma.max", _rdma_limit(device, limit)) for device, limit in limits["rdma"].items()]
+        limited = (limits.get("rdma") or {}).items()
+        found += [("rdma.max", _rdma_limit(device, limit)) for device, limit in limited]
     network = limits.get("network") or {}
-    if controller == "net_cls":
+    if controller == "net_cls" and network.get("classID"):
         found.append(("net_cls.classid", str(network["classID"])))
     if controller == "net_prio":
-        found += [
-            ("net_prio.ifpriomap", f"{each['name']} {each['priority']}") for each in network["priorities"]
-        ]
+        rows = network.get("priorities") or ()
+        found += [("net_prio.ifpriomap", f"{each['name']} {each['priority']}") for each in rows]
     return found
 
 

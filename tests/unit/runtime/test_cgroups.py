@@ -363,6 +363,8 @@ def test_marks_of_packets_need_the_controllers_of_version_1(tmp_path: Path, v2: 
     assert leaf_writes(plan) == [("net_cls.classid", "1048577"), ("net_prio.ifpriomap", "eth0 5")]
     assert f"{first.v1['net_cls']}{PATH}/cgroup.procs" in plan["procs"]
     assert not any("net_cls" in directory for directory in cgroups.plan({}, PATH, first)["dirs"])
+    whole = cgroups.plan({}, PATH, tree(tmp_path / "all", v1=(*V1, "net_cls", "net_prio")), is_whole=True)
+    assert any("net_cls" in directory for directory in whole["dirs"])
     with pytest.raises(Unsupported, match="net_cls"):
         cgroups.plan(asked, PATH, v2)
 
