@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,25 @@ def test_a_user_namespace_owns_the_images_files_and_the_disk_keeps_them_as_they_
     other = {**maps, "uid_map": "0:400000:65536"}
     assert pc.run(image, ["stat", "-c", "%u:%g", "/new"], engine=engine, **other).text == "7:8\n"
     image.remove()
+
+
+def test_files_of_a_user_namespace_are_reached_while_it_runs(
+    engine: pc.Engine, busybox: pc.Image, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"userns": "private", "uid_map": "0:300000:65536"}
+    (tmp_path / "sent").write_text("sent\n")
+    with pc.Container(busybox, ["sleep", "1000"], engine=engine, **options) as box:
+        (box.path / "written").write_text("written\n")
+        box.copy_to(tmp_path / "sent", "/sent")
+        assert box.exec(["stat", "-c", "%u:%g", "/written", "/sent"]).text == "0:0\n0:0\n"
+        assert (box.path / "written").stat().st_uid == 0
+        box.copy_from("/written", tmp_path / "got")
+        assert (tmp_path / "got").read_text() == "written\n"
+        assert {change.path for change in box.diff()} == {"/sent", "/written"}
+        with open(tmp_path / "tar", "wb") as file:
+            box.export(file)
+        with tarfile.open(tmp_path / "tar") as tar:
+            assert tar.getmember("written").uid == 0
 
 
 def test_a_container_may_have_ids_that_no_other_has(engine: pc.Engine, busybox: pc.Image) -> None:

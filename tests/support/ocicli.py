@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 
 from tests.support.launching import base_spec, merge
+from tests.support.patience import patient
 
 COMMAND = (sys.executable, "-m", "pycontainer.ocicli")
 
@@ -58,7 +59,7 @@ class Runtime:
                 stdout=out,
                 stderr=err,
                 text=True,
-                timeout=30,
+                timeout=patient(30),
                 check=False,
                 **options,
             )

@@ -58,7 +58,7 @@ def copy_out(params: dict[str, Any], fds: list[int], report: Report) -> dict[str
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     target = fds[-1]
     cell = Cell()
-    root = cell.enter(params, fds)
+    root = cell.enter(params, fds, with_its_ids=bool(params["is_tar"]))  # else it writes on the host
     cell.lock([] if params["is_tar"] else [target], [root])
     report({"ready": True})
     src = os.fsencode(params["src"])

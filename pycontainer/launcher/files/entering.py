@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 from collections.abc import Sequence
@@ -26,14 +27,19 @@ class Cell:
     def __init__(self) -> None:
         # Found on the host's procfs, while there is a host.
         self._own = os.open("/proc/self/fd", DIRECTORY)
+        self._users = -1
+        """The process whose user namespace is to be joined; -1 for none."""
 
-    def enter(self, params: dict[str, Any], fds: list[int], *, with_mounts: bool = True) -> int:
+    def enter(
+        self, params: dict[str, Any], fds: list[int], *, with_mounts: bool = True, with_its_ids: bool = True
+    ) -> int:
         """A descriptor (O_PATH) of the container's root directory.
 
         params["root"]: None for a running container, of whose first process fds[0] is a pidfd, else the
         "lower" directories, top first, "upper" and "work" of a stopped one; {"is_directory": true} for a
         volume, whose directory fds[0] is. with_mounts: whether what is
-        mounted below the root shows, too.
+        mounted below the root shows, too. with_its_ids: whether, once it is locked, the process goes by the
+        ids of a running container's user namespace; the host's files are nobody's to it then.
         Raises: WrongState when the container has ended meanwhile; OSError.
         """
         stopped = params["root"]
@@ -46,6 +52,8 @@ class Cell:
             raise WrongState("the container has just ended", verb="use", state="ended") from None
         # Of the namespace, not of its first process: that one may have changed its own.
         root = os.open("/", DIRECTORY)
+        if with_its_ids and os.fstat(root).st_uid != 0:
+            self._users = fds[0]
         if with_mounts:
             return root
         alone = syscalls.open_tree(root, b"", _ALONE)
@@ -62,6 +70,8 @@ class Cell:
         """
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        if self._users >= 0:  # first: who is confined looks at no other process
+            self._join_users()
         confine_to(writable, readable)
         os.fchdir(self._own)
         os.chroot(".")
@@ -70,6 +80,17 @@ class Cell:
         _, permitted, _ = syscalls.capget()
         kept = (_KEPT | caps.mask(keep)) & permitted
         syscalls.capset(kept, kept, 0)
+
+    def _join_users(self) -> None:
+        """Be root of the container's user namespace: files are shown by its ids, and ours own none there."""
+        try:
+            namespaces.enter(self._users, namespaces.NEWUSER)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            return  # it has none of its own: the image's root directory belongs to somebody
+        os.setresgid(0, 0, 0)
+        os.setresuid(0, 0, 0)
 
 
 def _mounted(stopped: dict[str, Any]) -> int:
