@@ -45,7 +45,7 @@ def test_what_is_not_asked_for_has_dockers_zero_values() -> None:
             "PortBindings",
             {
                 "80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}],
-                "53/udp": [{"HostIp": "127.0.0.1", "HostPort": ""}],
+                "53/udp": [{"HostIp": "", "HostPort": ""}],
             },
             {"ports": ["0.0.0.0:8080:80", "53/udp"], "network": "bridge"},
         ),
