@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -59,19 +59,22 @@ class Image(Buildable, Sendable):
         """Bring an image from its registry, unpack it and give it its name.
 
         reference: as "alpine:3.20", "ghcr.io/owner/name@sha256:…"; Docker's rules fill what is missing.
-        platform: as "linux/arm64"; default this host's. on_event: called with each Progress, from
-        several threads; without it a progress bar is drawn where someone watches.
+        platform: as "linux/arm64"; default this host's. "all": every image of an index, of which this host's
+        (or the first) is unpacked and returned, the others by `Image.get(name, platform=...)`. on_event:
+        called with each Progress, from several threads; without it a progress bar is drawn where someone
+        watches.
         Raises: BadReference, NotFound, AuthDenied, RegistryError, IntegrityError, InvalidImage.
         """
         from pycontainer.engine.pulling import pull
 
         engine = engine or current_engine()
         name = Reference.parse(reference)
-        wanted = None if platform is None else Platform.parse(platform)
+        is_whole = platform == "all"
+        wanted = None if platform is None or is_whole else Platform.parse(platform)
         from pycontainer.engine.progress import events_shown
 
         with events_shown(engine, on_event) as show:
-            pulled = cls(engine, pull(engine, name, wanted, show))
+            pulled = cls(engine, pull(engine, name, wanted, show, is_whole=is_whole))
         emit_image(engine, "pull", name.familiar, name.familiar_repository)
         return pulled
 
@@ -446,17 +449,20 @@ def _choose(engine: Engine, image: str | Image, options: RunOptions) -> Image:
         return image if image._engine.root == engine.root else Image.get(image.id, engine=engine)
     if options.pull != "always":
         try:
-            record = engine.store.find_image(image)
+            return _in_store(engine, image, options.platform)
         except NotFound:
             if options.pull == "never":
                 raise
-        else:
-            if _is_pinned(engine, record, image):
-                if options.platform is None:
-                    return Image(engine, record)
-                with suppress(NotFound):
-                    return Image(engine, record)._of_platform(options.platform)
     return Image.pull(image, platform=options.platform, engine=engine)
+
+
+def _in_store(engine: Engine, name: str, platform: str | None) -> Image:
+    """The store's image of a name, for a platform. Raises: NotFound, also if the lock file pins another."""
+    found = engine.store.find_image(name)
+    if not _is_pinned(engine, found, name):
+        raise NotFound(f"the store has {name} by another digest than {engine.config.lock} pins; pull it")
+    chosen = Image(engine, found)
+    return chosen if platform is None else chosen._of_platform(platform)
 
 
 def _is_pinned(engine: Engine, record: ImageRecord, name: str) -> bool:

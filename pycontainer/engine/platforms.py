@@ -15,7 +15,7 @@ from attrs import evolve
 from pycontainer.engine.attached import attach, recompressed_once
 from pycontainer.engine.pulling import record_view
 from pycontainer.errors import InvalidInput, NotFound
-from pycontainer.image import Contents, ImageView, Target
+from pycontainer.image import Contents, ImageView, Target, copy_blob
 from pycontainer.oci import (
     MANIFEST_LIMIT,
     Descriptor,
@@ -29,9 +29,19 @@ from pycontainer.oci import (
 
 if TYPE_CHECKING:
     from pycontainer.engine.engine import Engine
+    from pycontainer.image import BlobSink, OnEvent
+    from pycontainer.oci import Digest, Reference
     from pycontainer.store import ImageRecord
 
-__all__ = ["index_of", "listed", "of_platform", "recompressed_index", "whole_index"]
+__all__ = [
+    "fetch_whole",
+    "index_of",
+    "listed",
+    "main_platform",
+    "of_platform",
+    "recompressed_index",
+    "whole_index",
+]
 
 
 def index_of(engine: Engine, record: ImageRecord) -> tuple[Descriptor, Index] | None:
@@ -82,6 +92,37 @@ def of_platform(engine: Engine, record: ImageRecord, platform: Platform) -> Imag
         return record
     view = ImageView.load(engine.store.content, entry)
     return record_view(engine, view, record.target_digest)
+
+
+def fetch_whole(
+    engine: Engine, found: Target, origin: Reference | None, sink: BlobSink, show: OnEvent | None
+) -> list[Digest]:
+    """Bring everything of a target into a sink: documents last, so that what is listed is complete.
+
+    origin: where it lies in a registry. Returns the digests of all of it.
+    """
+    contents = Contents(found)
+    if origin is not None:
+        engine.registries.fetch_all(origin, contents.blobs.values(), sink, show)
+    else:
+        for blob in contents.blobs.values():
+            copy_blob(found.source, sink, blob)
+    for document in contents.manifests:
+        sink.put(document.content)
+    return [*contents.blobs, *(document.descriptor.digest for document in contents.manifests)]
+
+
+def main_platform(engine: Engine, reference: Reference) -> Platform | None:
+    """Which image of an index its name stands for: None for this host's, else the first that is listed."""
+    _, _, model = engine.registries.document(reference)
+    if not isinstance(model, Index):
+        return None
+    try:
+        choose(model, Platform.host())
+    except NotFound:
+        offered = [entry.platform for entry in model.manifests if entry.platform is not None]
+        return next((each for each in offered if each.architecture != "unknown"), None)
+    return None
 
 
 def recompressed_index(engine: Engine, record: ImageRecord, compression: str) -> Descriptor:

@@ -23,6 +23,7 @@ from pycontainer.store import ImageLayer, ImageRecord, LayerToUnpack, Lease
 if TYPE_CHECKING:
     from pycontainer.engine.engine import Engine
     from pycontainer.oci import Descriptor, Digest, Reference
+    from pycontainer.registry import Resolved
 
 __all__ = ["KILL_POINTS", "import_view", "pull", "record_view", "unpack_again"]
 
@@ -34,9 +35,17 @@ KILL_POINTS = (
 
 
 def pull(
-    engine: Engine, asked: Reference, platform: Platform | None, on_event: OnEvent | None
+    engine: Engine,
+    asked: Reference,
+    platform: Platform | None,
+    on_event: OnEvent | None,
+    *,
+    is_whole: bool = False,
 ) -> ImageRecord:
-    """Bring an image here and give it its name. Raises RegistryError, NotFound, IntegrityError."""
+    """Bring an image here and give it its name. Raises RegistryError, NotFound, IntegrityError.
+
+    is_whole: with the blobs of all other images that its index lists.
+    """
     store = engine.store
     reference = asked
     if engine.config.lock is not None:
@@ -44,6 +53,10 @@ def pull(
 
         reference = pinned(engine, asked)
     with store.lease(f"pull {reference}") as lease:
+        if is_whole:
+            from pycontainer.engine.platforms import main_platform
+
+            platform = main_platform(engine, reference)
         found = engine.registries.resolve(reference, platform, on_event)
         signatures = None
         if engine.policy is not None:
@@ -57,11 +70,16 @@ def pull(
         reached("pull.documents.stored")
         view = ImageView(found.manifest_bytes, found.config_bytes, store.content)
         layers = _transfer_and_unpack(engine, found.reference, view, lease, on_event)
+        parts = _rest(engine, found, on_event) if is_whole else []
         reached("pull.layers.unpacked")
         record = _record(view, layers, found.descriptor.digest)
         # By digest alone it has no tag, and is kept under that digest as its name.
         names = [] if _is_kept_beside(engine, record, str(asked)) else [str(asked)]
         record = store.state.images.put(record, names)
+        if parts:
+            from pycontainer.engine.attached import attach
+
+            attach(engine, store.state.images.tagged(str(asked)) or record, parts)
         if signatures is not None:
             keep_signatures(engine, record, signatures)
         store.sync_later()
@@ -81,6 +99,17 @@ def import_view(
     record = store.state.images.put(record, [str(name) for name in names])
     store.sync_later()
     return record
+
+
+def _rest(engine: Engine, found: Resolved, on_event: OnEvent | None) -> list[Digest]:
+    """Fetch the other images of an index; the digests of all that it lists."""
+    if found.index_bytes is None:
+        return []
+    from pycontainer.engine.platforms import fetch_whole
+    from pycontainer.image import Target
+
+    whole = Target(engine.registries.source(found.reference), found.descriptor)
+    return fetch_whole(engine, whole, found.reference, engine.store.content, on_event)
 
 
 def _is_kept_beside(engine: Engine, record: ImageRecord, name: str) -> bool:

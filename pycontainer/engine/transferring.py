@@ -17,16 +17,15 @@ from pycontainer.checkpoints import reached
 from pycontainer.engine.attached import attach
 from pycontainer.engine.engine import Engine, current_engine
 from pycontainer.engine.images import Image
+from pycontainer.engine.platforms import fetch_whole
 from pycontainer.engine.progress import events_shown
 from pycontainer.engine.pulling import record_view
 from pycontainer.errors import InvalidInput
 from pycontainer.image import (
     Archive,
-    Contents,
     ImageView,
     Layout,
     Target,
-    copy_blob,
     named_entries,
     write_docker_archive,
     write_oci_archive,
@@ -34,7 +33,7 @@ from pycontainer.image import (
 from pycontainer.oci import MANIFEST_LIMIT, Index, Platform, Reference, choose, decode_manifest
 
 if TYPE_CHECKING:
-    from pycontainer.image import BlobSink, OnEvent
+    from pycontainer.image import OnEvent
 
 __all__ = ["KILL_POINTS", "copy"]
 
@@ -155,7 +154,7 @@ def _write(engine: Engine, found: Target, origin: Reference | None, to: _Place, 
     names = [Reference.parse(to.name)] if to.name else []
     if to.transport == "oci":
         layout = Layout.create(to.path)
-        _fetch(engine, found, origin, layout, show)
+        fetch_whole(engine, found, origin, layout, show)
         layout.name(found.descriptor, names)
     elif to.transport == "oci-archive":
         write_oci_archive(os.fspath(to.path), [(found, names)])
@@ -163,26 +162,11 @@ def _write(engine: Engine, found: Target, origin: Reference | None, to: _Place, 
         write_docker_archive(to.path, [(ImageView.load(found.source, found.descriptor), names)])
     else:
         content = engine.store.content
-        _fetch(engine, found, origin, content, show)
+        parts = fetch_whole(engine, found, origin, content, show)
         reached("transfer.blobs.stored")
         record = record_view(engine, ImageView.load(content, found.descriptor), found.descriptor.digest)
-        contents = Contents(Target(content, found.descriptor))
-        attach(engine, record, [*contents.blobs, *(each.descriptor.digest for each in contents.manifests)])
+        attach(engine, record, parts)
         reached("transfer.image.recorded")
         for name in names:
             engine.store.state.images.tag(str(name), record.id, record.target_digest)
     return found.descriptor.digest
-
-
-def _fetch(
-    engine: Engine, found: Target, origin: Reference | None, sink: BlobSink, show: OnEvent | None
-) -> None:
-    """Everything of a target into a sink: documents last, so that what is listed is complete."""
-    contents = Contents(found)
-    if origin is not None:
-        engine.registries.fetch_all(origin, contents.blobs.values(), sink, show)
-    else:
-        for blob in contents.blobs.values():
-            copy_blob(found.source, sink, blob)
-    for document in contents.manifests:
-        sink.put(document.content)

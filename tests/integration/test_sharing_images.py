@@ -129,6 +129,48 @@ def test_blobs_are_mounted_from_the_other_repository_and_nothing_is_sent_twice(
     assert pulled.platforms == ("linux/amd64", "linux/arm64")
 
 
+def test_a_pull_of_all_platforms_brings_the_whole_index(
+    made: pc.Engine, both: tuple[str, str], registry: pc.Registry, tmp_path: Path
+) -> None:
+    foreign = f"{registry.address}/foreign/app:1"
+    others = pc.ImageIndex(engine=made).add(image(made, "s390x")).add(image(made, "riscv64")).push(foreign)
+    with pc.Engine(tmp_path / "store", progress="off") as engine:
+        pulled = pc.Image.pull(both[0], platform="all", engine=engine)
+        first = pc.Image.pull(foreign, platform="all", engine=engine)
+        assert (pulled.platform, pulled.digest) == ("linux/amd64", both[1])
+        assert (first.platform, first.digest) == ("linux/s390x", others)
+        again = pc.Image.pull(both[0], platform="linux/arm64", engine=engine)
+        assert again.platforms == pulled.platforms == ("linux/amd64", "linux/arm64")
+        engine.registries.close()
+        registry.close()
+        pc.prune(engine=engine)
+        assert pc.Image.get(foreign, platform="linux/riscv64", engine=engine).config.architecture == "riscv64"
+        pc.copy(f"store:{both[0]}", f"oci:{tmp_path / 'layout'}:app:1", engine=engine)
+    layout = Layout(tmp_path / "layout")
+    assert [entry.digest for entry in layout.index.manifests] == [both[1]]
+    assert validate_image(layout, layout.index.manifests[0]) == []
+
+
+def test_nothing_is_pulled_for_another_platform_where_nothing_may_be(
+    made: pc.Engine, both: tuple[str, str], registry: pc.Registry, tmp_path: Path
+) -> None:
+    with pc.Engine(tmp_path / "store", progress="off") as engine:
+        pc.Image.pull(both[0], engine=engine)
+        count = len(registry.requests)
+        with pytest.raises(errors.NotFound, match="linux/arm64"):
+            pc.Container.create(both[0], ["true"], platform="linux/arm64", pull="never", engine=engine)
+        assert not registry.requests[count:]
+        engine.registries.close()
+    lock = pc.LockFile(tmp_path / "lock", engine=made).add(both[0])
+    image(made, "amd64").env(NEW="1").push(both[0])
+    lock.update()
+    count = len(registry.requests)
+    with pc.Engine(tmp_path / "store", progress="off", lock=lock.path) as locked:
+        with pytest.raises(errors.NotFound, match="another digest than"):
+            pc.Container.create(both[0], ["true"], pull="never", engine=locked)
+    assert not registry.requests[count:]
+
+
 def test_from_one_registry_to_another_blobs_pass_through(made: pc.Engine, both: tuple[str, str]) -> None:
     with pc.Registry() as second:
         name = f"{second.address}/app:1"
