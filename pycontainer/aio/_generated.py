@@ -2836,6 +2836,7 @@ async def sign(
     notes: Mapping[str, str] | None = None,
     with_tag: bool = False,
     as_referrer: bool = False,
+    as_bundle: bool = False,
     engine: Engine | None = None,
 ) -> str:
     """As `pycontainer.sign`."""
@@ -2846,12 +2847,20 @@ async def sign(
         notes=notes,
         with_tag=with_tag,
         as_referrer=as_referrer,
+        as_bundle=as_bundle,
         engine=engine,
     )
 
 
 async def verify(
-    reference: str, key: Key | Sequence[Key], *, with_tag: bool = False, engine: Engine | None = None
+    reference: str,
+    key: Key | Sequence[Key],
+    *,
+    with_tag: bool = False,
+    nameless: bool = False,
+    engine: Engine | None = None,
 ) -> Verified:
     """Verify that what a name stands for in its registry is signed by the key, or by one of several."""
-    return await mirrored(pycontainer.engine.verify, reference, key, with_tag=with_tag, engine=engine)
+    return await mirrored(
+        pycontainer.engine.verify, reference, key, with_tag=with_tag, nameless=nameless, engine=engine
+    )

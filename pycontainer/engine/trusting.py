@@ -7,8 +7,8 @@ were there at the pull are kept with the image, so that running needs no registr
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 from attrs import evolve, field, frozen
 
@@ -27,13 +27,16 @@ from pycontainer.oci import (
     mediatype,
 )
 from pycontainer.trust import (
+    BUNDLE,
+    BUNDLE_ANNOTATIONS,
     SIGNATURE_ARTIFACT,
     SIMPLE_SIGNING,
-    Claim,
+    BundledSignature,
     Identity,
     PublicKey,
     Signature,
     SigningKey,
+    is_bundle,
     signature_tag,
     verified_claims,
 )
@@ -45,9 +48,12 @@ if TYPE_CHECKING:
 __all__ = ["Verified", "check_pulled", "check_run", "keep_signatures", "sign", "verify"]
 
 MAX_SIGNATURES = 64  # of one image; more are not looked at, for a stranger may have put them there
-CLAIM_LIMIT = 64 << 10
-MAX_MANIFESTS = 8
+SIGNATURE_LIMIT = 64 << 10
+MAX_MANIFESTS = 32
 NO_REFERRERS = (400, 405, 501)  # what registries without that API say where they should say 404
+
+_Layer: TypeAlias = tuple[Descriptor, bytes]
+"""A layer that is a signature, and what it holds."""
 
 Key = PublicKey | str | bytes | os.PathLike[str]
 
@@ -78,6 +84,7 @@ def sign(
     notes: Mapping[str, str] | None = None,
     with_tag: bool = False,
     as_referrer: bool = False,
+    as_bundle: bool = False,
     engine: Engine | None = None,
 ) -> str:
     """Sign what a name stands for in its registry, and push the signature beside it; returns that digest.
@@ -85,6 +92,7 @@ def sign(
     An index is signed as a whole. notes: further claims. with_tag: sign the name with its tag, so that the
     signature does not count for another tag (where a policy says matchExact); cosign itself leaves it out.
     as_referrer: as a referrer of the image (OCI 1.1) in place of the tag sha256-HEX.sig that cosign uses.
+    as_bundle: as a Sigstore bundle among the referrers, which cosign writes since version 3.
     A signature of the same key and claim is not added again.
     Raises: NotFound, AuthDenied, RegistryError.
     """
@@ -95,24 +103,29 @@ def sign(
     if with_tag and target.tag is None:
         raise InvalidInput(f"{reference!r} has no tag that could be signed")
     name = f"{target.repository}:{target.tag}" if with_tag else target.repository
-    payload = Claim.encode(subject.digest, name, notes)
-    home = Reference(domain=target.domain, path=target.path, tag=signature_tag(subject.digest))
-    known = [] if as_referrer else _layers_under(engine, home)
-    for layer, content in known:
-        found = Signature.of(content, layer.annotations)
-        if found is not None and content == payload:
-            if key.public_key.verifies(found.payload, found.signature):
+    kind = BundledSignature if as_bundle else Signature
+    payload = kind.encode(subject.digest, name, notes)
+    signed = kind.signed_bytes(payload)
+    is_referrer = as_referrer or as_bundle
+    tag = _tag_home(target, subject.digest)
+    homes = _referrer_homes(engine, target, subject.digest) if is_referrer else [tag]
+    known = [each for _, layers in _read_at(engine, homes) for each in layers]
+    for found in _signatures(known):
+        if (type(found), found.payload) == (kind, payload):
+            if key.public_key.verifies(signed, found.signature):
                 return subject.digest
-    signature = Signature(payload, key.sign(payload))
-    documents = Documents(payload, *(content for _, content in known))
-    layers = (
-        *(layer for layer, _ in known),
-        evolve(Descriptor.of(payload, SIMPLE_SIGNING), annotations=signature.annotations),
-    )
-    manifest = _signature_manifest(documents, layers, subject if as_referrer else None)
+    signature = kind(payload, key.sign(signed))
+    documents = Documents(*(content for _, content in known))
+    if isinstance(signature, BundledSignature):
+        layer = documents.add(signature.bundle(key.public_key.fingerprint), BUNDLE)
+    else:
+        layer = evolve(documents.add(payload, SIMPLE_SIGNING), annotations=signature.annotations)
+    if is_referrer:
+        manifest = _referrer(documents, layer, subject)
+    else:
+        manifest = _tagged(documents, [*(each for each, _ in known), layer])
     top = documents.add(encode(manifest), mediatype.OCI_MANIFEST)
-    if as_referrer:
-        home = Reference(domain=target.domain, path=target.path, digest=top.digest)
+    home = target.with_digest(top.digest).with_tag(None) if is_referrer else tag
     client.push(home, documents, top)
     return subject.digest
 
@@ -122,21 +135,26 @@ def verify(
     key: Key | Sequence[Key],
     *,
     with_tag: bool = False,
+    nameless: bool = False,
     engine: Engine | None = None,
 ) -> Verified:
     """Verify that what a name stands for in its registry is signed by the key, or by one of several.
 
-    A signature counts for the digest and the repository it names; with_tag: and for this tag alone.
-    Pull `.reference` of the answer: the tag may move meanwhile.
-    Raises: UntrustedImage saying what is wrong with each signature; NotFound, RegistryError.
+    A signature counts for the digest and the repository it names; with_tag: and for this tag alone. nameless:
+    one that names none counts, too, wherever the digest is, as `cosign verify` has it: bundles that cosign
+    writes since version 3 are such. Pull `.reference` of the answer: the tag may move meanwhile.
+    Raises: UntrustedImage saying what is wrong with each signature; InvalidInput for with_tag and nameless;
+    NotFound, RegistryError.
     """
     engine = engine or current_engine()
     target = Reference.parse(reference)
+    if with_tag and nameless:
+        raise InvalidInput("with_tag=True asks for a name with its tag, which a nameless signature lacks")
     given: Sequence[Key] = [key] if isinstance(key, (PublicKey, str, bytes, os.PathLike)) else key
     keys = [each if isinstance(each, PublicKey) else PublicKey.load(each) for each in given]
     digest = engine.registries.describe(target).digest
     found = _from_registry(engine, target, digest)
-    identity = Identity(kind="matchExact" if with_tag else "matchRepository")
+    identity = Identity(kind="matchExact" if with_tag else "matchRepository", takes_nameless=nameless)
     claims = verified_claims(target, [digest], found.signatures, keys, identity)
     return Verified(
         digest=digest,
@@ -220,23 +238,24 @@ def _unique(*digests: Digest) -> list[Digest]:
 
 def _from_registry(engine: Engine, reference: Reference, digest: Digest) -> Found:
     """Signatures of a digest, under cosign's tag and among its referrers; unverified."""
-    layers: list[tuple[Descriptor, bytes]] = []
-    documents: list[bytes] = []
-    client = engine.registries
-    homes = [Reference(domain=reference.domain, path=reference.path, tag=signature_tag(digest))]
-    for entry in _referrers(engine, reference, digest):
-        if entry.artifact_type == SIGNATURE_ARTIFACT:
-            homes.append(Reference(domain=reference.domain, path=reference.path, digest=entry.digest))
-    for home in homes[:MAX_MANIFESTS]:
-        try:
-            _, data, model = client.document(home)
-        except NotFound:
-            continue
-        if isinstance(model, Manifest):
-            documents.append(data)
-            layers += _read_layers(engine, home, model)
-    documents += [content for _, content in layers]
-    return Found(signatures=_signatures(layers), documents=tuple(documents))
+    found = list(
+        _read_at(engine, [_tag_home(reference, digest), *_referrer_homes(engine, reference, digest)])
+    )
+    layers = [each for _, several in found for each in several]
+    documents = (*(manifest for manifest, _ in found), *(content for _, content in layers))
+    return Found(signatures=_signatures(layers), documents=documents)
+
+
+def _tag_home(reference: Reference, digest: Digest) -> Reference:
+    return Reference(domain=reference.domain, path=reference.path, tag=signature_tag(digest))
+
+
+def _referrer_homes(engine: Engine, reference: Reference, digest: Digest) -> list[Reference]:
+    return [
+        Reference(domain=reference.domain, path=reference.path, digest=entry.digest)
+        for entry in _referrers(engine, reference, digest)
+        if entry.artifact_type == SIGNATURE_ARTIFACT or is_bundle(entry.artifact_type, entry.annotations)
+    ][:MAX_MANIFESTS]
 
 
 def _referrers(engine: Engine, reference: Reference, digest: Digest) -> list[Descriptor]:
@@ -248,34 +267,40 @@ def _referrers(engine: Engine, reference: Reference, digest: Digest) -> list[Des
         raise
 
 
-def _layers_under(engine: Engine, home: Reference) -> list[tuple[Descriptor, bytes]]:
-    try:
-        _, _, model = engine.registries.document(home)
-    except NotFound:
-        return []
-    return _read_layers(engine, home, model) if isinstance(model, Manifest) else []
+def _read_at(engine: Engine, homes: Iterable[Reference]) -> Iterator[tuple[bytes, list[_Layer]]]:
+    """Manifests with signatures, as far as there are any, and these; what else lies there is left out."""
+    for home in homes:
+        try:
+            _, data, model = engine.registries.document(home)
+        except NotFound:
+            continue
+        if isinstance(model, Manifest):
+            layers = filter(_is_signature, model.layers[:MAX_SIGNATURES])
+            yield data, [(layer, engine.registries.read(home, layer, SIGNATURE_LIMIT)) for layer in layers]
 
 
-def _read_layers(engine: Engine, home: Reference, manifest: Manifest) -> list[tuple[Descriptor, bytes]]:
-    """The claims of a signature manifest, with their descriptors; what else lies there is left out."""
-    return [
-        (layer, engine.registries.read(home, layer, CLAIM_LIMIT))
-        for layer in manifest.layers[:MAX_SIGNATURES]
-        if layer.media_type == SIMPLE_SIGNING
-    ]
+def _is_signature(layer: Descriptor) -> bool:
+    is_kind = layer.media_type == SIMPLE_SIGNING or is_bundle(layer.media_type, layer.annotations)
+    return is_kind and layer.size <= SIGNATURE_LIMIT
 
 
 def _kept(engine: Engine, record: ImageRecord) -> Found:
-    layers = []
-    for _, manifest in attached_manifests(engine, record):
-        for layer in manifest.layers:
-            if layer.media_type == SIMPLE_SIGNING:
-                layers.append((layer, engine.store.content.read(layer, CLAIM_LIMIT)))
+    layers = [
+        (layer, engine.store.content.read(layer, SIGNATURE_LIMIT))
+        for _, manifest in attached_manifests(engine, record)
+        for layer in manifest.layers
+        if _is_signature(layer)
+    ]
     return Found(signatures=_signatures(layers))
 
 
-def _signatures(layers: Iterable[tuple[Descriptor, bytes]]) -> tuple[Signature, ...]:
-    made = (Signature.of(content, layer.annotations) for layer, content in layers)
+def _signatures(layers: Iterable[_Layer]) -> tuple[Signature, ...]:
+    made = (
+        Signature.of(content, layer.annotations)
+        if layer.media_type == SIMPLE_SIGNING
+        else BundledSignature.parse(content)
+        for layer, content in layers
+    )
     return tuple(signature for signature in made if signature is not None)
 
 
@@ -287,17 +312,20 @@ def _joined(several: Iterable[Found]) -> Found:
     )
 
 
-def _signature_manifest(
-    documents: Documents, layers: Sequence[Descriptor], subject: Descriptor | None
-) -> Manifest:
-    """The manifest that cosign makes: an image whose layers are claims, or an artifact that has a subject."""
-    if subject is not None:
-        return Manifest(
-            artifact_type=SIGNATURE_ARTIFACT,
-            config=documents.add(b"{}", mediatype.OCI_EMPTY),
-            layers=tuple(layers),
-            subject=subject,
-        )
+def _referrer(documents: Documents, layer: Descriptor, subject: Descriptor) -> Manifest:
+    """The artifact with one signature that cosign makes, of either kind."""
+    is_simple = layer.media_type == SIMPLE_SIGNING
+    return Manifest(
+        artifact_type=SIGNATURE_ARTIFACT if is_simple else layer.media_type,
+        config=documents.add(b"{}", mediatype.OCI_EMPTY),
+        layers=(layer,),
+        subject=subject,
+        annotations={} if is_simple else BUNDLE_ANNOTATIONS,
+    )
+
+
+def _tagged(documents: Documents, layers: Sequence[Descriptor]) -> Manifest:
+    """The image whose layers are claims that cosign makes."""
     host = Platform.host()
     config = ImageConfig(
         os=host.os, architecture=host.architecture, diff_ids=tuple(layer.digest for layer in layers)

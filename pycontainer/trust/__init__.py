@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pycontainer.trust.bundle import BUNDLE, BUNDLE_ANNOTATIONS, BundledSignature, is_bundle
     from pycontainer.trust.claim import (
         SIGNATURE_ANNOTATION,
         SIGNATURE_ARTIFACT,
@@ -22,9 +23,12 @@ if TYPE_CHECKING:
     from pycontainer.trust.policy import Identity, Requirement, SignaturePolicy, verified_claims
 
 __all__ = [
+    "BUNDLE",
+    "BUNDLE_ANNOTATIONS",
     "SIGNATURE_ANNOTATION",
     "SIGNATURE_ARTIFACT",
     "SIMPLE_SIGNING",
+    "BundledSignature",
     "Claim",
     "Identity",
     "PublicKey",
@@ -32,6 +36,7 @@ __all__ = [
     "Signature",
     "SignaturePolicy",
     "SigningKey",
+    "is_bundle",
     "read_lock",
     "signature_tag",
     "verified_claims",
@@ -52,6 +57,7 @@ _HOMES |= dict.fromkeys(
     ["Claim", "SIGNATURE_ANNOTATION", "SIGNATURE_ARTIFACT", "SIMPLE_SIGNING", "Signature", "signature_tag"],
     "claim",
 )
+_HOMES |= dict.fromkeys(["BUNDLE", "BUNDLE_ANNOTATIONS", "BundledSignature", "is_bundle"], "bundle")
 
 
 def __getattr__(name: str) -> object:

@@ -23,6 +23,7 @@ __all__ = [
     "SIMPLE_SIGNING",
     "Claim",
     "Signature",
+    "has_tag",
     "signature_tag",
 ]
 
@@ -36,12 +37,12 @@ LONGEST_SIGNATURE: Final = 4096
 
 @frozen(kw_only=True)
 class Claim:
-    """digest: of the manifest or index. name: the image's as the signer wrote it, with a tag or without.
-    notes: what else the signer wanted to say.
+    """digest: of the manifest or index. name: the image's as the signer wrote it, with a tag or without; None
+    if it says none. notes: what else the signer wanted to say.
     """
 
     digest: Digest
-    name: Reference
+    name: Reference | None
     has_tag: bool
     notes: Mapping[str, object] = Factory(dict)
 
@@ -68,12 +69,23 @@ class Claim:
         except BadReference as error:
             raise InvalidImage(f"claim.critical.identity: {error}") from None
         notes = whole.take("optional")
-        has_tag = ":" in text.rpartition("/")[2]
-        return cls(digest=digest, name=name, has_tag=has_tag, notes=notes if isinstance(notes, dict) else {})
+        given = notes if isinstance(notes, dict) else {}
+        return cls(digest=digest, name=name, has_tag=has_tag(text), notes=given)
+
+
+@frozen
+class Signature:
+    """A claim's bytes and the signature of them, neither of which was looked at.
+
+    This one is in the format "simple signing"; others have their own encode, signed_bytes and claim.
+    """
+
+    payload: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
 
     @staticmethod
     def encode(digest: Digest, name: str, notes: Mapping[str, str] | None = None) -> bytes:
-        """The bytes to be signed."""
+        """The payload that claims that this is an image of a name."""
         return jsontext.dump(
             {
                 "critical": {
@@ -85,13 +97,14 @@ class Claim:
             }
         )
 
+    @staticmethod
+    def signed_bytes(payload: bytes) -> bytes:
+        """What of a payload is signed."""
+        return payload
 
-@frozen
-class Signature:
-    """A claim's bytes and the signature of them, neither of which was looked at."""
-
-    payload: bytes = field(repr=False)
-    signature: bytes = field(repr=False)
+    def claim(self) -> Claim:
+        """Read the payload, whose signature was verified before. Raises: InvalidImage."""
+        return Claim.parse(self.payload)
 
     @classmethod
     def of(cls, payload: bytes, annotations: Mapping[str, str]) -> Signature | None:
@@ -113,3 +126,8 @@ class Signature:
 def signature_tag(digest: Digest) -> str:
     """The tag under which the signatures of a digest lie in its repository: sha256-HEX.sig."""
     return "{}-{}.sig".format(*split_digest(digest))
+
+
+def has_tag(name: str) -> bool:
+    """Whether a name as it was written has a tag."""
+    return ":" in name.rpartition("/")[2]

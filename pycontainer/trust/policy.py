@@ -36,7 +36,8 @@ IDENTITIES: Final = (
 @frozen(kw_only=True)
 class Identity:
     """How the name in a claim must fit the image's. value: the name, of the exact ones. prefix,
-    signed_prefix: of remapIdentity.
+    signed_prefix: of remapIdentity. takes_nameless: whether a claim without a name fits, too, which
+    is good for the same digest in any repository.
 
     The default is matchRepository: what cosign signs has no tag.
     """
@@ -45,9 +46,12 @@ class Identity:
     value: str = ""
     prefix: str = ""
     signed_prefix: str = ""
+    takes_nameless: bool = False
 
     def fits(self, reference: Reference, claim: Claim) -> bool:
         """Whether a claim is about the image of this name."""
+        if claim.name is None:
+            return self.takes_nameless
         if self.kind == "exactReference":
             return claim.has_tag and str(claim.name.with_digest(None)) == self.value
         if self.kind == "exactRepository":
@@ -89,16 +93,23 @@ class SignaturePolicy:
 
     @classmethod
     def signed(
-        cls, scopes: Mapping[str, KeySource | PublicKey], *, default: Literal["accept", "reject"] = "reject"
+        cls,
+        scopes: Mapping[str, KeySource | PublicKey],
+        *,
+        default: Literal["accept", "reject"] = "reject",
+        nameless: bool = False,
     ) -> SignaturePolicy:
         """Images of each scope must be signed by its key; for all others the default counts.
 
-        As SignaturePolicy.signed({"ghcr.io/owner": "cosign.pub"}).
+        As SignaturePolicy.signed({"ghcr.io/owner": "cosign.pub"}). nameless: signatures that name no image
+        count, too, which is what cosign writes since version 3: whoever may push to one repository can then
+        put into it what the key signed for another.
         """
+        identity = Identity(takes_nameless=nameless)
         made = {}
         for scope, key in scopes.items():
             known = key if isinstance(key, PublicKey) else PublicKey.load(key)
-            made[scope] = [Requirement(kind="signed", keys=(known,))]
+            made[scope] = [Requirement(kind="signed", keys=(known,), identity=identity)]
         return cls([Requirement(kind=default)], made)
 
     @classmethod
@@ -179,16 +190,19 @@ def verified_claims(
     """
     found, reasons = [], []
     for signature in signatures:
-        if not any(key.verifies(signature.payload, signature.signature) for key in keys):
+        signed = signature.signed_bytes(signature.payload)
+        if not any(key.verifies(signed, signature.signature) for key in keys):
             reasons.append("it is by no key that is asked for")
             continue
         try:
-            claim = Claim.parse(signature.payload)
+            claim = signature.claim()
         except InvalidImage as error:
             reasons.append(str(error))
             continue
         if claim.digest not in digests:
             reasons.append(f"it is for {claim.digest}")
+        elif claim.name is None and not identity.takes_nameless:
+            reasons.append("it names no image, as cosign's bundles do; accept such by nameless=True")
         elif not identity.fits(reference, claim):
             reasons.append(f"it is for the name {claim.name}, which {identity.kind} does not take")
         else:

@@ -66,6 +66,32 @@ def test_a_signature_can_be_a_referrer(engine: pc.Engine, busybox: pc.Image, reg
     engine.registries.close()
 
 
+def test_a_bundle_is_pushed_once_verified_and_kept_with_the_image(
+    engine: pc.Engine, strict: pc.Engine, busybox: pc.Image, registry: pc.Registry
+) -> None:
+    name = f"{registry.address}/bundled/app:1"
+    busybox.push(name)
+    provenance = pc.Artifact.attach(
+        name,
+        {"big": "x" * 100_000},
+        artifact_type="application/vnd.dev.sigstore.bundle.v0.3+json",
+        engine=engine,
+    )
+    for _ in range(2):
+        pc.sign(name, KEY, as_bundle=True, with_tag=True, notes={"who": "me"}, engine=engine)
+    remote = pc.RemoteImage(name, engine=engine)
+    [entry] = [entry for entry in remote.referrers() if entry.digest != provenance.digest]
+    assert entry.annotations["dev.sigstore.bundle.predicateType"] == "https://sigstore.dev/cosign/sign/v1"
+    assert pc.verify(name, KEY.public_key, with_tag=True, engine=engine).notes == ({"who": "me"},)
+    with pytest.raises(errors.UntrustedImage, match="by no key"):
+        pc.verify(name, OTHER.public_key, nameless=True, engine=engine)
+    assert pc.run(name, ["echo", "hi"], engine=strict).text == "hi\n"
+    strict.registries.close()
+    engine.registries.close()
+    registry.close()
+    assert pc.run(name, ["true"], engine=strict).exit_code == 0
+
+
 def test_a_signed_image_is_pulled_and_run_without_its_registry(
     strict: pc.Engine, pushed: str, registry: pc.Registry
 ) -> None:

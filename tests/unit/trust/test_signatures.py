@@ -14,16 +14,57 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from pycontainer.errors import InvalidImage, InvalidInput, PycontainerError, Unsupported, UntrustedImage
 from pycontainer.oci import Digest, Reference
-from pycontainer.trust import Claim, PublicKey, Signature, SignaturePolicy, SigningKey, signature_tag
+from pycontainer.trust import (
+    BundledSignature,
+    Claim,
+    PublicKey,
+    Signature,
+    SignaturePolicy,
+    SigningKey,
+    signature_tag,
+)
 
 KEY, OTHER = SigningKey.generate(), SigningKey.generate()
 DIGEST, WRONG = Digest("sha256:" + "a" * 64), Digest("sha256:" + "b" * 64)
 APP = Reference.parse("ghcr.io/owner/app:1")
+# What Sigstore's own library for JavaScript, @sigstore/sign, makes of such a statement, and its public key.
+SIGSTORES = {
+    "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
+    "verificationMaterial": {
+        "publicKey": {"hint": "g8St9Olpugx1e4QldXU41WE1vpN9Ci4+d/m6Lnck1aQ="},
+        "timestampVerificationData": {},
+    },
+    "dsseEnvelope": {
+        "payload": "eyJfdHlwZSI6Imh0dHBzOi8vaW4tdG90by5pby9TdGF0ZW1lbnQvdjEiLCJzdWJqZWN0IjpbeyJk"
+        "aWdlc3QiOnsic2hhMjU2IjoiYmJiYmJiYmJiYmJiYmJiYmJiYmJiYmJiYmJiYmJiYmJiYmJiYmJi"
+        "YmJiYmJiYmJiYmJiYmJiYmJiYmJiYmJiYiJ9LCJhbm5vdGF0aW9ucyI6e319XSwicHJlZGljYXRl"
+        "VHlwZSI6Imh0dHBzOi8vc2lnc3RvcmUuZGV2L2Nvc2lnbi9zaWduL3YxIiwicHJlZGljYXRlIjp7"
+        "fX0=",
+        "payloadType": "application/vnd.in-toto+json",
+        "signatures": [
+            {
+                "sig": "MEUCIQCNcw2lz4BlqpnhpF5bpuvxADHglqFqM5h7cxGvNjBjdwIgAfSi64MQ"
+                "qSxrMWLfPgPtKzKbIxRdUdx8FkZj8l5BiOQ=",
+                "keyid": "g8St9Olpugx1e4QldXU41WE1vpN9Ci4+d/m6Lnck1aQ=",
+            }
+        ],
+    },
+}
+SIGSTORES_KEY = """-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEQ2K6mzGjgtgfx7gCp3UnnEwcyC6D
+Yhxp9sl59oPa1L+V6TFe4JoW0QgS9VFJuG7iY35y3e/a2Ovjxz/cpBCzNw==
+-----END PUBLIC KEY-----
+"""
 
 
 def signed(digest: Digest = DIGEST, name: str = "ghcr.io/owner/app", key: SigningKey = KEY) -> Signature:
-    payload = Claim.encode(digest, name)
+    payload = Signature.encode(digest, name)
     return Signature(payload, key.sign(payload))
+
+
+def bundled(statement: bytes) -> bytes:
+    made = BundledSignature(statement, KEY.sign(BundledSignature.signed_bytes(statement)))
+    return made.bundle(KEY.public_key.fingerprint)
 
 
 def policy(*requirements: dict[str, Any], scope: str = "ghcr.io/owner") -> SignaturePolicy:
@@ -107,10 +148,10 @@ class TestKeys:
 
 class TestClaims:
     def test_a_claim_is_read_as_it_was_written(self) -> None:
-        claim = Claim.parse(Claim.encode(DIGEST, "docker.io/library/app:1", {"who": "me"}))
+        claim = Claim.parse(Signature.encode(DIGEST, "docker.io/library/app:1", {"who": "me"}))
         assert (claim.digest, str(claim.name), claim.has_tag) == (DIGEST, "docker.io/library/app:1", True)
         assert claim.notes == {"who": "me"}
-        assert Claim.parse(Claim.encode(DIGEST, "index.docker.io/library/app")).name.domain == "docker.io"
+        assert Claim.parse(Signature.encode(DIGEST, "index.docker.io/library/app")).name.domain == "docker.io"
 
     @pytest.mark.parametrize(
         "change",
@@ -125,13 +166,102 @@ class TestClaims:
         ids=["type", "unknown", "digest", "spelling", "name", "missing"],
     )
     def test_a_claim_that_is_not_exactly_one_is_refused(self, change: Any) -> None:
-        claim = json.loads(Claim.encode(DIGEST, "app"))
+        claim = json.loads(Signature.encode(DIGEST, "app"))
         change(claim)
         with pytest.raises(InvalidImage):
             Claim.parse(json.dumps(claim).encode())
 
     def test_the_tag_is_cosigns(self) -> None:
         assert signature_tag(DIGEST) == f"sha256-{'a' * 64}.sig"
+
+
+class TestBundles:
+    def test_a_bundle_is_read_as_it_was_written(self) -> None:
+        [name, notes] = "ghcr.io/owner/app:1", {"who": "me"}
+        found = BundledSignature.parse(bundled(BundledSignature.encode(DIGEST, name, notes)))
+        assert found is not None
+        assert KEY.public_key.verifies(found.signed_bytes(found.payload), found.signature)
+        claim = found.claim()
+        assert (claim.digest, str(claim.name), claim.has_tag, claim.notes) == (DIGEST, name, True, notes)
+
+    def test_what_is_signed_is_dsses_encoding(self) -> None:
+        assert BundledSignature.signed_bytes(b"a b") == b"DSSEv1 28 application/vnd.in-toto+json 3 a b"
+
+    def test_cosigns_names_no_image_and_counts_only_where_that_is_wanted(self) -> None:
+        statement = json.loads(BundledSignature.encode(DIGEST, "any"))
+        del statement["subject"][0]["name"]
+        found = BundledSignature.parse(bundled(json.dumps(statement).encode()))
+        assert found is not None
+        assert found.claim().name is None
+        scopes = {"ghcr.io": KEY.public_key}
+        SignaturePolicy.signed(scopes, nameless=True).check(APP, [DIGEST], [found])
+        for policy, digest, reason in (
+            (SignaturePolicy.signed(scopes), DIGEST, "nameless=True"),
+            (SignaturePolicy.signed(scopes, nameless=True), WRONG, f"it is for {DIGEST}"),
+            (SignaturePolicy.signed({"ghcr.io": OTHER.public_key}, nameless=True), DIGEST, "by no key"),
+        ):
+            with pytest.raises(UntrustedImage, match=reason):
+                policy.check(APP, [digest], [found])
+
+    def test_one_of_sigstores_own_library_is_verified(self) -> None:
+        found = BundledSignature.parse(json.dumps(SIGSTORES).encode())
+        assert found is not None
+        policy = SignaturePolicy.signed({"ghcr.io": SIGSTORES_KEY}, nameless=True)
+        policy.check(APP, [WRONG], [found])
+        other = BundledSignature(found.payload.replace(b"bbbb", b"aaaa"), found.signature)
+        with pytest.raises(UntrustedImage, match="by no key"):
+            policy.check(APP, [DIGEST], [other])
+
+    def test_neither_format_passes_for_the_other(self) -> None:
+        simple, statement = signed(), BundledSignature.encode(DIGEST, "ghcr.io/owner/app")
+        for found in (
+            BundledSignature(simple.payload, simple.signature),
+            BundledSignature(statement, KEY.sign(statement)),
+            Signature(statement, KEY.sign(BundledSignature.signed_bytes(statement))),
+            Signature(statement, KEY.sign(statement)),
+            BundledSignature(simple.payload, KEY.sign(BundledSignature.signed_bytes(simple.payload))),
+        ):
+            with pytest.raises(UntrustedImage):
+                policy(sigstore()).check(APP, [DIGEST], [found])
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda whole: whole.pop("dsseEnvelope"),
+            lambda whole: whole.update(messageSignature=whole.pop("dsseEnvelope")),
+            lambda whole: whole["dsseEnvelope"].update(payloadType="text/plain"),
+            lambda whole: whole["dsseEnvelope"].update(payload="!"),
+            lambda whole: whole["dsseEnvelope"].pop("payload"),
+            lambda whole: whole["dsseEnvelope"].update(signatures=[]),
+            lambda whole: whole["dsseEnvelope"]["signatures"].append({"sig": "AAAA"}),
+            lambda whole: whole["dsseEnvelope"].update(signatures={}),
+        ],
+        ids=["none", "of a message", "type", "base64", "payload", "unsigned", "twice", "kind"],
+    )
+    def test_another_bundle_is_no_signature(self, change: Any) -> None:
+        whole = json.loads(bundled(BundledSignature.encode(DIGEST, "app")))
+        change(whole)
+        assert BundledSignature.parse(json.dumps(whole).encode()) is None
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda claim: claim.update(_type="https://in-toto.io/Statement/v9"),
+            lambda claim: claim.update(predicateType="https://slsa.dev/provenance/v1"),
+            lambda claim: claim.update(subject=[]),
+            lambda claim: claim["subject"].append(claim["subject"][0]),
+            lambda claim: claim["subject"][0].update(digest={}),
+            lambda claim: claim["subject"][0]["digest"].update(sha512="b" * 128),
+            lambda claim: claim["subject"][0].update(digest={"sha256": "a"}),
+            lambda claim: claim["subject"][0].update(name="a b"),
+        ],
+        ids=["type", "predicate", "no subject", "two", "no digest", "two digests", "digest", "name"],
+    )
+    def test_a_statement_that_is_not_exactly_one_is_refused(self, change: Any) -> None:
+        statement = json.loads(BundledSignature.encode(DIGEST, "app"))
+        change(statement)
+        with pytest.raises(InvalidImage):
+            BundledSignature(json.dumps(statement).encode(), b"").claim()
 
 
 class TestPolicy:
