@@ -8,13 +8,13 @@ import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import pycontainer as pc
 from tests.support import peers
 from tests.support.peers import Docker
+from tests.support.trees import described
 
 pytestmark = [
     pytest.mark.needs("root", "overlay", "dockerd", "containerd", "nsenter"),
@@ -90,28 +90,6 @@ def context(tmp_path: Path) -> Path:
     return top
 
 
-def _entries(export: bytes) -> dict[str, tuple[Any, ...]]:
-    """What a tar of a root file system says of each entry, but for times."""
-    found: dict[str, tuple[Any, ...]] = {}
-    with tarfile.open(fileobj=io.BytesIO(export)) as archive:
-        for entry in archive:
-            name = entry.name.removeprefix("./").rstrip("/")
-            if name.split("/")[0] in ("dev", "proc", "sys") or name in _ENGINES or not name or name == ".":
-                continue
-            if entry.islnk():  # only where it leads counts
-                found[name] = (entry.linkname.removeprefix("./"),)
-                continue
-            content = archive.extractfile(entry) if entry.isreg() else None
-            found[name] = (
-                entry.type, entry.mode & 0o7777, entry.uid, entry.gid, entry.linkname,
-                b"" if content is None else content.read(),
-            )  # fmt: skip
-    return found
-
-
-_ENGINES = {".dockerenv", "etc/hostname", "etc/hosts", "etc/resolv.conf", "etc/mtab"}
-
-
 def test_docker_builds_the_same_tree_and_configuration(
     docker: Docker, context: Path, busybox_layout: Path, tmp_path: Path
 ) -> None:
@@ -121,7 +99,7 @@ def test_docker_builds_the_same_tree_and_configuration(
         docker("load", "--input", tmp_path / "busybox.tar")
         docker("build", "--quiet", "--tag", "made", "--build-arg", "NAME=given", context)
         docker("create", "--name", "made", "made")
-        theirs = _entries(docker("export", "made"))
+        theirs = described(io.BytesIO(docker("export", "made")))
         stream = io.BytesIO()
         image = pc.Image.build(
             context,
@@ -130,7 +108,8 @@ def test_docker_builds_the_same_tree_and_configuration(
             engine=engine,
             outputs={"type": "tar", "dest": stream},
         )
-        ours = _entries(stream.getvalue())
+        stream.seek(0)
+        ours = described(stream)
         assert sorted(ours) == sorted(theirs)
         assert {name: entry for name, entry in ours.items() if theirs[name] != entry} == {}
         told = json.loads(docker("image", "inspect", "made"))[0]["Config"]

@@ -11,14 +11,17 @@ import attrs
 import pytest
 
 import pycontainer as pc
+from pycontainer.oci import ContainerConfig
 from tests.support import peers
 from tests.support.peers import Docker, PeerFailed, Podman
+from tests.support.trees import Described, described
 
 pytestmark = [
     pytest.mark.needs("root", "overlay", "nsenter", "docker-registry", "dockerd", "containerd", "podman"),
     pytest.mark.timeout(400),
 ]
 SECONDS = 120.0
+BASES = ("debian-programs", "python", "toolchain")
 PYTHON_HEADER = Path("/usr/include/python3.11/Python.h")
 
 NGINX = """\
@@ -131,8 +134,12 @@ GET = r'exec 3<>/dev/tcp/127.0.0.1/80 && printf "GET / HTTP/1.0\r\n\r\n" >&3 && 
 
 @attrs.frozen
 class Program:
-    """A Dockerfile, and how its service is asked (exec'd in it); without a question it says it and ends."""
+    """A Dockerfile, and how its service is asked (exec'd in it); without a question it says it and ends.
 
+    base: the image that its own layers lie upon.
+    """
+
+    base: str | None
     dockerfile: str
     files: Mapping[str, str]
     question: tuple[str, ...]
@@ -140,10 +147,11 @@ class Program:
 
 
 PROGRAMS = {
-    "web": Program(WEB, WEB_FILES, ("python3.11", "app.py", "ask"), "total 42\n"),
-    "static": Program(STATIC, STATIC_FILES, (), "hello world, again\n"),
-    "nginx": Program(NGINX, NGINX_FILES, ("bash", "-c", GET), "from nginx\n"),
+    "web": Program("python", WEB, WEB_FILES, ("python3.11", "app.py", "ask"), "total 42\n"),
+    "static": Program(None, STATIC, STATIC_FILES, (), "hello world, again\n"),
+    "nginx": Program("debian-programs", NGINX, NGINX_FILES, ("bash", "-c", GET), "from nginx\n"),
     "postgres": Program(
+        "debian-programs",
         POSTGRES,
         POSTGRES_FILES,
         ("psql", "-h", "/var/run/postgresql", "-U", "postgres", "-Atc", "SELECT sum(n) FROM kept"),
@@ -184,6 +192,18 @@ def engine(store: pc.Engine) -> Iterator[pc.Engine]:
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with peers.docker_registry(tmp_path_factory.mktemp("registry") / "data") as address:
         yield address
+
+
+@pytest.fixture(scope="module")
+def dockers_bases(store: pc.Engine, registry: str, others: tuple[Docker, Podman]) -> Docker:
+    """docker with the images that the programs are made from, as it pulled them."""
+    docker, _ = others
+    for name in BASES:
+        reference = f"{registry}/bases/{name}:1"
+        pc.Image.get(name, engine=store).push(reference)
+        docker.pull(reference)
+        docker("tag", reference, name)
+    return docker
 
 
 @pytest.fixture(scope="module")
@@ -229,7 +249,12 @@ def answer_of(peer: Docker | Podman, reference: str, program: Program) -> str:
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_program_is_built_run_pushed_pulled_and_run_by_docker_and_podman(
-    engine: pc.Engine, registry: str, others: tuple[Docker, Podman], name: str
+    engine: pc.Engine,
+    registry: str,
+    others: tuple[Docker, Podman],
+    dockers_bases: Docker,
+    tmp_path: Path,
+    name: str,
 ) -> None:
     program = PROGRAMS[name]
     reference = f"{registry}/programs/{name}:1"
@@ -257,3 +282,44 @@ def test_a_program_is_built_run_pushed_pulled_and_run_by_docker_and_podman(
     for peer in others:
         assert peer.pull(reference) == image.id
         assert answer_of(peer, reference, program) == program.answer
+    theirs = docker_builds(dockers_bases, program, f"{registry}/theirs/{name}:1", tmp_path)
+    assert_same(engine, program, image, pc.Image.pull(theirs, engine=engine))
+
+
+def docker_builds(docker: Docker, program: Program, reference: str, place: Path) -> str:
+    """Build a program by docker, from a directory, and push it."""
+    for file, content in program.files.items():
+        (place / file).parent.mkdir(exist_ok=True)
+        (place / file).write_text(content)
+        (place / file).chmod(0o755 if content.startswith("#!") else 0o644)
+    (place / "Dockerfile").write_text(program.dockerfile)
+    options = ("--quiet", "--network", "none", "--build-arg", "WHO=world")
+    docker("build", *options, "--tag", reference, place)
+    docker.push(reference)
+    return reference
+
+
+def assert_same(engine: pc.Engine, program: Program, image: pc.Image, theirs: pc.Image) -> None:
+    """Compare configurations, and what lies above the base: layer by layer, entry by entry."""
+    assert said_of(image) == said_of(theirs)
+    base = 0 if program.base is None else len(pc.Image.get(program.base, engine=engine).view.layers)
+    assert image.view.diff_ids[:base] == theirs.view.diff_ids[:base]
+    ours, others = ([*layers(each)][base:] for each in (image, theirs))
+    assert ours
+    assert ours == others
+
+
+def said_of(image: pc.Image) -> ContainerConfig:
+    """The configuration for containers, without what docker adds about the build's last container.
+
+    From scratch BuildKit, as which this builds, begins in /, and the builder of docker 20.10 nowhere.
+    """
+    told = image.config.config
+    return attrs.evolve(told, extra={}, working_dir=told.working_dir or "/")
+
+
+def layers(image: pc.Image) -> Iterator[dict[str, Described]]:
+    """What each layer of an image holds, the lowest first."""
+    for blob in image.view.layers:
+        with image.view.open_blob(blob) as opened:
+            yield described(opened)
