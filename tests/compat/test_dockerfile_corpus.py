@@ -1,7 +1,9 @@
-"""Docker's own Dockerfiles for its parser, as a Debian package has them, and the trees it makes of each."""
+"""Docker's own tests of its parser and of its ignore patterns, as Debian packages have them."""
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -9,12 +11,15 @@ import pytest
 
 from pycontainer.build.dockerfile import parse
 from pycontainer.build.dockerfile.statements import Statement, statements
-from pycontainer.errors import DockerfileError
+from pycontainer.errors import DockerfileError, InvalidInput
+from pycontainer.patterns import PatternMatcher
 from tests.support.needs import needs
 
 pytestmark = needs("apt-get", "dpkg-deb")
 PACKAGE = "golang-github-openshift-imagebuilder-dev"
 PLACE = "usr/share/gocode/src/github.com/openshift/imagebuilder/dockerfile/parser"
+PATTERNS_PACKAGE = "golang-github-moby-patternmatcher-dev"
+PATTERNS_PLACE = "usr/share/gocode/src/github.com/moby/patternmatcher/patternmatcher_test.go"
 # BuildKit takes one character for the directive escape, where the parser before it looked at the first alone.
 OLDER = {"escape-nonewline": "invalid escape token"}
 _ESCAPES = {
@@ -29,16 +34,24 @@ _ESCAPES = {
 }
 
 
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("corpus")
-    command = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", PACKAGE]
+_TEXT = r'"(?:[^"\\]|\\.)*"'
+_CASE = re.compile(rf"\{{(\[\]string\{{[^}}]*\}}|{_TEXT}), ({_TEXT}), (true|false)(?:, ([\w.]+))?\}}")
+
+
+def unpacked(package: str, place: Path) -> Path:
+    """A directory with what is in a package of Debian's."""
+    command = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", package]
     fetched = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=100, check=False)
     if fetched.returncode:
-        pytest.skip(f"no {PACKAGE}: {fetched.stderr.strip()[-200:]}")
+        pytest.skip(f"no {package}: {fetched.stderr.strip()[-200:]}")
     [archive] = place.glob("*.deb")
     subprocess.run(["dpkg-deb", "-x", archive, place], check=True, timeout=100)
-    return place / PLACE
+    return place
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return unpacked(PACKAGE, tmp_path_factory.mktemp("corpus")) / PLACE
 
 
 def quoted(text: str) -> str:
@@ -75,3 +88,25 @@ def test_what_docker_refuses_is_refused(corpus: Path) -> None:
     for place in found:
         with pytest.raises(DockerfileError):
             parse((place / "Dockerfile").read_text())
+
+
+def test_each_pattern_matches_what_it_does_for_docker(tmp_path: Path) -> None:
+    tables = (unpacked(PATTERNS_PACKAGE, tmp_path) / PATTERNS_PLACE).read_text()
+    cases = _CASE.findall(tables)
+    assert len(cases) >= 120
+    different = []
+    for given, path, expected, problem in cases:
+        patterns = [json.loads(text) for text in re.findall(_TEXT, given)]
+        found = ignored(patterns, json.loads(path))
+        wanted = None if problem.endswith("ErrBadPattern") else expected == "true"
+        if found != wanted:
+            different.append((patterns, path, found, wanted))
+    assert different == []
+
+
+def ignored(patterns: list[str], path: str) -> bool | None:
+    """Whether patterns leave a path out; None if one of them is none."""
+    try:
+        return PatternMatcher(patterns).matches(path)
+    except InvalidInput:
+        return None
