@@ -23,6 +23,7 @@ from pycontainer.engine.events import emit_container
 from pycontainer.engine.files import Rooted, await_event, until
 from pycontainer.engine.paths import ContainerPath
 from pycontainer.errors import Conflict, InvalidInput, KernelError, NotFound
+from pycontainer.image import whole_file
 from pycontainer.options import parse_seconds
 
 if TYPE_CHECKING:
@@ -124,16 +125,8 @@ def export(owner: Rooted, target: HostPath | BinaryIO, *, timeout: Duration | No
         raise Conflict(f"{path} is a directory; give the name of a file")
     if not os.path.isdir(os.path.dirname(os.path.abspath(path))):
         raise NotFound(f"the directory that {path} is to be in is not there; make it first")
-    partial = f"{path}.{os.urandom(4).hex()}.part"
-    try:
-        with open(partial, "xb", buffering=0) as file:
-            told = _streamed(owner, "export", {}, file, deadline)
-        os.rename(partial, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(partial)
-        raise
-    return copied(told)
+    with whole_file(path) as file:
+        return copied(_streamed(owner, "export", {}, file, deadline))
 
 
 def unpack(owner: Rooted, source: HostPath | bytes | BinaryIO, *, timeout: Duration | None) -> Copied:

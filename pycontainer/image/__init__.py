@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pycontainer.image.tree import Tree
     from pycontainer.image.validate import Problem, validate_image
     from pycontainer.image.view import ImageView, copy_blob
+    from pycontainer.image.wholefile import whole_file
 
 __all__ = [
     "Action",
@@ -84,6 +85,7 @@ __all__ = [
     "settings",
     "squashed",
     "validate_image",
+    "whole_file",
     "write_docker_archive",
     "write_layer",
     "write_oci_archive",
@@ -118,6 +120,7 @@ _MODULES = {
     "tree": ("Tree",),
     "validate": ("Problem", "validate_image"),
     "view": ("ImageView", "copy_blob"),
+    "wholefile": ("whole_file",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

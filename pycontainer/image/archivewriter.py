@@ -11,7 +11,6 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from io import BytesIO
-from pathlib import Path
 from typing import BinaryIO, cast
 
 from pycontainer.image.archive import MANIFEST_FILE, REPOSITORIES_FILE
@@ -20,6 +19,7 @@ from pycontainer.image.hashed import HashedReader
 from pycontainer.image.layout import INDEX_FILE, LAYOUT_FILE, LAYOUT_MARK
 from pycontainer.image.names import names_annotations
 from pycontainer.image.view import ImageView
+from pycontainer.image.wholefile import whole_file
 from pycontainer.layers import HEAD_SIZE, Entry, TarWriter, detect, open_decoder
 from pycontainer.oci import (
     Descriptor,
@@ -66,25 +66,8 @@ def _write_to(out: str | os.PathLike[str] | BinaryIO, write: Callable[[BinaryIO]
     if not isinstance(out, (str, os.PathLike)):
         write(out)
         return
-    path = Path(out)
-    fd, scratch = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with open(fd, "wb") as file:
-            write(file)
-            os.fchmod(fd, 0o666 & ~_umask())
-        os.rename(scratch, path)
-    except BaseException:
-        os.unlink(scratch)
-        raise
-
-
-def _umask() -> int:
-    """This process's umask, read without changing it even for a moment (umask(2) would)."""
-    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
-        for line in status:
-            if line.startswith("Umask:"):
-                return int(line.split()[1], 8)
-    return 0o022
+    with whole_file(out) as file:
+        write(file)
 
 
 def _write_oci(file: BinaryIO, images: Iterable[tuple[ImageView | Target, Sequence[Reference]]]) -> None:

@@ -19,6 +19,7 @@ from typing import BinaryIO, Final
 
 from attrs import evolve
 
+from pycontainer.checkpoints import reached
 from pycontainer.errors import AlreadyExists, DeadlineExceeded, DigestMismatch, InvalidImage, NotFound
 from pycontainer.image.contents import Contents, Target
 from pycontainer.image.hashed import read_verified
@@ -36,15 +37,19 @@ from pycontainer.oci import (
     encode,
     mediatype,
     parse_digest,
-    sha256,
     split_digest,
 )
 
-__all__ = ["INDEX_FILE", "LAYOUT_FILE", "LAYOUT_MARK", "Layout", "check_layout_mark"]
+__all__ = ["INDEX_FILE", "KILL_POINTS", "LAYOUT_FILE", "LAYOUT_MARK", "Layout", "check_layout_mark"]
 
 LAYOUT_FILE: Final = "oci-layout"
 INDEX_FILE: Final = "index.json"
 LAYOUT_MARK: Final = b'{"imageLayoutVersion":"1.0.0"}'
+KILL_POINTS: Final = (
+    "layout.mark.written",  # a new layout has neither an index nor a place for blobs
+    "layout.blob.written",  # a blob is complete under another name
+    "layout.file.written",  # the index, or the mark, is
+)
 INDEX_LIMIT = 16 << 20
 COPY_SIZE = 1 << 20
 _POLL_S = 0.02
@@ -85,13 +90,20 @@ class Layout:
         """
         path = Path(root)
         path.mkdir(parents=True, exist_ok=True)
-        if not (path / LAYOUT_FILE).exists():
-            if any(path.iterdir()):
-                raise AlreadyExists(f"{path} is not empty and not an image layout; choose another directory")
-            (path / "blobs" / "sha256").mkdir(parents=True)
-            _replace(path / INDEX_FILE, encode(Index()))
-            _replace(path / LAYOUT_FILE, LAYOUT_MARK)
-        return cls(path)
+        with _locked(path):
+            if not (path / LAYOUT_FILE).exists():
+                if {entry.name for entry in path.iterdir()} - {_scratch(path / LAYOUT_FILE).name}:
+                    raise AlreadyExists(
+                        f"{path} is not empty and not an image layout; choose another directory"
+                    )
+                # First of all, for whoever finds what a killed process began.
+                _replace(path / LAYOUT_FILE, LAYOUT_MARK)
+            reached("layout.mark.written")
+            layout = cls(path)
+            if not (path / INDEX_FILE).exists():
+                _replace(path / INDEX_FILE, encode(Index()))
+            (path / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
+        return layout
 
     @property
     def index(self) -> Index:
@@ -131,7 +143,7 @@ class Layout:
     def name(self, target: Descriptor, names: Iterable[Reference] = ()) -> None:
         """List a manifest or an index that is here, under each name; names move from older images."""
         names = list(names)
-        with self._locked():
+        with _locked(self.root):
             index = self.index
             taken = {str(name) for name in names}
             kept = [entry for entry in index.manifests if not taken & {str(name) for name in names_of(entry)}]
@@ -182,10 +194,13 @@ class Layout:
 
     def put(self, data: bytes) -> Digest:
         """See BlobSink."""
-        digest = sha256(data)
-        if not self.has(digest):
-            _replace(self._blob_path(digest), data)
-        return digest
+        described = Descriptor.of(data, "application/octet-stream")
+        with self.ingest(described) as ingest:
+            if ingest is not None:
+                ingest.restart()
+                ingest.write(data)
+                ingest.commit()
+        return described.digest
 
     def _blob_path(self, digest: Digest) -> Path:
         algorithm, digits = split_digest(parse_digest(digest))
@@ -212,15 +227,6 @@ class Layout:
             os.close(fd)
             raise InvalidImage(f"{what} in image layout {self.root} is not a regular file")
         return open(fd, "rb")
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(fd)
 
 
 class FileIngest:
@@ -268,6 +274,7 @@ class FileIngest:
             self._partial.unlink(missing_ok=True)
             raise
         os.fsync(self._file.fileno())
+        reached("layout.blob.written")
         self._partial.rename(self._final)
 
 
@@ -294,15 +301,34 @@ def _is_same_file(fd: int, path: Path) -> bool:
     return (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino)
 
 
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
 def _replace(path: Path, data: bytes) -> None:
-    """Write a small file so that readers see the old content or the new, also after a crash."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
+    """Write a small file so that readers see the old content or the new, also after a crash.
+
+    Who calls it has the layout's lock, so that what a killed process left can be removed.
+    """
+    scratch = _scratch(path)
+    scratch.unlink(missing_ok=True)
     try:
         with open(scratch, "xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        reached("layout.file.written")
         scratch.rename(path)
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise
+
+
+def _scratch(path: Path) -> Path:
+    return path.with_name(f".{path.name}.part")

@@ -167,6 +167,8 @@ TESTED_ELSEWHERE = {
     "unpack.slot.inflated",  # tests/integration/test_layers.py; that process may signal no other
     *killpoints.names("registry"),  # tests/unit/registry_server/test_lifecycle.py
     *killpoints.names("diff"),  # a part of commit
+    *killpoints.names("layout"),  # tests/unit/image/test_written_whole.py
+    *killpoints.names("save"),  # the same
     *killpoints.names("compose"),  # tests/integration/test_compose.py
     *OF_FILES,
     *creating.CHECKPOINTS,  # tests/integration/test_ocicli.py

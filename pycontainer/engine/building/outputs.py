@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import select
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -16,6 +15,7 @@ from attrs import frozen
 
 from pycontainer.build import BuildEvent
 from pycontainer.errors import Conflict, InvalidOption, KernelError, NotFound
+from pycontainer.image import whole_file
 from pycontainer.oci import Reference
 
 if TYPE_CHECKING:
@@ -134,15 +134,8 @@ def _write_tar(worker: EngineWorker, image: Image, dest: str | BinaryIO | None) 
     path = Path(dest)
     if not path.absolute().parent.is_dir():
         raise NotFound(f"the directory that {dest} is to be in is not there; make it first")
-    partial = path.with_name(f"{path.name}.{os.urandom(4).hex()}.part")
-    try:
-        with open(partial, "xb", buffering=0) as file:
-            _stream(worker, image, file)
-        os.rename(partial, path)
-    except BaseException:
-        with suppress(OSError):
-            partial.unlink()
-        raise
+    with whole_file(path) as file:
+        _stream(worker, image, file)
 
 
 def _stream(worker: EngineWorker, image: Image, target: BinaryIO) -> None:

@@ -1,0 +1,63 @@
+"""Files that appear when they are complete, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import BinaryIO, Final
+
+from pycontainer.checkpoints import reached
+
+__all__ = ["KILL_POINTS", "whole_file"]
+
+KILL_POINTS: Final = (
+    "save.content.written",  # the file is complete and has no name
+    "save.file.named",  # it has one beside the one it is to have
+)
+# What open(2) answers where the file system has no files without a name, or knows nothing of them.
+_NO_UNNAMED = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
+
+
+@contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Write a file that gets its name, and takes the place of the one that had it, at the end of the block.
+
+    After an error nothing is left of it, nor after a kill where the file system has files without a name. Its
+    mode follows the process's umask. Links are followed; what is no file, like /dev/null, is written to.
+    Raises: OSError.
+    """
+    place = os.path.realpath(path)
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(os.stat(place).st_mode):
+            with open(place, "wb") as file:
+                yield file
+            return
+    scratch = os.path.join(os.path.dirname(place), f".{os.urandom(8).hex()}.part")
+    fd, has_name = _opened(os.path.dirname(place), scratch)
+    try:
+        with open(fd, "wb") as file:
+            yield file
+            file.flush()
+            reached("save.content.written")
+            if not has_name:
+                # Without a directory's descriptor, Python would call link(2), which follows no links.
+                os.link(f"/proc/self/fd/{fd}", scratch, src_dir_fd=fd, follow_symlinks=True)
+        reached("save.file.named")
+        os.rename(scratch, place)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(scratch)
+        raise
+
+
+def _opened(directory: str, scratch: str) -> tuple[int, bool]:
+    """A new file in a directory, and whether it has a name: the scratch one."""
+    try:
+        return os.open(directory, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o666), False
+    except OSError as error:
+        if error.errno not in _NO_UNNAMED:
+            raise
+    return os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666), True
