@@ -449,10 +449,10 @@ def test_a_hostile_context_is_confined(engine: pc.Engine, busybox: pc.Image, tmp
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(context / "d/socket"))
     (context / os.fsdecode(b"d/\xff\xfe")).write_text("odd name")
+    (context / "d/unreadable").touch(mode=0)  # to others than root
     image = pc.Image.build(context, dockerfile="FROM busybox\nCOPY . /c/\nCOPY abs /abs\n", engine=engine)
-    assert shell(engine, image, "cat /abs; ls -l /c/d | wc -l; readlink /c/out; readlink /c/loop") == (
-        f"in the context3\n{outside}\nloop\n"
-    )
+    told = "cat /abs; ls -l /c/d | wc -l; stat -c %a /c/d/unreadable; readlink /c/out; readlink /c/loop"
+    assert shell(engine, image, told) == f"in the context4\n0\n{outside}\nloop\n"
     for source, words in (
         ("out/secret", "is not there"),
         ("loop", "circle"),
