@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import httpx
 
     from pycontainer._generated import RunKwargs, UpdateKwargs
-    from pycontainer.build import OnBuildEvent
+    from pycontainer.build import BuildWarning, OnBuildEvent
     from pycontainer.compose.asked import Duration, PathLike
     from pycontainer.compose.model import Project
     from pycontainer.compose.output import ComposeLogLine
@@ -1468,6 +1468,30 @@ class Image(Mirror):
             timeout=timeout,
             engine=engine,
             **limits,
+        )
+
+    @classmethod
+    async def check(
+        cls,
+        context: str | os.PathLike[str] | bytes | BinaryIO | Mapping[str, Any] | None = ".",
+        *,
+        dockerfile: str | os.PathLike[str] | bytes | None = None,
+        target: str | None = None,
+        build_args: Mapping[str, str | None] | None = None,
+        platform: str | None = None,
+        contexts: Mapping[str, Any] | None = None,
+        engine: Engine | None = None,
+    ) -> tuple[BuildWarning, ...]:
+        """What BuildKit's build checks find in a Dockerfile, as `docker build --check`; nothing is built."""
+        return await mirrored(
+            cls._class().check,
+            context,
+            dockerfile=dockerfile,
+            target=target,
+            build_args=build_args,
+            platform=platform,
+            contexts=contexts,
+            engine=engine,
         )
 
     async def cmd(self, words: Sequence[str] | None) -> Image:

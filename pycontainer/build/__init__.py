@@ -11,8 +11,9 @@ from pycontainer.build.sources import is_git, is_url, url_name
 
 if TYPE_CHECKING:
     from pycontainer.build.config import DEFAULT_SHELL
-    from pycontainer.build.dockerfile import Plan, parse, plan, proxy_environment
+    from pycontainer.build.dockerfile import BuildWarning, Plan, parse, plan, proxy_environment
     from pycontainer.build.executor import Rules
+    from pycontainer.build.expanding import expanded
     from pycontainer.build.solver import solve
     from pycontainer.build.steps import Built, StageState, chain_of, key_of
     from pycontainer.build.worker import (
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Base": "worker",
+    "BuildWarning": "dockerfile",
     "Built": "steps",
     "CopyPart": "worker",
     "CopyStep": "worker",
@@ -43,6 +45,7 @@ _HOMES = {
     "StageState": "steps",
     "Worker": "worker",
     "chain_of": "steps",
+    "expanded": "expanding",
     "key_of": "steps",
     "parse": "dockerfile",
     "plan": "dockerfile",
@@ -54,6 +57,7 @@ __all__ = [
     "Base",
     "BuildAction",
     "BuildEvent",
+    "BuildWarning",
     "Built",
     "CopyPart",
     "CopyStep",
@@ -69,6 +73,7 @@ __all__ = [
     "StageState",
     "Worker",
     "chain_of",
+    "expanded",
     "is_git",
     "is_url",
     "key_of",

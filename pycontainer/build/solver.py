@@ -14,21 +14,18 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 
 from attrs import evolve
 
-from pycontainer.build.dockerfile.names import Base as Named
 from pycontainer.build.dockerfile.plan import Plan, PlannedStage
 from pycontainer.build.dockerfile.scope import Step
 from pycontainer.build.events import BuildEvent
 from pycontainer.build.executor import MAKES_LAYER, Rules, StageExecutor
+from pycontainer.build.expanding import Contexts, expanded, image_of
 from pycontainer.build.steps import Built, StageState, chain_of, key_of
 from pycontainer.build.worker import Base, CopyPart, CopyStep, FileSource, GivenUp, Worker
-from pycontainer.errors import DeadlineExceeded, DockerfileError, NotFound
+from pycontainer.errors import DeadlineExceeded
 from pycontainer.kernel import interrupts
 from pycontainer.oci import Platform
 
-__all__ = ["Contexts", "solve"]
-
-Contexts = Mapping[str, "FileSource | str"]
-"""Files by the name of a context, the main one's is ""; or the reference of an image."""
+__all__ = ["solve"]
 
 
 def solve(
@@ -64,7 +61,6 @@ class _Solving:
 
     def result(self, timeout_s: float | None) -> Built:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        self._find_bases()
         self._expand()
         needed = self._plan.stages
         pool = ThreadPoolExecutor(len(needed), thread_name_prefix="pycontainer-build")
@@ -117,45 +113,6 @@ class _Solving:
 
     # -- bases -------------------------------------------------------------------------------------
 
-    def _find_bases(self) -> None:
-        """Find the images that stages are built on; their triggers may need more stages."""
-        known: set[int] = set()
-        while True:
-            new = [planned for planned in self._plan.stages if planned.index not in known]
-            if not new:
-                return
-            for planned in new:
-                known.add(planned.index)
-                reference = self._image_of(planned.base)
-                if reference is None:
-                    continue
-                base = self._at(planned, reference)
-                self._plan.check_base_platform(
-                    planned.index,
-                    Platform(
-                        os=base.config.os,
-                        architecture=base.config.architecture,
-                        variant=base.config.variant,
-                    ),
-                )
-                self._plan = self._plan.with_triggers(planned.index, base.config.config.on_build)
-
-    def _image_of(self, base: Named) -> str | None:
-        if base.kind == "image":
-            return base.name
-        if base.kind == "context":
-            found = self._contexts[base.name]
-            return found if isinstance(found, str) else None
-        return None
-
-    def _at(self, planned: PlannedStage, reference: str) -> Base:
-        try:
-            return self._base(reference, planned.platform)
-        except DockerfileError:
-            raise
-        except NotFound as error:
-            raise self._plan.error(str(error), planned.stage.start.lines) from error
-
     def _base(self, reference: str, platform: Platform | None) -> Base:
         wanted = platform or self._plan.variables.target_platform
         key = (reference, str(wanted))
@@ -169,13 +126,9 @@ class _Solving:
     # -- stages ------------------------------------------------------------------------------------
 
     def _expand(self) -> None:
-        """Expand all steps, so that what is wrong with one of them is told before any is carried out."""
-        configs = {
-            planned.index: self._base(reference, planned.platform).config.config
-            for planned in self._plan.stages
-            if (reference := self._image_of(planned.base)) is not None
-        }
-        self._steps = self._plan.evaluate(configs)
+        self._plan, self._steps = expanded(
+            self._plan, self._contexts, lambda reference, platform: self._base(reference, platform).config
+        )
         for found in self._plan.checks.warnings:
             self._worker.tell(BuildEvent.of_warning(found))
 
@@ -197,7 +150,7 @@ class _Solving:
     def _start(self, planned: PlannedStage) -> StageState:
         platform = planned.platform or self._plan.variables.target_platform
         base = planned.base
-        reference = self._image_of(base)
+        reference = image_of(base, self._contexts)
         if reference is not None:
             found = self._base(reference, planned.platform)
             state = StageState.on_image(found)
@@ -236,7 +189,7 @@ class _Solving:
         elif source.kind == "scratch":
             layers = ()
         else:
-            reference = self._image_of(source)
+            reference = image_of(source, self._contexts)
             assert reference is not None
             layers = self._base(reference, planned.platform).layers
         return FileSource(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from pycontainer.engine.engine import Engine, current_engine
 
 if TYPE_CHECKING:
-    from pycontainer.build import OnBuildEvent
+    from pycontainer.build import BuildWarning, OnBuildEvent
     from pycontainer.engine.building import OnFailure
     from pycontainer.engine.images import Image
 
@@ -178,3 +178,27 @@ class Buildable:
             on_failure=on_failure,
             timeout=timeout,
         )
+
+    @classmethod
+    def check(
+        cls,
+        context: str | os.PathLike[str] | bytes | BinaryIO | Mapping[str, Any] | None = ".",
+        *,
+        dockerfile: str | os.PathLike[str] | bytes | None = None,
+        target: str | None = None,
+        build_args: Mapping[str, str | None] | None = None,
+        platform: str | None = None,
+        contexts: Mapping[str, Any] | None = None,
+        engine: Engine | None = None,
+    ) -> tuple[BuildWarning, ...]:
+        """What BuildKit's build checks find in a Dockerfile, as `docker build --check`; nothing is built.
+
+        All stages are looked at, also those the target does not need. The options are those of build. Of base
+        images only the configuration is asked for, which comes from the registry where the store has none.
+        Raises: DockerfileError, with `warnings`, for what is wrong, and for any finding where the file says
+        `check=error=true`; NotFound, InvalidInput, RegistryError.
+        """
+        from pycontainer.engine.building import check, understood_check
+
+        request = understood_check(build_args=build_args, target=target, platform=platform, contexts=contexts)
+        return check(engine or current_engine(), context, dockerfile, request)

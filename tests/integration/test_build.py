@@ -264,6 +264,37 @@ def test_all_of_a_dockerfile_is_checked_before_any_of_it_is_carried_out(
     assert [event.action for event in seen.events] == ["warning", "warning"]
 
 
+def test_a_dockerfile_is_checked_without_being_built(busybox_layout: Path, tmp_path: Path) -> None:
+    """What its base image says counts, of which the configuration alone is asked for."""
+    with pc.Registry() as registry, pc.Engine(tmp_path / "store", progress="off") as engine:
+        name = f"{registry.address}/base:1"
+        text = (
+            f"# check=experimental=CopyIgnoredFile\nFROM {name} AS other\nCOPY $KNOWN $UNKNOWN /\n"
+            f"FROM {name}\nCOPY ignored /\nRUN false\nCMD x\n"
+        )
+        files = {".dockerignore": "ignored", "Dockerfile": text}
+        (base,) = pc.Image.load(busybox_layout, engine=engine)
+        base.env(KNOWN="1").push(name)
+        for image in pc.Image.list(engine=engine):
+            image.remove(force=True)
+        count = len(registry.requests)
+        found = pc.Image.check(files, engine=engine)
+        assert [(each.rule, each.lines.first) for each in found] == [
+            ("UndefinedVar", 3),
+            ("CopyIgnoredFile", 5),
+            ("JSONArgsRecommended", 7),
+        ]
+        assert sum("/blobs/" in each.path for each in registry.requests[count:]) == 1  # the configuration
+        assert pc.Image.list(engine=engine) == []
+        strict = text.replace("experimental=", "error=true;experimental=")
+        with pytest.raises(DockerfileError, match="lint violation") as caught:
+            pc.Image.check(files, dockerfile=strict, engine=engine)
+        assert len(caught.value.warnings) == 3
+        with pytest.raises(DockerfileError, match="no:1"):
+            pc.Image.check(None, dockerfile=f"FROM {registry.address}/no:1", engine=engine)
+        engine.registries.close()
+
+
 def test_mounts_of_a_run(engine: pc.Engine, busybox: pc.Image, tmp_path: Path) -> None:
     (tmp_path / "from-file").write_text("of a file")
     seen = Recorder()

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 from pycontainer.engine.building.scratch import sweep
 
 if TYPE_CHECKING:
-    from pycontainer.engine.building.building import build
+    from pycontainer.engine.building.building import build, check
     from pycontainer.engine.building.failing import FailedStep, OnFailure
     from pycontainer.engine.building.git import clone_git
+    from pycontainer.engine.building.options import understood_check
     from pycontainer.engine.building.pruning import PrunedBuildCache, prune_build_cache
     from pycontainer.engine.building.stepping import run_on
 
@@ -16,10 +17,12 @@ __all__ = [
     "OnFailure",
     "PrunedBuildCache",
     "build",
+    "check",
     "clone_git",
     "prune_build_cache",
     "run_on",
     "sweep",
+    "understood_check",
 ]
 
 _HOMES = {
@@ -27,9 +30,11 @@ _HOMES = {
     "OnFailure": "failing",
     "PrunedBuildCache": "pruning",
     "build": "building",
+    "check": "building",
     "clone_git": "git",
     "prune_build_cache": "pruning",
     "run_on": "stepping",
+    "understood_check": "options",
 }
 
 

@@ -13,7 +13,9 @@ from pycontainer.build import (
     Built,
     FileSource,
     OnBuildEvent,
+    Plan,
     Rules,
+    expanded,
     parse,
     plan,
     proxy_environment,
@@ -37,14 +39,16 @@ from pycontainer.engine.pulling import import_view
 from pycontainer.errors import DockerfileError
 from pycontainer.image import ImageView
 from pycontainer.oci import Descriptor, Digest, ImageConfig, Index, Platform, encode, mediatype
+from pycontainer.patterns import PatternMatcher
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from pycontainer.build import BuildWarning
     from pycontainer.engine.engine import Engine
     from pycontainer.store import Lease
 
-__all__ = ["KILL_POINTS", "build"]
+__all__ = ["KILL_POINTS", "build", "check"]
 
 KILL_POINTS = (
     "build.target.built",  # all layers are there, no image is
@@ -95,6 +99,22 @@ def build(
     return image
 
 
+def check(
+    engine: Engine,
+    context: Any,
+    dockerfile: str | os.PathLike[str] | bytes | None,
+    request: BuildRequest,
+) -> tuple[BuildWarning, ...]:
+    """See Image.check."""
+    with ExitStack() as cleanup:
+        lease = cleanup.enter_context(engine.store.lease("check a Dockerfile"))
+        place = cleanup.enter_context(scratch(engine))
+        worker = cleanup.enter_context(EngineWorker(engine, request, lease, place))
+        opened, contexts = _contexts(worker, request, context, dockerfile)
+        planned, _ = expanded(_planned(request, opened, contexts, is_whole=True), contexts, worker.config)
+        return planned.checks.warnings
+
+
 def _contexts(
     worker: EngineWorker,
     request: BuildRequest,
@@ -127,18 +147,26 @@ def _solved(
         },
     )
     try:
-        planned = plan(
-            parse(opened.text, opened.filename),
-            target=request.target,
-            build_args=request.build_args,
-            target_platform=request.platforms[0],
-            contexts=[name for name in contexts if name],
-        )
+        planned = _planned(request, opened, contexts)
         return solve(planned, worker, rules, contexts, worker.stop, request.timeout_s)
     except DockerfileError as error:
         for found in error.warnings:
             worker.tell(BuildEvent.of_warning(found))
         raise
+
+
+def _planned(
+    request: BuildRequest, opened: Opened, contexts: Mapping[str, FileSource | str], *, is_whole: bool = False
+) -> Plan:
+    return plan(
+        parse(opened.text, opened.filename),
+        target=request.target,
+        build_args=request.build_args,
+        target_platform=request.platforms[0],
+        contexts=[name for name in contexts if name],
+        ignored=PatternMatcher(opened.source.ignore),
+        all_stages=is_whole,
+    )
 
 
 def _attested(

@@ -22,7 +22,7 @@ from pycontainer.image import Compression
 from pycontainer.oci import Platform, Reference
 from pycontainer.options import parse_seconds
 
-__all__ = ["BuildRequest", "understood"]
+__all__ = ["BuildRequest", "understood", "understood_check"]
 
 _PULLS = ("missing", "always", "never")
 _ENTITLEMENTS = ("network.host", "security.insecure")
@@ -130,6 +130,23 @@ def understood(
         timeout_s=None if timeout is None else parse_seconds(timeout),
         on_event=on_event,
         on_failure=on_failure,
+    )
+
+
+def understood_check(
+    *,
+    build_args: Mapping[str, str | None] | None,
+    target: str | None,
+    platform: str | None,
+    contexts: Mapping[str, object] | None,
+) -> BuildRequest:
+    """What concerns the checks of a Dockerfile. Raises: InvalidOption."""
+    return BuildRequest(
+        build_args=_arguments(build_args),
+        target=target or "",
+        platforms=_platforms(platform, ()),
+        contexts=dict(contexts or {}),
+        compression=Compression.parse("gzip"),
     )
 
 

@@ -34,7 +34,7 @@ from pycontainer.engine.images import Image, ready
 from pycontainer.engine.pulling import import_view
 from pycontainer.errors import Conflict, ContainerFailed, DeadlineExceeded, HelperDied, InUse, NotFound
 from pycontainer.image import LayerWriter
-from pycontainer.oci import Descriptor, Digest, Platform, mediatype, sha256
+from pycontainer.oci import Descriptor, Digest, ImageConfig, Platform, Reference, mediatype, sha256
 from pycontainer.store import BuildRecord, LayerToUnpack, SnapshotKey, codec_path
 
 if TYPE_CHECKING:
@@ -113,6 +113,15 @@ class EngineWorker:
             raise NotFound(f"image {reference} was removed meanwhile; build again")
         self._note(Material.of_image(reference, platform, image.digest))
         return Base(config=view.config, layers=tuple(layers), digest=view.descriptor.digest)
+
+    def config(self, reference: str, platform: Platform) -> ImageConfig:
+        """The configuration of an image, which need not be here. Raises: NotFound, RegistryError."""
+        try:
+            return Image.get(reference, platform=str(platform), engine=self.engine).config
+        except NotFound:
+            if reference.startswith("sha256:"):
+                raise
+        return self.engine.registries.resolve(Reference.parse(reference), platform).config
 
     def _note(self, material: Material) -> None:
         with self._guard:
