@@ -132,7 +132,8 @@ class Buildable:
         extra_hosts.
 
         outputs: what to do with the image besides, as "type=registry", "type=local,dest=DIR" (or just DIR),
-        "type=tar,dest=FILE", "type=oci,dest=FILE", "type=docker,dest=FILE".
+        "type=tar,dest=FILE", "type=oci,dest=FILE" (with tar=false an OCI layout), "type=docker,dest=FILE".
+        compression=zstd,compression-level=9 is for layers that are pushed or in an oci archive.
 
         provenance: True to attest how the image was built (SLSA v1); "max" (or "mode=max,builder-id=URL")
         tells build arguments, names of secrets and the Dockerfile, too. sbom: attest what software it

@@ -21,6 +21,7 @@ import pytest
 
 import pycontainer as pc
 from pycontainer.errors import BuildError, Conflict, DeadlineExceeded, DockerfileError, InvalidInput, NotFound
+from pycontainer.image import Layout
 from tests.support.needs import needs
 
 pytestmark = needs("root", "overlay")
@@ -602,12 +603,22 @@ def test_outputs_beside_the_store(engine: pc.Engine, busybox: pc.Image, tmp_path
             {"type": "tar", "dest": stream},
             f"type=oci,dest={tmp_path}/oci.tar",
             f"type=docker,dest={tmp_path}/docker.tar",
+            f"type=oci,tar=false,dest={tmp_path}/layout,compression=zstd,compression-level=3",
+            "type=docker",
+            "type=cacheonly",
         ],
     )
     with pc.Registry() as registry, pc.Engine(tmp_path / "store") as other:
         name = f"{registry.address}/made:1"
-        pushed = build(other, "FROM scratch\nCOPY f /\n", {"f": "f"}, tags=[name], outputs="type=registry")
+        given = "type=registry,compression=uncompressed,force-compression=true"
+        pushed = build(other, "FROM scratch\nCOPY f /\n", {"f": "f"}, tags=[name], outputs=given)
+        [layer] = pc.RemoteImage(name, engine=other).manifest["layers"]
+        assert layer["mediaType"] == "application/vnd.oci.image.layer.v1.tar"
         assert pc.Image.pull(name, engine=other).id == pushed.id
+    layout = Layout(tmp_path / "layout")
+    assert {layer.media_type for layer in layout.view().layers} == {
+        "application/vnd.oci.image.layer.v1.tar+zstd"
+    }
     assert (tmp_path / "out/d/f").read_text() == "x\n"
     assert (tmp_path / "out/d/f").stat().st_mode & 0o7777 == 0o755, "no power leaves the image"
     stream.seek(0)
@@ -618,6 +629,13 @@ def test_outputs_beside_the_store(engine: pc.Engine, busybox: pc.Image, tmp_path
     text = "FROM busybox AS b\nRUN mkdir -p /r/led && echo x > /r/led/f\nFROM scratch\nCOPY --from=b /r /\n"
     with pytest.raises(Conflict):
         build(engine, text, outputs=str(tmp_path / "out"))
+    for wrong in (
+        "type=tar,dest=x,compression=zstd",
+        "type=oci,dest=x,compression=estargz",
+        "type=docker,tar=false",
+    ):
+        with pytest.raises(InvalidInput, match="option outputs"):
+            build(engine, text, outputs=wrong)
     assert list((tmp_path / "elsewhere").iterdir()) == [], "an output stays in its directory"
     image.remove(force=True)
 

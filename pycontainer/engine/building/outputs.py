@@ -14,30 +14,36 @@ from typing import TYPE_CHECKING, BinaryIO
 from attrs import frozen
 
 from pycontainer.build import BuildEvent
-from pycontainer.errors import Conflict, InvalidOption, KernelError, NotFound
-from pycontainer.image import whole_file
+from pycontainer.errors import Conflict, InvalidInput, InvalidOption, KernelError, NotFound
+from pycontainer.image import Compression, whole_file
 from pycontainer.oci import Reference
 
 if TYPE_CHECKING:
     from pycontainer.engine.building.worker import EngineWorker
     from pycontainer.engine.images import Image
+    from pycontainer.image import Progress
     from pycontainer.oci import Descriptor
 
 __all__ = ["Output", "understood_outputs", "write_output"]
 
 _CHUNK = 1 << 20
-_TYPES = ("image", "registry", "local", "tar", "oci", "docker")
+_TYPES = ("image", "registry", "local", "tar", "oci", "docker", "cacheonly")
 _FORMATS = {"oci": "oci-archive", "docker": "docker-archive"}
-_KEYS = {"type", "dest", "name", "push"}
+_KEYS = {"type", "dest", "name", "push", "tar", "compression", "compression-level", "force-compression"}
+_COMPRESSED = ("registry", "oci")
 
 
 @frozen(kw_only=True)
 class Output:
-    """One output. dest: a path, or a stream to write to; names: where to push to, () for the tags."""
+    """One output. dest: a path, or a stream to write to; names: where to push to, () for the tags. is_tar: a
+    layout is in an archive. compression: of its layers, None as they are.
+    """
 
     kind: str
     dest: str | BinaryIO | None = None
     names: tuple[str, ...] = ()
+    is_tar: bool = True
+    compression: str | None = None
 
 
 def understood_outputs(
@@ -56,17 +62,42 @@ def _output(item: str | Mapping[str, object]) -> Output:
     kind = str(fields.get("type", "local"))
     if kind not in _TYPES:
         raise InvalidOption(f"option outputs: type {kind!r} is not one of {', '.join(_TYPES)}")
-    if kind == "image" and str(fields.get("push", "")).lower() == "true":
+    if kind == "image" and _is_true("push", fields.get("push", "false")):
         kind = "registry"
     dest = fields.get("dest")
     if isinstance(dest, (str, os.PathLike)):
         dest = os.fspath(dest)
     elif dest is not None and not hasattr(dest, "write"):
         raise InvalidOption(f"option outputs: dest={dest!r} is neither a path nor a stream")
-    if kind in ("local", "tar", "oci", "docker") and dest is None:
+    if kind in ("local", "tar", "oci") and dest is None:
         raise InvalidOption(f"option outputs: type={kind} needs dest=PATH")
     names = tuple(name for name in str(fields.get("name", "")).split(",") if name)
-    return Output(kind=kind, dest=dest, names=names)  # type: ignore[arg-type]
+    is_tar = _is_true("tar", fields.get("tar", "true"))
+    if not is_tar and kind != "oci":
+        raise InvalidOption(f"option outputs: type={kind} knows no tar=false, type=oci does")
+    compression = _compression(kind, fields)
+    return Output(kind=kind, dest=dest, names=names, is_tar=is_tar, compression=compression)  # type: ignore[arg-type]
+
+
+def _compression(kind: str, fields: Mapping[str, object]) -> str | None:
+    """How the layers are to be compressed. Raises: InvalidOption."""
+    name, level = fields.get("compression"), fields.get("compression-level")
+    _is_true("force-compression", fields.get("force-compression", "true"))  # as it always is
+    if name is None and level is None:
+        return None
+    if kind not in _COMPRESSED:
+        raise InvalidOption(f"option outputs: type={kind} knows no compression")
+    text = "plain" if name == "uncompressed" else str(name or "gzip")
+    try:
+        return str(Compression.parse(text if level is None else f"{text}:{level}"))
+    except InvalidInput as error:
+        raise InvalidOption(f"option outputs: {error}") from None
+
+
+def _is_true(key: str, value: object) -> bool:
+    if str(value).lower() not in ("true", "false"):
+        raise InvalidOption(f"option outputs: {key}={value!r} is neither true nor false")
+    return str(value).lower() == "true"
 
 
 def _fields(text: str) -> dict[str, object]:
@@ -82,18 +113,20 @@ def write_output(worker: EngineWorker, image: Image, output: Output, target: Des
     """Make one output. target: the manifest, or the index of several. Raises: what that raises."""
     if output.kind == "registry":
         engine = worker.engine
+
+        def show(event: Progress) -> None:
+            worker.tell(BuildEvent(action="transfer", progress=event))
+
         for name in output.names or image.tags:
-            engine.registries.push(
-                Reference.parse(name),
-                engine.store.content,
-                target,
-                on_event=lambda event: worker.tell(BuildEvent(action="transfer", progress=event)),
-            )
+            if output.compression is not None:
+                image.push(name, compression=output.compression, on_event=show)
+            else:
+                engine.registries.push(Reference.parse(name), engine.store.content, target, on_event=show)
         if not (output.names or image.tags):
             raise InvalidOption("option outputs: nothing to push to; give tags, or name=")
-    elif output.kind in _FORMATS:
-        assert output.dest is not None
-        image.save(output.dest, format=_FORMATS[output.kind])  # type: ignore[arg-type]
+    elif output.kind in _FORMATS and output.dest is not None:  # a docker without one is its store
+        kind = _FORMATS[output.kind] if output.is_tar else "oci-layout"
+        image.save(output.dest, format=kind, compression=output.compression)  # type: ignore[arg-type]
     elif output.kind == "tar":
         _write_tar(worker, image, output.dest)
     elif output.kind == "local":
