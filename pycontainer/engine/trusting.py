@@ -269,13 +269,15 @@ def _referrers(engine: Engine, reference: Reference, digest: Digest) -> list[Des
 
 def _read_at(engine: Engine, homes: Iterable[Reference]) -> Iterator[tuple[bytes, list[_Layer]]]:
     """Manifests with signatures, as far as there are any, and these; what else lies there is left out."""
+    left = MAX_SIGNATURES
     for home in homes:
         try:
             _, data, model = engine.registries.document(home)
         except NotFound:
             continue
         if isinstance(model, Manifest):
-            layers = filter(_is_signature, model.layers[:MAX_SIGNATURES])
+            layers = [layer for layer in model.layers if _is_signature(layer)][:left]
+            left -= len(layers)
             yield data, [(layer, engine.registries.read(home, layer, SIGNATURE_LIMIT)) for layer in layers]
 
 
@@ -285,11 +287,12 @@ def _is_signature(layer: Descriptor) -> bool:
 
 
 def _kept(engine: Engine, record: ImageRecord) -> Found:
+    content = engine.store.content
     layers = [
-        (layer, engine.store.content.read(layer, SIGNATURE_LIMIT))
+        (layer, content.read(layer, SIGNATURE_LIMIT))
         for _, manifest in attached_manifests(engine, record)
         for layer in manifest.layers
-        if _is_signature(layer)
+        if _is_signature(layer) and content.has(layer.digest)  # of too many not all were looked at
     ]
     return Found(signatures=_signatures(layers))
 

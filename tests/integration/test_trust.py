@@ -92,6 +92,21 @@ def test_a_bundle_is_pushed_once_verified_and_kept_with_the_image(
     assert pc.run(name, ["true"], engine=strict).exit_code == 0
 
 
+def test_more_signatures_than_are_looked_at_do_no_harm(
+    strict: pc.Engine, pushed: str, engine: pc.Engine, registry: pc.Registry
+) -> None:
+    claims = {str(number): f'{{"n": {number}}}' for number in range(70)}
+    kinds = dict.fromkeys(claims, "application/vnd.dev.cosign.simplesigning.v1+json")
+    kind = "application/vnd.dev.cosign.artifact.sig.v1+json"
+    pc.Artifact.attach(pushed, claims, artifact_type=kind, media_types=kinds, engine=engine)
+    count = len(registry.requests)
+    assert pc.run(pushed, ["true"], engine=strict).exit_code == 0
+    assert sum("/blobs/" in each.path for each in registry.requests[count:]) < 80
+    strict.registries.close()
+    registry.close()
+    assert pc.run(pushed, ["true"], engine=strict).exit_code == 0
+
+
 def test_a_signed_image_is_pulled_and_run_without_its_registry(
     strict: pc.Engine, pushed: str, registry: pc.Registry
 ) -> None:
