@@ -21,7 +21,6 @@ import ctypes
 import errno
 import fcntl
 import os
-import platform
 from array import array
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -243,7 +242,7 @@ def spawn(scripts: Sequence[Script], kinds: int, *, cgroup_fd: int = -1, as_sibl
 
 
 def _mapped() -> Callable[[int, int, int], int] | None:
-    code = bytes.fromhex(CODE.get(platform.machine(), ""))
+    code = bytes.fromhex(CODE.get(os.uname().machine, ""))
     if not code or ctypes.sizeof(ctypes.c_void_p) != 8:
         return None
     libc = ctypes.CDLL(None)

@@ -10,14 +10,13 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import platform
 from collections.abc import Iterable
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _syscall = _libc.syscall
 _syscall.restype = ctypes.c_long
 
-IS_X86_64 = platform.machine() == "x86_64"
+IS_X86_64 = os.uname().machine == "x86_64"
 
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000

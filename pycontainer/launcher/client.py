@@ -11,7 +11,6 @@ import fcntl
 import itertools
 import json
 import os
-import secrets
 import select
 import signal
 import socket
@@ -37,7 +36,7 @@ START_TIMEOUT_S = 30.0
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _MAIN = (
     "import sys; sys.path.insert(0, {root!r}); "
-    "from pycontainer.launcher.zygote import main; main({fd}, {pid})"
+    "from pycontainer.launcher.zygote import main; main({fd}, {pid}, makes_ahead={makes_ahead})"
 )
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
@@ -106,11 +105,13 @@ class Helper:
     Thread-safe. In a forked child of the caller it starts a process of its own; if the process dies
     it is started again by the next request.
 
-    python: the interpreter to run it with; default sys.executable.
+    python: the interpreter to run it with; default sys.executable. makes_ahead: what the next container will
+    need is made before it is asked for; a process that starts but one does without.
     """
 
-    def __init__(self, *, python: str | None = None) -> None:
+    def __init__(self, *, python: str | None = None, makes_ahead: bool = True) -> None:
         self._python = python
+        self.makes_ahead: bool = makes_ahead
         self._forget()
         _helpers.add(self)
 
@@ -118,6 +119,8 @@ class Helper:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._control: Channel | None = None
+        self._unready: tuple[Channel, int] | None = None
+        """Of one that was begun: its channel, and a descriptor of what it says of a failure."""
         self._closed = False
         self._seed = ""
         self._numbers = itertools.count()
@@ -127,6 +130,15 @@ class Helper:
         """Process id of the running helper, or None."""
         return self._process.pid if self._process else None
 
+    def begin(self) -> None:
+        """Have the process start beside what this one does next; the first request waits for it.
+
+        Nothing is done where it runs already. Raises Unsupported.
+        """
+        with self._lock:
+            if self._unready is None and self._control is None and not self._closed:
+                self._spawn()
+
     def start(self) -> None:
         """Start the process now rather than with the first request. Raises Unsupported."""
         with self._lock:
@@ -135,7 +147,7 @@ class Helper:
     def next_id(self) -> str:
         """A new container's id; the launch of the one that got it first is the quickest."""
         with self._lock:
-            return container_id(self._seed, next(self._numbers)) if self._seed else secrets.token_hex(32)
+            return container_id(self._seed, next(self._numbers)) if self._seed else os.urandom(32).hex()
 
     def submit(self, job: str, params: dict[str, Any], fds: Sequence[int] = ()) -> Job:
         """Begin a job; the descriptors are duplicated, the caller keeps its own.
@@ -218,30 +230,38 @@ class Helper:
                 return
             # A child of it that was just forked may hold its end of the socket, and would lose a request.
             self._stop(0.0)
+        if self._unready is None:
+            self._spawn()
+        self._await_ready()
+
+    def _spawn(self) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             try:
-                self._process, log_fd = _spawn(self._python or sys.executable, theirs.fileno())
+                python = self._python or sys.executable
+                self._process, log_fd = _spawn(python, theirs.fileno(), self.makes_ahead)
             except BaseException:
                 ours.close()
                 raise
         ours.settimeout(SEND_TIMEOUT_S)
-        control = Channel(ours)
+        self._unready = Channel(ours), log_fd
+
+    def _await_ready(self) -> None:
+        assert self._unready is not None
+        control, log_fd = self._unready
         try:
             ready = control.receive(START_TIMEOUT_S)
         except errors.DeadlineExceeded:
             ready = None
         said = os.pread(log_fd, 4096, 0).decode(errors="replace").strip()
-        os.close(log_fd)
         if ready is None:
-            control.close()
-            self._control = None
             self._stop(0.0)
             raise errors.Unsupported(
                 f"the helper process did not start: {said or 'no reason given'}",
                 "name a CPython interpreter with Engine(python=...)",
             )
-        self._control = control
+        os.close(log_fd)
+        self._control, self._unready = control, None
         self._seed, self._numbers = ready["seed"], itertools.count()
 
     def _has_died(self) -> bool:
@@ -253,9 +273,9 @@ class Helper:
             return True  # reaped by the kernel, for a caller that ignores SIGCHLD
 
     def _stop(self, timeout_s: float) -> None:
-        if self._control is not None:
-            self._control.close()
-            self._control = None
+        if self._control is None:
+            timeout_s = 0.0  # it is not ready, and has nothing to undo
+        self._let_go()
         process, self._process = self._process, None
         if process is None:
             return
@@ -263,8 +283,18 @@ class Helper:
             process.send_signal(signal.SIGKILL)
         process.wait()
 
+    def _let_go(self) -> None:
+        """Close what this process has of the helper."""
+        if self._control is not None:
+            self._control.close()
+        if self._unready is not None:
+            channel, log_fd = self._unready
+            channel.close()
+            os.close(log_fd)
+        self._control = self._unready = None
 
-def _spawn(python: str, control_fd: int) -> tuple[subprocess.Popen[bytes], int]:
+
+def _spawn(python: str, control_fd: int, makes_ahead: bool) -> tuple[subprocess.Popen[bytes], int]:
     """Start the helper on control_fd; return it and a descriptor of what it writes to stderr."""
     executable = os.path.realpath(python)
     image_fd, environment = sealed_copy(executable)
@@ -276,7 +306,7 @@ def _spawn(python: str, control_fd: int) -> tuple[subprocess.Popen[bytes], int]:
             [
                 executable,
                 *("-I", "-S", "-B", "-X", "utf8", "-c"),
-                _MAIN.format(root=_ROOT, fd=inherited, pid=os.getpid()),
+                _MAIN.format(root=_ROOT, fd=inherited, pid=os.getpid(), makes_ahead=makes_ahead),
             ],
             executable=f"/proc/self/fd/{image_fd}",
             env=environment,
@@ -315,11 +345,10 @@ def _ended(pid: int, timeout_s: float) -> bool:
 def _after_fork_in_child() -> None:
     # The process and its socket belong to the parent: a child that used them would mix up its answers.
     for helper in list(_helpers):
-        process, control, closed = helper._process, helper._control, helper._closed
+        process, closed = helper._process, helper._closed
+        helper._let_go()
         helper._forget()
         helper._closed = closed
-        if control is not None:
-            control.close()
         if process is not None:
             process.returncode = 0
 

@@ -13,7 +13,7 @@ come from the helper itself. The helper ends when the socket closes or the calle
 covers a caller whose forked children still hold a copy of the socket.
 
 It runs with an empty environment under `-I -S -B` from a sealed copy of the interpreter, is not
-dumpable, and imports everything it will ever need before it freezes the heap.
+dumpable, and freezes its heap when it has imported what launches need (see launcher.jobs for the rest).
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ import os
 import select
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -41,6 +40,7 @@ from pycontainer.launcher.protocol import Channel, describe_error
 from pycontainer.launcher.steps import process
 from pycontainer.launcher.template import Template
 
+_JOB = b'{"job":"'
 _LAUNCH = b'{"job":"launch","id":"'
 _EXEC = b'{"job":"exec",'
 _INIT = b'"init":1,'
@@ -55,8 +55,11 @@ _GOES_ON, _STAYS = b"goes on", b"stays"
 """What the process of an exec says: its program takes time; it is done, and waits for another."""
 
 
-def main(control_fd: int, caller_pid: int) -> None:
-    """Serve requests until the caller closes the socket or dies."""
+def main(control_fd: int, caller_pid: int, *, makes_ahead: bool) -> None:
+    """Serve requests until the caller closes the socket or dies.
+
+    makes_ahead: let processes wait for the next launch and exec.
+    """
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     syscalls.set_name(b"pycontainer")
     os.chdir("/")
@@ -75,7 +78,7 @@ def main(control_fd: int, caller_pid: int) -> None:
     gc.disable()
     fill_holes()
     gc.freeze()
-    helper = _Helper(control, caller, seed)
+    helper = _Helper(control, caller, seed, makes_ahead)
     helper.serve()
     helper.let_go()
     os._exit(0)
@@ -84,10 +87,11 @@ def main(control_fd: int, caller_pid: int) -> None:
 class _Helper:
     """The loop that hands requests to processes of their own."""
 
-    def __init__(self, control: Channel, caller: int, seed: str) -> None:
+    def __init__(self, control: Channel, caller: int, seed: str, makes_ahead: bool) -> None:
         self._control = control
         self._caller = caller
         self._seed = seed
+        self._makes_ahead = makes_ahead
         self._poller = select.poll()
         self._next = 0
         """Number of the next container, as far as is known: later than all that were launched."""
@@ -140,6 +144,8 @@ class _Helper:
             end.close()
 
     def _hand_over(self, body: bytes, fds: list[int]) -> None:
+        if jobs.load(body[len(_JOB) : body.index(b'"', len(_JOB))].decode()):
+            gc.freeze()
         if body.startswith(_EXEC):
             self._hand_over_exec(body, fds)
             return
@@ -190,15 +196,15 @@ class _Helper:
         if stays or not is_open:
             self._poller.unregister(channel)
             del self._launching[channel.fileno()]
-        if stays and self._spare is None:
+        if stays and self._spare is None and self._makes_ahead:
             self._await_next(channel)
             return
-        if stays and len(self._idle) < _MOST_IDLE:
+        if stays and len(self._idle) < _MOST_IDLE and self._makes_ahead:
             self._idle.append(channel)
             return
         if stays or not is_open:
             channel.close()
-        if like is None or self._spare is not None:
+        if like is None or self._spare is not None or not self._makes_ahead:
             return
         self._await_next(self._template.fork(), like)
 
@@ -224,7 +230,7 @@ class _Helper:
         is_open = channel.fill()
         said = channel.take_body()
         if said == _GOES_ON:
-            if not self._exec_idle:
+            if not self._exec_idle and self._makes_ahead:
                 ours, theirs = Channel.pair()
                 self._exec_idle.append(ours)
                 if os.fork() == 0:
@@ -234,7 +240,7 @@ class _Helper:
             return
         self._poller.unregister(channel)
         del self._execs[channel.fileno()]
-        if is_open and len(self._exec_idle) < _MOST_IDLE:
+        if is_open and len(self._exec_idle) < _MOST_IDLE and self._makes_ahead:
             self._exec_idle.append(channel)
         else:
             channel.close()
@@ -318,7 +324,7 @@ def _be_exec(channel: Channel, request: tuple[dict[str, Any], list[int]] | None 
             params = job.receive()
             if params is None:
                 break  # the caller has died
-            stays = jobs.JOINING[header["job"]](params, fds[1:], job, lambda: _say(channel, _GOES_ON))
+            stays = jobs.find(header["job"])(params, fds[1:], job, lambda: _say(channel, _GOES_ON))
             if not stays:
                 break
             # Every object and descriptor of it goes before the next comes, in this order: an object that went
@@ -358,7 +364,7 @@ def _run(header: dict[str, Any], fds: list[int]) -> None:
         if params is None:
             pass  # the caller has died
         elif name in jobs.PARENTS:
-            jobs.PARENTS[name](params, fds[1:], channel)
+            jobs.find(name)(params, fds[1:], channel)
         else:
             _run_plain(name, params, fds[1:], channel)
         status = 0
@@ -369,7 +375,7 @@ def _run(header: dict[str, Any], fds: list[int]) -> None:
 def _run_plain(name: str, params: dict[str, Any], fds: list[int], channel: Channel) -> None:
     _die_with(channel.sock)
     try:
-        answer: dict[str, Any] = {"result": jobs.PLAIN[name](params, fds, channel.send)}
+        answer: dict[str, Any] = {"result": jobs.find(name)(params, fds, channel.send)}
     except BaseException as error:  # the edge of the process: whatever happened is the caller's to see
         answer = {"error": describe_error(error, name)}
     # The answer itself may cross with the caller's close, which is no reason to die unclean.
@@ -388,7 +394,3 @@ def _die_with(sock: socket.socket) -> None:
     fcntl.fcntl(sock, fcntl.F_SETFL, flags | os.O_ASYNC)
     if select.select([sock], [], [], 0)[0]:
         os._exit(1)
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))

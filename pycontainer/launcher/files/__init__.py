@@ -15,22 +15,3 @@ mounts for other mounts while we work, so nothing here decides by a name and act
 
 No module is imported and no name of a user, host or locale looked up after step 2.
 """
-
-from pycontainer.launcher.files.applying import apply
-from pycontainer.launcher.files.committing import commit_layer
-from pycontainer.launcher.files.comparing import compare
-from pycontainer.launcher.files.copying import copy_in, copy_out, export
-from pycontainer.launcher.files.verbs import access
-
-__all__ = ["JOBS", "PARENTS"]
-
-JOBS = {
-    "files": access,
-    "copy_in": copy_in,
-    "copy_out": copy_out,
-    "export": export,
-    "compare": compare,
-    "apply": apply,
-}
-
-PARENTS = {"commit_layer": commit_layer}
