@@ -1730,9 +1730,11 @@ class Image(Mirror):
         """The image with its layers compressed otherwise; its id and all it contains stay."""
         return await mirrored(self.sync.recompress, compression, force=force)
 
-    async def remove(self, name: str | None = None, *, force: bool = False) -> None:
+    async def remove(
+        self, name: str | None = None, *, platform: str | None = None, force: bool = False
+    ) -> None:
         """Remove one of its names, or the image itself; with its last name the image goes, too."""
-        return await ending(self.sync.remove, name, force=force)
+        return await ending(self.sync.remove, name, platform=platform, force=force)
 
     async def run(
         self,

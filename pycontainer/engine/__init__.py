@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         VolumeUsage,
         disk_usage,
     )
-    from pycontainer.engine.engine import Engine, current_engine, kept_ahead
+    from pycontainer.engine.engine import Engine, current_engine, kept_ahead, use_helper
     from pycontainer.engine.eventstream import Event, Events, read_events
     from pycontainer.engine.execs import Exec
     from pycontainer.engine.forking import forked_options
@@ -112,6 +112,7 @@ __all__ = [
     "read_events",
     "run",
     "sign",
+    "use_helper",
     "verify",
     "waits",
 ]
@@ -180,6 +181,7 @@ _HOMES = {
     "read_events": "eventstream",
     "run": "running",
     "sign": "trusting",
+    "use_helper": "engine",
     "verify": "trusting",
 }
 

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import attrs
-
 from pycontainer.errors import InvalidOption
+from pycontainer.records import frozen
 
 if TYPE_CHECKING:
     from pycontainer.registry import RegistryConfig
@@ -20,7 +19,15 @@ __all__ = ["EngineConfig"]
 CGROUP_MANAGERS = ("cgroupfs", "systemd")
 
 
-@attrs.frozen(kw_only=True)
+def users_root(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where this user's store is, unless another directory is asked for."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/pycontainer")
+    home = environ.get("XDG_DATA_HOME") or os.path.join(environ.get("HOME", "/"), ".local/share")
+    return Path(home, "pycontainer").absolute()
+
+
+@frozen(kw_only=True)
 class EngineConfig:
     """Settings of one engine.
 
@@ -43,12 +50,12 @@ class EngineConfig:
     policy: SignaturePolicy | None = None
     lock: Path | None = None
     progress: str = "auto"
-    cgroup_manager: str = attrs.field(default="cgroupfs")
+    cgroup_manager: str = "cgroupfs"
 
-    @cgroup_manager.validator
-    def _check_cgroup_manager(self, _: object, value: str) -> None:
-        if value not in CGROUP_MANAGERS:
-            raise InvalidOption(f"cgroup_manager={value!r}: it is one of {', '.join(CGROUP_MANAGERS)}")
+    def __attrs_post_init__(self) -> None:
+        if self.cgroup_manager not in CGROUP_MANAGERS:
+            known = ", ".join(CGROUP_MANAGERS)
+            raise InvalidOption(f"cgroup_manager={self.cgroup_manager!r}: it is one of {known}")
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> EngineConfig:
@@ -59,15 +66,8 @@ class EngineConfig:
         PYCONTAINER_CGROUP_MANAGER: cgroupfs or systemd.
         """
         chosen = environ.get("PYCONTAINER_ROOT")
-        if chosen:
-            root = Path(chosen)
-        elif os.geteuid() == 0:
-            root = Path("/var/lib/pycontainer")
-        else:
-            home = environ.get("XDG_DATA_HOME") or os.path.join(environ.get("HOME", "/"), ".local/share")
-            root = Path(home, "pycontainer")
         return cls(
-            root=root.absolute(),
+            root=Path(chosen).absolute() if chosen else users_root(environ),
             progress=environ.get("PYCONTAINER_PROGRESS", "auto"),
             cgroup_manager=environ.get("PYCONTAINER_CGROUP_MANAGER") or "cgroupfs",
         )

@@ -16,12 +16,13 @@ from contextvars import ContextVar, Token
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
-import attrs
 from cachetools import LRUCache
 
-from pycontainer.engine.config import EngineConfig
+from pycontainer.engine.config import EngineConfig, users_root
+from pycontainer.engine.netsweeping import sweep as sweep_networks
 from pycontainer.errors import PycontainerError, WrongState
 from pycontainer.launcher import Helper
+from pycontainer.records import evolve
 
 if TYPE_CHECKING:
     from pycontainer.engine.containers import Container
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from pycontainer.store import ImageRecord, Store
     from pycontainer.trust import SignaturePolicy
 
-__all__ = ["Engine", "current_engine", "kept_ahead"]
+__all__ = ["Engine", "current_engine", "kept_ahead", "use_helper"]
 
 _entered: ContextVar[Engine | None] = ContextVar("pycontainer_engine", default=None)
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
@@ -83,7 +84,7 @@ class Engine:
             changes["lock"] = Path(lock).absolute()
         if root is not None:
             changes["root"] = Path(root).absolute()
-        self.config: EngineConfig = attrs.evolve(EngineConfig.from_environment(), **changes)  # type: ignore[arg-type]
+        self.config: EngineConfig = evolve(EngineConfig.from_environment(), **changes)  # type: ignore[arg-type]
         self._lock = threading.RLock()
         self._helper: Helper | None = None
         self._store: Store | None = None
@@ -135,13 +136,8 @@ class Engine:
                     from pycontainer.engine.volumes import sweep as sweep_volumes  # only with volumes
 
                     sweep_volumes(self)
-                if os.path.isdir(self._store.root / "networks"):
-                    from pycontainer.engine import bridging, impairing, partitioning  # only with networks
-
-                    repaired = self._store.repaired
-                    bridging.sweep(self, is_forced=bool(repaired.exited or repaired.forgotten))
-                    partitioning.sweep(self)
-                    impairing.sweep(self)
+                repaired = self._store.repaired
+                sweep_networks(self, is_forced=bool(repaired.exited or repaired.forgotten))
             return self._store
 
     @property
@@ -309,8 +305,11 @@ class Engine:
             previous.job.close()
 
     def _forget_default_network(self) -> None:
-        """An engine that had a directory of its own is to leave nothing on the host."""
-        if self._store is None or not self._store.state.networks.list():
+        """An engine that had a directory of its own is to leave nothing on the host.
+
+        The network of the user's usual one stays for the next program, as Docker's does.
+        """
+        if self._store is None or self.root == users_root() or not self._store.state.networks.list():
             return
         from pycontainer.engine.networks import forget_default
 
@@ -426,6 +425,12 @@ def current_engine() -> Engine:
             _default = Engine()
             atexit.register(_default.close)
         return _default
+
+
+def use_helper(engine: Engine, helper: Helper) -> None:
+    """Give a new engine a helper that was begun before it was made; it is the engine's to close."""
+    assert engine._helper is None
+    engine._helper = helper
 
 
 def kept_ahead() -> list[int]:

@@ -5,7 +5,6 @@ Values of one name are alternatives, several names must all fit; labels must all
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import TypeAlias
@@ -29,6 +28,8 @@ class Filters:
         self._values: dict[str, tuple[object, ...]] = {}
         for name, value in (given or {}).items():
             if name not in known:
+                import difflib  # only to tell of a mistake
+
                 near = difflib.get_close_matches(name, known, 1)
                 hint = f"do you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}"
                 raise InvalidInput(f"{what} have no filter {name!r}; {hint}")

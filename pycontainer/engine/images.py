@@ -10,8 +10,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, final
 
-import attrs
-
 from pycontainer.engine import views
 from pycontainer.engine.buildable import Buildable
 from pycontainer.engine.engine import Engine, current_engine
@@ -19,6 +17,7 @@ from pycontainer.engine.events import emit_image
 from pycontainer.engine.sendable import Sendable
 from pycontainer.errors import BadReference, NotFound, PycontainerError
 from pycontainer.oci import DEFAULT_TAG, Platform, Reference
+from pycontainer.records import fields, frozen
 
 if TYPE_CHECKING:
     from pycontainer.engine.filters import FilterValues
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["HistoryEntry", "Image", "ready", "resolve_image"]
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class HistoryEntry:
     """One step of how an image was made, oldest first; size_bytes is that of its compressed layer."""
 
@@ -380,13 +379,19 @@ class Image(Buildable, Sendable):
             raise NotFound(f"image {self.name} has no name {name!r}")
         emit_image(self._engine, "untag", self.id, reference.familiar)
 
-    def remove(self, name: str | None = None, *, force: bool = False) -> None:
+    def remove(self, name: str | None = None, *, platform: str | None = None, force: bool = False) -> None:
         """Remove one of its names, or the image itself; with its last name the image goes, too.
 
+        platform: instead, the image for it that shares this one's name, as "linux/arm64".
         force: also when it has several names, or containers were made from it: then it loses its names, and
         stays for them, to be pruned when they are gone.
         Raises: InUse naming what needs it; NotFound.
         """
+        if platform is not None and self._stored is not None:
+            from pycontainer.engine.platforms import remove_platform
+
+            remove_platform(self._engine, self._stored, Platform.parse(platform), force=force)
+            return
         from pycontainer.engine.pruning import remove_image
 
         remove_image(self._engine, self.id if name is None else str(_tag_name(name)), force=force)
@@ -501,7 +506,7 @@ def _config(given: Mapping[str, Any]) -> ContainerConfig | None:
 
     if not given:
         return None
-    known = {field.name for field in attrs.fields(ContainerConfig)} - {"extra"}
+    known = {field.name for field in fields(ContainerConfig)} - {"extra"}
     unknown = set(given) - known
     if unknown:
         raise TypeError(f"unknown image setting {min(unknown)!r}; there are {', '.join(sorted(known))}")

@@ -15,7 +15,6 @@ Source: moby, daemon/libnetwork/sandbox_dns_unix.go; internal/resolvconf; hosts(
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -84,6 +83,8 @@ def names_directory(root: Path, network_id: str) -> Path:
 
 def forget_network(root: Path, network_id: str) -> None:
     """Delete what was kept of the names on a network that is removed; idempotent."""
+    import shutil  # with compressors: only where a network goes
+
     shutil.rmtree(root / "networks" / network_id, ignore_errors=True)
 
 

@@ -12,9 +12,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from pycontainer.errors import NotFound, PycontainerError
+from pycontainer.records import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +26,7 @@ __all__ = ["Ahead", "begin", "take"]
 _JOB_S = 30.0
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Ahead:
     """What a job was asked to make, and its channel, where that waits."""
 
@@ -56,6 +55,8 @@ def take(engine: Engine, params: Mapping[str, Any], users: int | None = None) ->
 
 def begin(engine: Engine, params: Mapping[str, Any]) -> None:
     """Have a namespace made for the next start. What fails now will fail, and be told, when it is wanted."""
+    if not engine.helper.makes_ahead:
+        return
     with suppress(PycontainerError):
         job = engine.helper.submit("make_network", dict(params))
         previous = engine.swap_ahead(Ahead(params=dict(params), job=job))

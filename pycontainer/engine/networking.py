@@ -16,8 +16,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from pycontainer.checkpoints import reached
 from pycontainer.engine import bridging, driveroptions, egress, naming, netahead, restoring
 from pycontainer.errors import (
@@ -30,6 +28,7 @@ from pycontainer.errors import (
     Unsupported,
 )
 from pycontainer.options import DEFAULT_NETWORK, Place, RunOptions, places
+from pycontainer.records import frozen
 from pycontainer.store import EndpointRecord, NetworkRecord
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ _SETTINGS = {
 }
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Prepared:
     """What a launch gets of its networks. fds are the caller's to close.
 
@@ -145,7 +144,7 @@ def _find(engine: Engine, name: str) -> NetworkRecord:
     try:
         return engine.store.state.networks.find(name)
     except NotFound:
-        raise NotFound(f"no network named {name!r}; make it with Network.create({name!r})") from None
+        raise NotFound(f"network {name} not found; make it with Network.create({name!r})") from None
 
 
 def reserve_place(

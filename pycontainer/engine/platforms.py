@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from pycontainer.engine.attached import attach, recompressed_once
+from pycontainer.engine.pruning import remove_image
 from pycontainer.engine.pulling import record_view
 from pycontainer.errors import InvalidInput, NotFound
 from pycontainer.image import Contents, ImageView, Target, copy_blob
@@ -40,6 +41,7 @@ __all__ = [
     "main_platform",
     "of_platform",
     "recompressed_index",
+    "remove_platform",
     "whole_index",
 ]
 
@@ -123,6 +125,29 @@ def main_platform(engine: Engine, reference: Reference) -> Platform | None:
         offered = [entry.platform for entry in model.manifests if entry.platform is not None]
         return next((each for each in offered if each.architecture != "unknown"), None)
     return None
+
+
+def remove_platform(engine: Engine, record: ImageRecord, platform: Platform, *, force: bool) -> str:
+    """Remove the image for a platform that shares its name with others, which stay; gives its id.
+
+    With the one that the name stands for itself the others go, too. Raises: NotFound; InUse unless forced.
+    """
+    variant = of_platform(engine, record, platform)
+    if variant.id != record.id:
+        entries = listed(engine, record).manifests
+        theirs = [each.digest for each in entries if each.digest != variant.manifest_digest]
+        needed = set(theirs).union(*(_blobs(engine, each) for each in entries if each.digest in theirs))
+        own = {variant.manifest_digest, *_blobs(engine, engine.image_view(variant).descriptor)}
+        remove_image(engine, variant.id, force=force)
+        engine.store.state.images.let_go(record.id, own - needed)
+        engine.store.collect_garbage()
+    else:
+        remove_image(engine, record.id, force=force)
+    return variant.id
+
+
+def _blobs(engine: Engine, descriptor: Descriptor) -> set[Digest]:
+    return set(Contents(Target(engine.store.content, descriptor)).blobs)
 
 
 def recompressed_index(engine: Engine, record: ImageRecord, compression: str) -> Descriptor:

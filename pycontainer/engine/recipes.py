@@ -12,11 +12,10 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from pycontainer import runtime
 from pycontainer.engine import sharing
 from pycontainer.engine.supervision import requested
+from pycontainer.records import frozen
 
 if TYPE_CHECKING:
     from pycontainer.engine.engine import Engine
@@ -53,7 +52,7 @@ _PURE = frozenset(
 """Options for which nothing is looked up on the host, whose devices, files and cgroups may change."""
 
 
-@attrs.frozen
+@frozen
 class Recipe:
     """What a container is made by. spec, program: of the container it was made for, if it is of just one."""
 
@@ -110,7 +109,8 @@ def _make(engine: Engine, container_id: str, options: RunOptions, config: ImageC
         **requested(options, config),
     }
     text = json.dumps(params, separators=(",", ":"))[1:-1]
-    return Recipe(spec, runtime.seccomp_program(options, spec, host), container_id, text)
+    program = runtime.seccomp_program(options, spec, host, cache_directory=engine.store.root / "filters")
+    return Recipe(spec, program, container_id, text)
 
 
 def spec_of(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import attrs
-
 from pycontainer.errors import ContainerFailed
+from pycontainer.records import Factory, frozen
 
 __all__ = ["RunResult", "Usage"]
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Usage:
     """What a container used, as its cgroup counted it; None where the host does not count it.
 
@@ -22,7 +21,7 @@ class Usage:
     memory_peak_bytes: int | None = None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class RunResult:
     """The outcome of `run()`.
 
@@ -36,7 +35,7 @@ class RunResult:
     stderr: bytes = b""
     is_complete: bool = True
     oom_killed: bool = False
-    usage: Usage = attrs.Factory(Usage)
+    usage: Usage = Factory(Usage)
     container_id: str = ""
 
     @property

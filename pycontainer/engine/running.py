@@ -11,8 +11,6 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import IO, TYPE_CHECKING, Any, Unpack
 
-import attrs
-
 from pycontainer.engine.engine import Engine, current_engine
 from pycontainer.engine.events import container_attributes, emit
 from pycontainer.engine.images import Image, resolve_image
@@ -23,6 +21,7 @@ from pycontainer.engine.result import RunResult
 from pycontainer.engine.state import await_tidied, usage_of
 from pycontainer.errors import DeadlineExceeded, InvalidOption, KernelError, LaunchError
 from pycontainer.options import parse_run_options, parse_seconds
+from pycontainer.records import evolve
 
 if TYPE_CHECKING:
     from pycontainer._generated import RunKwargs
@@ -62,11 +61,12 @@ def run(
     started; DeadlineExceeded; NotFound; InvalidOption; TypeError for an unknown option.
     """
     engine = engine or current_engine()
+    engine.helper.begin()
     asked = parse_run_options(**{**options, "command": command, "auto_remove": True})
     if interactive:
         if input is not None or timeout is not None:
             raise InvalidOption("option interactive: the terminal is the input, and its user ends it")
-        asked = attrs.evolve(asked, stdin_open=True, tty=asked.tty or (os.isatty(0) and os.isatty(1)))
+        asked = evolve(asked, stdin_open=True, tty=asked.tty or (os.isatty(0) and os.isatty(1)))
     limit_s = None if timeout is None else parse_seconds(timeout)
     chosen = resolve_image(engine, image, asked)
     reference = image if isinstance(image, str) else ""
@@ -140,7 +140,7 @@ def _run_recorded(
         stderr=stderr,
         is_complete="stdout_b64" in exited or exited["log_complete"],
         oom_killed=bool(exited.get("oom_killed")),
-        usage=attrs.evolve(usage_of(exited), wall_s=wall_s),
+        usage=evolve(usage_of(exited), wall_s=wall_s),
         container_id=record.id,
     )
 
@@ -192,7 +192,7 @@ def _run_joined(
     return RunResult(
         exit_code=exited["exit_code"],
         oom_killed=bool(exited.get("oom_killed")),
-        usage=attrs.evolve(usage_of(exited), wall_s=time.monotonic() - begun),
+        usage=evolve(usage_of(exited), wall_s=time.monotonic() - begun),
         container_id=record.id,
     )
 

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from pycontainer.engine.moments import from_nanoseconds
 from pycontainer.errors import InvalidOption
 from pycontainer.launcher import healthrecord
 from pycontainer.options import HealthOptions
+from pycontainer.records import asdict, frozen
 from pycontainer.runtime import stop_signal
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ _RETRIES = 3
 _SHORTEST_S = 0.001  # of an image's times, too: a check is a process each time
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class HealthResult:
     """One health check. exit_code: -1 when it could not be run, or was killed for taking too long.
 
@@ -57,7 +56,7 @@ class HealthResult:
     output: str
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Health:
     """What the health checks of a container say.
 
@@ -96,7 +95,7 @@ def _health_check(options: RunOptions, config: ImageConfig) -> dict[str, Any] | 
     test = asked.test or (made.test if made is not None else ())
     program = _program(test, config)
     if not program:
-        given = attrs.asdict(asked, filter=attrs.filters.exclude("test"))
+        given = {name: value for name, value in asdict(asked).items() if name != "test"}
         wanted = next((name for name, value in given.items() if value), None)
         if options.health_on_failure != "none":
             wanted = "on_failure"

@@ -223,6 +223,10 @@ class Attachable:
                 observed = await_end(self._directory, None, removes_itself=True, held=held)
             except FileNotFoundError:
                 raise steering.removed(self.name) from None
+            if not self._directory.is_dir():
+                # Its monitor has removed the files. The record without them would be for the next who opens
+                # the store to find, as what a crash left.
+                self._engine.store.remove_container(self.id)
             return steering.exit_code_of(observed, self.name, "not-running")
 
         return wait

@@ -113,7 +113,7 @@ class Volume:
     def _record(self) -> VolumeRecord:
         record = self._engine.store.state.volumes.get(self._name)
         if record is None:
-            raise NotFound(f"no volume named {self._name!r}")
+            raise NotFound(f"no such volume: {self._name}")
         return record
 
     @property
@@ -259,7 +259,7 @@ class Volume:
         """Remove it with its files. force: no error when there is none. Raises: InUse, NotFound."""
         forget_vanished(self._engine)
         if not _remove(self._engine, self._name) and not force:
-            raise NotFound(f"no volume named {self._name!r}")
+            raise NotFound(f"no such volume: {self._name}")
 
     def __reduce__(self) -> tuple[object, ...]:
         return _found, (self._name, str(self._engine.root))

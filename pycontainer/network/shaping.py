@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import struct
 
-from attrs import frozen
-
 from pycontainer.kernel.nfnetlink import attribute
+from pycontainer.records import frozen
 
 __all__ = ["Shape"]
 

@@ -10,21 +10,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple, Self, TypeVar, dataclass_transform
 
-import attrs
-
 from pycontainer.errors import InvalidInput
+from pycontainer.records import field, fields, frozen
 
 VERSION = "1.3.0"
 _T = TypeVar("_T")
 
 
-@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(attrs.field,))
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
 def _model(**nested: str) -> Any:
-    """Make a model: attrs data whose generic methods come from Model; `nested` names models of attributes."""
+    """Make a model: generic methods come from Model; `nested` names models of attributes."""
 
     def decorate(cls: type[_T]) -> type[_T]:
-        # eq and repr generated per class would double the import time; Model has them once.
-        made = attrs.define(frozen=True, kw_only=True, eq=False, repr=False)(cls)
+        made = frozen(kw_only=True, eq=False, repr=False)(cls)
         made._nested = nested  # type: ignore[attr-defined]
         return made
 
@@ -82,7 +80,7 @@ class Model:
             kinds = {name: globals()[kind] for name, kind in cls._nested.items()}
             table = cls._table = tuple(
                 _Field(item.name, _key(item.name), kinds.get(item.name), _shape(item.default))
-                for item in attrs.fields(cls)  # type: ignore[arg-type]
+                for item in fields(cls)  # type: ignore[arg-type]
                 if item.name != "extra"
             )
         return table
@@ -160,7 +158,7 @@ class IdMapping(Model):
     container_id: int
     host_id: int
     size: int
-    extra: Extra = attrs.field(factory=dict)
+    extra: Extra = field(factory=dict)
 
 
 @_model()
@@ -171,7 +169,7 @@ class User(Model):
     gid: int = 0
     umask: int | None = None
     additional_gids: tuple[int, ...] = ()
-    extra: Extra = attrs.field(factory=dict)
+    extra: Extra = field(factory=dict)
 
 
 @_model()
@@ -183,7 +181,7 @@ class Capabilities(Model):
     inheritable: tuple[str, ...] = ()
     permitted: tuple[str, ...] = ()
     ambient: tuple[str, ...] = ()
-    extra: Extra = attrs.field(factory=dict)
+    extra: Extra = field(factory=dict)
 
 
 @_model()
@@ -193,7 +191,7 @@ class Rlimit(Model):
     type: str
     soft: int
     hard: int
-    extra: Extra = attrs.field(factory=dict)
+    extra: Extra = field(factory=dict)
 
 
 @_model(user="User", capabilities="Capabilities", rlimits="Rlimit")
@@ -205,14 +203,14 @@ class Process(Model):
     env: tuple[str, ...] = ()
     terminal: bool | None = None
     console_size: dict[str, int] | None = None
-    user: User = attrs.field(factory=User)
+    user: User = field(factory=User)
     capabilities: Capabilities | None = None
     rlimits: tuple[Rlimit, ...] = ()
     no_new_privileges: bool | None = None
     apparmor_profile: str | None = None
     selinux_label: str | None = None
     oom_score_adj: int | None = None
-    extra: Extra = attrs.field(factory=dict)
+    extra: Extra = field(factory=dict)
 
 
 @_model()
@@ -221,7 +219,7 @@ class Root(Model):
 
     path: str
     readonly: bool | None = None
-    extra: Extra = attrs.field(factory=dict)
+    extra: Extra = field(factory=dict)
 
 
 @_model(uid_mappings="IdMapping", gid_mappings="IdMapping")
@@ -234,7 +232,7 @@ class Mount(Model):
     options: tuple[str, ...] = ()
     uid_mappings: tuple[IdMapping, ...] = ()
     gid_mappings: tuple[IdMapping, ...] = ()
-    extra: Extra = attrs.field(factory=dict)
+    extra: Extra = field(factory=dict)
 
 
 @_model()
@@ -243,7 +241,7 @@ class Namespace(Model):
 
     type: str
     path: str | None = None
-    extra: Extra = attrs.field(factory=dict)
+    extra: Extra = field(factory=dict)
 
 
 @_model()
@@ -257,7 +255,7 @@ class Device(Model):
     file_mode: int | None = None
     uid: int | None = None
     gid: int | None = None
-    extra: Extra = attrs.field(factory=dict)
+    extra: Extra = field(factory=dict)
 
 
 @_model()
@@ -269,7 +267,7 @@ class DeviceRule(Model):
     major: int | None = None
     minor: int | None = None
     access: str | None = None
-    extra: Extra = attrs.field(factory=dict)
+    extra: Extra = field(factory=dict)
 
 
 @_model()
@@ -285,7 +283,7 @@ class Memory(Model):
     disable_oom_killer: bool | None = None
     use_hierarchy: bool | None = None
     check_before_update: bool | None = None
-    extra: Extra = attrs.field(factory=dict)
+    extra: Extra = field(factory=dict)
 
 
 @_model()
@@ -301,7 +299,7 @@ class Cpu(Model):
     cpus: str | None = None
     mems: str | None = None
     idle: int | None = None
-    extra: Extra = attrs.field(factory=dict)
+    extra: Extra = field(factory=dict)
 
 
 @_model()
@@ -309,7 +307,7 @@ class Pids(Model):
     """The most processes; -1 is no limit."""
 
     limit: int | None = None
-    extra: Extra = attrs.field(factory=dict)
+    extra: Extra = field(factory=dict)
 
 
 @_model()
@@ -320,7 +318,7 @@ class WeightDevice(Model):
     minor: int
     weight: int | None = None
     leaf_weight: int | None = None
-    extra: Extra = attrs.field(factory=dict)
+    extra: Extra = field(factory=dict)
 
 
 @_model()
@@ -330,7 +328,7 @@ class ThrottleDevice(Model):
     major: int
     minor: int
     rate: int
-    extra: Extra = attrs.field(factory=dict)
+    extra: Extra = field(factory=dict)
 
 
 @_model(
@@ -350,7 +348,7 @@ class BlockIO(Model):
     throttle_write_bps_device: tuple[ThrottleDevice, ...] = ()
     throttle_read_iops_device: tuple[ThrottleDevice, ...] = ()
     throttle_write_iops_device: tuple[ThrottleDevice, ...] = ()
-    extra: Extra = attrs.field(factory=dict)
+    extra: Extra = field(factory=dict)
 
 
 @_model()
@@ -359,7 +357,7 @@ class HugepageLimit(Model):
 
     page_size: str
     limit: int
-    extra: Extra = attrs.field(factory=dict)
+    extra: Extra = field(factory=dict)
 
 
 @_model(
@@ -379,8 +377,8 @@ class Resources(Model):
     pids: Pids | None = None
     block_io: BlockIO | None = None
     hugepage_limits: tuple[HugepageLimit, ...] = ()
-    unified: dict[str, str] = attrs.field(factory=dict)
-    extra: Extra = attrs.field(factory=dict)
+    unified: dict[str, str] = field(factory=dict)
+    extra: Extra = field(factory=dict)
 
 
 @_model()
@@ -391,7 +389,7 @@ class SeccompArg(Model):
     value: int
     op: str
     value_two: int = 0
-    extra: Extra = attrs.field(factory=dict)
+    extra: Extra = field(factory=dict)
 
 
 @_model(args="SeccompArg")
@@ -402,7 +400,7 @@ class SeccompRule(Model):
     action: str
     errno_ret: int | None = None
     args: tuple[SeccompArg, ...] = ()
-    extra: Extra = attrs.field(factory=dict)
+    extra: Extra = field(factory=dict)
 
 
 @_model(syscalls="SeccompRule")
@@ -414,7 +412,7 @@ class Seccomp(Model):
     architectures: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     syscalls: tuple[SeccompRule, ...] = ()
-    extra: Extra = attrs.field(factory=dict)
+    extra: Extra = field(factory=dict)
 
 
 @_model(
@@ -431,18 +429,18 @@ class Linux(Model):
     namespaces: tuple[Namespace, ...] = ()
     uid_mappings: tuple[IdMapping, ...] = ()
     gid_mappings: tuple[IdMapping, ...] = ()
-    time_offsets: dict[str, dict[str, int]] = attrs.field(factory=dict)
+    time_offsets: dict[str, dict[str, int]] = field(factory=dict)
     devices: tuple[Device, ...] = ()
     cgroups_path: str | None = None
     resources: Resources | None = None
-    sysctl: dict[str, str] = attrs.field(factory=dict)
+    sysctl: dict[str, str] = field(factory=dict)
     seccomp: Seccomp | None = None
     rootfs_propagation: str | None = None
     masked_paths: tuple[str, ...] = ()
     readonly_paths: tuple[str, ...] = ()
     mount_label: str | None = None
     personality: dict[str, Any] | None = None
-    extra: Extra = attrs.field(factory=dict)
+    extra: Extra = field(factory=dict)
 
 
 @_model(process="Process", root="Root", mounts="Mount", linux="Linux")
@@ -455,7 +453,7 @@ class Spec(Model):
     hostname: str | None = None
     domainname: str | None = None
     mounts: tuple[Mount, ...] = ()
-    hooks: dict[str, Any] = attrs.field(factory=dict)
-    annotations: dict[str, str] = attrs.field(factory=dict)
+    hooks: dict[str, Any] = field(factory=dict)
+    annotations: dict[str, str] = field(factory=dict)
     linux: Linux | None = None
-    extra: Extra = attrs.field(factory=dict)
+    extra: Extra = field(factory=dict)

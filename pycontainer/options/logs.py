@@ -6,9 +6,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import attrs
-
 from pycontainer.options.units import parse_size
+from pycontainer.records import frozen
 
 __all__ = ["LOG_DRIVERS", "TAG_FIELDS", "LogOptions"]
 
@@ -47,7 +46,7 @@ _PATH = re.compile(r"(unix|unixgram)://(/[^\0]*)", re.ASCII)
 _FIELD = re.compile(r"\{\{(.*?)\}\}")
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class LogOptions:
     """Where output goes; made by `of`, which checks it."""
 

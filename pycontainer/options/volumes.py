@@ -11,8 +11,6 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-import attrs
-
 from pycontainer.errors import InvalidOption
 from pycontainer.options.kinds import LINES, Kind
 from pycontainer.options.mounts import (
@@ -22,6 +20,7 @@ from pycontainer.options.mounts import (
     mount_propagations,
     recorded_mount,
 )
+from pycontainer.records import evolve
 
 __all__ = ["VOLUMES", "VOLUMES_FROM", "parse_volume_name", "split_volumes_from"]
 
@@ -123,21 +122,21 @@ def _bound(source: str, target: str, words: str) -> MountPoint:
 
 def _with(point: MountPoint, word: str) -> MountPoint:
     if word in ("ro", "rw"):
-        return attrs.evolve(point, is_readonly=word == "ro")
+        return evolve(point, is_readonly=word == "ro")
     if word in mount_flags():
-        return attrs.evolve(point, words=(*point.words, word))
+        return evolve(point, words=(*point.words, word))
     if word in ("nocopy", "copy") and point.kind == "volume":
-        return attrs.evolve(point, is_filled=word == "copy")
+        return evolve(point, is_filled=word == "copy")
     if point.kind == "bind" and word in mount_propagations():
-        return attrs.evolve(point, propagation=word)
+        return evolve(point, propagation=word)
     if point.kind == "bind" and word in ("cow", "O"):
-        return attrs.evolve(point, is_copied=True)
+        return evolve(point, is_copied=True)
     if point.kind == "bind" and word == "idmap":
-        return attrs.evolve(point, has_ids=True)
+        return evolve(point, has_ids=True)
     if point.kind == "bind" and word == "rro":  # as nerdctl has it
-        return attrs.evolve(point, is_readonly=True, recursion="readonly")
+        return evolve(point, is_readonly=True, recursion="readonly")
     if point.kind == "bind" and word == "bind":
-        return attrs.evolve(point, recursion="disabled")
+        return evolve(point, recursion="disabled")
     if word in _IGNORED:
         return point
     raise ValueError(f"{word!r} is no option of a {point.kind}; there are ro, rw, nosuid, nodev, noexec, …")

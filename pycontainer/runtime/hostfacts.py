@@ -8,16 +8,14 @@ from __future__ import annotations
 import functools
 import glob
 import os
-import platform
 import re
 import stat
 from collections.abc import Callable
 
-import attrs
-
 from pycontainer.errors import InvalidOption
 from pycontainer.kernel import caps
 from pycontainer.oci import runtime as model
+from pycontainer.records import frozen
 from pycontainer.runtime.cgroups.detect import CgroupLayout, detect
 
 # Nodes below these are made anew in every container, or are no devices (moby: getDevicesFromPath).
@@ -83,7 +81,7 @@ def host_devices() -> tuple[model.Device, ...]:
     return tuple(sorted(found, key=lambda device: device.path))
 
 
-@attrs.define(frozen=True, kw_only=True)
+@frozen(kw_only=True)
 class HostFacts:
     """Facts about one host; `device` and `all_devices` look at /dev when called."""
 
@@ -120,11 +118,12 @@ class HostFacts:
 
 @functools.cache
 def _detected() -> HostFacts:
-    version = re.match(r"(\d+)\.(\d+)", platform.release())
-    assert version is not None, platform.release()
+    about = os.uname()
+    version = re.match(r"(\d+)\.(\d+)", about.release)
+    assert version is not None, about.release
     return HostFacts(
         kernel=(int(version[1]), int(version[2])),
-        architecture=platform.machine(),
+        architecture=about.machine,
         capabilities=tuple(caps.names(caps.supported() & _bounding())),
         cgroups=detect(),
         cpus=frozenset(_number_list(_read("/sys/devices/system/cpu/online")))

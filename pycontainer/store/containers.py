@@ -79,7 +79,7 @@ class ContainerTable:
             if len(rows) > 1:
                 raise InvalidInput(f"several containers have an id that begins with {text}; give more digits")
         if not rows:
-            raise NotFound(f"no container named {text!r}, or with an id that begins so")
+            raise NotFound(f"no such container: {text}")
         return _record(rows[0])
 
     def ids(self) -> set[str]:

@@ -6,11 +6,10 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from attrs import evolve
-
 from pycontainer.checkpoints import reached
 from pycontainer.errors import InvalidInput, NotFound
 from pycontainer.oci import Digest
+from pycontainer.records import evolve
 from pycontainer.store.database import Database
 from pycontainer.store.records import ImageLayer, ImageRecord, SnapshotKey, Tag
 
@@ -55,6 +54,14 @@ class ImageTable:
                 self.tag(name, record.id, record.target_digest)
         reached("pull.image.recorded")
         return record
+
+    def let_go(self, image_id: str, digests: Iterable[Digest]) -> None:
+        """No longer keep these blobs with an image; those of its own manifest stay. Raises: NotFound."""
+        with self._database.transaction() as connection:
+            left = set(self.get(image_id).blobs).difference(digests)
+            connection.execute(
+                "UPDATE images SET blobs = ? WHERE id = ?", (json.dumps(sorted(left)), image_id)
+            )
 
     def get(self, image_id: str) -> ImageRecord:
         """The image with this full id. Raises: NotFound."""

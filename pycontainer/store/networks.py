@@ -54,7 +54,7 @@ class NetworkTable:
         if not found and text and set(text) <= set("0123456789abcdef"):
             found = self._select("WHERE id >= ?1 AND id < ?1 || 'g' LIMIT 2", text)
         if len(found) != 1:
-            raise NotFound(f"no network named {text!r}, or with an id that alone begins so")
+            raise NotFound(f"network {text} not found")
         return found[0]
 
     def delete(self, network_id: str) -> bool:

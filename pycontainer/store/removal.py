@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attrs import frozen
-
 from pycontainer.checkpoints import reached
 from pycontainer.errors import BadReference, InUse, NotFound
 from pycontainer.oci import Digest, Reference, parse_digest
+from pycontainer.records import frozen
 from pycontainer.store.images import ImageTable
 from pycontainer.store.records import ContainerRecord, ImageRecord
 from pycontainer.store.statedb import StateDB
@@ -53,7 +52,7 @@ def find_image(images: ImageTable, text: str) -> tuple[ImageRecord, str | None]:
         record = images.with_id_prefix(digits)
         if record is not None:
             return record, None
-    raise NotFound(f"no image {text!r} in the store; pull it first")
+    raise NotFound(f"no such image: {text}; pull it first")
 
 
 def _canonical(text: str) -> Reference | None:

@@ -50,7 +50,7 @@ class VolumeTable:
         with self._database.transaction() as connection:
             for name in names:
                 if not connection.execute("SELECT 1 FROM volumes WHERE name = ?", (name,)).fetchone():
-                    raise NotFound(f"no volume named {name!r}")
+                    raise NotFound(f"no such volume: {name}")
                 connection.execute("INSERT OR IGNORE INTO volume_uses VALUES (?, ?)", (name, container_id))
 
     def keep(self, container_id: str) -> None:

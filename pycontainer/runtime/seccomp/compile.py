@@ -12,7 +12,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -92,6 +91,8 @@ def _from_disk(profile: Profile, arch: str, directory: Path | None) -> bytes:
     program = _compiled(profile, arch)
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        import tempfile  # only where there is something to keep
+
         with tempfile.NamedTemporaryFile(dir=directory, delete=False) as file:
             file.write(hashlib.sha256(program).digest() + program)
         os.replace(file.name, path)

@@ -8,7 +8,6 @@ Source: moby, daemon/initlayer/setup_unix.go.
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 from pycontainer.store import locks
@@ -31,6 +30,8 @@ def make_init_layer(root: Path, store_lock: Path) -> Path:
         with FileLock(store_lock).held(locks.SHORT_S):
             if not (final / "fs").is_dir():
                 temporary = root / f"init-{_VERSION}.new"
+                import shutil  # with compressors: only once for each store
+
                 # Left by a crash; it holds no stranger's file.
                 shutil.rmtree(temporary, ignore_errors=True)
                 _fill(temporary)
