@@ -60,6 +60,8 @@ DIFFERENT: Mapping[str, str] = {
     "create --volume-driver": "`local` alone",
     "run --log-driver": "local by default; local, json-file, none, journald, syslog",
     "run --ipc": "`container:NAME` needs that one to be made with `--ipc shareable`",
+    "build --call": "build, check, outline and targets; the Dockerfile has to be a file of this host",
+    "images --tree": "without the size of what is compressed",
     "stats --no-stream": "takes a second, in which the CPU use is measured",
     "volume create --driver": "`local` alone",
 }
@@ -76,8 +78,6 @@ NOT_HERE: Mapping[str, str] = {
     "--kernel-memory": "refused: kernels from 5.16 on have no such limit",
     "--use-api-socket": "refused: there is no daemon whose socket could be given",
     "build --builder": "refused: there is one builder",
-    "build --call": "not yet",
-    "build --check": "refused: checks are told of with every build",
     "build --compress": "without effect: nothing is sent to a daemon",
     "build --debug": "not yet; `on_failure` of the library opens a failed step",
     "build --force-rm": "without effect: steps leave no containers",
@@ -90,7 +90,6 @@ NOT_HERE: Mapping[str, str] = {
     "pull --disable-content-trust": _NO_TRUST,
     "push --disable-content-trust": _NO_TRUST,
     "exec --detach-keys": "refused: what exec starts ends with it, unless it has `-d`",
-    "images --tree": "not yet",
     "manifest annotate --os-features": "refused",
     "manifest create --insecure": "without effect: loopback and registries.conf decide",
     "manifest inspect --insecure": "without effect: loopback and registries.conf decide",
@@ -104,7 +103,6 @@ NOT_HERE: Mapping[str, str] = {
     "network inspect --verbose": "without effect",
     "rm --link": "refused: links are part of a container here",
     "rmi --no-prune": "without effect: there are no untagged parents",
-    "rmi --platform": "not yet",
     "start --checkpoint": "not yet: checkpoints need CRIU",
     "start --checkpoint-dir": "not yet: checkpoints need CRIU",
     "volume create --availability": _CLUSTER,
@@ -130,7 +128,7 @@ are this engine's own options, many of them podman's, which the [options](option
 `python docs/cli_reference.py --write`, and compared with the commands by a test.
 
 Global: `--config`, `-D`, `-l` are the same, `-H`, `-c` and their variables are refused unless they name this
-machine, and `--tls…` are not here: there is no daemon to reach. `--root` is the store's directory.
+machine, and `--tls…` are without effect: there is no daemon to reach. `--root` is the store's directory.
 
 | exit code | meaning |
 | --- | --- |

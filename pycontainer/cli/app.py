@@ -64,6 +64,9 @@ COMMANDS = {
 }
 
 
+_ONE_CONTEXT = "containers run on this machine only, which is the context default"
+
+
 def _of(*names: str, **others: Entry | str) -> dict[str, Entry]:
     """Commands of a group: those of the same name above, and others under another one."""
     found = {name: COMMANDS[name] for name in names}
@@ -104,6 +107,7 @@ GROUPS = {
             show=Entry("contexts:show", "Print the name of the current context"),
             use=Entry("contexts:use", "Choose a context"),
         ),
+        refused=dict.fromkeys(("create", "export", "import", "rm", "update"), _ONE_CONTEXT),
     ),
     "healthcheck": Nested(
         "Check the health of containers",
@@ -225,6 +229,11 @@ def _version(ctx: click.Context, _: click.Parameter, is_asked: bool) -> None:
     type=click.Choice(["debug", "info", "warn", "error", "fatal"]),
     help="How much is told on standard error.",
 )
+@click.option("--tls", cls=Flag, help="Without effect: there is no connection to secure.")
+@click.option("--tlscacert", metavar="FILE", help="Without effect, as --tls.")
+@click.option("--tlscert", metavar="FILE", help="Without effect, as --tls.")
+@click.option("--tlskey", metavar="FILE", help="Without effect, as --tls.")
+@click.option("--tlsverify", cls=Flag, help="Without effect, as --tls.")
 @click.option("-v", "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version,
               help="Print the version.")  # fmt: skip
 @click.pass_context
@@ -236,6 +245,11 @@ def app(
     config: str | None,
     debug: bool,
     log_level: str | None,
+    tls: bool,
+    tlscacert: str | None,
+    tlscert: str | None,
+    tlskey: str | None,
+    tlsverify: bool,
 ) -> None:
     """Containers without a daemon."""
     session = ctx.ensure_object(Session)

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import click
 
+from pycontainer.cli.spelling import FALSE, TRUE, BadFlag
+
 __all__ = ["OFF", "Command", "Entry", "Flag", "Group", "Nested", "Misuse", "command", "flag"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
-_FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 OFF = "!"
 """Ends the name that stands for a flag's being false, between the rewriting and click."""
 
@@ -57,10 +57,12 @@ def _placed(ctx: click.Context) -> Iterator[None]:
         if error.ctx is None:
             error.ctx = ctx
         raise
+    except BadFlag as error:
+        raise click.BadParameter(str(error), ctx, param_hint=error.flag) from None
 
 
-class Command(click.Command):
-    """A command that reads its arguments as pflag does."""
+class _Reader(click.Command):
+    """Reads its arguments as pflag does."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         with _placed(ctx):
@@ -119,6 +121,10 @@ class Command(click.Command):
             return [*before, f"-{letter}", *value]
         return [token]
 
+
+class Command(_Reader):
+    """A command that reads its arguments as pflag does."""
+
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         pieces = ["[OPTIONS]" if self._has_options() else "", *_arguments(self, ctx)]
         formatter.write_usage(ctx.command_path, " ".join(filter(None, pieces)))
@@ -132,9 +138,9 @@ def _arguments(made: click.Command, ctx: click.Context) -> list[str]:
 
 
 def _switched(ctx: click.Context, name: str, value: str) -> str:
-    if value in _TRUE:
+    if value in TRUE:
         return name
-    if value in _FALSE:
+    if value in FALSE:
         return f"{name}{OFF}"
     raise click.BadParameter(f"{value!r} is neither true nor false", ctx, param_hint=name)
 
@@ -163,9 +169,10 @@ class Nested(NamedTuple):
     help: str
     table: Mapping[str, Entry | Nested]
     is_hidden: bool = False
+    refused: Mapping[str, str] | None = None
 
 
-class Group(click.Group):
+class Group(_Reader, click.Group):
     """Commands by name in a table, imported when they are called, so that one costs no other.
 
     refused: names that Docker has and this has not on purpose, with the reason.
@@ -183,10 +190,6 @@ class Group(click.Group):
         self._table = table
         self._refused = refused or {}
 
-    def invoke(self, ctx: click.Context) -> Any:
-        with _placed(ctx):
-            return super().invoke(ctx)
-
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for name, entry in self._table.items() if not entry.is_hidden]
 
@@ -195,7 +198,7 @@ class Group(click.Group):
         if entry is None:
             return None
         if isinstance(entry, Nested):
-            return Group(cmd_name, table=entry.table, help=entry.help)
+            return Group(cmd_name, table=entry.table, refused=entry.refused, help=entry.help)
         module, _, attribute = entry.place.partition(":")
         found = getattr(importlib.import_module(f"pycontainer.cli.commands.{module}"), attribute)
         assert isinstance(found, click.Command)

@@ -11,16 +11,14 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-import click
-
-from pycontainer.cli.command import OFF, Misuse
 from pycontainer.cli.printable import printable
 from pycontainer.errors import PycontainerError
 
-__all__ = ["Failed", "each", "guarded", "tell"]
+__all__ = ["INTERRUPTED", "Failed", "each", "guarded", "say", "tell"]
 
-_INTERRUPTED = 130
+INTERRUPTED = 130
 _BROKEN_PIPE = 141
+_AS_DOCKER = ("no such container", "no such image", "no such object")
 
 
 class Failed(Exception):
@@ -33,12 +31,15 @@ class Failed(Exception):
 
 def tell(message: object) -> None:
     """Say what went wrong, on standard error."""
-    say("Error: " + str(message))
+    text = str(message)
+    if text.startswith(_AS_DOCKER):
+        text = text[0].upper() + text[1:]  # what scripts look for
+    say(f"Error: {text}")
 
 
 def say(text: str) -> None:
     """Say this on standard error; parts of it may be somebody else's words."""
-    click.echo("\n".join(map(printable, text.split("\n"))), err=True)
+    print("\n".join(map(printable, text.split("\n"))), file=sys.stderr, flush=True)
 
 
 def each(names: Iterable[str], act: Callable[[str], object], *, echoes: bool = True) -> int:
@@ -55,7 +56,7 @@ def each(names: Iterable[str], act: Callable[[str], object], *, echoes: bool = T
             code = 1
         else:
             if echoes:
-                click.echo(name)
+                print(name)
     return code
 
 
@@ -68,12 +69,8 @@ def guarded(call: Callable[[], object]) -> int:
         if str(failed):
             say(str(failed))
         return failed.code
-    except click.exceptions.Exit as end:
-        return end.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        return _INTERRUPTED
-    except click.ClickException as error:
-        return _misused(error)
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has gone. The interpreter's last flush must not find it missing again.
         with suppress(OSError):
@@ -87,22 +84,17 @@ def guarded(call: Callable[[], object]) -> int:
             raise
         tell(f"{error.filename}: {error.strerror}")
         return 1
+    except Exception as error:
+        code = _code_of_clicks(error)
+        if code is None:
+            raise
+        return code
     return outcome if isinstance(outcome, int) and not isinstance(outcome, bool) else 0
 
 
-def _misused(error: click.ClickException) -> int:
-    if isinstance(error, click.NoSuchOption):
-        near = [name for name in error.possibilities or () if not name.endswith(OFF)]
-        error = click.NoSuchOption(error.option_name, possibilities=near, ctx=error.ctx)
-    message = f"pycontainer: {error.format_message()}"
-    context = error.ctx if isinstance(error, click.UsageError) else None
-    if context is not None:
-        usage = context.get_usage().removeprefix("Usage: ")
-        message += f"\n\nUsage:  {usage}\n\nRun '{context.command_path} --help' for more information"
-    say(message)
-    is_about_arguments = isinstance(error, Misuse) or (
-        isinstance(error, click.MissingParameter) and isinstance(error.param, click.Argument)
-    )
-    if is_about_arguments or "unexpected extra argument" in error.format_message():
-        return 1
-    return 125 if isinstance(error, click.UsageError) else 1
+def _code_of_clicks(error: Exception) -> int | None:
+    if "click" not in sys.modules:
+        return None
+    from pycontainer.cli.misuse import code_of
+
+    return code_of(error)

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from pycontainer.errors import PycontainerError
-
 if TYPE_CHECKING:
     from pycontainer.engine import Engine
+    from pycontainer.launcher import Helper
 
 __all__ = ["Session", "pass_session"]
 
@@ -25,31 +21,27 @@ class Session:
     """One call of the command line.
 
     root: directory of the store; default as for the library. progress: how pulls are shown, see Engine.
+    helper: the engine's, if it was begun already.
     """
 
-    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, helper: Helper | None = None, environ: Mapping[str, str] = os.environ) -> None:
         self.environ = environ
         self.root: Path | None = None
         self.progress: str | None = None
         self.config_dir: Path = Path(environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker"))
         self._held = ExitStack()
+        self._helper = helper
 
     @cached_property
     def engine(self) -> Engine:
         """The engine of this call, which is also the current one of the library."""
-        from pycontainer.engine import Engine
+        from pycontainer.engine import Engine, use_helper
 
-        return self._held.enter_context(Engine(self.root, progress=self.progress))
-
-    def warm_up(self) -> None:
-        """Have the engine's helper process start on another processor, while this one imports the rest."""
-        helper = self.engine.helper
-
-        def start() -> None:
-            with suppress(PycontainerError):  # whoever needs it then tries again, and is told why not
-                helper.start()
-
-        threading.Thread(target=start, name="pycontainer-helper", daemon=True).start()
+        engine = Engine(self.root, progress=self.progress)
+        if self._helper is not None:
+            use_helper(engine, self._helper)
+            self._helper = None
+        return self._held.enter_context(engine)
 
     @cached_property
     def settings(self) -> Mapping[str, Any]:
@@ -75,9 +67,14 @@ class Session:
         return self.environ.get("DOCKER_DEFAULT_PLATFORM") or None
 
     def close(self) -> None:
-        """End the engine, if there was one."""
+        """End the engine, if there was one, or the helper that was to be its."""
         self._held.close()
+        if self._helper is not None:
+            self._helper.close()
 
 
-pass_session: Callable[[Any], Any] = click.make_pass_decorator(Session)
-"""Decorate a command that takes the session first."""
+def pass_session(function: Callable[..., Any]) -> Any:
+    """Decorate a command that takes the session first."""
+    import click  # `run` does without
+
+    return click.make_pass_decorator(Session)(function)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +38,26 @@ def test_the_helper_needs_the_standard_library_only(module: str) -> None:
 def test_what_lists_containers_and_images_loads_no_network_library(module: str) -> None:
     added = _modules_after(f"import {module}")
     assert {"httpx", "pyroute2", "rich", "click"} & added == set()
+
+
+@pytest.mark.parametrize(
+    ("words", "most"),
+    [(["--help"], 170), (["version"], 230), (["images"], 320), (["ps"], 350), (["network", "ls"], 310)],
+    ids=lambda given: given[0] if isinstance(given, list) else "",
+)
+def test_a_command_imports_what_it_needs(words: list[str], most: int, tmp_path: Path) -> None:
+    """Each module costs half a millisecond, most of what a short command takes."""
+    program = (
+        "import sys; from pycontainer.cli import invoke; code = invoke(sys.argv[1:]); print()\n"
+        "print(code, *sys.modules)"
+    )
+    command = [sys.executable, "-c", program, *words]
+    env = {**os.environ, "PYCONTAINER_ROOT": str(tmp_path / "store")}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=env, cwd=ROOT)
+    code, *names = done.stdout.splitlines()[-1].split()
+    assert code == "0"
+    assert {"attr", "httpx", "pyroute2", "rich", "ssl"} & set(names) == set()
+    assert len(names) < most
 
 
 def test_every_public_name_can_be_had() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -58,11 +59,32 @@ def test_run_gives_output_errors_and_code_of_the_program(cli: CommandLine) -> No
 def test_a_run_imports_no_library_that_it_does_not_need(cli: CommandLine) -> None:
     program = (
         "import sys; from pycontainer.cli import invoke; invoke(sys.argv[1:])\n"
-        "unwanted = {'httpx', 'pyroute2', 'rich', 'ssl', 'http', 'concurrent', 'asyncio'}\n"
-        "print(*sorted(unwanted & {name.partition('.')[0] for name in sys.modules}))"
+        "unwanted = {'attr', 'click', 'httpx', 'inspect', 'pyroute2', 'rich', 'ssl', 'http', 'asyncio'}\n"
+        "print(len(sys.modules), *sorted(unwanted & {name.partition('.')[0] for name in sys.modules}))"
     )
     command = [sys.executable, "-c", program, "run", "--rm", "busybox", "true"]
-    assert subprocess.run(command, capture_output=True, env=cli.env, check=True).stdout == b"\n"
+    cli("run", "--rm", "busybox", "true")  # which makes what the next one finds
+    count, *unwanted = subprocess.run(command, capture_output=True, env=cli.env, check=True).stdout.split()
+    assert unwanted == []
+    assert int(count) < 340  # each is half a millisecond
+
+
+def test_the_default_network_of_the_users_own_store_stays(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = Path(cli.env["PYCONTAINER_ROOT"])
+    with pc.Engine(root) as engine:
+        tag = engine.store_tag
+
+    def bridges() -> list[str]:
+        cli("run", "--rm", "busybox", "true")
+        notes = [Path("/sys/class/net", name, "ifalias") for name in os.listdir("/sys/class/net")]
+        return [str(note) for note in notes if note.exists() and tag in note.read_text()]
+
+    monkeypatch.setattr("pycontainer.engine.engine.users_root", lambda: root)
+    assert len(bridges()) == 1
+    monkeypatch.undo()
+    assert bridges() == []
 
 
 @pytest.mark.parametrize(
@@ -200,6 +222,50 @@ def test_files_are_copied_compared_exported_and_committed(cli: CommandLine, tmp_
     assert cli("load", input=archive) == "Loaded image: made:1\n"
     cli("untag", "made:1")
     assert cli("image", "prune", "-f").startswith(f"Deleted Images:\ndeleted: {image_id}\n")
+
+
+def test_platforms_of_an_image_are_listed_and_removed(cli: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
+    both = ("--platform", "linux/amd64,linux/arm64")
+    own = cli("build", "-q", *both, "-t", "both:1", str(tmp_path)).strip()
+    rows = [line.split() for line in cli("images", "--tree", "both").splitlines()]
+    assert [row[:2] for row in rows[1:]] == [
+        ["both:1", own[7:19]],
+        ["├─", "linux/amd64"],
+        ["└─", "linux/arm64"],
+    ]
+    assert rows[0] == ["IMAGE", "ID", "DISK", "USAGE", "EXTRA"]
+    assert "tree" in cli.both("images", "--tree", "-q", code=125)[1]
+    assert cli("rmi", "--platform", "linux/arm64", "both:1").startswith("Deleted: sha256:")
+    assert "linux/arm64" not in cli("images", "--tree", "both")
+    assert "there are: linux/amd64" in cli.both("rmi", "--platform", "linux/arm64", "both:1", code=1)[1]
+    assert cli("rmi", "both:1") == f"Untagged: both:1\nDeleted: {own}\n"
+
+
+def test_a_dockerfile_is_asked_without_being_built(cli: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text(
+        "FROM nowhere.invalid/none AS base\n# what it is made by\nARG MAKER=1\n"
+        "RUN --mount=type=secret,id=token,required true\nFROM base\nRUN echo ${MAKER}\n"
+    )
+    targets = cli("build", "--call=targets", str(tmp_path)).splitlines()
+    assert [line.split() for line in targets] == [["TARGET", "DESCRIPTION"], ["base"], ["(default)"]]
+    outline = json.loads(cli("build", "--call", "outline,format=json", str(tmp_path)))
+    assert [(each["name"], each["value"]) for each in outline["args"]] == [("MAKER", "1")]
+    assert outline["secrets"] == [{"name": "token", "required": True}]
+    assert cli("build", "--check", str(tmp_path)) == "Check complete, no warnings found.\n"
+    out, err = cli.both(
+        "build", "--call=check", "-f", "-", str(tmp_path), code=1, input=b"FROM scratch as X\n"
+    )
+    assert "WARNING: StageNameCasing - https://docs.docker.com/" in out
+    assert "   1 | >>> FROM scratch as X\n" in out
+    assert "have been found!" in err
+    assert "--call" in cli.both("build", "--call=nosuch", str(tmp_path), code=125)[1]
+
+
+def test_what_only_a_daemon_needs_is_accepted_or_refused_with_the_reason(cli: CommandLine) -> None:
+    certificates = [f"--tls{name}=/x.pem" for name in ("cacert", "cert", "key")]
+    assert cli("--tls", "--tlsverify=false", *certificates, "context", "show") == "default\n"
+    assert "this machine only" in cli.both("context", "create", "far", code=1)[1]
 
 
 def test_images_go_to_a_registry_and_back(cli: CommandLine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from pycontainer.cli.command import command, flag
-from pycontainer.cli.declared import declared, given
+from pycontainer.cli.declared import declared
 from pycontainer.cli.edge import Failed
 from pycontainer.cli.filters import prune_filter_option
 from pycontainer.cli.formatting import decimal_size
 from pycontainer.cli.pairs import pairs, split_words
 from pycontainer.cli.session import Session, pass_session
+from pycontainer.cli.spelling import given
 from pycontainer.errors import InvalidOption
 
 if TYPE_CHECKING:
@@ -31,7 +33,6 @@ LIMITS = (
 
 _NOT_HERE = {
     "builder": "there is one builder",
-    "check": "checks are told of with every build",
     "isolation": "it is for Windows",
     "squash": "squash the image afterwards, with image.squash() of the library",
 }
@@ -79,12 +80,19 @@ _NOT_HERE = {
 @click.option("-t", "--tag", "tags", multiple=True, metavar="NAME[:TAG]", help="Names of the image.")
 @click.option("--target", metavar="STAGE", help="The stage to build.")
 @click.option("--builder", hidden=True)
-@flag("--check", hidden=True)
+@click.option(
+    "--call",
+    "method",
+    default="build",
+    metavar="METHOD",
+    help="Instead of building: check, outline or targets; with ,format=json.",
+)
+@flag("--check", help="As --call=check.")
 @click.option("--isolation", hidden=True)
 @flag("--squash", hidden=True)
 @click.argument("context", metavar="PATH|URL|-")
 @pass_session
-def build(session: Session, /, **params: Any) -> None:
+def build(session: Session, /, **params: Any) -> int:
     """Build an image from a Dockerfile, and print its id on standard output."""
     from pycontainer.engine import Image
 
@@ -93,6 +101,9 @@ def build(session: Session, /, **params: Any) -> None:
             raise InvalidOption(f"--{name} is not here: {reason}; leave it out")
     if params["context"] == "-" and params["dockerfile"] == "-":
         raise click.UsageError("context and Dockerfile cannot both be standard input")
+    method = "check" if params["check"] else params["method"]
+    if method != "build":
+        return _called(method, params)
     context: str | BinaryIO = sys.stdin.buffer if params["context"] == "-" else params["context"]
     tags = split_words(params["tags"])
     platforms = split_words(params["platforms"]) or ([session.platform] if session.platform else [])
@@ -125,6 +136,24 @@ def build(session: Session, /, **params: Any) -> None:
     if params["metadata_file"] is not None:
         _write_metadata(params["metadata_file"], image.id, image.digest, image.tags)
     click.echo(image.id)
+    return 0
+
+
+def _called(method: str, params: Mapping[str, Any]) -> int:
+    from pycontainer.cli.commands.build_call import CALLS, call
+
+    name, _, form = method.partition(",")
+    if name not in CALLS or form not in ("", "format=json", "format=text"):
+        known = ", ".join(CALLS)
+        raise click.BadParameter(f"{method!r}: it is one of {known}", param_hint="--call")
+    given_args = dict(map(_build_arg, params["build_args"]))
+    values = {key: os.environ.get(key) if value is None else value for key, value in given_args.items()}
+    asked = {
+        "target": params["target"],
+        "build_args": {key: value for key, value in values.items() if value is not None},
+        "contexts": pairs(params["contexts"]),
+    }
+    return call(method, params["context"], _dockerfile(params["dockerfile"]), asked)
 
 
 def _dockerfile(given_file: str | None) -> str | bytes | None:
@@ -144,8 +173,6 @@ def _build_arg(line: str) -> tuple[str, str | None]:
 
 def _secret(line: str) -> tuple[str, object]:
     """As id=ID, with src=FILE or env=NAME; without either the variable or the file of that name."""
-    import os
-
     fields = pairs(line.split(","))
     name = fields.get("id", "")
     path, variable = fields.get("src", fields.get("source", "")), fields.get("env", "")

@@ -9,9 +9,9 @@ import click
 
 from pycontainer.cli.command import command, flag
 from pycontainer.cli.completing import containers
-from pycontainer.cli.declared import parse_environment
 from pycontainer.cli.edge import Failed
 from pycontainer.cli.session import Session, pass_session
+from pycontainer.cli.spelling import parse_environment
 from pycontainer.errors import LaunchError
 from pycontainer.options import parse_run_options
 
@@ -51,7 +51,6 @@ def execute(
     words: tuple[str, ...],
 ) -> int:
     """Run a command in a running container; ends with its exit code."""
-    session.warm_up()
     from pycontainer.engine import Container
 
     if detach_keys:

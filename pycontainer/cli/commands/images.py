@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
@@ -12,12 +14,13 @@ from pycontainer.cli.command import command, flag
 from pycontainer.cli.completing import images as complete_images
 from pycontainer.cli.edge import tell
 from pycontainer.cli.filters import filter_option
-from pycontainer.cli.formatting import Field, Listing, ago, decimal_size, zone_time
+from pycontainer.cli.formatting import Field, Listing, ago, decimal_size, tabulate, zone_time
+from pycontainer.cli.pairs import split_words
 from pycontainer.cli.session import Session, pass_session
 from pycontainer.errors import InvalidInput, NotFound, PycontainerError
 
 if TYPE_CHECKING:
-    from pycontainer.engine import HistoryEntry, Image
+    from pycontainer.engine import Engine, HistoryEntry, Image
 
 __all__ = ["history", "images", "remove", "tag", "untag"]
 
@@ -93,6 +96,7 @@ def _lines(image: Image, is_whole: bool, repository: str | None) -> Iterator[_Sh
 @click.option("--format", "form", metavar="FORMAT", help="table, json, or a template.")
 @flag("--no-trunc", "is_whole", help="Do not shorten what is long.")
 @flag("-q", "--quiet", help="Print ids alone.")
+@flag("--tree", "as_tree", help="Show the platforms of each image.")
 @click.argument("name", metavar="[REPOSITORY[:TAG]]", required=False, shell_complete=complete_images)
 @pass_session
 def images(
@@ -103,17 +107,24 @@ def images(
     form: str | None,
     is_whole: bool,
     quiet: bool,
+    as_tree: bool,
     name: str | None,
 ) -> None:
     """List images by their names, the newest first."""
     from pycontainer.engine import Image
 
+    if as_tree and (quiet or form or is_whole or digests):
+        raise click.UsageError("--tree goes not with --quiet, --format, --no-trunc or --digests")
     wanted = dict(filters)
     if name is not None:
         wanted["reference"] = [*wanted.get("reference", []), name]
     found = Image.list(filters=wanted, engine=session.engine)
     repository = name if name is not None and not set(name) & set("*?[:@") else None
     shown = [line for image in found for line in _lines(image, is_whole, repository)]
+    if as_tree:
+        for line in tabulate(_tree(shown, session.engine)):
+            click.echo(line)
+        return
     if quiet and not form:
         for line in dict.fromkeys(each.id for each in shown):
             click.echo(line)
@@ -125,17 +136,47 @@ def images(
         click.echo(line)
 
 
+def _tree(shown: Iterable[_Shown], engine: Engine) -> Iterator[tuple[str, str, str, str]]:
+    """Rows: each name, below it the images of its platforms, and whether a container was made of it."""
+    from pycontainer.engine import Container, Image
+
+    used = set()
+    for container in Container.list(all=True, engine=engine):
+        with suppress(NotFound):  # it was removed by force
+            used.add(container.image.id)
+    yield ("IMAGE", "ID", "DISK USAGE", "EXTRA")
+    for line in shown:
+        is_named = line.tag != _NONE
+        name = f"{line.repository}:{line.tag}" if is_named else "<untagged>"
+        parts = (
+            [Image.get(name, platform=each, engine=engine) for each in line.image.platforms]
+            if is_named
+            else [line.image]
+        )
+        total = sum(each.unpacked_bytes for each in parts)
+        yield (name, line.id, decimal_size(total, 3), "U" if used & {each.id for each in parts} else "")
+        for number, each in enumerate(parts, 1):
+            branch = "└─" if number == len(parts) else "├─"
+            short = each.id.removeprefix("sha256:")[:_ID_DIGITS]
+            size = decimal_size(each.unpacked_bytes, 3)
+            yield (f"{branch} {each.platform}", short, size, "U" if each.id in used else "")
+
+
 @command("rmi")
 @flag("-f", "--force", help="Also with several names, or when containers were made from it.")
 @flag("--no-prune", help="Without effect: there are no untagged parents.", hidden=True)
+@click.option("--platform", "platforms", multiple=True, metavar="PLATFORM", help="Only these of the name.")
 @click.argument("names", metavar="IMAGE...", nargs=-1, required=True, shell_complete=complete_images)
 @pass_session
-def remove(session: Session, force: bool, no_prune: bool, names: tuple[str, ...]) -> int:
+def remove(
+    session: Session, force: bool, no_prune: bool, platforms: tuple[str, ...], names: tuple[str, ...]
+) -> int:
     """Take names of images away, and remove images without one."""
     code = 0
-    for name in names:
+    wanted: list[str | None] = [*split_words(platforms)]
+    for name, platform in product(names, wanted or [None]):
         try:
-            _remove(session, name, force)
+            _remove(session, name, platform, force)
         except NotFound as error:
             tell(error)
             code = code if force else 1
@@ -145,10 +186,15 @@ def remove(session: Session, force: bool, no_prune: bool, names: tuple[str, ...]
     return code
 
 
-def _remove(session: Session, name: str, force: bool) -> None:
+def _remove(session: Session, name: str, platform: str | None, force: bool) -> None:
     from pycontainer.engine import Image
 
     image = Image.get(name, engine=session.engine)
+    if platform is not None:
+        variant = Image.get(name, platform=platform, engine=session.engine)
+        image.remove(platform=platform, force=force)
+        click.echo(f"Deleted: {variant.id}")
+        return
     before = set(image.tags)
     image.remove(name if _is_name(image, name) else None, force=force)
     try:

@@ -70,7 +70,10 @@ def _of(session: Session, kinds: Iterable[str], size: bool = False) -> Callable[
                 return _KINDS[kind](session, name, size)
             except (NotFound, InvalidInput):
                 continue
-        raise NotFound(f"no such object: {name}")
+        [kind, *others] = kinds
+        if others:
+            kind = "object"
+        raise NotFound(f"network {name} not found" if kind == "network" else f"no such {kind}: {name}")
 
     return look
 

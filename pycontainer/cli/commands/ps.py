@@ -31,9 +31,10 @@ _NEVER = "0001-01-01"
 class Shown:
     """A container as a list shows it; what it is, is read when it is first asked for."""
 
-    def __init__(self, container: Container, *, is_whole: bool) -> None:
+    def __init__(self, container: Container, *, is_whole: bool, has_size: bool = True) -> None:
         self.container = container
         self.is_whole = is_whole
+        self._has_size = has_size
 
     @cached_property
     def document(self) -> Mapping[str, Any]:
@@ -83,7 +84,9 @@ class Shown:
 
     @property
     def size(self) -> str:
-        """Bytes of its own files, and with its image's."""
+        """Bytes of its own files, and with its image's; 0B where nobody asked for it, as in Docker."""
+        if not self._has_size:
+            return "0B"
         own = self.container.size_bytes
         return f"{decimal_size(own, 3)} (virtual {decimal_size(own + self._image_bytes(), 3)})"
 
@@ -206,11 +209,13 @@ def ps(
         from pycontainer.engine import Container
 
         found = Container.list(all=is_all, filters=filters, limit=limit, engine=session.engine)
-        shown = [Shown(each, is_whole=is_whole) for each in found]
+        wanted = session.form(form, "psFormat")
+        has_size = size or wanted.strip() != "json"
+        shown = [Shown(each, is_whole=is_whole, has_size=has_size) for each in found]
         if quiet and not form:
             return [each.id for each in shown]
         columns = (*_LISTING.columns, "Size") if size else _LISTING.columns
-        return _LISTING.lines(_alive(shown), session.form(form, "psFormat"), columns)
+        return _LISTING.lines(_alive(shown), wanted, columns)
 
     if watch:
         refreshed(lines, interval_s=1.0)

@@ -30,7 +30,6 @@ def start(
     session: Session, is_attached: bool, is_interactive: bool, detach_keys: str | None, names: tuple[str, ...]
 ) -> int:
     """Start containers that do not run; with -a end with the exit code of the one."""
-    session.warm_up()
     from pycontainer.engine import Container
 
     if not is_attached and not is_interactive:

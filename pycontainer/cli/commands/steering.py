@@ -9,9 +9,10 @@ import click
 
 from pycontainer.cli.command import Misuse, command, flag
 from pycontainer.cli.completing import containers
-from pycontainer.cli.declared import declared, given
+from pycontainer.cli.declared import declared
 from pycontainer.cli.edge import each, tell
 from pycontainer.cli.session import Session, pass_session
+from pycontainer.cli.spelling import given
 from pycontainer.options import OPTIONS
 
 if TYPE_CHECKING:

@@ -79,6 +79,9 @@ _LISTING: Listing[Volume] = Listing(
         "Label": Field("", lambda each: lambda name: each.labels.get(name, ""), is_method=True),
         "Links": Field("LINKS", lambda each: str(len(each.in_use_by))),
         "Size": Field("SIZE", lambda each: "N/A"),
+        "Availability": Field("AVAILABILITY", lambda each: "N/A"),
+        "Group": Field("GROUP", lambda each: "N/A"),
+        "Status": Field("STATUS", lambda each: "N/A"),
     },
     ("Driver", "Name"),
 )

@@ -16,7 +16,7 @@ from pycontainer.cli import invoke
 from pycontainer.cli.app import app
 from pycontainer.cli.command import Group
 from pycontainer.cli.commands.ps import ports_text
-from pycontainer.cli.declared import given, parse_environment
+from pycontainer.cli.spelling import given, parse_environment
 from pycontainer.options import OPTIONS
 
 Run = tuple[int, str, str]
@@ -109,17 +109,19 @@ def test_a_misuse_is_told_with_the_usage(call: Any, code: int, words: list[str],
 @pytest.mark.parametrize(
     ("code", "words", "told"),
     [
-        (1, ["stop", "nosuch"], "Error: no container named 'nosuch'"),
-        (1, ["rmi", "nosuch"], "Error: no image 'nosuch'"),
-        (1, ["volume", "inspect", "nosuch"], "no such object: nosuch"),
-        (1, ["network", "rm", "nosuch"], "nosuch"),
-        (1, ["volume", "rm", "nosuch"], "no volume named 'nosuch'"),
-        (1, ["logs", "nosuch"], "no container named 'nosuch'"),
-        (1, ["exec", "nosuch", "true"], "no container named 'nosuch'"),
+        (1, ["stop", "nosuch"], "Error: No such container: nosuch"),
+        (1, ["rmi", "nosuch"], "Error: No such image: nosuch"),
+        (1, ["volume", "inspect", "nosuch"], "no such volume: nosuch"),
+        (1, ["inspect", "nosuch"], "Error: No such object: nosuch"),
+        (1, ["network", "inspect", "nosuch"], "network nosuch not found"),
+        (1, ["network", "rm", "nosuch"], "network nosuch not found"),
+        (1, ["volume", "rm", "nosuch"], "no such volume: nosuch"),
+        (1, ["logs", "nosuch"], "No such container: nosuch"),
+        (1, ["exec", "nosuch", "true"], "No such container: nosuch"),
         (1, ["images", "--filter", "nosuch=1"], "images have no filter 'nosuch'"),
         (1, ["images", "--format", "{{.Nosuch"], "template: cannot read"),
         (64, ["inspect", "--format", "{{", "nosuch"], "template parsing error"),
-        (125, ["run", "--pull", "never", "nosuch"], "pycontainer: no image 'nosuch'"),
+        (125, ["run", "--pull", "never", "nosuch"], "pycontainer: no such image: nosuch"),
         (125, ["run", "--kernel-memory", "1g", "nosuch"], "--kernel-memory is not here"),
         (1, ["load", "-i", "/nosuch/archive"], "/nosuch/archive"),
         (1, ["cp", "a", "b"], "write it as CONTAINER:PATH"),
