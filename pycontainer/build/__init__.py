@@ -11,7 +11,16 @@ from pycontainer.build.sources import is_git, is_url, url_name
 
 if TYPE_CHECKING:
     from pycontainer.build.config import DEFAULT_SHELL
-    from pycontainer.build.dockerfile import BuildWarning, Plan, parse, plan, proxy_environment
+    from pycontainer.build.dockerfile import (
+        Arg,
+        BuildWarning,
+        Dockerfile,
+        Plan,
+        Run,
+        parse,
+        plan,
+        proxy_environment,
+    )
     from pycontainer.build.executor import Rules
     from pycontainer.build.expanding import expanded
     from pycontainer.build.solver import solve
@@ -29,17 +38,20 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
+    "Arg": "dockerfile",
     "Base": "worker",
     "BuildWarning": "dockerfile",
     "Built": "steps",
     "CopyPart": "worker",
     "CopyStep": "worker",
     "DEFAULT_SHELL": "config",
+    "Dockerfile": "dockerfile",
     "FileSource": "worker",
     "GivenUp": "worker",
     "Layer": "worker",
     "Plan": "dockerfile",
     "Rules": "executor",
+    "Run": "dockerfile",
     "RunMount": "worker",
     "RunStep": "worker",
     "StageState": "steps",
@@ -54,6 +66,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Arg",
     "Base",
     "BuildAction",
     "BuildEvent",
@@ -62,12 +75,14 @@ __all__ = [
     "CopyPart",
     "CopyStep",
     "DEFAULT_SHELL",
+    "Dockerfile",
     "FileSource",
     "GivenUp",
     "Layer",
     "OnBuildEvent",
     "Plan",
     "Rules",
+    "Run",
     "RunMount",
     "RunStep",
     "StageState",

@@ -35,7 +35,7 @@ START_TIMEOUT_S = 30.0
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _MAIN = (
-    "import sys; sys.path.insert(0, {root!r}); "
+    "import gc; gc.disable(); import sys; sys.path.insert(0, {root!r}); "
     "from pycontainer.launcher.zygote import main; main({fd}, {pid}, makes_ahead={makes_ahead})"
 )
 

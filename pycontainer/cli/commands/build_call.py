@@ -18,8 +18,7 @@ from pycontainer.cli.edge import Failed
 from pycontainer.cli.formatting import tabulate
 
 if TYPE_CHECKING:
-    from pycontainer.build import Plan
-    from pycontainer.build.dockerfile import BuildWarning, Dockerfile
+    from pycontainer.build import BuildWarning, Dockerfile, Plan
 
 __all__ = ["CALLS", "call"]
 
@@ -140,7 +139,7 @@ def _targets(dockerfile: Dockerfile, planned: Plan) -> dict[str, Any]:
 
 
 def _outline(dockerfile: Dockerfile, planned: Plan) -> dict[str, Any]:
-    from pycontainer.build.dockerfile import Arg, Run
+    from pycontainer.build import Arg, Run
 
     target = dockerfile.stages[planned.target]
     args: dict[str, dict[str, Any]] = {}
