@@ -47,7 +47,7 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
 def _act(session: Session, words: list[str]) -> object:
     if words[:1] == ["run"] and not _ASKED_ELSEWHERE & session.environ.keys():
         from pycontainer.cli import launching, quick
-        from pycontainer.cli.spelling import BadFlag
+        from pycontainer.cli.switches import BadFlag
 
         params = quick.read_run(words[1:])
         if params is not None:

@@ -6,7 +6,6 @@ rewritten before click reads them.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import click
 
-from pycontainer.cli.spelling import FALSE, TRUE, BadFlag
+from pycontainer.cli.switches import FALSE, TRUE, BadFlag
 
 __all__ = ["OFF", "Command", "Entry", "Flag", "Group", "Nested", "Misuse", "command", "flag"]
 
@@ -218,6 +217,8 @@ class Group(_Reader, click.Group):
             raise click.NoSuchOption(name, ctx=ctx)
         if name in self._refused:
             raise Misuse(f"there is no {name} here: {self._refused[name]}", ctx)
+        import difflib  # only to tell of a mistake
+
         near = difflib.get_close_matches(name, self._table, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise Misuse(f"unknown command: {ctx.command_path} {name}{hint}", ctx)

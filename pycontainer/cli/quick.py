@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pycontainer.cli.spelling import FALSE, TRUE, spellings
+from pycontainer.cli.spelling import spellings
+from pycontainer.cli.switches import FALSE, TRUE
 from pycontainer.options import OPTIONS
 
 __all__ = ["read_run"]

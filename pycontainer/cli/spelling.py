@@ -10,22 +10,11 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pycontainer.cli.switches import BadFlag
 from pycontainer.options import OPTIONS
 
-__all__ = ["FALSE", "TRUE", "BadFlag", "given", "parse_environment", "spellings"]
+__all__ = ["given", "parse_environment", "spellings"]
 
-
-class BadFlag(Exception):
-    """A flag with a value it cannot have."""
-
-    def __init__(self, message: str, flag: str) -> None:
-        super().__init__(message)
-        self.flag = flag
-
-
-TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
-FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
-"""What a switch may be given, as Docker's parser takes it (Go, strconv.ParseBool)."""
 
 _SHORT = {
     "cpu_shares": "-c",

@@ -42,7 +42,7 @@ def test_what_lists_containers_and_images_loads_no_network_library(module: str) 
 
 @pytest.mark.parametrize(
     ("words", "most"),
-    [(["--help"], 170), (["version"], 230), (["images"], 320), (["ps"], 350), (["network", "ls"], 310)],
+    [(["--help"], 150), (["version"], 210), (["images"], 320), (["ps"], 350), (["network", "ls"], 310)],
     ids=lambda given: given[0] if isinstance(given, list) else "",
 )
 def test_a_command_imports_what_it_needs(words: list[str], most: int, tmp_path: Path) -> None:
