@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
 
+import attrs
+
 from pycontainer.engine.moments import left_ms
 from pycontainer.errors import DeadlineExceeded, HelperDied, InvalidOption, WrongState
 from pycontainer.kernel import interrupts
 from pycontainer.launcher import ask, frames, pty
 from pycontainer.options import parse_seconds
-from pycontainer.records import frozen
 
 if TYPE_CHECKING:
     from pycontainer.engine.process import Seconds
@@ -27,7 +28,7 @@ _READ = select.POLLIN | select.POLLHUP | select.POLLERR
 _STREAMS: dict[int, Literal["stdout", "stderr"]] = {frames.STDOUT: "stdout", frames.STDERR: "stderr"}
 
 
-@frozen(kw_only=True)
+@attrs.frozen(kw_only=True)
 class Chunk:
     """A piece of a container's output, as it was read. With a terminal all of it is stdout."""
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from attrs import field, frozen
+
 from pycontainer.errors import InvalidOption
-from pycontainer.records import frozen
 
 if TYPE_CHECKING:
     from pycontainer.registry import RegistryConfig
@@ -50,12 +51,12 @@ class EngineConfig:
     policy: SignaturePolicy | None = None
     lock: Path | None = None
     progress: str = "auto"
-    cgroup_manager: str = "cgroupfs"
+    cgroup_manager: str = field(default="cgroupfs")
 
-    def __attrs_post_init__(self) -> None:
-        if self.cgroup_manager not in CGROUP_MANAGERS:
-            known = ", ".join(CGROUP_MANAGERS)
-            raise InvalidOption(f"cgroup_manager={self.cgroup_manager!r}: it is one of {known}")
+    @cgroup_manager.validator
+    def _check_cgroup_manager(self, _: object, value: str) -> None:
+        if value not in CGROUP_MANAGERS:
+            raise InvalidOption(f"cgroup_manager={value!r}: it is one of {', '.join(CGROUP_MANAGERS)}")
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> EngineConfig:

@@ -17,13 +17,14 @@ from datetime import timedelta
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+import attrs
+
 from pycontainer.engine.events import emit_container
 from pycontainer.engine.files import Rooted, await_event, until
 from pycontainer.engine.paths import ContainerPath
 from pycontainer.errors import Conflict, InvalidInput, KernelError, NotFound
 from pycontainer.image import whole_file
 from pycontainer.options import parse_seconds
-from pycontainer.records import frozen
 
 if TYPE_CHECKING:
     from pycontainer.engine.containers import Container
@@ -38,7 +39,7 @@ _PIPE_SIZE = 1 << 20
 _FOUND = os.O_PATH | os.O_CLOEXEC
 
 
-@frozen(kw_only=True)
+@attrs.frozen(kw_only=True)
 class Copied:
     """What was copied. entries: files, directories, links. size_bytes: of files' data, holes left out.
 

@@ -16,13 +16,13 @@ from contextvars import ContextVar, Token
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
+from attrs import evolve
 from cachetools import LRUCache
 
 from pycontainer.engine.config import EngineConfig, users_root
 from pycontainer.engine.netsweeping import sweep as sweep_networks
 from pycontainer.errors import PycontainerError, WrongState
 from pycontainer.launcher import Helper
-from pycontainer.records import evolve
 
 if TYPE_CHECKING:
     from pycontainer.engine.containers import Container

@@ -10,6 +10,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, final
 
+from attrs import fields, frozen
+
 from pycontainer.engine import views
 from pycontainer.engine.buildable import Buildable
 from pycontainer.engine.engine import Engine, current_engine
@@ -17,7 +19,6 @@ from pycontainer.engine.events import emit_image
 from pycontainer.engine.sendable import Sendable
 from pycontainer.errors import BadReference, NotFound, PycontainerError
 from pycontainer.oci import DEFAULT_TAG, Platform, Reference
-from pycontainer.records import fields, frozen
 
 if TYPE_CHECKING:
     from pycontainer.engine.filters import FilterValues

@@ -19,13 +19,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import attrs
+
 from pycontainer.checkpoints import reached
 from pycontainer.engine import bridging, networking, partitioning
 from pycontainer.engine.state import observe
 from pycontainer.errors import InUse, InvalidOption, KernelError, NotFound, Unsupported
 from pycontainer.kernel import pidfd
 from pycontainer.options import parse_seconds, parse_size
-from pycontainer.records import asdict
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -115,7 +116,7 @@ def shape_of(
 
 def impair(engine: Engine, place: Place, shape: Shape) -> Impairment:
     """Make one link of a container worse. See Network.impair."""
-    return _make(engine, [place], {"shape": asdict(shape)})
+    return _make(engine, [place], {"shape": attrs.asdict(shape)})
 
 
 def unplug(container: Container, network: str | None) -> Impairment:

@@ -12,6 +12,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attrs import evolve
+
 from pycontainer import runtime
 from pycontainer.checkpoints import reached
 from pycontainer.engine import mounting, ordering, sharing
@@ -26,7 +28,6 @@ from pycontainer.engine.state import await_end
 from pycontainer.errors import AlreadyExists, InUse, InvalidOption, LaunchError, NotFound
 from pycontainer.oci import Platform
 from pycontainer.options import RunOptions, dump_run_options, is_network, parse_run_options
-from pycontainer.records import evolve
 from pycontainer.store import ContainerRecord, Owner
 
 if TYPE_CHECKING:

@@ -14,10 +14,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from pycontainer.errors import InvalidInput, InvalidOption, KernelError, LaunchError, NotFound
 from pycontainer.kernel import syscalls
 from pycontainer.options import MountPoint, parse_run_options, split_volumes_from
-from pycontainer.records import evolve
 from pycontainer.runtime import volumes
 from pycontainer.store import SnapshotKey
 
@@ -54,7 +55,7 @@ def resolved(engine: Engine, options: RunOptions, config: ImageConfig) -> RunOpt
     wanted += _of_image(options.image_volume, [path for path in volumes(config) if path not in taken])
     if not wanted:
         return options
-    return evolve(options, mounts=tuple(_resolved(engine, point) for point in wanted))
+    return attrs.evolve(options, mounts=tuple(_resolved(engine, point) for point in wanted))
 
 
 def _of_image(become: str, places: Sequence[str]) -> list[MountPoint]:
@@ -70,7 +71,7 @@ def _of_other(engine: Engine, line: str, taken: set[str]) -> list[MountPoint]:
     name, is_readonly = split_volumes_from(line)
     donor = parse_run_options(**engine.store.state.containers.find(name).options)
     return [
-        evolve(point, is_readonly=is_readonly or point.is_readonly, is_own=False)
+        attrs.evolve(point, is_readonly=is_readonly or point.is_readonly, is_own=False)
         for point in donor.mounts or ()
         if point.kind in ("volume", "bind") and point.target not in taken
     ]
@@ -108,7 +109,7 @@ def _resolved(engine: Engine, point: MountPoint) -> MountPoint:
         from pycontainer.engine.images import Image, ready
 
         image = ready(engine, Image.get(point.source, engine=engine), point.source)
-        return evolve(point, snapshots=image.snapshots)
+        return attrs.evolve(point, snapshots=image.snapshots)
     if point.kind == "volume":
         return _volume(engine, point)
     if point.kind == "bind":
@@ -121,15 +122,15 @@ def _resolved(engine: Engine, point: MountPoint) -> MountPoint:
 def _volume(engine: Engine, point: MountPoint) -> MountPoint:
     """A volume with its name, and what it is mounted by if it has options."""
     if not point.source:
-        point = evolve(point, source=secrets.token_hex(32), is_own=True)
+        point = attrs.evolve(point, source=secrets.token_hex(32), is_own=True)
     known = engine.store.state.volumes.get(point.source)
     options = known.options if known is not None else point.driver_options
     words = [word for word in options.get("o", "").split(",") if word]
     if not options or "bind" in words or "rbind" in words:
-        return evolve(point, device=options.get("device", ""))
+        return attrs.evolve(point, device=options.get("device", ""))
     fstype = options["type"]
     device = options.get("device") or fstype
-    return evolve(point, fstype=fstype, device=device, words=(*words, *point.words), is_filled=False)
+    return attrs.evolve(point, fstype=fstype, device=device, words=(*words, *point.words), is_filled=False)
 
 
 def _held(engine: Engine, volume: str) -> int:
@@ -146,7 +147,7 @@ def _volume_source(engine: Engine, record: ContainerRecord, point: MountPoint) -
     from pycontainer.engine import volumes as kept  # containers without volumes do without
 
     if point.device:
-        return _open(evolve(point, source=point.device))
+        return _open(attrs.evolve(point, source=point.device))
     if engine.store.state.volumes.get(point.source) is None:
         raise NotFound(f"volume {point.source} of {point.target} was removed")
     if point.is_filled:

@@ -12,8 +12,9 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from attrs import frozen
+
 from pycontainer.errors import NotFound, PycontainerError
-from pycontainer.records import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,12 +8,13 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import attrs
+
 from pycontainer.checkpoints import reached
 from pycontainer.engine import bridging, driveroptions, vlans
 from pycontainer.engine.events import emit
 from pycontainer.errors import AlreadyExists, InvalidOption
 from pycontainer.options import parse_network_name
-from pycontainer.records import evolve
 from pycontainer.store import NetworkRecord, SubnetRecord
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def _insert(
         if version not in chosen:
             seed = int(record.id[:14], 16) if version == 6 else None
             chosen[version] = _subnet(record, choose_subnet(taken, seed=seed))
-    made = evolve(record, subnets=tuple(chosen[version] for version in versions))
+    made = attrs.evolve(record, subnets=tuple(chosen[version] for version in versions))
     engine.store.state.networks.insert(made)
     return made
 

@@ -16,6 +16,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
+from attrs import frozen
+
 from pycontainer.checkpoints import reached
 from pycontainer.engine import bridging, driveroptions, egress, naming, netahead, restoring
 from pycontainer.errors import (
@@ -28,7 +30,6 @@ from pycontainer.errors import (
     Unsupported,
 )
 from pycontainer.options import DEFAULT_NETWORK, Place, RunOptions, places
-from pycontainer.records import frozen
 from pycontainer.store import EndpointRecord, NetworkRecord
 
 if TYPE_CHECKING:

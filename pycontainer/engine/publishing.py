@@ -10,13 +10,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+import attrs
+
 from pycontainer.engine.driveroptions import binding_of, mode_of, trusted_of
 from pycontainer.engine.state import Observed, observe
 from pycontainer.errors import InUse, InvalidOption, KernelError, Unsupported
 from pycontainer.kernel import sockdiag
 from pycontainer.network import Firewall, Published
 from pycontainer.options import LOOPBACK, PortMapping, RunOptions, split_port
-from pycontainer.records import asdict, evolve, frozen
 
 if TYPE_CHECKING:
     from pycontainer.engine.engine import Engine
@@ -40,7 +41,7 @@ _BACKLOG = 512
 _BUFFER = 1 << 20
 
 
-@frozen(kw_only=True)
+@attrs.frozen(kw_only=True)
 class PortBinding:
     """Where a port of a container is found: on the host, or where its network is routed at its address."""
 
@@ -52,7 +53,7 @@ class PortBinding:
         return f"{address}:{self.host_port}"
 
 
-@frozen(kw_only=True)
+@attrs.frozen(kw_only=True)
 class Outlet:
     """How a container's ports are published: of its first networks that lead out, by version of IP.
 
@@ -90,7 +91,7 @@ def outlet_of(places: Sequence[tuple[EndpointRecord, NetworkRecord]]) -> Outlet:
     )
 
 
-@frozen(kw_only=True)
+@attrs.frozen(kw_only=True)
 class Taken:
     """Ports of the host that are a container's from now on.
 
@@ -181,7 +182,7 @@ def _version(address: str) -> int:
 def described(firewall: Firewall, ports: Sequence[Published]) -> dict[str, Any]:
     """What a monitor is told of its container's ports."""
     return {
-        "bound": [asdict(each) for each in ports],
+        "bound": [attrs.asdict(each) for each in ports],
         "withdrawal": [base64.b64encode(each).decode() for each in firewall.withdrawal(ports)],
     }
 
@@ -202,7 +203,7 @@ def _moved(port: Published, outlet: Outlet) -> Published:
         address = outlet.addresses[version] if version in outlet.routed else ""
     elif port.protocol == "sctp" and _version(address) != version:
         address = ""
-    return evolve(port, address=address, is_direct=bool(address) and _version(address) in outlet.direct)
+    return attrs.evolve(port, address=address, is_direct=bool(address) and _version(address) in outlet.direct)
 
 
 def _bound(mapping: PortMapping) -> socket.socket:

@@ -12,10 +12,11 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from attrs import frozen
+
 from pycontainer import runtime
 from pycontainer.engine import sharing
 from pycontainer.engine.supervision import requested
-from pycontainer.records import frozen
 
 if TYPE_CHECKING:
     from pycontainer.engine.engine import Engine

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import attrs
+
 from pycontainer.errors import ContainerFailed
-from pycontainer.records import Factory, frozen
 
 __all__ = ["RunResult", "Usage"]
 
 
-@frozen(kw_only=True)
+@attrs.frozen(kw_only=True)
 class Usage:
     """What a container used, as its cgroup counted it; None where the host does not count it.
 
@@ -21,7 +22,7 @@ class Usage:
     memory_peak_bytes: int | None = None
 
 
-@frozen(kw_only=True)
+@attrs.frozen(kw_only=True)
 class RunResult:
     """The outcome of `run()`.
 
@@ -35,7 +36,7 @@ class RunResult:
     stderr: bytes = b""
     is_complete: bool = True
     oom_killed: bool = False
-    usage: Usage = Factory(Usage)
+    usage: Usage = attrs.Factory(Usage)
     container_id: str = ""
 
     @property

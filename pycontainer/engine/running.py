@@ -11,6 +11,8 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import IO, TYPE_CHECKING, Any, Unpack
 
+from attrs import evolve
+
 from pycontainer.engine.engine import Engine, current_engine
 from pycontainer.engine.events import container_attributes, emit
 from pycontainer.engine.images import Image, resolve_image
@@ -21,7 +23,6 @@ from pycontainer.engine.result import RunResult
 from pycontainer.engine.state import await_tidied, usage_of
 from pycontainer.errors import DeadlineExceeded, InvalidOption, KernelError, LaunchError
 from pycontainer.options import parse_run_options, parse_seconds
-from pycontainer.records import evolve
 
 if TYPE_CHECKING:
     from pycontainer._generated import RunKwargs

@@ -12,11 +12,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
 from pycontainer.engine.state import observe
 from pycontainer.errors import InvalidOption, WrongState
 from pycontainer.kernel import pidfd
 from pycontainer.options import RunOptions, parse_run_options, shared_with
-from pycontainer.records import evolve
 from pycontainer.runtime import State
 
 if TYPE_CHECKING:

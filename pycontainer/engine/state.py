@@ -12,12 +12,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from pycontainer.engine.moments import from_nanoseconds, left_ms
 from pycontainer.engine.result import Usage
 from pycontainer.errors import DeadlineExceeded
 from pycontainer.kernel import inotify, interrupts, pidfd
 from pycontainer.launcher import freezer, status
-from pycontainer.records import Factory, frozen
 from pycontainer.runtime import State
 
 __all__ = [
@@ -36,7 +37,7 @@ _PAUSE_S = 0.005  # a lock tells nobody that it was let go of, and its holder ha
 _KILLED = 137  # what SIGKILL leaves; a monitor that died took its container along
 
 
-@frozen(kw_only=True)
+@attrs.frozen(kw_only=True)
 class Observed:
     """One consistent look at a container."""
 
@@ -48,7 +49,7 @@ class Observed:
     error: str = ""
     started_at: datetime | None = None
     finished_at: datetime | None = None
-    usage: Usage = Factory(Usage)
+    usage: Usage = attrs.Factory(Usage)
     freeze: dict[str, str] | None = None
     """What pauses it, while it runs; see launcher.freezer."""
     cgroup_manager: str = ""

@@ -8,8 +8,9 @@ import os
 import socket
 from typing import IO, Any, BinaryIO
 
+import attrs
+
 from pycontainer.errors import InvalidOption, LaunchError
-from pycontainer.records import frozen
 
 __all__ = ["DEVNULL", "PIPE", "STDOUT", "Streams", "open_streams"]
 
@@ -49,7 +50,7 @@ class _TerminalReader(io.RawIOBase):
         super().close()
 
 
-@frozen(kw_only=True)
+@attrs.frozen(kw_only=True)
 class _Files:
     stdin: BinaryIO | None = None
     stdout: io.BufferedReader | None = None

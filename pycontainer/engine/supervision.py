@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from attrs import asdict, frozen
+
 from pycontainer.engine.moments import from_nanoseconds
 from pycontainer.errors import InvalidOption
 from pycontainer.launcher import healthrecord
 from pycontainer.options import HealthOptions
-from pycontainer.records import asdict, frozen
 from pycontainer.runtime import stop_signal
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, TypeAlias, get_args
 
-from pycontainer.records import frozen
+import attrs
 
 __all__ = ["ACTIONS", "Action", "OnEvent", "Progress"]
 
@@ -33,7 +33,7 @@ Action: TypeAlias = Literal[
 ACTIONS: tuple[str, ...] = get_args(Action)
 
 
-@frozen(kw_only=True)
+@attrs.frozen(kw_only=True)
 class Progress:
     """One step of a transfer or of unpacking.
 

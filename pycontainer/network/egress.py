@@ -14,9 +14,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import collapse_addresses, ip_network
 
+from attrs import frozen
+
 from pycontainer.kernel import nfnetlink as nf
 from pycontainer.network.cuts import send_to_bridges, table_name
-from pycontainer.records import frozen
 
 __all__ = [
     "Egress",

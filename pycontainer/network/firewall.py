@@ -30,12 +30,13 @@ from functools import cached_property
 from ipaddress import ip_network
 from typing import Literal
 
+from attrs import field, frozen
+
 from pycontainer.errors import KernelError, Unsupported
 from pycontainer.kernel import conntrack
 from pycontainer.kernel import nfnetlink as nf
 from pycontainer.network.cuts import table_name
 from pycontainer.network.egress import Egress, routed
-from pycontainer.records import field, frozen
 
 __all__ = ["Bridge", "Firewall", "Published"]
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import struct
 
+from attrs import frozen
+
 from pycontainer.kernel.nfnetlink import attribute
-from pycontainer.records import frozen
 
 __all__ = ["Shape"]
 

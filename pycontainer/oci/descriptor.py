@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from attrs import Factory, frozen
+
 from pycontainer.oci.digest import Digest, sha256
 from pycontainer.oci.platform import Platform
-from pycontainer.records import Factory, frozen
 
 __all__ = ["Descriptor"]
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from attrs import Factory, frozen
+
 from pycontainer.oci.digest import Digest
-from pycontainer.records import Factory, frozen
 
 __all__ = ["ContainerConfig", "Healthcheck", "History", "ImageConfig"]
 

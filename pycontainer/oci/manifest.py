@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from attrs import Factory, frozen
+
 from pycontainer.oci.descriptor import Descriptor
 from pycontainer.oci.mediatype import OCI_INDEX, OCI_MANIFEST
-from pycontainer.records import Factory, frozen
 
 __all__ = ["Index", "Manifest"]
 

@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from attrs import Factory, evolve, frozen
+
 from pycontainer.errors import InvalidInput, NotFound
-from pycontainer.records import Factory, evolve, frozen
 
 if TYPE_CHECKING:
     from pycontainer.oci.descriptor import Descriptor

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import re
 
+from attrs import evolve, frozen
+
 from pycontainer.errors import BadReference, InvalidInput
 from pycontainer.oci.digest import Digest, parse_digest
-from pycontainer.records import evolve, frozen
 
 __all__ = ["DEFAULT_DOMAIN", "DEFAULT_TAG", "Reference"]
 

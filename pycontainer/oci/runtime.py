@@ -10,19 +10,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple, Self, TypeVar, dataclass_transform
 
+import attrs
+
 from pycontainer.errors import InvalidInput
-from pycontainer.records import field, fields, frozen
 
 VERSION = "1.3.0"
 _T = TypeVar("_T")
 
 
-@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(attrs.field,))
 def _model(**nested: str) -> Any:
-    """Make a model: generic methods come from Model; `nested` names models of attributes."""
+    """Make a model: attrs data whose generic methods come from Model; `nested` names models of attributes."""
 
     def decorate(cls: type[_T]) -> type[_T]:
-        made = frozen(kw_only=True, eq=False, repr=False)(cls)
+        # eq and repr generated per class would double the import time; Model has them once.
+        made = attrs.define(frozen=True, kw_only=True, eq=False, repr=False)(cls)
         made._nested = nested  # type: ignore[attr-defined]
         return made
 
@@ -80,7 +82,7 @@ class Model:
             kinds = {name: globals()[kind] for name, kind in cls._nested.items()}
             table = cls._table = tuple(
                 _Field(item.name, _key(item.name), kinds.get(item.name), _shape(item.default))
-                for item in fields(cls)  # type: ignore[arg-type]
+                for item in attrs.fields(cls)  # type: ignore[arg-type]
                 if item.name != "extra"
             )
         return table
@@ -158,7 +160,7 @@ class IdMapping(Model):
     container_id: int
     host_id: int
     size: int
-    extra: Extra = field(factory=dict)
+    extra: Extra = attrs.field(factory=dict)
 
 
 @_model()
@@ -169,7 +171,7 @@ class User(Model):
     gid: int = 0
     umask: int | None = None
     additional_gids: tuple[int, ...] = ()
-    extra: Extra = field(factory=dict)
+    extra: Extra = attrs.field(factory=dict)
 
 
 @_model()
@@ -181,7 +183,7 @@ class Capabilities(Model):
     inheritable: tuple[str, ...] = ()
     permitted: tuple[str, ...] = ()
     ambient: tuple[str, ...] = ()
-    extra: Extra = field(factory=dict)
+    extra: Extra = attrs.field(factory=dict)
 
 
 @_model()
@@ -191,7 +193,7 @@ class Rlimit(Model):
     type: str
     soft: int
     hard: int
-    extra: Extra = field(factory=dict)
+    extra: Extra = attrs.field(factory=dict)
 
 
 @_model(user="User", capabilities="Capabilities", rlimits="Rlimit")
@@ -203,14 +205,14 @@ class Process(Model):
     env: tuple[str, ...] = ()
     terminal: bool | None = None
     console_size: dict[str, int] | None = None
-    user: User = field(factory=User)
+    user: User = attrs.field(factory=User)
     capabilities: Capabilities | None = None
     rlimits: tuple[Rlimit, ...] = ()
     no_new_privileges: bool | None = None
     apparmor_profile: str | None = None
     selinux_label: str | None = None
     oom_score_adj: int | None = None
-    extra: Extra = field(factory=dict)
+    extra: Extra = attrs.field(factory=dict)
 
 
 @_model()
@@ -219,7 +221,7 @@ class Root(Model):
 
     path: str
     readonly: bool | None = None
-    extra: Extra = field(factory=dict)
+    extra: Extra = attrs.field(factory=dict)
 
 
 @_model(uid_mappings="IdMapping", gid_mappings="IdMapping")
@@ -232,7 +234,7 @@ class Mount(Model):
     options: tuple[str, ...] = ()
     uid_mappings: tuple[IdMapping, ...] = ()
     gid_mappings: tuple[IdMapping, ...] = ()
-    extra: Extra = field(factory=dict)
+    extra: Extra = attrs.field(factory=dict)
 
 
 @_model()
@@ -241,7 +243,7 @@ class Namespace(Model):
 
     type: str
     path: str | None = None
-    extra: Extra = field(factory=dict)
+    extra: Extra = attrs.field(factory=dict)
 
 
 @_model()
@@ -255,7 +257,7 @@ class Device(Model):
     file_mode: int | None = None
     uid: int | None = None
     gid: int | None = None
-    extra: Extra = field(factory=dict)
+    extra: Extra = attrs.field(factory=dict)
 
 
 @_model()
@@ -267,7 +269,7 @@ class DeviceRule(Model):
     major: int | None = None
     minor: int | None = None
     access: str | None = None
-    extra: Extra = field(factory=dict)
+    extra: Extra = attrs.field(factory=dict)
 
 
 @_model()
@@ -283,7 +285,7 @@ class Memory(Model):
     disable_oom_killer: bool | None = None
     use_hierarchy: bool | None = None
     check_before_update: bool | None = None
-    extra: Extra = field(factory=dict)
+    extra: Extra = attrs.field(factory=dict)
 
 
 @_model()
@@ -299,7 +301,7 @@ class Cpu(Model):
     cpus: str | None = None
     mems: str | None = None
     idle: int | None = None
-    extra: Extra = field(factory=dict)
+    extra: Extra = attrs.field(factory=dict)
 
 
 @_model()
@@ -307,7 +309,7 @@ class Pids(Model):
     """The most processes; -1 is no limit."""
 
     limit: int | None = None
-    extra: Extra = field(factory=dict)
+    extra: Extra = attrs.field(factory=dict)
 
 
 @_model()
@@ -318,7 +320,7 @@ class WeightDevice(Model):
     minor: int
     weight: int | None = None
     leaf_weight: int | None = None
-    extra: Extra = field(factory=dict)
+    extra: Extra = attrs.field(factory=dict)
 
 
 @_model()
@@ -328,7 +330,7 @@ class ThrottleDevice(Model):
     major: int
     minor: int
     rate: int
-    extra: Extra = field(factory=dict)
+    extra: Extra = attrs.field(factory=dict)
 
 
 @_model(
@@ -348,7 +350,7 @@ class BlockIO(Model):
     throttle_write_bps_device: tuple[ThrottleDevice, ...] = ()
     throttle_read_iops_device: tuple[ThrottleDevice, ...] = ()
     throttle_write_iops_device: tuple[ThrottleDevice, ...] = ()
-    extra: Extra = field(factory=dict)
+    extra: Extra = attrs.field(factory=dict)
 
 
 @_model()
@@ -357,7 +359,7 @@ class HugepageLimit(Model):
 
     page_size: str
     limit: int
-    extra: Extra = field(factory=dict)
+    extra: Extra = attrs.field(factory=dict)
 
 
 @_model(
@@ -377,8 +379,8 @@ class Resources(Model):
     pids: Pids | None = None
     block_io: BlockIO | None = None
     hugepage_limits: tuple[HugepageLimit, ...] = ()
-    unified: dict[str, str] = field(factory=dict)
-    extra: Extra = field(factory=dict)
+    unified: dict[str, str] = attrs.field(factory=dict)
+    extra: Extra = attrs.field(factory=dict)
 
 
 @_model()
@@ -389,7 +391,7 @@ class SeccompArg(Model):
     value: int
     op: str
     value_two: int = 0
-    extra: Extra = field(factory=dict)
+    extra: Extra = attrs.field(factory=dict)
 
 
 @_model(args="SeccompArg")
@@ -400,7 +402,7 @@ class SeccompRule(Model):
     action: str
     errno_ret: int | None = None
     args: tuple[SeccompArg, ...] = ()
-    extra: Extra = field(factory=dict)
+    extra: Extra = attrs.field(factory=dict)
 
 
 @_model(syscalls="SeccompRule")
@@ -412,7 +414,7 @@ class Seccomp(Model):
     architectures: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     syscalls: tuple[SeccompRule, ...] = ()
-    extra: Extra = field(factory=dict)
+    extra: Extra = attrs.field(factory=dict)
 
 
 @_model(
@@ -429,18 +431,18 @@ class Linux(Model):
     namespaces: tuple[Namespace, ...] = ()
     uid_mappings: tuple[IdMapping, ...] = ()
     gid_mappings: tuple[IdMapping, ...] = ()
-    time_offsets: dict[str, dict[str, int]] = field(factory=dict)
+    time_offsets: dict[str, dict[str, int]] = attrs.field(factory=dict)
     devices: tuple[Device, ...] = ()
     cgroups_path: str | None = None
     resources: Resources | None = None
-    sysctl: dict[str, str] = field(factory=dict)
+    sysctl: dict[str, str] = attrs.field(factory=dict)
     seccomp: Seccomp | None = None
     rootfs_propagation: str | None = None
     masked_paths: tuple[str, ...] = ()
     readonly_paths: tuple[str, ...] = ()
     mount_label: str | None = None
     personality: dict[str, Any] | None = None
-    extra: Extra = field(factory=dict)
+    extra: Extra = attrs.field(factory=dict)
 
 
 @_model(process="Process", root="Root", mounts="Mount", linux="Linux")
@@ -453,7 +455,7 @@ class Spec(Model):
     hostname: str | None = None
     domainname: str | None = None
     mounts: tuple[Mount, ...] = ()
-    hooks: dict[str, Any] = field(factory=dict)
-    annotations: dict[str, str] = field(factory=dict)
+    hooks: dict[str, Any] = attrs.field(factory=dict)
+    annotations: dict[str, str] = attrs.field(factory=dict)
     linux: Linux | None = None
-    extra: Extra = field(factory=dict)
+    extra: Extra = attrs.field(factory=dict)

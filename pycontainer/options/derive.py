@@ -12,16 +12,17 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from pycontainer.errors import InvalidOption
 from pycontainer.options.field import OptionInfo, info_of
 from pycontainer.options.network import DEFAULT_NETWORK, is_network
 from pycontainer.options.run import RunOptions
-from pycontainer.records import fields
 
-OPTIONS: Mapping[str, OptionInfo] = {item.name: info_of(item) for item in fields(RunOptions)}
+OPTIONS: Mapping[str, OptionInfo] = {item.name: info_of(item) for item in attrs.fields(RunOptions)}
 """Every declared run option by keyword, in the order of the declarations."""
 
-_DEFAULTS: Mapping[str, object] = {item.name: item.default for item in fields(RunOptions)}
+_DEFAULTS: Mapping[str, object] = {item.name: item.default for item in attrs.fields(RunOptions)}
 _values = attrgetter(*OPTIONS)
 
 _EXPANDED = frozenset({"env_file", "env_host", "http_proxy", "label_file"})

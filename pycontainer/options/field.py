@@ -6,13 +6,11 @@ runtime-spec, the reference page and the checks all read the metadata written he
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import attrs
 
 from pycontainer.options.kinds import Kind
-from pycontainer.records import field
-
-if TYPE_CHECKING:
-    import attrs
 
 _KEY = "pycontainer.option"
 
@@ -45,18 +43,18 @@ def option(
     default: Any = None,
     is_secret: bool = False,
 ) -> Any:
-    """Declare an option as a field; the returned value is for the class's decorator only.
+    """Declare an option as an attrs field; the returned value is for attrs only.
 
     Args: flag as on the command line; kind: the accepted forms; spec: see OptionInfo; api: Docker's name;
     unit: of the number, or "text"; update: whether a running container takes a new value; is_secret: whether
     the value is kept out of the options' repr.
     """
     info = OptionInfo(flag, kind, api, spec, unit, doc, update)
-    return field(default=default, repr=not is_secret, metadata={_KEY: info})
+    return attrs.field(default=default, repr=not is_secret, metadata={_KEY: info})
 
 
 def info_of(attribute: attrs.Attribute[Any]) -> OptionInfo:
-    """The declaration behind a field made by option()."""
+    """The declaration behind an attrs attribute made by option()."""
     info = attribute.metadata[_KEY]
     assert isinstance(info, OptionInfo)
     return info

@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import attrs
+
 from pycontainer.options.units import parse_size
-from pycontainer.records import frozen
 
 __all__ = ["LOG_DRIVERS", "TAG_FIELDS", "LogOptions"]
 
@@ -46,7 +47,7 @@ _PATH = re.compile(r"(unix|unixgram)://(/[^\0]*)", re.ASCII)
 _FIELD = re.compile(r"\{\{(.*?)\}\}")
 
 
-@frozen(kw_only=True)
+@attrs.frozen(kw_only=True)
 class LogOptions:
     """Where output goes; made by `of`, which checks it."""
 

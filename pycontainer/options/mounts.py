@@ -10,9 +10,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import attrs
+
 from pycontainer.options.kinds import Kind
 from pycontainer.options.units import parse_size
-from pycontainer.records import Factory, asdict, frozen
 
 __all__ = ["MOUNTS", "MountPoint", "dump_mounts", "mount_flags", "mount_propagations", "recorded_mount"]
 
@@ -39,7 +40,7 @@ _INNER = ("cgroup", "cgroup2", "devpts", "mqueue", "proc", "ramfs", "sysfs", "tm
 _OCTAL = re.compile(r"0?[0-7]{3,4}")
 
 
-@frozen(kw_only=True)
+@attrs.frozen(kw_only=True)
 class MountPoint:
     """One mount. What is not of its type is empty.
 
@@ -66,8 +67,8 @@ class MountPoint:
     snapshots: tuple[str, ...] = ()
     is_filled: bool = True
     is_own: bool = False
-    driver_options: Mapping[str, str] = Factory(dict)
-    labels: Mapping[str, str] = Factory(dict)
+    driver_options: Mapping[str, str] = attrs.Factory(dict)
+    labels: Mapping[str, str] = attrs.Factory(dict)
     fstype: str = ""
     device: str = ""
 
@@ -267,7 +268,7 @@ def _tmpfs(target: str, keys: Mapping[str, object], switches: set[str], words: t
 
 def dump_mounts(value: Iterable[MountPoint]) -> list[dict[str, Any]]:
     """Mounts as they are recorded."""
-    return [asdict(point) for point in value]
+    return [attrs.asdict(point) for point in value]
 
 
 MOUNTS = Kind(

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import attrs
+
 from pycontainer.options.units import parse_duration
-from pycontainer.records import frozen
 
 __all__ = ["HealthOptions", "Requirement", "RestartPolicy"]
 
@@ -17,7 +18,7 @@ _CONDITIONS = ("started", "healthy", "completed")
 MIN_HEALTH_S = 0.001  # moby: container.MinimumDuration
 
 
-@frozen
+@attrs.frozen
 class RestartPolicy:
     """When a container that has ended is started again."""
 
@@ -38,7 +39,7 @@ class RestartPolicy:
         return f"{self.name}:{self.max_retries}" if self.max_retries else self.name
 
 
-@frozen
+@attrs.frozen
 class Requirement:
     """A container that is started before another one."""
 
@@ -71,7 +72,7 @@ def parse_requirements(value: object) -> tuple[Requirement, ...]:
     return tuple(found.values())
 
 
-@frozen(kw_only=True)
+@attrs.frozen(kw_only=True)
 class HealthOptions:
     """What the options say of the health check; None leaves it to the image, and that to Docker's default."""
 

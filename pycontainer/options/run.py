@@ -4,9 +4,12 @@
 None (or False) means "not asked": the image's own value, or the engine's default, applies.
 """
 
+# ruff: noqa: RUF009  (option() is attrs.field: evaluated once per class, as meant)
 from __future__ import annotations
 
 from typing import Any
+
+import attrs
 
 from pycontainer.options import egress as egress_
 from pycontainer.options import kinds, naming
@@ -17,7 +20,6 @@ from pycontainer.options import volumes as volumes_
 from pycontainer.options.field import option
 from pycontainer.options.kinds import Kind, choice, integer, matching, namespace_mode
 from pycontainer.options.policies import Requirement, RestartPolicy
-from pycontainer.records import frozen
 
 _CPU_LIST = r"\d{1,6}(-\d{1,6})?(,\d{1,6}(-\d{1,6})?)*"
 _HOST_NAME = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
@@ -44,7 +46,7 @@ def _resource(flag: str, spec: str, kind: Kind, unit: str, doc: str, api: str) -
     )
 
 
-@frozen(kw_only=True)
+@attrs.define(frozen=True, kw_only=True)
 class RunOptions:
     """What a container is asked to be; made by `parse_run_options`, which checks every value."""
 

@@ -11,6 +11,8 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
+import attrs
+
 from pycontainer.errors import InvalidOption
 from pycontainer.options.kinds import LINES, Kind
 from pycontainer.options.mounts import (
@@ -20,7 +22,6 @@ from pycontainer.options.mounts import (
     mount_propagations,
     recorded_mount,
 )
-from pycontainer.records import evolve
 
 __all__ = ["VOLUMES", "VOLUMES_FROM", "parse_volume_name", "split_volumes_from"]
 
@@ -122,21 +123,21 @@ def _bound(source: str, target: str, words: str) -> MountPoint:
 
 def _with(point: MountPoint, word: str) -> MountPoint:
     if word in ("ro", "rw"):
-        return evolve(point, is_readonly=word == "ro")
+        return attrs.evolve(point, is_readonly=word == "ro")
     if word in mount_flags():
-        return evolve(point, words=(*point.words, word))
+        return attrs.evolve(point, words=(*point.words, word))
     if word in ("nocopy", "copy") and point.kind == "volume":
-        return evolve(point, is_filled=word == "copy")
+        return attrs.evolve(point, is_filled=word == "copy")
     if point.kind == "bind" and word in mount_propagations():
-        return evolve(point, propagation=word)
+        return attrs.evolve(point, propagation=word)
     if point.kind == "bind" and word in ("cow", "O"):
-        return evolve(point, is_copied=True)
+        return attrs.evolve(point, is_copied=True)
     if point.kind == "bind" and word == "idmap":
-        return evolve(point, has_ids=True)
+        return attrs.evolve(point, has_ids=True)
     if point.kind == "bind" and word == "rro":  # as nerdctl has it
-        return evolve(point, is_readonly=True, recursion="readonly")
+        return attrs.evolve(point, is_readonly=True, recursion="readonly")
     if point.kind == "bind" and word == "bind":
-        return evolve(point, recursion="disabled")
+        return attrs.evolve(point, recursion="disabled")
     if word in _IGNORED:
         return point
     raise ValueError(f"{word!r} is no option of a {point.kind}; there are ro, rw, nosuid, nodev, noexec, …")

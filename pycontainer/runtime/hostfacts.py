@@ -12,10 +12,11 @@ import re
 import stat
 from collections.abc import Callable
 
+from attrs import frozen
+
 from pycontainer.errors import InvalidOption
 from pycontainer.kernel import caps
 from pycontainer.oci import runtime as model
-from pycontainer.records import frozen
 from pycontainer.runtime.cgroups.detect import CgroupLayout, detect
 
 # Nodes below these are made anew in every container, or are no devices (moby: getDevicesFromPath).

@@ -6,8 +6,9 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from attrs import frozen
+
 from pycontainer.oci import Digest
-from pycontainer.records import frozen
 from pycontainer.store.database import Database
 from pycontainer.store.records import SnapshotKey
 

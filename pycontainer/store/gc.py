@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 
+from attrs import frozen
+
 from pycontainer.checkpoints import reached
 from pycontainer.oci import Digest
-from pycontainer.records import frozen
 from pycontainer.store import locks
 from pycontainer.store.content import ContentStore
 from pycontainer.store.layout import Layout

@@ -6,10 +6,11 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from attrs import evolve
+
 from pycontainer.checkpoints import reached
 from pycontainer.errors import InvalidInput, NotFound
 from pycontainer.oci import Digest
-from pycontainer.records import evolve
 from pycontainer.store.database import Database
 from pycontainer.store.records import ImageLayer, ImageRecord, SnapshotKey, Tag
 

@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from attrs import Factory, frozen
+
 from pycontainer.oci import Digest
-from pycontainer.records import Factory, frozen
 from pycontainer.store.layout import Layout
 from pycontainer.store.locks import FileLock, shared
 from pycontainer.store.records import SnapshotKey

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from attrs import evolve
+
 from pycontainer.checkpoints import reached
 from pycontainer.oci import Digest
-from pycontainer.records import evolve
 from pycontainer.store.layout import Layout
 from pycontainer.store.leases import Lease
 from pycontainer.store.locks import FileLock

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NewType
 
+from attrs import Factory, frozen
+
 from pycontainer.oci import Digest
-from pycontainer.records import Factory, frozen
 
 __all__ = [
     "ContainerRecord",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from attrs import frozen
+
 from pycontainer.checkpoints import reached
 from pycontainer.errors import BadReference, InUse, NotFound
 from pycontainer.oci import Digest, Reference, parse_digest
-from pycontainer.records import frozen
 from pycontainer.store.images import ImageTable
 from pycontainer.store.records import ContainerRecord, ImageRecord
 from pycontainer.store.statedb import StateDB

@@ -12,10 +12,11 @@ import signal
 import time
 from pathlib import Path
 
+from attrs import field, frozen
+
 from pycontainer.kernel import pidfd
 from pycontainer.launcher import status
 from pycontainer.oci import Digest
-from pycontainer.records import field, frozen
 from pycontainer.store.content import ContentStore
 from pycontainer.store.gc import Collector
 from pycontainer.store.layout import Layout

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from attrs import evolve
+
 from pycontainer.checkpoints import reached
 from pycontainer.errors import AlreadyExists, DeadlineExceeded, KernelError, NotFound
 from pycontainer.image import OnEvent
 from pycontainer.launcher import Helper
-from pycontainer.records import evolve
 from pycontainer.store.content import ContentStore
 from pycontainer.store.durability import Durability
 from pycontainer.store.gc import STALE_INGEST_S, Collected, Collector

@@ -17,12 +17,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attrs import frozen
+
 from pycontainer.checkpoints import reached
 from pycontainer.errors import DeadlineExceeded, DigestMismatch, PycontainerError, TransferFailed
 from pycontainer.image import OnEvent, Progress
 from pycontainer.launcher import Helper, Job
 from pycontainer.oci import Descriptor, Digest, chain_ids
-from pycontainer.records import frozen
 from pycontainer.store.content import ContentStore
 from pycontainer.store.ingest import Followed
 from pycontainer.store.layout import Layout

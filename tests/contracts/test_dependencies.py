@@ -10,7 +10,6 @@ from tests.support.source import ROOT, all_imports, is_stdlib, modules, tree_of
 
 PLACES = {
     "attrs": (
-        "records",
         "oci",
         "options",
         "image",

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from attrs import frozen
+
 from pycontainer.errors import InvalidInput
 from pycontainer.oci import Digest, split_digest
-from pycontainer.records import frozen
 from pycontainer.store.records import SnapshotKey
 
 __all__ = ["Preparation", "Snapshotter", "check_key", "direct_key", "stacked_key"]
