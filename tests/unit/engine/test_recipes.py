@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -25,6 +26,7 @@ class _Engine:
     def __init__(self) -> None:
         self.host = HOST
         self.store_tag = "tag"
+        self.store = SimpleNamespace(root=Path("/dev/null/store"))  # where nothing can be kept
         self.config = EngineConfig(root=Path("/nowhere"))
         self.kept: dict[str, recipes.Recipe] = {}
 
