@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["addressed", "claim", "opened", "resolved", "written_over"]
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-_MAX_RACES = 8
+_MAX_RACES = 100
 _BENEATH = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS | syscalls.RESOLVE_NO_MAGICLINKS
 
 

@@ -144,6 +144,7 @@ def monitor_locked_out(directory: Path) -> Iterator[bool]:
             has_none = False
         yield has_none
     finally:
+        fcntl.flock(lock, fcntl.LOCK_UN)  # a process that another thread forks meanwhile would keep it
         os.close(lock)
 
 

@@ -85,5 +85,5 @@ def warm() -> None:
 
 def _at(place: str) -> Callable[..., Any]:
     module, _, attribute = place.partition(":")
-    found: Callable[..., Any] = getattr(sys.modules[f"pycontainer.{module}"], attribute)
+    found: Callable[..., Any] = getattr(import_module(f"pycontainer.{module}"), attribute)
     return found

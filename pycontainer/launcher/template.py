@@ -72,7 +72,7 @@ def _serve(helper: socket.socket, be: Callable[[Channel], None]) -> None:
     room = socket.CMSG_SPACE(4)
     while True:
         # Neither messages of ours nor what os.fork does besides: each is pages that the forks are left with.
-        word, rights, _, _ = helper.recvmsg(1, room)
+        word, rights, _, _ = helper.recvmsg(1, room, socket.MSG_CMSG_CLOEXEC)
         if word == _FORK:
             fd = int.from_bytes(rights[0][2], sys.byteorder)
             try:

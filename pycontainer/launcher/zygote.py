@@ -144,8 +144,11 @@ class _Helper:
             end.close()
 
     def _hand_over(self, body: bytes, fds: list[int]) -> None:
-        if jobs.load(body[len(_JOB) : body.index(b'"', len(_JOB))].decode()):
-            gc.freeze()
+        try:
+            if jobs.load(body[len(_JOB) : body.index(b'"', len(_JOB))].decode()):
+                gc.freeze()
+        except Exception:  # the job's own process meets it again, and tells
+            pass
         if body.startswith(_EXEC):
             self._hand_over_exec(body, fds)
             return
@@ -229,6 +232,8 @@ class _Helper:
         """Have somebody wait for the next one."""
         is_open = channel.fill()
         said = channel.take_body()
+        while (later := channel.take_body()) is not None:
+            said = later  # the last one tells what it does now
         if said == _GOES_ON:
             if not self._exec_idle and self._makes_ahead:
                 ours, theirs = Channel.pair()

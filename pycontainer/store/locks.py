@@ -39,7 +39,8 @@ _RECHECK_S = 0.02
 _SLICE_S = 0.5
 
 _held: set[FileLock] = set()
-_held_guard = threading.Lock()
+_held_guard = threading.RLock()
+"""Taken by what the collection of garbage calls, too: it may come while this thread holds it."""
 
 
 class FileLock:
@@ -224,7 +225,7 @@ def _forget_in_child() -> None:
     """In a forked child: what the parent holds is the parent's, and its descriptors are closed here so
     that the lock dies with the parent alone."""
     global _held_guard
-    _held_guard = threading.Lock()
+    _held_guard = threading.RLock()
     for lock in list(_held):
         fd, lock.fd = lock.fd, -1
         if fd >= 0:

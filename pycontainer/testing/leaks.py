@@ -31,6 +31,7 @@ from typing import NamedTuple
 __all__ = ["Difference", "LeakError", "Snapshot"]
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
+_AT_REST_S = 5.0
 _SETTLE_FIRST_S = 0.002
 _SETTLE_LONGEST_S = 0.1
 _TAG = re.compile(r"[0-9a-f]{12}")
@@ -77,7 +78,7 @@ class Snapshot:
         is_global: count the whole host; only where nothing else runs.
         """
         roots = tuple(os.path.realpath(path) for path in paths)
-        table = _process_table()
+        table = _table_at_rest()
         waiting = _waiting(table)
         processes = _processes(table, waiting, roots, is_global=is_global)
         stores = _stores_below(roots)
@@ -207,6 +208,18 @@ def _process_table() -> dict[int, _Process]:
         if parent != "2":
             table[int(entry)] = _Process(int(entry), int(parent), state, name)
     return table
+
+
+def _table_at_rest() -> dict[int, _Process]:
+    """All processes, once none of ours is left that hands a container over which it has started."""
+    deadline = time.monotonic() + _AT_REST_S
+    while True:
+        table = _process_table()
+        starting = (process.pid for process in table.values() if process.name == "pycontainer-new")
+        is_at_rest = not any(_descends(pid, os.getpid(), table) for pid in starting)
+        if is_at_rest or time.monotonic() >= deadline:
+            return table
+        time.sleep(_SETTLE_FIRST_S)
 
 
 def _waiting(table: Mapping[int, _Process]) -> frozenset[int]:

@@ -124,9 +124,10 @@ class StoreMachine(RuleBasedStateMachine):
             assert is_used
             assert not force
         else:
-            assert (removed.deleted == image_id) == is_last
+            is_gone = is_last and not is_used
+            assert (removed.deleted == image_id) == is_gone
             del self.tags[name]
-            if is_last:
+            if is_gone:
                 del self.images[image_id or ""]
 
     @rule(source=NAMES, name=NAMES)

@@ -41,6 +41,7 @@ __all__ = [
     "LogWriter",
     "RotatingFile",
     "encode_header",
+    "is_cut_off",
     "open_driver",
 ]
 
@@ -137,12 +138,20 @@ class _Nowhere:
 
 
 def open_driver(
-    settings: dict[str, Any], directory_fd: int, loop: Clock, on_room: Callable[[], None]
+    settings: dict[str, Any],
+    directory_fd: int,
+    loop: Clock,
+    on_room: Callable[[], None],
+    *,
+    is_cut_off: bool = False,
 ) -> Driver:
-    """The driver that the launch request's "log" asks for. Raises LaunchError for a dead service."""
+    """The driver that the launch request's "log" asks for. Raises LaunchError for a dead service.
+
+    is_cut_off: what `is_cut_off` said before the start.
+    """
     kind = settings.get("driver") or "local"
     if kind == "local":
-        return _local(settings, directory_fd)
+        return _local(settings, directory_fd, is_cut_off)
     if kind == "json-file":
         return JsonFile(
             directory_fd,
@@ -151,7 +160,7 @@ def open_driver(
             max_files=settings.get("max_files") or 1,
             is_compressed=bool(settings.get("compress")),
             attrs=settings.get("attrs"),
-            was_cut_off=_was_cut_off(directory_fd, settings["name"]),
+            was_cut_off=is_cut_off,
         )
     if kind == "none":
         return _Nowhere()
@@ -166,25 +175,25 @@ def open_driver(
             reason=str(error),
         ) from error
     cache = settings.get("cache")
-    return service if cache is None else _Both(service, _local(cache, directory_fd))
+    return service if cache is None else _Both(service, _local(cache, directory_fd, is_cut_off))
 
 
-def _local(settings: dict[str, Any], directory_fd: int) -> LogWriter:
+def _local(settings: dict[str, Any], directory_fd: int, is_cut_off: bool) -> LogWriter:
     return LogWriter(
         directory_fd,
         max_size=settings.get("max_size"),
         max_files=settings.get("max_files") or 1,
         is_compressed=bool(settings.get("compress")),
-        was_cut_off=_was_cut_off(directory_fd, NAME),
+        was_cut_off=is_cut_off,
     )
 
 
-def _was_cut_off(directory_fd: int, name: str) -> bool:
+def is_cut_off(settings: dict[str, Any], directory_fd: int) -> bool:
     """Whether there is a log already, of a monitor that was killed: its record still says it runs."""
-    if not os.access(name, os.F_OK, dir_fd=directory_fd):
+    if not os.access(settings.get("name", NAME), os.F_OK, dir_fd=directory_fd):
         return False
     fields = status.read(directory_fd)
-    return fields is not None and fields["state"] != "exited"
+    return fields is not None and fields["state"] not in ("exited", "restarting")
 
 
 def _service(kind: str, settings: dict[str, Any], loop: Clock, on_room: Callable[[], None]) -> Remote:

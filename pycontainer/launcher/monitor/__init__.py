@@ -62,7 +62,7 @@ def launch(params: dict[str, Any], fds: list[int], channel: Channel, ahead: Ahea
 
     The messages are those of the launch job: started, exited, or an error.
     """
-    syscalls.set_name(b"pycontainer-mon")
+    syscalls.set_name(b"pycontainer-new")
     names: dict[str, int] = params.get("fd_names") or {}
     try:
         given = {name: fds[index] for name, index in names.items()}
@@ -79,14 +79,15 @@ def launch(params: dict[str, Any], fds: list[int], channel: Channel, ahead: Ahea
         return
     try:
         starting.start(monitor)
+        if monitor.is_for_keeper:
+            keeper.take_over(monitor)
     except BaseException as error:  # the edge of the process: a failed start is the caller's to see
         ending.abandon(monitor, error)
         return
     if monitor.is_for_keeper:
-        keeper.take_over(monitor)
         ahead.tell()
-        return
-    _look_after(monitor)
+    else:
+        _look_after(monitor)
 
 
 def keep(helper: Channel, start: Callable[[Keeper], None]) -> None:
@@ -95,12 +96,12 @@ def keep(helper: Channel, start: Callable[[Keeper], None]) -> None:
 
 
 def _take_over(message: dict[str, Any], fds: list[int]) -> None:
-    syscalls.set_name(b"pycontainer-mon")
+    syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
     given = dict(zip(message["fds"], fds, strict=True))
     channel = Channel(socket.socket(fileno=given.pop("channel"))) if "channel" in given else None
     monitor = Monitor(message["params"], given, channel, Ahead())
     try:
-        starting.go_on(monitor, message["monitor"], message["spec"])
+        starting.go_on(monitor, message)
     except BaseException as error:  # the edge of the process: nobody else is left to end the container
         ending.abandon(monitor, error)
         return

@@ -22,14 +22,19 @@ from typing import TYPE_CHECKING, Any
 
 from pycontainer import checkpoints
 from pycontainer.kernel import pidfd, syscalls
-from pycontainer.launcher.protocol import Channel
+from pycontainer.launcher.protocol import MAX_FDS, Channel
 
 if TYPE_CHECKING:
     from pycontainer.launcher.monitor.core import Monitor
 
-__all__ = ["Keeper", "keep", "suits"]
+__all__ = ["NAME", "Keeper", "keep", "suits"]
+
+NAME = b"pycontainer-mon"
+"""Of the process that is a container's monitor, and will be."""
 
 _REAP = b"reap "
+_MOST_OWN = 10
+"""Descriptors that are handed over besides those of the request."""
 _OF_MONITOR = ("fields", "is_halted", "is_owned", "removes_files", "has_own_pids", "pid")
 
 
@@ -70,6 +75,7 @@ class Keeper:
             "spec": marshal.dumps(monitor.params["spec"]),
             "fds": list(fds),
             "monitor": {name: getattr(monitor, name) for name in _OF_MONITOR},
+            "is_log_cut_off": monitor.streams.is_cut_off,
             "kill_at": checkpoints.armed(),
         }
         self._channel.send_body(marshal.dumps(message), list(fds.values()))
@@ -77,12 +83,14 @@ class Keeper:
 
 def suits(monitor: Monitor) -> bool:
     """Whether a keeper can take the container over once it runs."""
+    bound = (monitor.params.get("ports") or {}).get("bound", ())
     return (
         monitor.keeper is not None
         and not monitor.params.get("inline_output")
         and not monitor.is_between
         and not monitor.cgroup.get("scope")
         and monitor.streams.are_plain
+        and len(monitor.fds) + len(bound) + _MOST_OWN <= MAX_FDS
     )
 
 
@@ -124,6 +132,7 @@ def keep(
             ours.send_body(b"%d" % os.waitpid(int(body[len(_REAP) :]), 0)[1])
             body = None
     if body is not None:
+        syscalls.set_name(NAME)  # while the starter is seen by its own: one of them always tells what goes on
         fds = ours.take_fds()
         ours.close()
         os.waitpid(starter, 0)

@@ -28,10 +28,14 @@ class Ports:
 
     def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
-        self._sockets = [
-            (bound, socket.socket(fileno=monitor.fds.pop(f"port {number}")))
+        given = {
+            f"port {number}": bound
             for number, bound in enumerate(monitor.params["ports"]["bound"])
             if bound["host_port"]
+        }
+        self._names = tuple(given)
+        self._sockets = [
+            (bound, socket.socket(fileno=monitor.fds.pop(name))) for name, bound in given.items()
         ]
         self._served: dict[tuple[str, socket.socket], Streams | Datagrams] = {}
 
@@ -42,7 +46,7 @@ class Ports:
 
     def descriptors(self) -> dict[str, int]:
         """Their sockets by name, for another process that serves them."""
-        return {f"port {number}": sock.fileno() for number, (_, sock) in enumerate(self._sockets)}
+        return {name: sock.fileno() for name, (_, sock) in zip(self._names, self._sockets, strict=True)}
 
     def serve(self) -> None:
         """Serve them from now on; idempotent."""

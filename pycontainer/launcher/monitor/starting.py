@@ -86,6 +86,8 @@ def start(monitor: Monitor) -> None:
         if lock >= 0:
             os.close(lock)  # a process is in them now
     reached("start.process.executed")
+    if not monitor.is_for_keeper:
+        syscalls.set_name(keeping.NAME)
     monitor.show_status()
     # They kept volumes from being restored before the container was known to run.
     for name in [name for name in monitor.fds if name.startswith("volume:")]:
@@ -109,16 +111,13 @@ def start(monitor: Monitor) -> None:
         serve(monitor)
 
 
-def go_on(monitor: Monitor, known: dict[str, Any], spec: bytes) -> None:
-    """Be the monitor of a container that another process has started.
-
-    known: attributes of its monitor. spec: the whole specification, by marshal.
-    """
-    for name, value in known.items():
+def go_on(monitor: Monitor, told: dict[str, Any]) -> None:
+    """Be the monitor of a container that another process has started, which told this of it."""
+    for name, value in told["monitor"].items():
         setattr(monitor, name, value)
-    monitor.packed_spec = spec
+    monitor.packed_spec = told["spec"]
     monitor.pidfd, monitor.mount_namespace = monitor.fds.pop("pidfd"), monitor.fds.pop("mounts")
-    monitor.streams.go_on(monitor.fds)
+    monitor.streams.go_on(monitor.fds, is_cut_off=told["is_log_cut_off"])
     monitor.rules.watch()
     monitor.watch_caller()
     serve(monitor)

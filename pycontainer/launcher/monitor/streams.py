@@ -79,6 +79,8 @@ class Streams:
         self._first = self._console = self._master = self._peer = self._stdin = -1
         self._size: tuple[int, int] | None = None
         self._is_paused = False
+        self.is_cut_off = False
+        """Whether the log's last monitor was killed, so that the end of it is to be looked at."""
 
     @property
     def lost_bytes(self) -> int:
@@ -107,8 +109,12 @@ class Streams:
         """This end of plain ones, by name, for another process that goes on with them."""
         return {_NAMES[output.number]: output.fd for output in self._outputs}
 
-    def go_on(self, fds: dict[str, int]) -> None:
-        """Go on with plain ones of which nothing has been read; takes them out of fds. Raises LaunchError."""
+    def go_on(self, fds: dict[str, int], *, is_cut_off: bool) -> None:
+        """Go on with plain ones of which nothing has been read; takes them out of fds. Raises LaunchError.
+
+        is_cut_off: as it was when they were opened.
+        """
+        self.is_cut_off = is_cut_off
         self._open_log()
         self._outputs = [_Output(fds.pop(name), number) for number, name in _NAMES.items()]
         self.watch()
@@ -119,6 +125,7 @@ class Streams:
         fds: what came with the request, of which "stdin" and "attach" are taken. Raises LaunchError when
         the log cannot be opened.
         """
+        self.is_cut_off = logs.is_cut_off(self._settings, self._directory)
         self._open_log()
         self._first = fds.pop("attach", -1)
         given = {}
@@ -143,7 +150,9 @@ class Streams:
     def _open_log(self) -> None:
         # A caller's bound on the size of files counts for its log too: an error of write(2), not our end.
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        self._log = logs.open_driver(self._settings, self._directory, self._loop, self._resume)
+        self._log = logs.open_driver(
+            self._settings, self._directory, self._loop, self._resume, is_cut_off=self.is_cut_off
+        )
 
     def watch(self) -> None:
         """Pump from now on."""

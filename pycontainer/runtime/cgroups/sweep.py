@@ -120,6 +120,7 @@ def _locked(directories: Iterable[str]) -> Iterator[bool]:
         yield is_idle
     finally:
         for fd in opened:
+            fcntl.flock(fd, fcntl.LOCK_UN)  # a process that another thread forks meanwhile would keep it
             os.close(fd)
 
 
