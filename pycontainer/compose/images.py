@@ -14,8 +14,9 @@ from attrs import evolve
 
 from pycontainer.compose.graph import WORKERS, each_of, in_order
 from pycontainer.compose.labels import PROJECT, SERVICE
+from pycontainer.compose.serviceschema import PULL_POLICIES
 from pycontainer.engine import Image, RemoteImage, events_shown
-from pycontainer.errors import ComposeFileError, NotFound, PycontainerError, Unsupported
+from pycontainer.errors import ComposeFileError, InvalidInput, NotFound, PycontainerError, Unsupported
 from pycontainer.oci import Digest, Reference
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def ensure_images(
     """The image of each service by its name, brought here as the services' pull_policy says.
 
     pull: "always", "missing" or "never", instead of the policy. build: True builds all that can be, also when
-    there is one; False builds none; None those that are missing. Raises: NotFound, RegistryError, BuildError.
+    there is one; False builds none; None those that are missing.
+    Raises: InvalidInput for a policy that is none; NotFound, RegistryError, BuildError.
     """
     to_build, to_pull = [], []
     for service in services:
@@ -70,6 +72,8 @@ def ensure_images(
 
 def _policy(service: ServiceSpec, given: str | None) -> str:
     policy = given or str(service.keys.get("pull_policy", "missing"))
+    if re.fullmatch(PULL_POLICIES, policy) is None:
+        raise InvalidInput(f"pull={policy!r}: give always, missing or never")
     if policy == "refresh":
         raise Unsupported(
             f"services.{service.name}.pull_policy: {policy} says no age", "give daily, weekly or every_12h"

@@ -6,7 +6,7 @@ Source: compose specification, 05-services, build and deploy, and its JSON schem
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Final
 
 from pycontainer.compose.hookschema import DEVELOP, ENVIRONMENT, HOOK
 from pycontainer.compose.shapes import (
@@ -34,10 +34,12 @@ from pycontainer.compose.shapes import (
 )
 from pycontainer.compose.yamlfile import RESET
 
-__all__ = ["LABELS", "OPTIONS", "SERVICE_KEYS"]
+__all__ = ["LABELS", "OPTIONS", "PULL_POLICIES", "SERVICE_KEYS"]
 
 _NAME = r"[a-zA-Z0-9._-]+"
-_PULL = r"always|never|build|if_not_present|missing|refresh|daily|weekly|every_([0-9]+[wdhms])+"
+PULL_POLICIES: Final = (
+    r"always|never|build|if_not_present|missing|refresh|daily|weekly|every_([0-9]+[wdhms])+"
+)
 _REMOTE = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://|git@|service:", re.ASCII)
 _PORT_RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", re.ASCII)
 _PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
@@ -541,7 +543,7 @@ SERVICE_KEYS: dict[str, Shape] = {
     "privileged": boolean,
     "profiles": lines,
     "provider": anything,
-    "pull_policy": matching(_PULL, "give always, never, missing, build, daily, weekly or every_12h"),
+    "pull_policy": matching(PULL_POLICIES, "give always, never, missing, build, daily, weekly or every_12h"),
     "pull_refresh_after": text,
     "read_only": boolean,
     "restart": matching(
