@@ -7,7 +7,7 @@ the engine is: it has the images, the cache and the containers.
 from typing import TYPE_CHECKING
 
 from pycontainer.build.events import BuildAction, BuildEvent, OnBuildEvent
-from pycontainer.build.sources import is_git, is_url, url_name
+from pycontainer.build.sources import is_git, is_url, shown_url, url_name
 
 if TYPE_CHECKING:
     from pycontainer.build.config import DEFAULT_SHELL
@@ -95,6 +95,7 @@ __all__ = [
     "parse",
     "plan",
     "proxy_environment",
+    "shown_url",
     "solve",
     "url_name",
 ]

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from attrs import define, evolve, field, frozen
 
+from pycontainer.build import shown_url
 from pycontainer.compose.dotenv import read_environment
 from pycontainer.compose.interpolation import interpolate
 from pycontainer.compose.merge import merge, merge_service, untagged
@@ -24,7 +25,7 @@ __all__ = ["Fetch", "Loaded", "find_files", "load", "project_name", "read_uninte
 FILE_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
 _OVERRIDES = tuple(name.replace(".y", ".override.y") for name in FILE_NAMES)
 _SECTIONS = ("services", "networks", "volumes", "secrets", "configs", "models")
-_MAX_FILES = 256
+MAX_FILES = 256
 _MAX_CHAIN = 32
 STANDARD_INPUT = "-"
 Fetch: TypeAlias = Callable[[str], Path]
@@ -199,8 +200,8 @@ class _Loader:
         """The documents of a file, canonical. is_own: whether its services are the project's."""
         file = _place(path)
         self.files.append(file)
-        if len(self.files) > _MAX_FILES:
-            raise ComposeFileError(f"more than {_MAX_FILES} files are read for one project", file=file)
+        if len(self.files) > MAX_FILES:
+            raise ComposeFileError(f"more than {MAX_FILES} files are read for one project", file=file)
         found = []
         for document in self._parse(path):
             document = self._interpolated(document, self.missing.setdefault)
@@ -250,9 +251,8 @@ class _Loader:
                     known = included.setdefault(section, {}).setdefault(name, resource)
                     own = content.get(section, {}).get(name, known)
                     if known != resource or own != known:
-                        problem = (
-                            f"{section}.{name} conflicts with what {entry['path'][0]} has; rename one of them"
-                        )
+                        other = shown_url(entry["path"][0])
+                        problem = f"{section}.{name} conflicts with what {other} has; rename one of them"
                         raise document.error(problem, ("include", index))
         return {
             **content,
@@ -265,7 +265,7 @@ class _Loader:
             return Path(place)
         if self.fetch is None:
             raise document.error(
-                f"{place} is not of this host, and nothing is fetched for this", ("include", index)
+                f"{shown_url(place)} is not of this host, and nothing is fetched for this", ("include", index)
             )
         try:
             return self.fetch(place)

@@ -19,8 +19,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pycontainer.build import is_git
+from pycontainer.build import is_git, shown_url
+from pycontainer.compose.loading import MAX_FILES
 from pycontainer.compose.places import OCI
+from pycontainer.compose.yamlfile import MAX_BYTES
 from pycontainer.engine import Artifact, clone_git
 from pycontainer.errors import InvalidImage, NotFound, Unsupported
 
@@ -36,6 +38,8 @@ FILE_NAME: Final = "com.docker.compose.file"
 ENV_NAME: Final = "com.docker.compose.envfile"
 EXTENDS: Final = "com.docker.compose.extends"
 _SCRATCH = ".new-"
+_MAX_ARTIFACT = 4 * MAX_BYTES
+"""Of compose files alone no more than MAX_BYTES is taken."""
 _ABANDONED_S = 86400.0
 """Longer than any transfer takes."""
 
@@ -60,7 +64,7 @@ class Remote:
                 self._found[place] = self._of_git(place)
             else:
                 raise Unsupported(
-                    f"{place} is neither in a registry (oci://…) nor in a git repository",
+                    f"{shown_url(place)} is neither in a registry (oci://…) nor in a git repository",
                     "fetch it first, and name the copy",
                 )
         return self._found[place]
@@ -95,24 +99,35 @@ class Remote:
         with _scratch(self._root) as scratch:
             wanted = f"{repository}#{ref}" if ref else repository
             found = clone_git(wanted, scratch, "", keep_git_dir=False, stop=threading.Event())
-            name = repository.rstrip("/").rpartition("/")[2].removesuffix(".git") or "app"
-            place = self._place(repository, found.commit) / name
+            place = self._place(repository, found.commit) / _name_of(repository)
             if not place.is_dir():
                 _move(found.directory, place)
-        return _file_below(place, below, url)
+        return _file_below(place, below, shown_url(url))
+
+
+def _name_of(repository: str) -> str:
+    """What the directory of a git repository is called."""
+    name = repository.rstrip("/").rpartition("/")[2].removesuffix(".git")
+    return name if name not in ("", ".", "..") else "app"
 
 
 def _files_of(artifact: Artifact) -> dict[str, bytes]:
     """What an artifact holds, by the names it is written under; all compose files are one, as documents."""
+    files = [each for each in artifact.files if each.media_type in (FILE_TYPE, ENV_TYPE)]
+    if len(files) > MAX_FILES or sum(each.size_bytes for each in files) > _MAX_ARTIFACT:
+        raise InvalidImage(
+            f"{artifact.reference} holds more than a compose project may: "
+            f"{MAX_FILES} files of {_MAX_ARTIFACT >> 20} MiB together"
+        )
     found: dict[str, bytes] = {}
-    for each in artifact.files:
+    for each in files:
         if each.media_type == FILE_TYPE:
             name = "compose.yaml"
             if EXTENDS in each.annotations:
                 name = _plain(each.annotations.get(FILE_NAME, ""), artifact)
             content = artifact.read(each.digest)
             found[name] = found[name] + b"\n---\n" + content if name in found else content
-        elif each.media_type == ENV_TYPE:
+        else:
             found[_plain(each.annotations.get(ENV_NAME, ""), artifact)] = artifact.read(each.digest)
     if "compose.yaml" not in found:
         raise InvalidImage(f"{artifact.reference} holds no compose file")

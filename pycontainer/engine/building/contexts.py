@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from attrs import evolve, frozen
 
-from pycontainer.build import FileSource, is_git, is_url
-from pycontainer.engine.building.urls import shown_url
+from pycontainer.build import FileSource, is_git, is_url, shown_url
 from pycontainer.engine.copying import unpack
 from pycontainer.engine.files import run_volume_job
 from pycontainer.errors import InvalidInput, KernelError, NotFound

@@ -21,8 +21,7 @@ from typing import Any
 
 from attrs import asdict, frozen
 
-from pycontainer.build import GivenUp, url_name
-from pycontainer.engine.building.urls import shown_url
+from pycontainer.build import GivenUp, shown_url, url_name
 from pycontainer.errors import DigestMismatch, InvalidInput, NotFound, TransferFailed
 
 __all__ = ["Downloaded", "Downloads"]

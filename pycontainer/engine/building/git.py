@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 
-from pycontainer.engine.building.urls import shown_url
+from pycontainer.build import shown_url
 from pycontainer.errors import (
     DigestMismatch,
     InvalidInput,
@@ -79,7 +79,7 @@ def clone_git(url: str, place: Path, checksum: str, *, keep_git_dir: bool, stop:
     place.mkdir(exist_ok=True)
     tree = place / "tree"
     tree.mkdir()
-    with tempfile.TemporaryDirectory(prefix="pycontainer-git-") as home:
+    with tempfile.TemporaryDirectory(dir=place, prefix="home-") as home:  # goes with the place, if killed
         run = _Git(git, tree, home, stop)
         run("init", "--quiet", "--initial-branch=main")
         commit = _fetched(run, remote, ref)

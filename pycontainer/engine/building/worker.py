@@ -19,7 +19,17 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
-from pycontainer.build import Base, BuildEvent, CopyPart, CopyStep, FileSource, GivenUp, Layer, RunStep
+from pycontainer.build import (
+    Base,
+    BuildEvent,
+    CopyPart,
+    CopyStep,
+    FileSource,
+    GivenUp,
+    Layer,
+    RunStep,
+    shown_url,
+)
 from pycontainer.checkpoints import reached
 from pycontainer.engine.building.cacheimages import Imported
 from pycontainer.engine.building.documents import stored_view
@@ -29,7 +39,6 @@ from pycontainer.engine.building.git import clone_git
 from pycontainer.engine.building.provenance import Material
 from pycontainer.engine.building.running import Caches, Ran, run_step
 from pycontainer.engine.building.scratch import writing
-from pycontainer.engine.building.urls import shown_url
 from pycontainer.engine.images import Image, ready
 from pycontainer.engine.pulling import import_view
 from pycontainer.errors import Conflict, ContainerFailed, DeadlineExceeded, HelperDied, InUse, NotFound
