@@ -378,13 +378,19 @@ class Compose:
     def publish(self, reference: str, *, resolve_image_digests: bool = False) -> Artifact:
         """Push the images, then the compose files themselves, as an artifact that oci://REFERENCE names.
 
-        The files go as they are written, with their variables; files for the environment do not go.
+        The files go as they are written, with their variables; files for the environment do not go. An image
+        that could not be pushed is a warning: others may have it already.
         resolve_image_digests: with a further file that pins the images to what they are now.
         Raises: InvalidInput for what others would lack; RegistryError.
         """
         others = self._loaded.others if self._loaded is not None else ()
         return publishing.publish(
-            self.engine, self.project, others, reference, resolve_image_digests=resolve_image_digests
+            self.engine,
+            self.project,
+            others,
+            reference,
+            resolve_image_digests=resolve_image_digests,
+            warn=self._warn,
         )
 
     def watch(self, *services: str, prune: bool = True) -> Iterator[WatchEvent]:

@@ -5,7 +5,7 @@ Source: docker/compose, pkg/compose/publish.go and internal/oci/push.go.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,17 +28,23 @@ _FORMAT = "2.40.0"
 
 
 def publish(
-    engine: Engine, project: Project, others: Collection[str], reference: str, *, resolve_image_digests: bool
+    engine: Engine,
+    project: Project,
+    others: Collection[str],
+    reference: str,
+    *,
+    resolve_image_digests: bool,
+    warn: Callable[[Iterable[str]], None],
 ) -> Artifact:
     """Push the images that have names, then the files as they are written; see Compose.publish.
 
-    others: the files that those include or extend.
+    others: the files that those include or extend. warn: is told which images could not be pushed.
     """
     _check(project)
     local = sorted(each for each in others if not Path(each).is_relative_to(engine.store.root))
     if local:
         raise InvalidInput(f"what the files include or extend is not published: {', '.join(local)}; merge it")
-    images.push_images(engine, project.services.values(), ignore_failures=True)
+    warn(images.push_images(engine, project.services.values(), ignore_failures=True))
     files: dict[str, bytes] = {}
     for place in map(Path, project.files):
         name = place.name if place.name not in files else f"{len(files)}-{place.name}"

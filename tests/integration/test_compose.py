@@ -569,6 +569,28 @@ def test_artifacts_of_strangers_write_nothing_elsewhere(engine: pc.Engine, regis
     pc.Artifact.push(place, {"f": "services: {}"}, engine=engine)
     with pytest.raises(InvalidImage, match="no compose project"):
         pc.Compose(f"oci://{place}", engine=engine)
+    for contents in ({"big": b"#" * (9 << 20)}, {str(number): b"{}" for number in range(300)}):
+        pc.Artifact.push(
+            place,
+            contents,
+            artifact_type="application/vnd.docker.compose.project",
+            media_types=dict.fromkeys(contents, FILE),
+            engine=engine,
+        )
+        with pytest.raises(InvalidImage, match="more than a compose project may"):
+            pc.Compose(f"oci://{place}", engine=engine)
+
+
+def test_files_of_equal_content_are_published_and_images_that_are_not_are_told(
+    directory: Path, engine: pc.Engine, registry: pc.Registry
+) -> None:
+    for name in ("a.yaml", "b.yaml"):
+        (directory / name).write_text(f"services: {{a: {{image: '{registry.address}/team/not-here'}}}}")
+    place = f"{registry.address}/team/twice:1"
+    app = pc.Compose([directory / "a.yaml", directory / "b.yaml"], engine=engine)
+    app.publish(place)
+    assert any("service a: " in warning and "not-here" in warning for warning in app.warnings)
+    assert list(pc.Compose(f"oci://{place}", engine=engine).project.services) == ["a"]
 
 
 @needs("git")
