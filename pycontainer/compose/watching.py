@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 import select
+import stat
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +23,14 @@ from pycontainer.compose import members
 from pycontainer.compose.graph import each_of
 from pycontainer.compose.labels import PROJECT
 from pycontainer.engine import Image
-from pycontainer.errors import InvalidInput, KernelError, PycontainerError
+from pycontainer.errors import InvalidInput, KernelError, NotFound, PycontainerError
 from pycontainer.kernel import inotify, interrupts
 from pycontainer.patterns import PatternMatcher, read_patterns
 
 if TYPE_CHECKING:
     from pycontainer.compose.application import Compose
     from pycontainer.compose.model import Project
-    from pycontainer.engine import Container
+    from pycontainer.engine import Container, ContainerPath
 
 __all__ = ["WatchEvent", "follow"]
 
@@ -70,6 +71,13 @@ class _Rule:
     hook: Mapping[str, Any] | None
     is_initial: bool
     known: dict[str, tuple[int, ...]] = field(factory=dict)
+    failed: set[str] = field(factory=set)
+    """What has changed, and could not be brought into the containers."""
+
+    def retry(self) -> None:
+        """Have what failed be among the next changes again."""
+        self.known.update(dict.fromkeys(self.failed, ()))
+        self.failed.clear()
 
     def changes(self) -> dict[str, bool]:
         """What has changed since the last call, and whether it is still there."""
@@ -87,8 +95,8 @@ class _Rule:
             self.prune(directory, names)
 
     def prune(self, directory: str, names: list[str]) -> None:
-        """Leave out directories that are ignored."""
-        names[:] = [name for name in names if not self.is_ignored(os.path.join(directory, name))]
+        """Leave out directories that are ignored with all that is in them."""
+        names[:] = [name for name in names if not self._is_ignored_whole(os.path.join(directory, name))]
 
     def look(self) -> dict[str, tuple[int, ...]]:
         """The files there are, each with what changes when it does."""
@@ -99,6 +107,8 @@ class _Rule:
             for directory, names, files in os.walk(self.root):
                 self.prune(directory, names)
                 found += [os.path.join(directory, name) for name in files]
+                paths = [os.path.join(directory, name) for name in names]
+                found += filter(os.path.islink, paths)  # of a directory; it is not gone into
         known: dict[str, tuple[int, ...]] = {}
         for path in found:
             if not self.is_ignored(path) and (
@@ -111,6 +121,11 @@ class _Rule:
 
     def is_ignored(self, path: str) -> bool:
         return self.ignored.matches(self.inner(path))
+
+    def _is_ignored_whole(self, directory: str) -> bool:
+        inner = self.inner(directory)
+        is_out, state = self.ignored.along(inner)
+        return is_out and self.ignored.can_skip(inner, state)
 
     def inner(self, path: str) -> str:
         """The path below the root; of a root that is a file, its name."""
@@ -136,6 +151,8 @@ def follow(application: Compose, services: Collection[str], *, prune: bool) -> I
             changed = [(rule, found) for rule in rules if (found := rule.changes())]
             if not changed:
                 watches.wait()
+                for rule in rules:
+                    rule.retry()  # not before something has happened: it would fail again at once
                 continue
         yield from _dealt_with(application, changed, prune)
 
@@ -152,6 +169,8 @@ def _dealt_with(
             _deal(application, rule, found, prune)
         except (PycontainerError, OSError) as failure:
             error = str(failure)
+            if rule.action.startswith("sync"):
+                rule.failed.update(found)
         yield WatchEvent(service=rule.service, action=rule.action, paths=tuple(sorted(found)), error=error)
 
 
@@ -174,15 +193,48 @@ def _deal(application: Compose, rule: _Rule, changed: Mapping[str, bool], prune:
 
 
 def _sync(container: Container, rule: _Rule, changed: Mapping[str, bool]) -> None:
-    """Have files in a container as they are here; those that are gone go there, too."""
-    for path, is_there in sorted(changed.items()):
-        place = container.path / rule.inside(path)
-        if not is_there:
-            place.unlink(missing_ok=True)
-            continue
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):  # it has gone since; the next round tells
+    """Have files in a container as they are here; those that are gone go there, too.
+
+    They go first: what was a directory may be a file now.
+    """
+    for path in sorted(path for path, is_there in changed.items() if not is_there):
+        _remove(container, rule, path)
+    places = {path: container.path / rule.inside(path) for path in sorted(changed) if changed[path]}
+    for parent in {place.parent for place in places.values()}:
+        parent.mkdir(parents=True, exist_ok=True)
+    for path, place in places.items():
+        _make_room(place)
+        try:
             container.copy_to(path, place)
+        except NotFound:
+            if os.path.lexists(path):
+                raise
+            # It has gone since; the next round tells.
+
+
+def _remove(container: Container, rule: _Rule, path: str) -> None:
+    """Remove a file from a container, with the directories around it that are gone here, and empty there."""
+    place = container.path / rule.inside(path)
+    with suppress(NotADirectoryError):
+        place.unlink(missing_ok=True)
+    while path != rule.root and not _is_directory(path := os.path.dirname(path)):
+        place = place.parent
+        with suppress(OSError):
+            place.rmdir()
+
+
+def _make_room(place: ContainerPath) -> None:
+    """Remove what a file would be copied into, or through, instead of replacing it."""
+    with suppress(FileNotFoundError):
+        mode = place.lstat().st_mode
+        if stat.S_ISDIR(mode):
+            place.rmdir()
+        elif stat.S_ISLNK(mode):
+            place.unlink()
+
+
+def _is_directory(path: str) -> bool:
+    return os.path.isdir(path) and not os.path.islink(path)
 
 
 def _rules(project: Project, services: Collection[str]) -> list[_Rule]:
@@ -222,27 +274,28 @@ class _Watches:
     """A watch on every directory of some rules; made anew each time, lest one is of what was replaced."""
 
     def __init__(self, rules: list[_Rule]) -> None:
-        self._held = ExitStack()
-        self._watches: dict[str, inotify.Watch] = {}
+        try:
+            self._watch = inotify.Watch()
+        except OSError as error:
+            raise KernelError(error.errno or 0, "inotify_init1", "", _LIMITS) from error
         self._poller = interrupts.poll()
         try:
             for directory in {each for rule in rules for each in rule.directories()}:
                 with suppress(FileNotFoundError, NotADirectoryError):
-                    watch = self._held.enter_context(inotify.Watch(os.fsencode(directory)))
-                    self._watches[directory] = watch
-                    self._poller.register(watch, select.POLLIN)
+                    self._watch.add(os.fsencode(directory))
+            self._poller.register(self._watch, select.POLLIN)
         except OSError as error:
-            self._held.close()
+            self._watch.close()
             raise KernelError(error.errno or 0, "inotify_add_watch", directory, _LIMITS) from error
         except BaseException:
-            self._held.close()
+            self._watch.close()
             raise
 
     def __enter__(self) -> _Watches:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._held.close()
+        self._watch.close()
 
     def wait(self) -> None:
         """Until something has happened, and has been quiet since."""
@@ -250,6 +303,5 @@ class _Watches:
         while deadline is None or time.monotonic() < deadline:
             if not self._poller.poll(None if deadline is None else _QUIET_S * 1000):
                 return
-            for watch in self._watches.values():
-                watch.drain()
+            self._watch.drain()
             deadline = deadline or time.monotonic() + _LONGEST_S

@@ -1,4 +1,4 @@
-"""A watch on one directory, to wait for changes without polling. Source: inotify(7)."""
+"""A watch on directories, to wait for changes without polling. Source: inotify(7)."""
 
 from __future__ import annotations
 
@@ -15,24 +15,28 @@ IN_CREATE = 0x00000100
 IN_DELETE = 0x00000200
 IN_DELETE_SELF = 0x00000400
 IN_MOVE_SELF = 0x00000800
+_EVENTS = IN_MODIFY | IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF
 
 
 class Watch:
-    """Becomes readable when an entry of the directory is written, made, renamed or removed, and when the
+    """Becomes readable when an entry of a directory is written, made, renamed or removed, and when a
     directory itself goes.
 
     Raises: OSError (ENOENT; EMFILE or ENOSPC at the limits of fs.inotify).
     """
 
-    def __init__(self, directory: bytes) -> None:
+    def __init__(self, *directories: bytes) -> None:
         self._fd = syscalls.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            events = IN_MODIFY | IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE
-            events |= IN_DELETE_SELF | IN_MOVE_SELF
-            syscalls.inotify_add_watch(self._fd, directory, events)
+            for directory in directories:
+                self.add(directory)
         except BaseException:
             os.close(self._fd)
             raise
+
+    def add(self, directory: bytes) -> None:
+        """Watch one more directory: the kernel lets a user have far more of those than of instances."""
+        syscalls.inotify_add_watch(self._fd, directory, _EVENTS)
 
     def fileno(self) -> int:
         """The descriptor, for poll(2)."""

@@ -22,8 +22,11 @@ from click.testing import CliRunner
 import pycontainer as pc
 from pycontainer.cli.app import app as command_line
 from pycontainer.cli.session import Session
+from pycontainer.compose import watching
+from pycontainer.compose.watching import WatchEvent
 from pycontainer.errors import ContainerFailed, InvalidImage, NotFound, NotReady
 from tests.support.needs import needs
+from tests.support.patience import patient
 
 pytestmark = needs("root", "overlay")
 
@@ -654,6 +657,16 @@ def test_a_registry_is_asked_again_when_an_image_has_become_too_old(
     pc.Image.prune(engine=engine)
 
 
+def soon(events: Iterator[WatchEvent]) -> WatchEvent:
+    """The next event; one that is lost fails the test instead of holding it up."""
+    found: list[WatchEvent] = []
+    thread = threading.Thread(target=lambda: found.append(next(events)), daemon=True)
+    thread.start()
+    thread.join(patient(60))
+    assert found, "no event came"
+    return found[0]
+
+
 def test_files_that_change_are_brought_into_what_runs(directory: Path, engine: pc.Engine) -> None:
     (directory / "src").mkdir()
     (directory / "src/first").write_text("1")
@@ -674,7 +687,7 @@ services:
     ).up()
     box = app["web"].container
     events = app.watch()
-    assert next(events).action == "sync+exec"
+    assert soon(events).action == "sync+exec"
     assert box.exec(["cat", "/seen"]).text == "first\n"
     (directory / "src/left.log").write_text("ignored")
     (directory / "src/new/deep").mkdir(parents=True)
@@ -682,14 +695,30 @@ services:
     (directory / "src/first").unlink()
     changed: set[str] = set()
     while len(changed) < 2:
-        event = next(events)
+        event = soon(events)
         assert event.error == ""
         changed |= {Path(path).name for path in event.paths}
     assert changed == {"first", "file"}
     assert box.exec(["find", "/srv/app", "-type", "f"]).text == "/srv/app/new/deep/file\n"
+    (directory / "src/new/deep/file").unlink()
+    (directory / "src/new/deep").rmdir()
+    (directory / "src/new").rmdir()
+    (directory / "src/new").write_text("3")
+    (directory / "src/link").symlink_to("/tmp")
+    while "link" not in {Path(path).name for path in event.paths}:
+        event = soon(events)
+        assert event.error == ""
+    assert box.exec(["cat", "/srv/app/new"]).text == "3"
+    assert box.exec(["readlink", "/srv/app/link"]).text == "/tmp\n"
+    (directory / "src/link").unlink()
+    (directory / "src/link").write_text("4")
+    assert soon(events).error == ""
+    assert box.exec(["cat", "/srv/app/link"]).text == "4"
+    rule = watching._rules(app.project, ())[0]
+    watching._sync(box, rule, {f"{rule.root}/a-gone": True, f"{rule.root}/new": True})
     begun = box.started_at
     (directory / "settings").write_text("x")
-    event = next(events)
+    event = soon(events)
     assert (event.action, event.service) == ("restart", "web")
     assert box.started_at != begun
     events.close()  # type: ignore[attr-defined]
