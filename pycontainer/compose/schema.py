@@ -17,6 +17,7 @@ from pycontainer.compose.shapes import (
     host_path,
     listed,
     mapped,
+    own_path,
     path,
     text,
     texts,
@@ -119,9 +120,9 @@ def _include(value: Any, at: At) -> dict[str, Any]:
         has_extensions=False,
     )
     found: dict[str, Any] = shape({"path": value} if isinstance(value, str) else value, at)
-    for key in ("path", "env_file"):
-        if key in found:
-            found[key] = [each if is_remote(each) else host_path(each, at) for each in found[key]]
+    found["path"] = [each if is_remote(each) else host_path(each, at) for each in found["path"]]
+    if "env_file" in found:
+        found["env_file"] = [own_path(each, at.child("env_file")) for each in found["env_file"]]
     if "project_directory" in found:
         found["project_directory"] = host_path(found["project_directory"], at)
     return found

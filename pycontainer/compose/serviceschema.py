@@ -24,6 +24,7 @@ from pycontainer.compose.shapes import (
     mapped,
     matching,
     number,
+    own_path,
     pairs,
     path,
     seconds,
@@ -467,7 +468,7 @@ _SERVICE_NETWORK = fields(
 
 
 def _extends(value: Any, at: At) -> dict[str, Any]:
-    shape = fields({"service": text, "file": path}, required=("service",), has_extensions=False)
+    shape = fields({"service": text, "file": own_path}, required=("service",), has_extensions=False)
     found: dict[str, Any] = shape({"service": value} if isinstance(value, str) else value, at)
     return found
 

@@ -16,6 +16,8 @@ from typing import Any, TypeAlias
 
 import attrs
 
+from pycontainer.build import shown_url
+from pycontainer.compose.places import is_remote
 from pycontainer.compose.yamlfile import RESET, Document, Override, Path, shown
 from pycontainer.errors import ComposeFileError
 from pycontainer.options import parse_duration, parse_size
@@ -29,6 +31,7 @@ __all__ = [
     "either",
     "fields",
     "host_path",
+    "own_path",
     "integer",
     "listed",
     "lines",
@@ -334,6 +337,14 @@ def either(kinds: Mapping[type, Shape], expected: str) -> Shape:
 def path(value: Any, at: At) -> str:
     """A path of the host, made absolute."""
     return host_path(text(value, at), at)
+
+
+def own_path(value: Any, at: At) -> str:
+    """A path of the host where files of others could be meant: those are not fetched for it."""
+    given = text(value, at)
+    if is_remote(given):
+        raise at.error(f"{shown_url(given)} is not of this host; fetch it first, and name the copy")
+    return host_path(given, at)
 
 
 def host_path(given: str, at: At) -> str:

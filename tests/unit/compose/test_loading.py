@@ -404,6 +404,22 @@ def test_a_file_comes_from_the_standard_input(project: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("services: {web: {extends: {service: a, file: 'oci://h/a'}}}", "services.web.extends.file"),
+        ("services: {web: {extends: {service: a, file: 'https://me:hidden@h/a.git'}}}", "extends.file"),
+        ("include: [{path: a.yaml, env_file: 'oci://h/a'}]", "include[0].env_file"),
+    ],
+)
+def test_files_that_are_not_fetched_are_refused(project: Path, text: str, path: str) -> None:
+    write(project, {"compose.yaml": text, "a.yaml": "services: {}"})
+    with pytest.raises(ComposeFileError, match="not of this host; fetch it first") as error:
+        loaded(project)
+    assert path in str(error.value)
+    assert "hidden" not in str(error.value)
+
+
+@pytest.mark.parametrize(
     ("entry", "problem"),
     [
         ("{path: ./x, action: sync}", "'target' is missing"),
