@@ -217,7 +217,7 @@ def _remove(container: Container, rule: _Rule, path: str) -> None:
     place = container.path / rule.inside(path)
     with suppress(NotADirectoryError):
         place.unlink(missing_ok=True)
-    while path != rule.root and not _is_directory(path := os.path.dirname(path)):
+    while (path := os.path.dirname(path)).startswith(f"{rule.root}/") and not _is_directory(path):
         place = place.parent
         with suppress(OSError):
             place.rmdir()
