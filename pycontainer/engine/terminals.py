@@ -224,9 +224,10 @@ class Attachable:
             except FileNotFoundError:
                 raise steering.removed(self.name) from None
             if not self._directory.is_dir():
-                # Its monitor has removed the files. The record without them would be for the next who opens
-                # the store to find, as what a crash left.
-                self._engine.store.remove_container(self.id)
+                # Its monitor has removed the files. What that does not reach would be for the next who opens
+                # the store to find, as what a crash left: its record, its places and anonymous volumes.
+                with self._engine.store.container_lock(self.id):
+                    self._engine.forget_container(self.id)
             return steering.exit_code_of(observed, self.name, "not-running")
 
         return wait

@@ -29,12 +29,11 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     mode follows the process's umask. Links are followed; what is no file, like /dev/null, is written to.
     Raises: OSError.
     """
+    if _is_no_file(path):
+        with open(path, "wb") as file:
+            yield file
+        return
     place = os.path.realpath(path)
-    with suppress(FileNotFoundError):
-        if not stat.S_ISREG(os.stat(place).st_mode):
-            with open(place, "wb") as file:
-                yield file
-            return
     scratch = os.path.join(os.path.dirname(place), f".{os.urandom(8).hex()}.part")
     fd, has_name = _opened(os.path.dirname(place), scratch)
     try:
@@ -51,6 +50,14 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         with suppress(FileNotFoundError):
             os.unlink(scratch)
         raise
+
+
+def _is_no_file(path: str | os.PathLike[str]) -> bool:
+    # By the path as it is: what /dev/stdout links to has a name that is nowhere when it is a pipe.
+    try:
+        return not stat.S_ISREG(os.stat(path).st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _opened(directory: str, scratch: str) -> tuple[int, bool]:

@@ -222,7 +222,7 @@ def test_addresses_of_ipv6_are_held_too(engine: pc.Engine, box: Box) -> None:
             container.remove(force=True)
 
 
-@pytest.mark.parametrize("how", ["removed", "killed", "allowed", "run"])
+@pytest.mark.parametrize("how", ["removed", "killed", "allowed", "run", "attached"])
 def test_who_gets_its_address_next_is_not_limited_by_it(
     how: str, engine: pc.Engine, busybox: pc.Image, app: pc.Network, box: Box
 ) -> None:
@@ -237,6 +237,11 @@ def test_who_gets_its_address_next_is_not_limited_by_it(
     if how == "allowed":
         first.update(egress="allow")
     first.remove(force=True)
+    if how == "attached":  # as run --rm in the foreground
+        given = {"network": app.name, "ip": address, "egress": "deny", "auto_remove": True, "volumes": "/own"}
+        made = pc.Container.create(busybox, ["true"], engine=engine, **given)  # type: ignore[arg-type]
+        assert made.interact(start=True, stdin=False) == 0
+        assert pc.Volume.list(engine=engine) == []
     if how == "run":
         pc.run(busybox, ["true"], network=app.name, ip=address, egress="deny", engine=engine).check()
     assert nfnetlink.rule_count(guard_of(engine)) == 0

@@ -111,3 +111,17 @@ def test_a_link_stays_and_what_is_no_file_is_not_replaced(tmp_path: Path) -> Non
     os.close(reader)
     assert stat.S_ISFIFO((tmp_path / "fifo").stat().st_mode)
     assert sorted(os.listdir(tmp_path)) == ["fifo", "link", "real"]
+
+
+def test_a_pipe_is_written_to_by_its_number() -> None:
+    reader, writer = os.pipe()
+    with whole_file(f"/dev/fd/{writer}") as file:
+        file.write(b"told")
+    os.close(writer)
+    with open(reader, "rb") as told:
+        assert told.read() == b"told"
+
+
+def test_an_error_of_who_writes_to_no_file_is_theirs() -> None:
+    with pytest.raises(FileNotFoundError, match="theirs"), whole_file("/dev/null"):
+        raise FileNotFoundError("theirs")
