@@ -252,7 +252,20 @@ def test_a_dockerfile_is_asked_without_being_built(cli: CommandLine, tmp_path: P
     outline = json.loads(cli("build", "--call", "outline,format=json", str(tmp_path)))
     assert [(each["name"], each["value"]) for each in outline["args"]] == [("MAKER", "1")]
     assert outline["secrets"] == [{"name": "token", "required": True}]
+    assert "--call" in cli.both("build", "--call=build,format=json", str(tmp_path), code=125)[1]
+    (tmp_path / "Dockerfile").write_text("FROM busybox\nCOPY . /srv\n")
     assert cli("build", "--check", str(tmp_path)) == "Check complete, no warnings found.\n"
+    # What shows when variables are put in, and what the context leaves out.
+    (tmp_path / "Dockerfile").write_text(
+        "# check=experimental=CopyIgnoredFile\nFROM busybox\nCOPY left /srv\nWORKDIR ${NOWHERE}x\n"
+    )
+    (tmp_path / "left").touch()
+    (tmp_path / ".dockerignore").write_text("left\n")
+    told = json.loads(cli("build", "--call=check,format=json", str(tmp_path), code=1))["warnings"]
+    assert {each["ruleName"] for each in told} == {"CopyIgnoredFile", "UndefinedVar", "WorkdirRelativePath"}
+    (tmp_path / "Dockerfile").write_text("# check=error=true\nFROM busybox\nWORKDIR here\n")
+    out, err = cli.both("build", "--check", str(tmp_path), code=1)
+    assert "WARNING: WorkdirRelativePath" in out
     out, err = cli.both(
         "build", "--call=check", "-f", "-", str(tmp_path), code=1, input=b"FROM scratch as X\n"
     )

@@ -102,11 +102,13 @@ def build(session: Session, /, **params: Any) -> int:
     if params["context"] == "-" and params["dockerfile"] == "-":
         raise click.UsageError("context and Dockerfile cannot both be standard input")
     method = "check" if params["check"] else params["method"]
+    if method.partition(",")[0] == "build" and method != "build":
+        raise click.BadParameter(f"{method!r}: a build has no format; give --call=build", param_hint="--call")
+    platforms = split_words(params["platforms"]) or ([session.platform] if session.platform else [])
     if method != "build":
-        return _called(method, params)
+        return _called(session, method, platforms, params)
     context: str | BinaryIO = sys.stdin.buffer if params["context"] == "-" else params["context"]
     tags = split_words(params["tags"])
-    platforms = split_words(params["platforms"]) or ([session.platform] if session.platform else [])
     image = Image.build(
         context,
         dockerfile=_dockerfile(params["dockerfile"]),
@@ -139,21 +141,26 @@ def build(session: Session, /, **params: Any) -> int:
     return 0
 
 
-def _called(method: str, params: Mapping[str, Any]) -> int:
+def _called(session: Session, method: str, platforms: Sequence[str], params: Mapping[str, Any]) -> int:
     from pycontainer.cli.commands.build_call import CALLS, call
 
-    name, _, form = method.partition(",")
-    if name not in CALLS or form not in ("", "format=json", "format=text"):
+    name, comma, form = method.partition(",")
+    if name not in CALLS or (comma and form not in ("format=json", "format=text")):
         known = ", ".join(CALLS)
         raise click.BadParameter(f"{method!r}: it is one of {known}", param_hint="--call")
     given_args = dict(map(_build_arg, params["build_args"]))
     values = {key: os.environ.get(key) if value is None else value for key, value in given_args.items()}
-    asked = {
-        "target": params["target"],
-        "build_args": {key: value for key, value in values.items() if value is not None},
-        "contexts": pairs(params["contexts"]),
-    }
-    return call(method, params["context"], _dockerfile(params["dockerfile"]), asked)
+    return call(
+        session,
+        name,
+        form.removeprefix("format=") or "text",
+        params["context"],
+        _dockerfile(params["dockerfile"]),
+        platform=platforms[0] if platforms else None,
+        target=params["target"] or "",
+        build_args={key: value for key, value in values.items() if value is not None},
+        contexts=pairs(params["contexts"]),
+    )
 
 
 def _dockerfile(given_file: str | None) -> str | bytes | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,11 @@ import click
 
 from pycontainer.cli.edge import Failed
 from pycontainer.cli.formatting import tabulate
+from pycontainer.errors import DockerfileError
 
 if TYPE_CHECKING:
     from pycontainer.build import BuildWarning, Dockerfile, Plan
+    from pycontainer.cli.session import Session
 
 __all__ = ["CALLS", "call"]
 
@@ -28,30 +30,40 @@ _AROUND = 2
 """Lines that are shown around those that a check speaks of."""
 
 
-def call(method: str, context: str, given: str | bytes | None, params: Mapping[str, Any]) -> int:
+def call(
+    session: Session,
+    method: str,
+    form: str,
+    context: str,
+    given: str | bytes | None,
+    *,
+    platform: str | None,
+    **params: Any,
+) -> int:
     """Print what is asked for, and give the exit code: 1 for a check that has found something.
 
-    method: one of CALLS but build, ",format=json" may follow. given: the Dockerfile, as of Image.build.
-    Raises: DockerfileError, Failed.
+    method: one of CALLS but build. form: "json" or "text". given: the Dockerfile, as of Image.build. params:
+    target, build_args and contexts. Raises: DockerfileError, Failed; for a check what Image.check does.
     """
     from pycontainer.build import parse, plan
 
-    name, _, form = method.partition(",format=")
     text, filename = _text(context, given)
+    if method == "check":
+        from pycontainer.engine import Image
+
+        where, which = (None, text) if context == "-" else (context, given)
+        try:
+            found = Image.check(where, dockerfile=which, platform=platform, engine=session.engine, **params)
+        except DockerfileError as error:
+            _print_warnings(error.warnings, text, filename, form)
+            raise
+        return _check(found, text, filename, form)
     dockerfile = parse(text, filename)
-    planned = plan(
-        dockerfile,
-        target=params["target"] or "",
-        build_args=params["build_args"],
-        contexts=params["contexts"],
-        all_stages=name == "check",
-    )
-    if name == "check":
-        return _check(dockerfile, planned, form)
-    told = _targets(dockerfile, planned) if name == "targets" else _outline(dockerfile, planned)
+    planned = plan(dockerfile, **params)
+    told = _targets(dockerfile, planned) if method == "targets" else _outline(dockerfile, planned)
     if form == "json":
         click.echo(json.dumps(told, indent=2))
-    elif name == "targets":
+    elif method == "targets":
         rows = [
             (each["name"] + (" (default)" if each["default"] else ""), each["description"])
             for each in told["targets"]
@@ -83,19 +95,24 @@ def _print(rows: Iterable[tuple[str, ...]]) -> None:
 # -- check ----------------------------------------------------------------------------------------
 
 
-def _check(dockerfile: Dockerfile, planned: Plan, form: str) -> int:
-    # Without the base images' variables, which are the images' to tell, none is missed.
-    found = planned.checks.warnings
+def _check(found: Sequence[BuildWarning], text: str | bytes, filename: str, form: str) -> int:
+    _print_warnings(found, text, filename, form)
     if form == "json":
-        click.echo(json.dumps({"warnings": [_described(each) for each in found]}, indent=2))
         return int(bool(found))
-    for each in found:
-        click.echo(f"WARNING: {each.rule} - {each.url}\n{each.message}\n{_shown(dockerfile, each)}\n")
     if not found:
         click.echo("Check complete, no warnings found.")
         return 0
     number = "1 warning has" if len(found) == 1 else f"{len(found)} warnings have"
     raise Failed(f"Check complete, {number} been found!")
+
+
+def _print_warnings(found: Sequence[BuildWarning], text: str | bytes, filename: str, form: str) -> None:
+    if form == "json":
+        click.echo(json.dumps({"warnings": [_described(each) for each in found]}, indent=2))
+        return
+    lines = (text.decode(errors="replace") if isinstance(text, bytes) else text).splitlines()
+    for each in found:
+        click.echo(f"WARNING: {each.rule} - {each.url}\n{each.message}\n{_shown(lines, filename, each)}\n")
 
 
 def _described(warning: BuildWarning) -> dict[str, Any]:
@@ -110,14 +127,13 @@ def _described(warning: BuildWarning) -> dict[str, Any]:
     }
 
 
-def _shown(dockerfile: Dockerfile, warning: BuildWarning) -> str:
-    lines = dockerfile.text.splitlines()
+def _shown(lines: Sequence[str], filename: str, warning: BuildWarning) -> str:
     first, last = max(1, warning.lines.first - _AROUND), min(len(lines), warning.lines.last + _AROUND)
     marked = [
         f"{number:4} | {'>>>' if warning.lines.first <= number <= warning.lines.last else '   '} {text}"
         for number, text in enumerate(lines[first - 1 : last], first)
     ]
-    return "\n".join([f"{dockerfile.filename}:{warning.lines.first}", _RULE, *marked, _RULE])
+    return "\n".join([f"{filename}:{warning.lines.first}", _RULE, *marked, _RULE])
 
 
 # -- targets and outline ----------------------------------------------------------------------------
