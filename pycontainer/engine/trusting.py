@@ -14,7 +14,14 @@ from attrs import evolve, field, frozen
 
 from pycontainer.engine.attached import attach, attached_manifests
 from pycontainer.engine.engine import Engine, current_engine
-from pycontainer.errors import InvalidInput, NotFound, PycontainerError, RegistryError, UntrustedImage
+from pycontainer.errors import (
+    Conflict,
+    InvalidInput,
+    NotFound,
+    PycontainerError,
+    RegistryError,
+    UntrustedImage,
+)
 from pycontainer.image import Documents
 from pycontainer.oci import (
     Descriptor,
@@ -23,6 +30,7 @@ from pycontainer.oci import (
     Manifest,
     Platform,
     Reference,
+    decode_manifest,
     encode,
     mediatype,
 )
@@ -94,7 +102,8 @@ def sign(
     as_referrer: as a referrer of the image (OCI 1.1) in place of the tag sha256-HEX.sig that cosign uses.
     as_bundle: as a Sigstore bundle among the referrers, which cosign writes since version 3.
     A signature of the same key and claim is not added again.
-    Raises: NotFound, AuthDenied, RegistryError.
+    Raises: NotFound, AuthDenied, RegistryError; Conflict where one more would not be looked at, or others'
+    layers under that tag would be lost.
     """
     engine = engine or current_engine()
     target = Reference.parse(reference)
@@ -109,11 +118,18 @@ def sign(
     is_referrer = as_referrer or as_bundle
     tag = _tag_home(target, subject.digest)
     homes = _referrer_homes(engine, target, subject.digest) if is_referrer else [tag]
-    known = [each for _, layers in _read_at(engine, homes) for each in layers]
+    read = list(_read_at(engine, homes))
+    known = [each for _, layers in read for each in layers]
     for found in _signatures(known):
         if (type(found), found.payload) == (kind, payload):
             if key.public_key.verifies(signed, found.signature):
                 return subject.digest
+    if len(known) >= MAX_SIGNATURES or len(homes) >= MAX_MANIFESTS:
+        raise Conflict(f"{target} has so many signatures that one more would not be looked at; delete some")
+    if not is_referrer and any(_count(data) != len(layers) for data, layers in read):
+        raise Conflict(
+            f"{tag} holds layers that are no signatures, which would be lost; delete it, or sign as_referrer"
+        )
     signature = kind(payload, key.sign(signed))
     documents = Documents(*(content for _, content in known))
     if isinstance(signature, BundledSignature):
@@ -295,6 +311,12 @@ def _kept(engine: Engine, record: ImageRecord) -> Found:
         if _is_signature(layer) and content.has(layer.digest)  # of too many not all were looked at
     ]
     return Found(signatures=_signatures(layers))
+
+
+def _count(manifest: bytes) -> int:
+    """Its layers, whatever they are."""
+    model = decode_manifest(manifest)
+    return len(model.layers) if isinstance(model, Manifest) else 0
 
 
 def _signatures(layers: Iterable[_Layer]) -> tuple[Signature, ...]:

@@ -9,8 +9,10 @@ import pytest
 
 import pycontainer as pc
 from pycontainer import errors
-from pycontainer.oci import Reference
+from pycontainer.engine import trusting
+from pycontainer.oci import ImageConfig, Manifest, Reference, encode, mediatype
 from pycontainer.trust import signature_tag
+from tests.unit.registry.fakes import MemorySink
 
 pytestmark = pytest.mark.needs("root", "overlay")
 KEY, OTHER = pc.SigningKey.generate(), pc.SigningKey.generate()
@@ -55,6 +57,26 @@ def test_a_signature_is_pushed_once_and_verified(engine: pc.Engine, pushed: str,
     assert pc.verify(pushed, [OTHER.public_key], engine=engine).notes == ({"who": "other"},)
     with pytest.raises(errors.UntrustedImage, match="by no key"):
         pc.verify(pushed, pc.SigningKey.generate().public_key, engine=engine)
+
+
+def test_what_a_further_signature_would_displace_stays(
+    engine: pc.Engine, pushed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = f"{repository(pushed)}:{signature_tag(pc.RemoteImage(pushed, engine=engine).digest)}"  # type: ignore[arg-type]
+    with monkeypatch.context() as patched:
+        patched.setattr(trusting, "MAX_SIGNATURES", 1)
+        pc.sign(pushed, KEY, engine=engine)
+        with pytest.raises(errors.Conflict, match="so many signatures"):
+            pc.sign(pushed, OTHER, engine=engine)
+    source = MemorySink()
+    config = source.add(encode(ImageConfig(architecture="amd64", os="linux")), mediatype.OCI_CONFIG)
+    layers = (source.add(b"of another tool", "application/vnd.example"),)
+    top = source.add(encode(Manifest(config=config, layers=layers)), mediatype.OCI_MANIFEST)
+    engine.registries.push(Reference.parse(home), source, top)
+    with pytest.raises(errors.Conflict, match="no signatures"):
+        pc.sign(pushed, OTHER, engine=engine)
+    assert len(pc.RemoteImage(home, engine=engine).manifest["layers"]) == 1
+    pc.sign(pushed, OTHER, as_referrer=True, engine=engine)
 
 
 def test_a_signature_can_be_a_referrer(engine: pc.Engine, busybox: pc.Image, registry: pc.Registry) -> None:
