@@ -87,9 +87,7 @@ def _binds(options: RunOptions) -> list[str] | None:
 def _asked_for(options: RunOptions, image: ImageConfig) -> Iterable[MountPoint]:
     """Mounts that were given as such: not those that volumes, the image or another container brought."""
     others = {point.target for point in options.volumes or ()} | set(image.config.volumes)
-    return (
-        point for point in options.mounts or () if point.target not in others and not options.volumes_from
-    )
+    return (point for point in options.mounts or () if point.target not in others and not point.is_borrowed)
 
 
 def _mount(point: MountPoint) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def _of_other(engine: Engine, line: str, taken: set[str]) -> list[MountPoint]:
     name, is_readonly = split_volumes_from(line)
     donor = parse_run_options(**engine.store.state.containers.find(name).options)
     return [
-        attrs.evolve(point, is_readonly=is_readonly or point.is_readonly, is_own=False)
+        attrs.evolve(point, is_readonly=is_readonly or point.is_readonly, is_own=False, is_borrowed=True)
         for point in donor.mounts or ()
         if point.kind in ("volume", "bind") and point.target not in taken
     ]

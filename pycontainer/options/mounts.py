@@ -45,6 +45,7 @@ class MountPoint:
     """One mount. What is not of its type is empty.
 
     source: of a volume its name, "" for one of the container's own (is_own, once it has a name).
+    is_borrowed: it is another container's, by volumes_from.
     recursion: what becomes of mounts below a bind's source ("enabled": bound, too, and read-only with it).
     is_copied: what is written goes beside the source, which stays as it is. has_ids: files keep the ids of
     the host on disk, and have the container's inside. words: mount options besides. snapshots: the layers of
@@ -67,6 +68,7 @@ class MountPoint:
     snapshots: tuple[str, ...] = ()
     is_filled: bool = True
     is_own: bool = False
+    is_borrowed: bool = False
     driver_options: Mapping[str, str] = attrs.Factory(dict)
     labels: Mapping[str, str] = attrs.Factory(dict)
     fstype: str = ""

@@ -121,6 +121,9 @@ class TestOfItsOwn:
             done = sh(engine, busybox, "touch /cache/x", volumes_from=[f"{box.name}:ro"])
             assert b"Read-only" in done.stderr
             assert (box.path / "cache/file").read_text() == "shared\n"
+            own = {"volumes_from": box.name, "mounts": "type=tmpfs,target=/own"}
+            with pc.Container.create(busybox, ["true"], engine=engine, **own) as other:  # type: ignore[arg-type]
+                assert [each["Target"] for each in other.inspect()["HostConfig"]["Mounts"]] == ["/own"]
 
 
 class TestFilled:

@@ -71,3 +71,12 @@ def test_what_is_not_asked_for_has_dockers_zero_values() -> None:
 )  # fmt: skip
 def test_an_option_has_dockers_shape(key: str, value: Any, options: dict[str, Any]) -> None:
     assert written(**options)[key] == value
+
+
+def test_mounts_of_another_container_are_none_of_its_own() -> None:
+    mounts = [
+        {"kind": "bind", "target": target, "source": "/s", "is_borrowed": target == "/other"}
+        for target in ("/own", "/other")
+    ]
+    found = written(mounts=mounts, volumes_from=["other"])
+    assert [each["Target"] for each in found["Mounts"]] == ["/own"]
