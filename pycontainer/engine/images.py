@@ -17,7 +17,7 @@ from pycontainer.engine.buildable import Buildable
 from pycontainer.engine.engine import Engine, current_engine
 from pycontainer.engine.events import emit_image
 from pycontainer.engine.sendable import Sendable
-from pycontainer.errors import BadReference, NotFound, PycontainerError
+from pycontainer.errors import BadReference, InvalidInput, NotFound, PycontainerError
 from pycontainer.oci import DEFAULT_TAG, Platform, Reference
 
 if TYPE_CHECKING:
@@ -383,12 +383,16 @@ class Image(Buildable, Sendable):
     def remove(self, name: str | None = None, *, platform: str | None = None, force: bool = False) -> None:
         """Remove one of its names, or the image itself; with its last name the image goes, too.
 
-        platform: instead, the image for it that shares this one's name, as "linux/arm64".
+        platform: in place of a name, the image for it that shares this one's name, as "linux/arm64".
         force: also when it has several names, or containers were made from it: then it loses its names, and
         stays for them, to be pruned when they are gone.
-        Raises: InUse naming what needs it; NotFound.
+        Raises: InUse naming what needs it; NotFound; InvalidInput for name and platform.
         """
-        if platform is not None and self._stored is not None:
+        if platform is not None:
+            if name is not None:
+                raise InvalidInput("name and platform: give one of them")
+            if self._stored is None:
+                raise NotFound(f"image {self.id} is not in the store, for {platform} or any other platform")
             from pycontainer.engine.platforms import remove_platform
 
             remove_platform(self._engine, self._stored, Platform.parse(platform), force=force)

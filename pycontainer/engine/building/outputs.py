@@ -75,6 +75,8 @@ def _output(item: str | Mapping[str, object]) -> Output:
     is_tar = _is_true("tar", fields.get("tar", "true"))
     if not is_tar and kind != "oci":
         raise InvalidOption(f"option outputs: type={kind} knows no tar=false, type=oci does")
+    if not is_tar and not isinstance(dest, str):
+        raise InvalidOption("option outputs: tar=false needs the path of a directory as dest")
     compression = _compression(kind, fields)
     return Output(kind=kind, dest=dest, names=names, is_tar=is_tar, compression=compression)  # type: ignore[arg-type]
 
