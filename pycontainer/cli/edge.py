@@ -71,18 +71,19 @@ def guarded(call: Callable[[], object]) -> int:
         return failed.code
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has gone. The interpreter's last flush must not find it missing again.
-        with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # whoever read our output has gone
+        _give_up_output()
         return _BROKEN_PIPE
     except PycontainerError as error:
         tell(error)
         return 1
     except OSError as error:
-        if error.filename is None:
-            raise
-        tell(f"{error.filename}: {error.strerror}")
+        reason = error.strerror or str(error)
+        tell(reason if error.filename is None else f"{error.filename}: {reason}")
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _give_up_output()
         return 1
     except Exception as error:
         code = _code_of_clicks(error)
@@ -90,6 +91,12 @@ def guarded(call: Callable[[], object]) -> int:
             raise
         return code
     return outcome if isinstance(outcome, int) and not isinstance(outcome, bool) else 0
+
+
+def _give_up_output() -> None:
+    """Have the interpreter's last flush not fail once more."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _code_of_clicks(error: Exception) -> int | None:

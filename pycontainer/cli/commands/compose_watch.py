@@ -75,7 +75,7 @@ def images(asked: Asked, /, services: tuple[str, ...], quiet: bool, form: str) -
     """List the images of the containers of an application."""
     found = []
     for container in _containers(asked, services):
-        with suppress(NotFound):  # it was removed by force
+        with suppress(NotFound):  # it has gone meanwhile, with its container
             found.append((container, container.image))
     if quiet:
         for identity in dict.fromkeys(image.id for _, image in found):

@@ -142,7 +142,7 @@ def _tree(shown: Iterable[_Shown], engine: Engine) -> Iterator[tuple[str, str, s
 
     used = set()
     for container in Container.list(all=True, engine=engine):
-        with suppress(NotFound):  # it was removed by force
+        with suppress(NotFound):  # it has gone meanwhile, with its container
             used.add(container.image.id)
     yield ("IMAGE", "ID", "DISK USAGE", "EXTRA")
     for line in shown:

@@ -298,3 +298,10 @@ def test_attestations_are_asked_for_in_either_way(expected: tuple[object, bool],
 
     params = _all_commands()["pycontainer build"].make_context("build", [*words, "."]).params
     assert tuple(_attested(params).values()) == expected
+
+
+def test_output_that_finds_no_room_is_an_error_in_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pycontainer", "--root", str(tmp_path / "store"), "--help"]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (1, "Error: No space left on device\n")
