@@ -41,11 +41,9 @@ def test_what_lists_containers_and_images_loads_no_network_library(module: str) 
 
 
 @pytest.mark.parametrize(
-    ("words", "most"),
-    [(["--help"], 150), (["version"], 210), (["images"], 320), (["ps"], 350), (["network", "ls"], 310)],
-    ids=lambda given: given[0] if isinstance(given, list) else "",
+    "words", [["--help"], ["version"], ["images"], ["ps"], ["network", "ls"]], ids=" ".join
 )
-def test_a_command_imports_what_it_needs(words: list[str], most: int, tmp_path: Path) -> None:
+def test_a_command_imports_no_library_that_it_does_not_need(words: list[str], tmp_path: Path) -> None:
     """Each module costs half a millisecond, most of what a short command takes."""
     program = (
         "import sys; from pycontainer.cli import invoke; code = invoke(sys.argv[1:]); print()\n"
@@ -57,7 +55,6 @@ def test_a_command_imports_what_it_needs(words: list[str], most: int, tmp_path: 
     code, *names = done.stdout.splitlines()[-1].split()
     assert code == "0"
     assert {"httpx", "pyroute2", "rich", "ssl"} & set(names) == set()
-    assert len(names) < most
 
 
 def test_every_public_name_can_be_had() -> None:
