@@ -64,13 +64,16 @@ def _fields(pid: int) -> list[bytes]:
 
 
 def open_checked(pid: int, started: int) -> int | None:
-    """A pidfd of the process with this id and start time, or None when that one is gone."""
+    """A pidfd of the process with this id and start time, or None when that one has ended.
+
+    Whether its parent knows already or not: a zombie does nothing any more.
+    """
     try:
         pidfd = os.pidfd_open(pid)
     except ProcessLookupError:
         return None
     try:
-        if start_time(pid) == started:
+        if start_time(pid) == started and not has_ended(pidfd):
             return pidfd
     except (FileNotFoundError, ProcessLookupError):
         pass

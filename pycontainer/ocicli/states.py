@@ -186,11 +186,7 @@ class State:
         pid = self.fields.get("pid")
         if not pid or self.fields.get("boot_id") != _boot_id():
             return None
-        found = pidfd.open_checked(pid, self.fields["pid_start"])
-        if found is not None and pidfd.has_ended(found):
-            os.close(found)
-            return None
-        return found
+        return pidfd.open_checked(pid, self.fields["pid_start"])
 
     def status(self) -> str:
         """creating, created, running, paused or stopped."""

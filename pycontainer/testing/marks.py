@@ -57,12 +57,9 @@ def _is_abandoned(labels: Mapping[str, str]) -> bool:
     if not pid:
         return False
     opened = pidfd.open_checked(int(pid), int(start)) if (pid + start).isdigit() else None
-    if opened is None:
-        return True
-    try:
-        return pidfd.has_ended(opened)
-    finally:
+    if opened is not None:
         os.close(opened)
+    return opened is None
 
 
 def forget_abandoned(engine: Engine) -> None:
