@@ -233,6 +233,20 @@ def test_a_place_has_the_settings_and_the_name_that_were_asked_for(
         two.connect(web, driver_opts={f"{endpoint}sysctls": "net.ipv4.ip_forward=1"})
 
 
+def test_a_port_may_be_routed_by_one_kind_of_address_alone(make: Make, box: Box) -> None:
+    make("half", ipv6=True, options={f"{_OPTION}gateway_mode_ipv6": "routed"})
+    web = box("half", ports={"80/tcp": None})
+    port = next(
+        binding["HostPort"]
+        for binding in web.inspect()["NetworkSettings"]["Ports"]["80/tcp"]
+        if binding["HostPort"]
+    )
+    with socket.create_connection(("127.0.0.1", int(port)), timeout=20) as connection:
+        connection.sendall(b"GET /index.html HTTP/1.0\r\n\r\n")
+        assert connection.recv(1 << 16)
+    assert web.exec(["true"]).exit_code == 0  # its monitor has all that it was given
+
+
 def test_a_network_may_have_addresses_of_ipv6_alone(make: Make, box: Box) -> None:
     six = make("six", ipv4=False, ipv6=True)
     assert [":" in subnet for subnet in six.subnets] == [True]
