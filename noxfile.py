@@ -72,10 +72,10 @@ def types(session: nox.Session) -> None:
             _python(session, "-m", "mypy")
         finally:
             pyright.wait()
+        if pyright.returncode:
             said.seek(0)
             print(said.read().decode(errors="replace"))
-    if pyright.returncode:
-        session.error("not all public types are known; pyright says which above")
+            session.error("not all public types are known; pyright says which above")
 
 
 @nox.session

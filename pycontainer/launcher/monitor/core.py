@@ -47,10 +47,10 @@ class Monitor:
     ) -> None:
         self.params = params
         self.ahead = ahead
-        self.keeper = keeper
-        self.fds = fds
-        self.channel = channel
-        self.is_for_keeper = False
+        self.keeper: Keeper | None = keeper
+        self.fds: dict[str, int] = fds
+        self.channel: Channel | None = channel
+        self.is_for_keeper: bool = False
         """Whether its first process is the keeper's child, who takes it over when it runs."""
         self.is_owned: bool = bool(params.get("owned"))
         self.cgroup: dict[str, Any] = params.get("cgroup") or {}

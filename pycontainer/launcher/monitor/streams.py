@@ -79,7 +79,7 @@ class Streams:
         self._first = self._console = self._master = self._peer = self._stdin = -1
         self._size: tuple[int, int] | None = None
         self._is_paused = False
-        self.is_cut_off = False
+        self.is_cut_off: bool = False
         """Whether the log's last monitor was killed, so that the end of it is to be looked at."""
 
     @property
