@@ -261,10 +261,10 @@ def _users_at_rest(volume: Volume) -> Iterator[None]:
                 held.enter_context(at_rest(container, until(0)))
             except NotFound:
                 continue
-            except (WrongState, DeadlineExceeded):
+            except (WrongState, DeadlineExceeded) as error:
+                state = error.state if isinstance(error, WrongState) else "about to change"
                 raise InUse(
-                    f"volume {volume.name} is used by {container.name}, which is {container.state}; "
-                    "stop it first"
+                    f"volume {volume.name} is used by {container.name}, which is {state}; stop it first"
                 ) from None
         # One that is about to start has locked it; one that will waits for us.
         top = os.open(_top(volume._engine, volume.name), _DIRECTORY)
