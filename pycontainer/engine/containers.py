@@ -534,14 +534,15 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
         record, made = launching.create(
             self._engine, chosen, options, owner=this_process(), reference=reference
         )
+        self._record = record
         try:
             launching.launch(
                 self._engine, record, options, chosen.config, is_owned=True, lets_go=True, made=made
             ).close()
         except BaseException:
-            self._engine.forget_container(record.id)
+            self.remove(force=True)  # who gave up waiting for it may not have been heard any more
+            self._record = None
             raise
-        self._record = record
         self._engine.own(self)
         if self._awaited is not None:
             try:
