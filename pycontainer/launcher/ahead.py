@@ -162,10 +162,6 @@ class Ahead:
         """Which file systems the container had that another may find made; for a message."""
         return [_told(found) for found in self._needed if found[0] in _FILE_SYSTEMS - self._alien]
 
-    @needed.setter
-    def needed(self, told: list[list[Any]]) -> None:
-        self._needed = [_heard(found) for found in told]
-
     def _let_go_of_file_systems(self, fstypes: Collection[bytes]) -> None:
         for wanted, made in self._made.items():
             while made and wanted[0] in fstypes:

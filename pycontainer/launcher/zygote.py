@@ -147,7 +147,7 @@ class _Helper:
         try:
             if jobs.load(body[len(_JOB) : body.index(b'"', len(_JOB))].decode()):
                 gc.freeze()
-        except Exception:  # the job's own process meets it again, and tells
+        except Exception:  # the edge of a request: the job's own process meets it again, and tells
             pass
         if body.startswith(_EXEC):
             self._hand_over_exec(body, fds)
