@@ -13,8 +13,11 @@ trash/                       trees being deleted
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
+import struct
+from contextlib import suppress
 from pathlib import Path
 
 from pycontainer.errors import InvalidInput, KernelError, Unsupported
@@ -24,6 +27,10 @@ __all__ = ["Layout"]
 # 0710: a process of the group may pass through to a path it was given, but nobody lists the store.
 ROOT_MODE = 0o710
 PRIVATE_MODE = 0o700
+# ioctl_iflags(2), of a 64-bit kernel
+_FS_IOC_GETFLAGS = 0x80086601
+_FS_IOC_SETFLAGS = 0x40086602
+_FS_TOPDIR_FL = 0x20000
 
 
 class Layout:
@@ -91,6 +98,8 @@ class Layout:
                 self.container_locks,
             ):
                 _make(path, PRIVATE_MODE)
+                if path is self.snapshots:
+                    _spread(path)
         except OSError as error:
             if isinstance(error, KernelError):
                 raise
@@ -123,6 +132,22 @@ class Layout:
                 f"the store's root {self.root} is on a read-only file system",
                 "choose another PYCONTAINER_ROOT",
             )
+
+
+def _spread(path: Path) -> None:
+    """Have ext2, 3 and 4 put each new directory of this one into another part of the disk, if they can.
+
+    They put it near its parent else, where ext4 has to pass by every inode that was freed in the last minutes
+    before it finds one for a file: a layer unpacked after another was removed takes several times as long.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):  # most file systems have no such flag, and none has to let us set it
+            flags = struct.unpack("i", fcntl.ioctl(descriptor, _FS_IOC_GETFLAGS, bytes(4)))[0]
+            if not flags & _FS_TOPDIR_FL:
+                fcntl.ioctl(descriptor, _FS_IOC_SETFLAGS, struct.pack("i", flags | _FS_TOPDIR_FL))
+    finally:
+        os.close(descriptor)
 
 
 def _make(path: Path, mode: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,19 @@ def test_modes_do_not_depend_on_the_umask(tmp_path: Path, umask: int) -> None:
         "trash": 0o700,
         "locks": 0o700,
     }
+
+
+def test_layers_are_spread_over_the_disk_where_the_file_system_can(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    if subprocess.run(["chattr", "+T", other], capture_output=True).returncode:
+        pytest.skip("the file system of the tests' directory has no flag for it")
+    layout = Layout(tmp_path / "store")
+    layout.create()
+    flags = subprocess.run(
+        ["lsattr", "-d", layout.snapshots, layout.containers], capture_output=True, text=True, check=True
+    )
+    assert ["T" in line.split()[0] for line in flags.stdout.splitlines()] == [True, False]
 
 
 def test_creating_again_changes_nothing(tmp_path: Path) -> None:
