@@ -112,10 +112,13 @@ def is_ours(engine: Engine, name: str) -> bool:
 def _is_whole(engine: Engine, bridge: str) -> bool:
     """Whether a bridge is there, and this store's; its note is written when all else is done."""
     try:
-        with open(f"/sys/class/net/{bridge}/ifalias") as file:
-            return file.read().strip() == f"{_ALIAS}{engine.store_tag}"
+        fd = os.open(f"/sys/class/net/{bridge}/ifalias", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return False
+    try:
+        return os.read(fd, 256).decode(errors="replace").strip() == f"{_ALIAS}{engine.store_tag}"
+    finally:
+        os.close(fd)
 
 
 def make_bridge(engine: Engine, network: NetworkRecord) -> None:

@@ -93,7 +93,7 @@ class Engine:
         self._event_writer: EventWriter | None = None
         self._owned: dict[str, Container] = {}
         self._lifeline: tuple[int, int] | None = None
-        self._ahead: Ahead | None = None
+        self._networks_ahead: Ahead | None = None
         self._recipes: LRUCache[str, Recipe] = LRUCache(256)
         self._views: LRUCache[str, ImageView] = LRUCache(256)
         self._closed = False
@@ -273,10 +273,11 @@ class Engine:
         for container in owned:
             container._end_owned()
         self._await_monitors(deadline)
-        self._drop_ahead()
         self._forget_default_network()
         with self._lock:
             self._closed = True
+            if self._networks_ahead is not None:
+                self._networks_ahead.close()
             if self._client is not None:
                 self._client.close()
             if self._store is not None:
@@ -291,18 +292,15 @@ class Engine:
         if execs is not None:
             execs.forget_all(self, is_child=is_child)
 
-    def swap_ahead(self, ahead: Ahead | None) -> Ahead | None:
-        """Keep this network namespace for the next start; what was kept until now is the caller's."""
-        with self._lock:
-            if ahead is not None and self._closed:
-                return ahead
-            previous, self._ahead = self._ahead, ahead
-        return previous
+    @property
+    def networks_ahead(self) -> Ahead:
+        """The network namespaces that are made ahead of the starts that need them."""
+        from pycontainer.engine.netahead import Ahead  # containers without networks do without
 
-    def _drop_ahead(self) -> None:
-        previous = self.swap_ahead(None)
-        if previous is not None:
-            previous.job.close()
+        with self._lock:
+            if self._networks_ahead is None:
+                self._networks_ahead = Ahead()
+            return self._networks_ahead
 
     def _forget_default_network(self) -> None:
         """An engine that had a directory of its own is to leave nothing on the host.
@@ -363,7 +361,8 @@ class Engine:
         lifeline, self._lifeline = self._lifeline, None
         for fd in lifeline or ():
             os.close(fd)
-        self._drop_ahead()
+        if self._networks_ahead is not None:
+            self._networks_ahead.leave_to_parent()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -434,8 +433,9 @@ def use_helper(engine: Engine, helper: Helper) -> None:
 
 
 def kept_ahead() -> list[int]:
-    """Descriptors in which this process's engines keep a network namespace for the next start."""
-    return [kept.job.fileno() for engine in list(_engines) if (kept := engine._ahead) is not None]
+    """Descriptors in which this process's engines keep network namespaces for starts to come."""
+    kept = [engine._networks_ahead for engine in list(_engines)]
+    return [each.fileno for each in kept if each is not None and each.fileno >= 0]
 
 
 def _forget_in_child() -> None:

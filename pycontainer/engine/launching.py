@@ -7,8 +7,8 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -272,6 +272,8 @@ def launch(
         job = engine.helper.launch(
             record.id, text, list(fds.values()), has_init=options.init, has_names="dns" in params
         )
+        if prepared is not None and prepared.connect is not None:
+            _connect(job, prepared.connect, store.container_dir(record.id))
     reached("start.launch.requested")
     try:
         _await_started(job, store.container_dir(record.id))
@@ -288,6 +290,19 @@ def launch(
         networking.recheck(engine)
         netahead.begin(engine, prepared.namespace)
     return job
+
+
+def _connect(job: Job, connect: Callable[[], None], directory: Path) -> None:
+    """Make the links while the launch goes on, which awaits them before anything of the container runs."""
+    try:
+        connect()
+    except BaseException:
+        job.close()
+        with suppress(FileNotFoundError):  # removed meanwhile
+            await_end(directory, LAUNCH_TIMEOUT_S)
+        raise
+    with suppress(BrokenPipeError, ConnectionResetError):  # it was killed, as the first look tells
+        job.send({"links": True})
 
 
 def _await_started(job: Job, directory: Path) -> None:

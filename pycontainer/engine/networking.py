@@ -12,7 +12,7 @@ import hashlib
 import itertools
 import os
 import socket
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +33,6 @@ from pycontainer.options import DEFAULT_NETWORK, Place, RunOptions, places
 from pycontainer.store import EndpointRecord, NetworkRecord
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pycontainer.engine.containers import Container
     from pycontainer.engine.engine import Engine
     from pycontainer.network import Published
@@ -87,13 +85,15 @@ _SETTINGS = {
 class Prepared:
     """What a launch gets of its networks. fds are the caller's to close.
 
-    namespace: what kind of namespace the next container will want if it is like this one.
+    namespace: what kind of namespace the next container will want if it is like this one. connect: makes the
+    links, which is done while the launch goes on, up to where that awaits them; None where they are there.
     """
 
     fds: dict[str, int]
     params: dict[str, Any]
     memberships: tuple[naming.Membership, ...]
     namespace: Mapping[str, Any]
+    connect: Callable[[], None] | None
 
 
 # -- networks --------------------------------------------------------------------------------------
@@ -211,7 +211,11 @@ def _chosen(
 def _last_given(engine: Engine, network: NetworkRecord, version: int) -> str:
     """The address chosen last, "" at first: others may still take it for the container that had it."""
     try:
-        found = (_network_directory(engine, network) / f"last{version}").read_text().strip()
+        fd = os.open(_last_path(engine, network, version), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            found = os.read(fd, _LONGEST_ADDRESS).decode().strip()
+        finally:
+            os.close(fd)
         socket.inet_pton(socket.AF_INET6 if version == 6 else socket.AF_INET, found)
     except (OSError, ValueError):
         return ""
@@ -219,27 +223,27 @@ def _last_given(engine: Engine, network: NetworkRecord, version: int) -> str:
 
 
 def _note_given(engine: Engine, network: NetworkRecord, version: int, address: str) -> None:
-    directory = _network_directory(engine, network)
+    path = _last_path(engine, network, version)
     # Lost or torn it costs nothing: an address that is in use is passed over anyway.
     with suppress(OSError):
         try:
-            _overwrite(directory / f"last{version}", address)
+            _overwrite(path, address)
         except FileNotFoundError:
-            directory.mkdir(0o700, parents=True, exist_ok=True)
-            _overwrite(directory / f"last{version}", address)
+            os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+            _overwrite(path, address)
 
 
-def _overwrite(path: Path, address: str) -> None:
+def _last_path(engine: Engine, network: NetworkRecord, version: int) -> str:
+    return f"{engine.root}/networks/{network.id}/last{version}"
+
+
+def _overwrite(path: str, address: str) -> None:
     """Replace a text in its place: what is made empty first, ext4 has written out before close(2) returns."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         os.pwrite(fd, address.ljust(_LONGEST_ADDRESS).encode(), 0)
     finally:
         os.close(fd)
-
-
-def _network_directory(engine: Engine, network: NetworkRecord) -> Path:
-    return naming.names_directory(engine.store.root, network.id).parent
 
 
 def places_of(engine: Engine, container_id: str) -> list[tuple[EndpointRecord, NetworkRecord]]:
@@ -323,11 +327,18 @@ def prepare(
     settings = _settings(network for _, network in found)
     wanted = {"settings": settings, "has_names": names is not None, "users": _users(options, spec)}
     namespace, route, *sockets = netahead.take(engine, wanted, users)
-    for fd in (namespace, *sockets):
+    for fd in (namespace, route, *sockets):
         cleanup.callback(os.close, fd)
     reached("network.namespace.made")
-    _connect_all(engine, found, namespace, route)
-    reached("network.links.made")
+
+    def connect() -> None:
+        _connect_all(engine, found, namespace, os.dup(route))
+        reached("network.links.made")
+
+    # Those of other kinds can fail by what was asked for, and a container that fails so was never launched.
+    is_later = all(network.bridge and not _listed(place, "sysctls") for place, network in found)
+    if not is_later:
+        connect()
     fds: dict[str, int] = {"ns:network": namespace}
     if wanted["users"]:
         fds["ns:user"] = sockets.pop()
@@ -340,7 +351,14 @@ def prepare(
         published = _publish(engine, options, config, found, fds, params, cleanup)
     networks = [network for _, network in found]
     params["rules"] = restoring.described(engine, record.id, options, published, networks)
-    return Prepared(fds=fds, params=params, memberships=placed, namespace=wanted)
+    params["awaits_links"] = is_later
+    return Prepared(
+        fds=fds,
+        params=params,
+        memberships=placed,
+        namespace=wanted,
+        connect=connect if is_later else None,
+    )
 
 
 def _users(options: RunOptions, spec: Spec) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 PLAIN jobs take (params, descriptors, report) and return their result; they end when the caller goes.
 LIVING jobs take (params, descriptors, channel, what was made ahead, who can take over) and decide
-themselves how long they live; keep is being the latter. PARENTS take (params, descriptors, channel) and live
-as long as the one process they start. JOINING take these and goes_on, which they call when what they do takes
-time, so that there is a process for the next one; they return whether their own may have it.
+themselves how long they live; keep is being the latter. TALKING take (params, descriptors, channel) and live
+as long as the one process they start, or as the caller listens. JOINING take these and goes_on, which they
+call when what they do takes time, so that there is a process for the next one; they return whether their own
+may have it.
 
 The helper imports what the launch of a container needs before it says that it is ready, and the rest when it
 is first asked for it, itself: its children, some of which cannot import any more, find all of theirs.
@@ -22,7 +23,7 @@ from pycontainer.launcher.ahead import Ahead
 from pycontainer.launcher.monitor.keeping import Keeper
 from pycontainer.launcher.protocol import Channel
 
-__all__ = ["LIVING", "PARENTS", "find", "keep", "load", "warm"]
+__all__ = ["LIVING", "TALKING", "find", "keep", "load", "warm"]
 
 LivingJob = Callable[[dict[str, Any], list[int], Channel, Ahead, Keeper], None]
 
@@ -56,12 +57,15 @@ PLAIN = {
     "sweep_execs": "launcher.execs:sweep",
     "syncfs": "launcher.trees:syncfs",
 }
-PARENTS = {"commit_layer": "launcher.files.committing:commit_layer"}
+TALKING = {
+    "commit_layer": "launcher.files.committing:commit_layer",
+    "make_networks": "launcher.netjobs:make_networks",
+}
 JOINING = {"exec": "launcher.execs:run"}
 LIVING: dict[str, LivingJob] = {"launch": monitor.launch}
 keep: Callable[[Channel, Callable[[Keeper], None]], None] = monitor.keep
 
-_LATER: Mapping[str, str] = {**PLAIN, **PARENTS, **JOINING}
+_LATER: Mapping[str, str] = {**PLAIN, **TALKING, **JOINING}
 
 
 def load(name: str) -> bool:
@@ -74,7 +78,7 @@ def load(name: str) -> bool:
 
 
 def find(name: str) -> Callable[..., Any]:
-    """What does the job of this name, which is in PLAIN, PARENTS or JOINING and was loaded."""
+    """What does the job of this name, which is in PLAIN, TALKING or JOINING and was loaded."""
     return _at(_LATER[name])
 
 

@@ -7,17 +7,19 @@ them over and ends; it never sees the container's files, and none of its process
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
 from pycontainer import errors
-from pycontainer.kernel import namespaces
+from pycontainer.kernel import namespaces, syscalls
 from pycontainer.launcher import idmaps
+from pycontainer.launcher.protocol import Channel, describe_error
 from pycontainer.launcher.steps import settings
 
-__all__ = ["make_network", "open_names", "open_route", "open_sockets", "set_links"]
+__all__ = ["make_network", "make_networks", "open_names", "open_route", "open_sockets", "set_links"]
 
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 _FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
@@ -68,19 +70,50 @@ def make_network(params: dict[str, Any], fds: list[int], report: Report) -> dict
         fds = [idmaps.user_namespace(params["users"]["uidMappings"], params["users"]["gidMappings"])]
     if fds:
         namespaces.enter(fds[0], namespaces.NEWUSER)
+    with ExitStack() as held:
+        made = _new(params, held)
+        report({"network": True}, [*made, *fds] if params.get("users") else made)
+    return {}
+
+
+def make_networks(params: dict[str, Any], fds: list[int], channel: Channel) -> None:
+    """Make one namespace after the other, as make_network does, for as long as the caller asks for more.
+
+    Each message asks for one, with what params["settings"] and params["has_names"] say.
+    """
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+    syscalls.set_name(b"pycontainer-net")
+    home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    wanted: dict[str, Any] | None = params
+    while wanted is not None:
+        with ExitStack() as held:
+            # Whoever stayed in it would keep it, and its container's links, alive.
+            held.callback(namespaces.enter, home, namespaces.NEWNET)
+            answer: dict[str, Any] = {"network": True}
+            try:
+                made = _new(wanted, held)
+            except Exception as error:  # the edge of the process: it is the caller's to see
+                answer, made = {"error": describe_error(error, "make_networks")}, []
+            try:
+                channel.send(answer, made)
+            except OSError:
+                return  # the caller has gone
+        wanted = channel.receive()
+
+
+def _new(params: dict[str, Any], held: ExitStack) -> list[int]:
+    """Go to a new network namespace; what is handed over of it, closed with held."""
     namespaces.leave(namespaces.NEWNET)
     _write(params["settings"])
     settings.bring_up_loopback()
     namespace = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    with _route() as route, ExitStack() as held:
-        servers: list[socket.socket] = []
-        if params["has_names"]:
-            from pycontainer.launcher.dns import opening  # see open_names
+    held.callback(os.close, namespace)
+    sockets = [held.enter_context(_route())]
+    if params["has_names"]:
+        from pycontainer.launcher.dns import opening  # see open_names
 
-            servers = [held.enter_context(each) for each in opening.open_sockets()]
-        made = [namespace, route.fileno(), *(each.fileno() for each in servers)]
-        report({"network": True}, [*made, *fds] if params.get("users") else made)
-    return {}
+        sockets += [held.enter_context(each) for each in opening.open_sockets()]
+    return [namespace, *(each.fileno() for each in sockets)]
 
 
 def open_route(params: dict[str, Any], fds: list[int], report: Report) -> dict[str, Any]:

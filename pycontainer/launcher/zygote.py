@@ -368,7 +368,7 @@ def _run(header: dict[str, Any], fds: list[int]) -> None:
         name, params = header["job"], channel.receive()
         if params is None:
             pass  # the caller has died
-        elif name in jobs.PARENTS:
+        elif name in jobs.TALKING:
             jobs.find(name)(params, fds[1:], channel)
         else:
             _run_plain(name, params, fds[1:], channel)

@@ -49,6 +49,7 @@ _RTA_OIF, _RTA_GATEWAY = 4, 5
 _HINTS = {
     # net/bridge/br_private.h, BR_MAX_PORTS: 1 << 10 with 0 for none.
     errno.EXFULL: "a bridge has room for 1023 containers; make another network",
+    errno.EADDRNOTAVAIL: "a link's hardware address begins with an even byte, and is not all zero",
 }
 _NEW_QDISC, _DELETE_QDISC = 36, 37
 _TRAFFIC = struct.Struct("=IiIII")  # tcmsg: family, link, handle, parent, info

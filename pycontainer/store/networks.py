@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from typing import Any
+from functools import lru_cache
 
 from pycontainer.errors import AlreadyExists, InUse, NotFound
 from pycontainer.store.database import Database
@@ -13,6 +13,10 @@ from pycontainer.store.records import EndpointRecord, NetworkRecord, SubnetRecor
 __all__ = ["EndpointTable", "NetworkTable", "insert_endpoint"]
 
 _COLUMNS = "id, name, driver, bridge, created_at, options, labels"
+_SUBNETS = """(
+    SELECT group_concat(subnet || char(9) || gateway || char(9) || ip_range, char(10))
+    FROM (SELECT * FROM subnets WHERE network_id = networks.id ORDER BY instr(subnet, ':'), subnet)
+)"""
 _ENDPOINT_COLUMNS = "network_id, container_id, ipv4, ipv6, mac, ifname, options"
 
 
@@ -75,31 +79,40 @@ class NetworkTable:
         return changed > 0
 
     def _select(self, rest: str, *values: object) -> list[NetworkRecord]:
-        rows = self._database.query(f"SELECT {_COLUMNS} FROM networks {rest}", values)
-        return [self._record(row) for row in rows]
-
-    def _record(self, row: tuple[Any, ...]) -> NetworkRecord:
-        subnets = self._database.query(
-            "SELECT subnet, gateway, ip_range FROM subnets WHERE network_id = ? "
-            "ORDER BY instr(subnet, ':'), subnet",
-            (row[0],),
-        )
-        return NetworkRecord(
-            id=row[0],
-            name=row[1],
-            driver=row[2],
-            bridge=row[3],
-            created_at=row[4],
-            options=json.loads(row[5]),
-            labels=json.loads(row[6]),
-            subnets=tuple(
-                SubnetRecord(subnet=each[0], gateway=each[1], ip_range=each[2]) for each in subnets
-            ),
-        )
+        rows = self._database.query(f"SELECT {_COLUMNS}, {_SUBNETS} FROM networks {rest}", values)
+        return [_record(*row) for row in rows]
 
     def list(self) -> list[NetworkRecord]:
         """All networks, the oldest first."""
         return self._select("ORDER BY created_at, id")
+
+
+# A start asks for the same few again and again, and records do not change.
+@lru_cache(maxsize=256)
+def _record(
+    id: str,
+    name: str,
+    driver: str,
+    bridge: str | None,
+    created_at: float,
+    options: str,
+    labels: str,
+    subnets: str | None,
+) -> NetworkRecord:
+    made = [line.split("\t") for line in (subnets or "").splitlines()]
+    return NetworkRecord(
+        id=id,
+        name=name,
+        driver=driver,
+        bridge=bridge,
+        created_at=created_at,
+        options=json.loads(options),
+        labels=json.loads(labels),
+        subnets=tuple(
+            SubnetRecord(subnet=subnet, gateway=gateway, ip_range=ip_range)
+            for subnet, gateway, ip_range in made
+        ),
+    )
 
 
 class EndpointTable:

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import pycontainer as pc
 from pycontainer.engine import kept_ahead
 from pycontainer.errors import AlreadyExists, InUse, InvalidOption, NotFound, PycontainerError, WrongState
 from tests.support.needs import needs
+from tests.support.processes import await_gone, named
 
 pytestmark = needs("root", "overlay", "nft")
 
@@ -495,6 +497,40 @@ def test_a_start_without_networks_loads_nothing_of_them(tmp_path: Path, busybox_
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60,
                           env={**os.environ, "PYTHONPATH": str(Path(pc.__file__).parents[1])})  # fmt: skip
     assert done.stdout == "[]\n", done.stderr
+
+
+@pytest.mark.parametrize("has_ports", [False, True], ids=["plain", "published"])
+def test_a_start_whose_links_cannot_be_made_runs_nothing_and_leaves_nothing(
+    has_ports: bool, engine: pc.Engine, busybox: pc.Image, make: Make, tmp_path: Path
+) -> None:
+    ports = {80: None} if has_ports else {}
+    options = {"network": make().name, "ports": ports, "engine": engine}
+    never = {"mac_address": "01:00:5e:00:00:01", "volumes": {str(tmp_path): "/host"}}  # no link can have it
+    with pytest.raises(PycontainerError, match="begins with an even byte"):
+        pc.run(busybox, ["touch", "/host/it-ran"], **options, **never)  # type: ignore[arg-type]
+    assert os.listdir(tmp_path) == []
+    made = pc.Container.create(busybox, ["true"], **options, **never)  # type: ignore[arg-type]
+    for _ in range(2):
+        with pytest.raises(PycontainerError, match="begins with an even byte"):
+            made.start()
+        assert made.state != "running"
+    made.remove()
+    pc.run(busybox, ["true"], **options).check()  # type: ignore[arg-type]
+
+
+def test_a_start_makes_its_network_anew_when_who_made_it_ahead_was_killed(
+    busybox: pc.Image, engine: pc.Engine, make: Make
+) -> None:
+    app = make()
+    with pc.Engine(engine.root) as own:
+        pc.run(busybox, ["true"], network=app.name, engine=own).check()
+        (maker,) = named("pycontainer-net", own.helper.pid)
+        os.kill(maker, signal.SIGKILL)
+        await_gone(maker)
+        for _ in range(2):  # the first may find one that was made before
+            pc.run(busybox, ["true"], network=app.name, engine=own).check()
+        (maker,) = named("pycontainer-net", own.helper.pid)
+    await_gone(maker)
 
 
 def test_a_namespace_made_ahead_is_given_to_one_container_only(

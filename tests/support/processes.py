@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from tests.support.patience import patient
 
-__all__ = ["await_next", "descendants"]
+__all__ = ["await_gone", "await_next", "descendants", "named"]
 
 
 def descendants(root: int | None) -> list[int]:
@@ -24,6 +25,24 @@ def descendants(root: int | None) -> list[int]:
         left += map(int, children)
         found += map(int, children)
     return found
+
+
+def named(name: str, root: int | None) -> list[int]:
+    """Those of the descendants that have this name."""
+    found = []
+    for pid in descendants(root):
+        with suppress(OSError):
+            if Path(f"/proc/{pid}/comm").read_text() == f"{name}\n":
+                found.append(pid)
+    return found
+
+
+def await_gone(pid: int) -> None:
+    """Wait until a process, which was somebody else's child, is no more."""
+    deadline = time.monotonic() + patient(30)
+    while Path(f"/proc/{pid}").exists():
+        assert time.monotonic() < deadline, f"process {pid} is still there"
+        time.sleep(0.001)
 
 
 def await_next(helper: int | None) -> int:

@@ -35,6 +35,7 @@ __all__ = ["seccomp_of", "start", "take_over"]
 
 _MAX_REPORT = 4096
 _LOCK_PAUSE_S = 0.002
+_LINKS_S = 60.0
 
 
 def take_over(monitor: Monitor) -> None:
@@ -215,6 +216,7 @@ def _clone_from(
     tasks = dict(context.cgroups).values()
     reached("start.rootfs.mounted")
     try:
+        _await_links(monitor)
         if steps is None:
             _clone_bare(monitor, outline, context)
         else:
@@ -222,6 +224,18 @@ def _clone_from(
     finally:
         for fd in (*tasks, *(fd for fd in context.trees if fd >= 0)):
             os.close(fd)
+
+
+def _await_links(monitor: Monitor) -> None:
+    """Wait until the caller says that the network's links are made. Raises LaunchError."""
+    if not monitor.params.pop("awaits_links", False):
+        return
+    channel = monitor.channel
+    with errors.mapped(errors.DeadlineExceeded, to=errors.launch_failed("network", "network")):
+        message = None if channel is None else channel.receive(_LINKS_S)
+    if message is None:
+        reason = "the caller ended before it had made the links"
+        raise errors.LaunchError(f"network: {reason}", step="network", reason=reason, exit_code=125)
 
 
 def _clone_among(
