@@ -185,6 +185,9 @@ def _descriptors() -> list[str]:
     return found
 
 
+_FOR_THE_NEXT = ("pycontainer-nxt", "pycontainer-net")
+
+
 class _Process(NamedTuple):
     pid: int
     parent: int
@@ -228,7 +231,7 @@ def _waiting(table: Mapping[int, _Process]) -> frozenset[int]:
 
 
 def _waits(process: _Process, table: Mapping[int, _Process]) -> bool:
-    if process.name != "pycontainer-nxt" or process.parent not in table:
+    if process.name not in _FOR_THE_NEXT or process.parent not in table:
         return False
     parent = table[process.parent]
     return parent.name == "pycontainer" or _waits(parent, table)
