@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from pycontainer.checkpoints import reached
-from pycontainer.engine import bridging, driveroptions, egress, naming, netahead, restoring
+from pycontainer.engine import addressing, bridging, driveroptions, egress, naming, netahead, restoring
 from pycontainer.errors import (
     AlreadyExists,
     DeadlineExceeded,
@@ -71,7 +71,6 @@ DEFAULT = DEFAULT_NETWORK
 
 _JOB_S = 30.0
 _ATTEMPTS = 16
-_LONGEST_ADDRESS = 46  # INET6_ADDRSTRLEN
 # Addresses are given to one container each, so nobody need be asked whether they are in use.
 _SETTINGS = {
     "ipv6/conf/default/accept_dad": "0",
@@ -183,10 +182,10 @@ def _chosen(
             taken,
             ip_range=made.ip_range,
             wanted=wanted or None,
-            after="" if wanted else _last_given(engine, network, version),
+            after="" if wanted else addressing.last_given(engine, network, version),
         )
         if not wanted:
-            _note_given(engine, network, version, found[version])
+            addressing.note_given(engine, network, version, found[version])
     for version, wanted, option in ((4, place.ip, "ip"), (6, place.ip6, "ip6")):
         if wanted and version not in found:
             raise InvalidOption(f"{option}={wanted}: network {network.name} has no IPv{version} subnet")
@@ -206,44 +205,6 @@ def _chosen(
             **({"sysctls": list(place.sysctls)} if place.sysctls else {}),
         },
     )
-
-
-def _last_given(engine: Engine, network: NetworkRecord, version: int) -> str:
-    """The address chosen last, "" at first: others may still take it for the container that had it."""
-    try:
-        fd = os.open(_last_path(engine, network, version), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        try:
-            found = os.read(fd, _LONGEST_ADDRESS).decode().strip()
-        finally:
-            os.close(fd)
-        socket.inet_pton(socket.AF_INET6 if version == 6 else socket.AF_INET, found)
-    except (OSError, ValueError):
-        return ""
-    return found
-
-
-def _note_given(engine: Engine, network: NetworkRecord, version: int, address: str) -> None:
-    path = _last_path(engine, network, version)
-    # Lost or torn it costs nothing: an address that is in use is passed over anyway.
-    with suppress(OSError):
-        try:
-            _overwrite(path, address)
-        except FileNotFoundError:
-            os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
-            _overwrite(path, address)
-
-
-def _last_path(engine: Engine, network: NetworkRecord, version: int) -> str:
-    return f"{engine.root}/networks/{network.id}/last{version}"
-
-
-def _overwrite(path: str, address: str) -> None:
-    """Replace a text in its place: what is made empty first, ext4 has written out before close(2) returns."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        os.pwrite(fd, address.ljust(_LONGEST_ADDRESS).encode(), 0)
-    finally:
-        os.close(fd)
 
 
 def places_of(engine: Engine, container_id: str) -> list[tuple[EndpointRecord, NetworkRecord]]:
