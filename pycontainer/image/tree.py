@@ -133,14 +133,15 @@ class Tree:
         Raises: OSError; InvalidInput as `add`.
         """
         first_names: dict[tuple[int, int], bytes] = {}
+        has_layers = bool(self._below.root.children)
         for path, entry, status in _walk(os.path.realpath(os.fsencode(root))):
-            if to or self._below.root.children:
+            if to or has_layers:
                 entry.name = self.resolve(to + b"/" + entry.name if to else entry.name)
             if owner is not None:
                 entry.uid, entry.gid = owner
             key = (status.st_dev, status.st_ino)
             if entry.kind == "dir":
-                if self._lower_kind(self.resolve(entry.name, follow=True)) == "dir":
+                if has_layers and self._lower_kind(self.resolve(entry.name, follow=True)) == "dir":
                     continue
             elif status.st_nlink > 1:
                 if key in first_names:
@@ -210,6 +211,7 @@ def _walk(top: bytes) -> Iterator[tuple[bytes, Entry, os.stat_result]]:
 def _scan(top: bytes, directory: bytes) -> list[tuple[bytes, Entry, os.stat_result]]:
     """The entries of one directory, read by its descriptor: a swapped parent cannot lead elsewhere."""
     found = []
+    below = len(top.rstrip(b"/")) + 1
     fd = _open_plainly(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with os.scandir(fd) as scan:
@@ -217,7 +219,7 @@ def _scan(top: bytes, directory: bytes) -> list[tuple[bytes, Entry, os.stat_resu
         for name in names:
             path = os.path.join(directory, name)
             status = os.stat(name, dir_fd=fd, follow_symlinks=False)
-            entry = entry_of(b"/proc/self/fd/%d/%s" % (fd, name), os.path.relpath(path, top), status)
+            entry = entry_of(b"/proc/self/fd/%d/%s" % (fd, name), path[below:], status)
             if entry is not None:
                 found.append((path, entry, status))
     finally:
