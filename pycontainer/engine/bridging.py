@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pycontainer.checkpoints import reached
-from pycontainer.engine import driveroptions, naming, restoring, vlans
+from pycontainer.engine import driveroptions, givenbridges, naming, parents, restoring
 from pycontainer.engine.state import observe
 from pycontainer.errors import AlreadyExists, KernelError, Unsupported
 from pycontainer.kernel import nfnetlink
@@ -78,10 +78,10 @@ def make_link(engine: Engine, network: NetworkRecord) -> None:
 
     Raises KernelError, Unsupported, DeadlineExceeded.
     """
-    if network.bridge is not None and not _is_whole(engine, network.bridge):
+    if network.bridge is not None and not _is_there(engine, network):
         with host_lock():
             make_bridge(engine, network)
-    elif vlans.made_for([network]):
+    elif parents.made_for([network]):
         with host_lock():
             make_parent(engine, network)
     reached("network.link.made")
@@ -89,7 +89,7 @@ def make_link(engine: Engine, network: NetworkRecord) -> None:
 
 
 def make_parent(engine: Engine, network: NetworkRecord) -> None:
-    """Make the VLAN that the network's links are to be beside, if that is not there.
+    """Make the link that the network's links are to be beside, if that is not there.
 
     The caller holds the host's lock. Raises KernelError, NotFound, Unsupported, DeadlineExceeded.
     """
@@ -100,13 +100,20 @@ def make_parent(engine: Engine, network: NetworkRecord) -> None:
         naming.names_directory(engine.store.root, network.id).mkdir(0o700, parents=True, exist_ok=True)
         _claim(engine)
         with Route() as route:
-            vlans.add(route, network, f"{_ALIAS}{engine.store_tag}")
+            parents.add(route, network, f"{_ALIAS}{engine.store_tag}")
             route.send()
 
 
 def is_ours(engine: Engine, name: str) -> bool:
     """Whether a link of the host is this store's."""
     return _is_whole(engine, name)
+
+
+def _is_there(engine: Engine, network: NetworkRecord) -> bool:
+    """Whether a network's bridge is there with all that it needs."""
+    if givenbridges.is_given(network):
+        return givenbridges.is_taken(engine, network)
+    return network.bridge is not None and _is_whole(engine, network.bridge)
 
 
 def _is_whole(engine: Engine, bridge: str) -> bool:
@@ -129,12 +136,16 @@ def make_bridge(engine: Engine, network: NetworkRecord) -> None:
     from pycontainer.network import Route
 
     name = network.bridge
-    if name is None or _is_whole(engine, name):
+    if name is None or _is_there(engine, network):
         return
     mtu = network.options.get("mtu")
     # These tell the next process that there may be a bridge, should the row go and the rest not.
     naming.names_directory(engine.store.root, network.id).mkdir(0o700, parents=True, exist_ok=True)
     _claim(engine)
+    if givenbridges.is_given(network):
+        givenbridges.take(engine, network)
+        _forward(network)
+        return
     if os.path.exists(f"/sys/class/net/{name}"):
         _check_unclaimed(name)
         delete_link(name)
@@ -159,6 +170,11 @@ def make_bridge(engine: Engine, network: NetworkRecord) -> None:
             with suppress(KernelError):
                 route.send()
             raise
+    _forward(network)
+
+
+def _forward(network: NetworkRecord) -> None:
+    """Let the host pass on what goes out of the network, and comes in."""
     if not network.options.get("internal"):
         _set("ipv4/ip_forward", "1")
         if any(":" in made.subnet for made in network.subnets):
@@ -251,7 +267,7 @@ def sweep(engine: Engine, *, is_forced: bool = False) -> None:
         with host_lock():
             left = _left(engine)
             networks = engine.store.state.networks.list()
-            bridges = {network.bridge for network in networks} | vlans.made_for(networks)
+            bridges = {network.bridge for network in networks} | parents.made_for(networks)
             for name in os.listdir("/sys/class/net"):
                 if name not in bridges and not name.startswith(_END) and _is_whole(engine, name):
                     delete_link(name)
@@ -331,6 +347,9 @@ def forget(engine: Engine, network_ids: Iterable[str]) -> None:
         (restoring.STORES / engine.store_tag).unlink(missing_ok=True)
         restoring.base_path(engine.store_tag).unlink(missing_ok=True)
     for network_id in network_ids:
+        givenbridges.release(engine, network_id)
+        if os.path.exists(f"/sys/class/net/{parents.own_name(network_id)}"):
+            delete_link(parents.own_name(network_id))
         naming.forget_network(engine.store.root, network_id)
 
 
@@ -350,10 +369,11 @@ def remove_link(engine: Engine, network: NetworkRecord) -> None:
     """
     bridge = bridge_of(network)
     if bridge is not None:
-        delete_link(bridge.name)
+        if not givenbridges.is_given(network):
+            delete_link(bridge.name)
         with suppress(Unsupported):
             firewall_of(engine).remove_bridge(bridge)
-    for parent in vlans.made_for([network]) - vlans.made_for(engine.store.state.networks.list()):
+    for parent in parents.made_for([network]) - parents.made_for(engine.store.state.networks.list()):
         if _is_whole(engine, parent):
             delete_link(parent)
     reached("network.link.deleted")

@@ -6,12 +6,11 @@ Source: docker network create, reference manual; moby, daemon/libnetwork/drivers
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from pycontainer.errors import InvalidOption, NotFound
+from pycontainer.errors import InvalidOption
 
 if TYPE_CHECKING:
     from pycontainer.store import NetworkRecord
@@ -42,7 +41,7 @@ _LINK_PREFIX = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,11}", re.ASCII)
 
 
 def described(driver: str, options: Mapping[str, str], *, internal: bool) -> dict[str, object]:
-    """The options as the rest reads them. Raises InvalidOption, NotFound naming a missing parent."""
+    """The options as the rest reads them. Raises InvalidOption."""
     if driver not in DRIVERS:
         raise InvalidOption(f"driver={driver!r}; give {', '.join(DRIVERS)}")
     known = _BRIDGE if driver == "bridge" else _beside_a_link(driver)
@@ -62,9 +61,6 @@ def described(driver: str, options: Mapping[str, str], *, internal: bool) -> dic
                 "options: the gateway mode isolated is for internal networks; add internal=True"
             )
         return found
-    parent = str(found.setdefault("parent", ""))
-    if not parent or ("." not in parent and not os.path.exists(f"/sys/class/net/{parent}")):
-        raise NotFound(f"options: parent={parent!r} is no link of this host")
     return {"mode": _KINDS[driver][0]} | found
 
 

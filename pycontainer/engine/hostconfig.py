@@ -112,7 +112,7 @@ def _mount(point: MountPoint) -> dict[str, Any]:
 def _port_bindings(options: RunOptions) -> dict[str, list[dict[str, str]]]:
     found: dict[str, list[dict[str, str]]] = {}
     for each in map(split_port, options.ports or ()):
-        place = {"HostIp": each.host_address, "HostPort": str(each.host_port or "")}
+        place = {"HostIp": each.host_address, "HostPort": each.host_ports}
         found.setdefault(f"{each.port}/{each.protocol}", []).append(place)
     return found
 

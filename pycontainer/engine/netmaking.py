@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import secrets
+import socket
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from pycontainer.checkpoints import reached
-from pycontainer.engine import bridging, driveroptions, vlans
+from pycontainer.engine import bridging, driveroptions, givenbridges, parents
 from pycontainer.engine.events import emit
 from pycontainer.errors import AlreadyExists, InvalidOption
 from pycontainer.options import parse_network_name
@@ -68,19 +68,15 @@ def make_network(
     if name in PREDEFINED and not is_default:
         raise InvalidOption(f"network {name!r} is predefined; choose another name")
     options = dict(options or {})
-    described = _described(engine, driver, options, internal=internal)
+    network_id = secrets.token_hex(32)
+    described = _described(engine, network_id, driver, options, internal=internal)
     versions = [
         version
         for version, given in ((4, ipv4), (6, ipv6))
         if driveroptions.switched(options, version, given)
     ]
-    network_id = secrets.token_hex(32)
     if driver == "bridge":
         bridge = bridge or options.get(driveroptions.NAME) or f"pc-{network_id[:10]}"
-        if not is_default and os.path.exists(f"/sys/class/net/{bridge}"):
-            raise AlreadyExists(
-                f"the host has a link named {bridge} already; choose another name for the bridge"
-            )
     record = NetworkRecord(
         id=network_id,
         name=name,
@@ -92,6 +88,9 @@ def make_network(
     )
     with bridging.host_lock():
         bridging.sweep_abandoned()
+        if record.bridge is not None and not is_default and givenbridges.check(engine, record.bridge):
+            record = attrs.evolve(record, options={**record.options, "is_bridge_given": True})
+            subnets = givenbridges.subnets_of(str(record.bridge), subnets, versions)
         # Until its bridge is there no other store could see that the subnet is taken.
         record = _insert(engine, record, subnets, versions)
         reached("network.create.inserted")
@@ -121,8 +120,9 @@ def _insert(
     """Record it with subnets that are free, with the host's lock held. versions: of IP, to be had."""
     from pycontainer.network import check_subnet, choose_subnet, host_subnets, overlaps
 
+    is_given = record.bridge is not None and givenbridges.is_given(record)
     taken = [
-        *host_subnets(),
+        *host_subnets(besides=socket.if_nametoindex(str(record.bridge)) if is_given else 0),
         *(made.subnet for each in engine.store.state.networks.list() for made in each.subnets),
     ]
     chosen: dict[int, SubnetRecord] = {}
@@ -161,14 +161,15 @@ def _subnet(record: NetworkRecord, subnet: str, gateway: str = "", ip_range: str
 
 
 def _described(
-    engine: Engine, driver: str, options: Mapping[str, str], *, internal: bool
+    engine: Engine, network_id: str, driver: str, options: Mapping[str, str], *, internal: bool
 ) -> dict[str, object]:
     """The options as the rest reads them. Raises InvalidOption, NotFound, Unsupported."""
     found = driveroptions.described(driver, options, internal=internal)
     if driver != "bridge":
-        parent = str(found["parent"])
+        parent = str(found.get("parent") or parents.own_name(network_id))
         # Also when another network has had it made: the last one takes it away.
-        found["is_vlan_made"] = vlans.check(parent) or bridging.is_ours(engine, parent)
+        found["is_parent_made"] = parents.check(parent, network_id) or bridging.is_ours(engine, parent)
+        found["parent"] = parent
         from pycontainer.network import check_kind
 
         check_kind(driver)

@@ -142,8 +142,7 @@ def take(
                 f"option ports={place}: SCTP is not passed on from IPv6 to IPv4, nor back",
                 "publish it at an address of the kind that the container has",
             )
-        with _explained(engine, place):
-            sock = _bound(place)
+        sock = _first_free(engine, place)
         cleanup.callback(sock.close)
         fds[f"port {len(published)}"] = sock.fileno()
         published.append(
@@ -206,6 +205,20 @@ def _moved(port: Published, outlet: Outlet) -> Published:
     return attrs.evolve(port, address=address, is_direct=bool(address) and _version(address) in outlet.direct)
 
 
+def _first_free(engine: Engine, mapping: PortMapping) -> socket.socket:
+    """The port of the host, or the first of the range that is free. Raises as take."""
+    last = mapping.last_host_port or mapping.host_port
+    for host_port in range(mapping.host_port, last + 1):
+        one = mapping._replace(host_port=host_port)
+        with _explained(engine, one):
+            try:
+                return _bound(one)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or host_port == last:
+                    raise
+    raise AssertionError("unreachable")
+
+
 def _bound(mapping: PortMapping) -> socket.socket:
     family = socket.AF_INET6 if ":" in mapping.host_address else socket.AF_INET
     if mapping.protocol == "sctp":
@@ -238,7 +251,10 @@ def _explained(engine: Engine, mapping: PortMapping) -> Iterator[None]:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             holder = _holder(engine, mapping)
-            raise InUse(f"{named} is in use by {holder}; choose another, or none for a free one") from None
+            others = ", as are those before it of the range" if mapping.last_host_port else ""
+            raise InUse(
+                f"{named} is in use by {holder}{others}; choose another, or none for a free one"
+            ) from None
         if error.errno == errno.EADDRNOTAVAIL:
             raise InvalidOption(
                 f"option ports={mapping}: {mapping.host_address} is no address of this host"

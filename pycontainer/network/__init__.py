@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pycontainer.network.ipam import mac_of as mac_of
     from pycontainer.network.ipam import overlaps as overlaps
     from pycontainer.network.links import Route as Route
+    from pycontainer.network.links import addresses_of as addresses_of
     from pycontainer.network.links import check_kind as check_kind
     from pycontainer.network.links import host_subnets as host_subnets
     from pycontainer.network.netlink import nft_finding as nft_finding
@@ -40,6 +41,7 @@ _HOME = {
     "Firewall": "firewall",
     "Published": "firewall",
     "Route": "links",
+    "addresses_of": "links",
     "check_kind": "links",
     "check_subnet": "ipam",
     "choose_address": "ipam",
@@ -69,6 +71,7 @@ __all__ = [
     "Published",
     "Route",
     "Shape",
+    "addresses_of",
     "check_kind",
     "check_subnet",
     "choose_address",

@@ -19,9 +19,10 @@ from pycontainer.errors import DeadlineExceeded, KernelError, Unsupported
 from pycontainer.kernel.nfnetlink import attribute, text
 from pycontainer.network.shaping import Shape
 
-__all__ = ["Route", "check_kind", "host_subnets"]
+__all__ = ["Route", "addresses_of", "check_kind", "host_subnets"]
 
-_NEW_LINK, _DELETE_LINK, _GET_LINK, _NEW_ADDRESS, _NEW_ROUTE, _GET_ROUTE = 16, 17, 18, 20, 24, 26
+_NEW_LINK, _DELETE_LINK, _GET_LINK, _NEW_ROUTE, _GET_ROUTE = 16, 17, 18, 24, 26
+_NEW_ADDRESS, _DELETE_ADDRESS, _GET_ADDRESS = 20, 21, 22
 _REQUEST, _ACK, _EXCLUSIVE, _CREATE, _REPLACE, _DUMP = 0x1, 0x4, 0x200, 0x400, 0x100, 0x300
 _ERROR, _DONE = 2, 3
 _UP = 1
@@ -171,7 +172,8 @@ class Route:
 
     def set_alias(self, name: str, alias: str) -> None:
         """Write down whose a link is."""
-        self._link(f"name link {name}", text(_IFLA_IFNAME, name) + text(_IFLA_IFALIAS, alias))
+        note = attribute(_IFLA_IFALIAS, alias.encode())  # "" takes it away
+        self._link(f"name link {name}", text(_IFLA_IFNAME, name) + note)
 
     def delete_link(self, name: str) -> None:
         """Delete it, and its peer."""
@@ -184,6 +186,13 @@ class Route:
         template = _address_message(index, family, int(subnet.rpartition("/")[2]))
         blanks = {_place(family): socket.inet_pton(family, address)}
         self._queue.append((f"give address {address}", _filled(template, blanks)))
+
+    def delete_address(self, index: int, address: str, subnet: str) -> None:
+        """Take an address within a subnet from a link."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        body = _ADDRESS_BODY.pack(family, int(subnet.rpartition("/")[2]), 0, 0, index)
+        body += attribute(_IFA_LOCAL, socket.inet_pton(family, address))
+        self._put_body(f"take address {address}", body, _DELETE_ADDRESS, 0)
 
     def set_default_route(self, gateway: str | None, index: int, family: int) -> None:
         """Send what goes elsewhere by a gateway, or by a link that knows its way."""
@@ -357,34 +366,59 @@ def check_kind(kind: str) -> None:
                 raise
 
 
-def host_subnets() -> list[str]:
-    """What the host has routes to, but for the default route: "10.0.0.0/8" each. Raises KernelError."""
+def host_subnets(*, besides: int = 0) -> list[str]:
+    """What the host has routes to, but for the default route: "10.0.0.0/8" each. Raises KernelError.
+
+    besides: the number of a link whose routes do not count.
+    """
     found = []
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0) as route:
-        route.settimeout(_ANSWER_S)
-        for family, size in ((socket.AF_INET, 4), (socket.AF_INET6, 16)):
-            with suppress(OSError):
-                body = struct.pack("=BBBBBBBBI", family, 0, 0, 0, 0, 0, 0, 0, 0)
-                route.sendto(_HEADER.pack(16 + len(body), _GET_ROUTE, _REQUEST | _DUMP, 0, 0) + body, (0, 0))
-                found += _destinations(route, family, size)
+    for family, size in ((socket.AF_INET, 4), (socket.AF_INET6, 16)):
+        # struct rtmsg: family, prefix lengths, tos, table; then its attributes
+        for message in _dumped(
+            _GET_ROUTE, struct.pack("=BBBBBBBBI", family, 0, 0, 0, 0, 0, 0, 0, 0), _NEW_ROUTE
+        ):
+            prefix, table = message[1], message[4]
+            address, link = _attribute(message[12:], 1), _attribute(message[12:], _RTA_OIF)
+            is_beside = besides and link == besides.to_bytes(4, sys.byteorder)
+            if address is not None and len(address) == size and prefix and table == _MAIN and not is_beside:
+                found.append(f"{socket.inet_ntop(family, address)}/{prefix}")
     return found
 
 
-def _destinations(route: socket.socket, family: int, size: int) -> list[str]:
-    found: list[str] = []
-    while True:
-        answer, offset = route.recv(_ANSWER_BYTES), 0
-        while offset + _HEADER.size <= len(answer):
-            length, kind = struct.unpack_from("=IH", answer, offset)
-            if kind == _DONE:
-                return found
-            if kind == _ERROR:
-                raise OSError(errno.EIO, "the routes cannot be read")
-            prefix, table = answer[offset + 17], answer[offset + 20]
-            address = _attribute(answer[offset + 28 : offset + length], 1)
-            if address is not None and len(address) == size and prefix and table == _MAIN:
-                found.append(f"{socket.inet_ntop(family, address)}/{prefix}")
-            offset += max(_HEADER.size, length + 3 & ~3)
+def addresses_of(index: int) -> dict[str, int]:
+    """The addresses of a link that are not of that link alone, with their prefix lengths."""
+    found = {}
+    for family in (socket.AF_INET, socket.AF_INET6):
+        for message in _dumped(_GET_ADDRESS, _ADDRESS_BODY.pack(family, 0, 0, 0, 0), _NEW_ADDRESS):
+            _, prefix, _, scope, link = _ADDRESS_BODY.unpack_from(message)
+            inner = message[_ADDRESS_BODY.size :]
+            address = _attribute(inner, _IFA_LOCAL) or _attribute(inner, _IFA_ADDRESS)
+            if link == index and scope == _UNIVERSE and address is not None:
+                found[socket.inet_ntop(family, address)] = prefix
+    return found
+
+
+def _dumped(kind: int, body: bytes, answered: int) -> list[bytes]:
+    """What the kernel tells of all that there is of a kind; nothing where it has no such addresses."""
+    found: list[bytes] = []
+    with (
+        suppress(OSError),
+        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0) as sock,
+    ):
+        sock.settimeout(_ANSWER_S)
+        sock.sendto(_HEADER.pack(_HEADER.size + len(body), kind, _REQUEST | _DUMP, 0, 0) + body, (0, 0))
+        while True:
+            answer, offset = sock.recv(_ANSWER_BYTES), 0
+            while offset + _HEADER.size <= len(answer):
+                length, told = struct.unpack_from("=IH", answer, offset)
+                if told == _DONE:
+                    return found
+                if told == _ERROR:
+                    raise OSError(errno.EIO, "the kernel does not tell")
+                if told == answered:
+                    found.append(answer[offset + _HEADER.size : offset + length])
+                offset += max(_HEADER.size, length + 3 & ~3)
+    return found
 
 
 def _attribute(content: bytes, wanted: int) -> bytes | None:

@@ -1,7 +1,8 @@
 """The forms of published ports: which port of the host is which port of the container.
 
 Each is kept as Docker writes it, "ADDRESS:HOST_PORT:PORT/PROTOCOL", with host port 0 for one that is free,
-and without an address where none was given: then the container's network says which.
+"FIRST-LAST" for the first free one of a range, and without an address where none was given: then the
+container's network says which.
 """
 
 from __future__ import annotations
@@ -25,17 +26,25 @@ _FORM = 'give {80: None, 443: 8443, "53/udp": ("0.0.0.0", 5353)} or ["127.0.0.1:
 
 class PortMapping(NamedTuple):
     """One published port. host_port: 0 for one that is free when the container starts. host_address: "" for
-    the one of the container's network.
+    the one of the container's network. last_host_port: of a range, whose first free one is taken; 0 for none.
     """
 
     port: int
     protocol: str
     host_address: str
     host_port: int
+    last_host_port: int = 0
+
+    @property
+    def host_ports(self) -> str:
+        """As Docker has it, "8000" or "8000-8010"; "" for one that is free."""
+        if self.last_host_port:
+            return f"{self.host_port}-{self.last_host_port}"
+        return str(self.host_port or "")
 
     def __str__(self) -> str:
         address = f"[{self.host_address}]" if ":" in self.host_address else self.host_address
-        return f"{address}{':' if address else ''}{self.host_port}:{self.port}/{self.protocol}"
+        return f"{address}{':' if address else ''}{self.host_ports or 0}:{self.port}/{self.protocol}"
 
 
 def split_port(line: str) -> PortMapping:
@@ -43,7 +52,8 @@ def split_port(line: str) -> PortMapping:
     outer, _, inner = line.rpartition(":")
     address, _, host_port = outer.rpartition(":")
     port, _, protocol = inner.partition("/")
-    return PortMapping(int(port), protocol, address.strip("[]"), int(host_port))
+    first, _, last = host_port.partition("-")
+    return PortMapping(int(port), protocol, address.strip("[]"), int(first), int(last or 0))
 
 
 def _ports(value: object) -> tuple[str, ...]:
@@ -61,7 +71,7 @@ def _ports(value: object) -> tuple[str, ...]:
     for each in found:
         place = (each.protocol, each.host_address or LOOPBACK, each.host_port)
         other = taken.setdefault(place, each)
-        if each.host_port and other != each:
+        if each.host_port and not each.last_host_port and other != each:
             raise ValueError(f"{each} and {other} take the same port of the host")
     return tuple(dict.fromkeys(map(str, found)))
 
@@ -102,11 +112,15 @@ def _matched(inner: tuple[range, str], address: str, outer: range | None) -> Ite
     ports, protocol = inner
     if outer is None:
         outer_ports: Iterable[int] = (0,) * len(ports)
+    elif len(ports) == 1 and len(outer) > 1 and outer.start:
+        yield PortMapping(ports.start, protocol, address, outer.start, outer.stop - 1)
+        return
     elif len(outer) == len(ports):
         outer_ports = outer
     else:
         raise ValueError(
-            f"{len(outer)} ports of the host cannot be {len(ports)} of the container; give as many of both"
+            f"{len(outer)} ports of the host cannot be {len(ports)} of the container; give as many of both, "
+            "or one of the container, for which a free one is found"
         )
     for port, host_port in zip(ports, outer_ports, strict=True):
         yield PortMapping(port, protocol, address, host_port)

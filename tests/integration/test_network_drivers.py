@@ -1,18 +1,21 @@
-"""Networks beside a link of the host: macvlan, and what the kernel here does not have."""
+"""Networks by links of the host: macvlan, a bridge that is there, and what the kernel here does not have."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import pycontainer as pc
-from pycontainer.errors import InvalidOption, NotFound, Unsupported
-from pycontainer.network import Route
+from pycontainer.engine import bridging
+from pycontainer.errors import AlreadyExists, InvalidOption, NotFound, Unsupported
+from pycontainer.network import Route, addresses_of
 from tests.support.needs import needs
 
 pytestmark = needs("root", "overlay", "nft")
@@ -85,6 +88,63 @@ def test_nothing_of_it_is_on_the_host(engine: pc.Engine, busybox: pc.Image, pare
         } == set()
 
 
+def test_without_a_parent_a_network_has_one_of_its_own_that_leads_nowhere(
+    engine: pc.Engine, busybox: pc.Image
+) -> None:
+    with (
+        pc.Network.create("apart", driver="macvlan", engine=engine) as network,
+        pc.Container(busybox, ["sleep", "100"], network=network, engine=engine) as one,
+        pc.Container(busybox, ["sleep", "100"], network=network, engine=engine) as two,
+    ):
+        parent = f"dm-{network.id[:12]}"
+        assert os.path.exists(f"/sys/class/net/{parent}")
+        assert one.exec(["ping", "-c", "1", "-W", "5", str(two.ip)]).exit_code == 0
+    assert not os.path.exists(f"/sys/class/net/{parent}")
+
+
+@pytest.fixture
+def bridge(parent: str) -> str:
+    """A bridge of the host with an address, as its administrator made it."""
+    with Route() as route:
+        route.add_address(socket.if_nametoindex(parent), "10.232.7.3", "10.232.7.0/24")
+        route.send()
+    return parent
+
+
+def test_a_bridge_that_is_there_is_used_as_it_is_and_left_so(
+    engine: pc.Engine, busybox: pc.Image, bridge: str
+) -> None:
+    index, setting = socket.if_nametoindex(bridge), Path(f"/proc/sys/net/ipv4/conf/{bridge}/route_localnet")
+    options = {"com.docker.network.bridge.name": bridge}
+    with pc.Network.create("given", options=options, engine=engine) as given:
+        assert (given.subnets, given.gateways) == (("10.232.7.0/24",), ("10.232.7.3",))
+        with pytest.raises(AlreadyExists, match=f"network given has the bridge {bridge}"):
+            pc.Network.create("again", options=options, engine=engine)
+        box = pc.run(busybox, ["ping", "-c", "1", "-W", "5", "10.232.7.3"], network=given, engine=engine)
+        assert box.exit_code == 0
+    # Another subnet comes beside its own, and goes when a killed process has not come to that.
+    other = pc.Network.create("other", subnet="10.232.8.0/24", options=options, engine=engine)
+    assert addresses_of(index) == {"10.232.7.3": 24, "10.232.8.1": 24}
+    engine.store.state.networks.delete(other.id)
+    bridging.sweep(engine)
+    assert addresses_of(index) == {"10.232.7.3": 24}
+    assert setting.read_text() == "0\n"
+    assert Path(f"/sys/class/net/{bridge}/ifalias").read_text() == ""
+
+
+def test_a_bridge_of_another_store_is_not_given_and_neither_is_a_link_that_is_none(
+    engine: pc.Engine, bridge: str
+) -> None:
+    options = {"com.docker.network.bridge.name": bridge}
+    with Route() as route:
+        route.set_alias(bridge, "pycontainer-uses:0123456789ab")
+        route.send()
+    with pytest.raises(AlreadyExists, match="another store"):
+        pc.Network.create("given", options=options, engine=engine)
+    with pytest.raises(AlreadyExists, match="lo already, which is no bridge"):
+        pc.Network.create("given", options={"com.docker.network.bridge.name": "lo"}, engine=engine)
+
+
 def test_a_kind_of_links_that_the_kernel_lacks_is_refused_with_the_reason(
     engine: pc.Engine, parent: str
 ) -> None:
@@ -116,7 +176,6 @@ def test_a_vlan_is_made_for_its_networks_or_the_kernel_is_named(engine: pc.Engin
 @pytest.mark.parametrize(
     ("options", "error", "told"),
     [
-        ({}, NotFound, "parent"),
         ({"parent": "nosuchlink0"}, NotFound, "nosuchlink0"),
         ({"parent": "lo.0"}, InvalidOption, "number from 1 to 4094"),
         ({"parent": "lo.4095"}, InvalidOption, "number from 1 to 4094"),
@@ -126,7 +185,7 @@ def test_a_vlan_is_made_for_its_networks_or_the_kernel_is_named(engine: pc.Engin
         ({"parent": "lo", "com.docker.network.bridge.enable_icc": "1"}, InvalidOption, "enable_icc"),
     ],
     ids=[
-        *("no-parent", "unknown-parent", "vlan-zero", "vlan-beyond", "vlan-path", "vlan-of-none"),
+        *("unknown-parent", "vlan-zero", "vlan-beyond", "vlan-path", "vlan-of-none"),
         *("mode", "foreign-option"),
     ],
 )

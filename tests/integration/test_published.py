@@ -218,6 +218,17 @@ def test_a_conflict_leaves_nothing_of_the_others(engine: pc.Engine, busybox: pc.
     assert pc.Container.list(all=True, engine=engine) == []
 
 
+def test_of_a_range_of_the_host_the_first_free_port_is_taken(engine: pc.Engine, busybox: pc.Image) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = server.getsockname()[1]
+        first = taken - 30 if taken > 65505 else taken
+        chosen = f"{first}-{first + 30}"
+        with pc.Container(busybox, ["sleep", "100"], ports=[f"{chosen}:80"], engine=engine) as box:
+            assert taken != box.ports[80].host_port
+            assert first <= box.ports[80].host_port <= first + 30
+            assert box.inspect()["HostConfig"]["PortBindings"]["80/tcp"][0]["HostPort"] == chosen
+
+
 @pytest.mark.parametrize(
     ("ports", "error", "complaint"),
     [
