@@ -78,6 +78,7 @@ def _binds(options: RunOptions) -> list[str] | None:
     for point in options.volumes or ():
         if point.source:
             words = ["ro"] * point.is_readonly + [*point.words] + ["nocopy"] * (not point.is_filled)
+            words += ["U"] * point.is_owned
             if point.propagation != "rprivate":
                 words.append(point.propagation)
             found.append(":".join((point.source, point.target, *([",".join(words)] if words else []))))
@@ -105,6 +106,11 @@ def _mount(point: MountPoint) -> dict[str, Any]:
             **({} if point.is_filled else {"NoCopy": True}),
             **({"Subpath": point.subpath} if point.subpath else {}),
             **({"Labels": dict(point.labels)} if point.labels else {}),
+            **(
+                {"DriverConfig": {"Name": "local", "Options": dict(point.driver_options)}}
+                if point.driver_options
+                else {}
+            ),
         }
     return found
 

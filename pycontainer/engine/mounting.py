@@ -32,6 +32,13 @@ __all__ = ["addressed", "claim", "opened", "resolved", "written_over"]
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _MAX_RACES = 100
+_GIVING_S = 3600.0
+_THE_HOSTS = {
+    *("/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib32", "/lib64", "/libx32", "/lost+found"),
+    *("/media", "/mnt", "/opt", "/proc", "/root", "/run", "/sbin", "/srv", "/sys", "/tmp", "/usr", "/var"),
+    *("/var/cache", "/var/lib", "/var/log", "/var/run", "/var/spool", "/var/tmp"),
+}
+_BELOW_THEM = tuple(f"/{name}/" for name in ("boot", "dev", "etc", "proc", "sys", "usr"))
 _BENEATH = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS | syscalls.RESOLVE_NO_MAGICLINKS
 
 
@@ -55,7 +62,8 @@ def resolved(engine: Engine, options: RunOptions, config: ImageConfig) -> RunOpt
     wanted += _of_image(options.image_volume, [path for path in volumes(config) if path not in taken])
     if not wanted:
         return options
-    return attrs.evolve(options, mounts=tuple(_resolved(engine, point) for point in wanted))
+    user = options.user or config.config.user or "0"
+    return attrs.evolve(options, mounts=tuple(_resolved(engine, point, user) for point in wanted))
 
 
 def _of_image(become: str, places: Sequence[str]) -> list[MountPoint]:
@@ -71,7 +79,13 @@ def _of_other(engine: Engine, line: str, taken: set[str]) -> list[MountPoint]:
     name, is_readonly = split_volumes_from(line)
     donor = parse_run_options(**engine.store.state.containers.find(name).options)
     return [
-        attrs.evolve(point, is_readonly=is_readonly or point.is_readonly, is_own=False, is_borrowed=True)
+        attrs.evolve(
+            point,
+            is_readonly=is_readonly or point.is_readonly,
+            is_own=False,
+            is_borrowed=True,
+            is_owned=False,
+        )
         for point in donor.mounts or ()
         if point.kind in ("volume", "bind") and point.target not in taken
     ]
@@ -104,7 +118,9 @@ def _make_missing(engine: Engine, container_id: str, points: Sequence[MountPoint
             )  # fmt: skip
 
 
-def _resolved(engine: Engine, point: MountPoint) -> MountPoint:
+def _resolved(engine: Engine, point: MountPoint, user: str) -> MountPoint:
+    if point.is_owned:
+        point = attrs.evolve(point, owner=user)
     if point.kind == "image" and not point.snapshots:
         from pycontainer.engine.images import Image, ready
 
@@ -115,7 +131,12 @@ def _resolved(engine: Engine, point: MountPoint) -> MountPoint:
     if point.kind == "bind":
         if point.is_made and not os.path.lexists(point.source):
             os.makedirs(point.source, mode=0o755, exist_ok=True)
-        os.close(_open(point))
+        source = _open(point)
+        try:
+            if point.is_owned:
+                _check_ownable(source, point)
+        finally:
+            os.close(source)
     return point
 
 
@@ -128,6 +149,10 @@ def _volume(engine: Engine, point: MountPoint) -> MountPoint:
     words = [word for word in options.get("o", "").split(",") if word]
     if not options or "bind" in words or "rbind" in words:
         return attrs.evolve(point, device=options.get("device", ""))
+    if point.is_owned:
+        raise InvalidOption(
+            f"option volumes: U of {point.target}: the volume's options say whose it is; leave U out"
+        )
     fstype = options["type"]
     device = options.get("device") or fstype
     return attrs.evolve(point, fstype=fstype, device=device, words=(*words, *point.words), is_filled=False)
@@ -177,7 +202,8 @@ def opened(
     """
     fds: dict[str, int] = {}
     sources: dict[str, dict[str, Any]] = {}
-    for index, point in enumerate(parse_run_options(**record.options).mounts or ()):
+    options = parse_run_options(**record.options)
+    for index, point in enumerate(options.mounts or ()):
         if point.is_inner:
             continue
         described: dict[str, Any] = {"subpath": point.subpath}
@@ -200,10 +226,39 @@ def opened(
                 _volume_source(engine, record, point) if point.kind == "volume" else _open(point)
             )
             cleanup.callback(os.close, fds[described["fd"]])
+            if point.is_owned:
+                _give(engine, record, options, point, fds[described["fd"]])
         if point.is_copied:
             described["cow"] = _written(engine, record, index)
         sources[posixpath.normpath(point.target)] = described
     return fds, sources
+
+
+def _check_ownable(source: int, point: MountPoint) -> None:
+    """Refuse to give a container what the host needs. Source: containers/storage, DangerousHostPath."""
+    path = os.readlink(f"/proc/self/fd/{source}")
+    if path in _THE_HOSTS or path.startswith(_BELOW_THEM):
+        raise InvalidOption(f"option mounts: {path} is the host's own, and not given to a user; leave U out")
+
+
+def _give(
+    engine: Engine, record: ContainerRecord, options: RunOptions, point: MountPoint, source: int
+) -> None:
+    """Make the container's user the owner of all that is in a source, as ids of the host.
+
+    Raises: InvalidOption, LaunchError, NotFound naming a user that there is none of; KernelError.
+    """
+    if point.kind == "bind":
+        _check_ownable(source, point)
+    has_users = options.userns == "private"
+    params = {
+        "lower": list(map(str, engine.store.lower_dirs(record.snapshots))),
+        "user": point.owner,
+        "subpath": point.subpath,
+        "uids": list(options.uid_map or ()) if has_users else [],
+        "gids": list(options.gid_map or options.uid_map or ()) if has_users else [],
+    }
+    engine.helper.run("own_tree", params, [source], timeout_s=_GIVING_S)
 
 
 def addressed(volume: str, fstype: str, device: str, words: Sequence[str]) -> list[str]:

@@ -51,6 +51,7 @@ PLAIN = {
     "open_names": "launcher.netjobs:open_names",
     "open_route": "launcher.netjobs:open_route",
     "open_sockets": "launcher.netjobs:open_sockets",
+    "own_tree": "launcher.volumejobs:own_tree",
     "probe": "launcher.probing:probe",
     "remove_tree": "launcher.trees:remove_tree",
     "set_links": "launcher.netjobs:set_links",

@@ -100,6 +100,18 @@ def choice(*names: str) -> Kind:
     return Kind(accepted, "|".join(names), parse, _same)
 
 
+def csv_fields(text: str) -> list[str]:
+    """The fields of a long form, of which those with a comma in them are quoted. Raises ValueError."""
+    if '"' not in text:
+        return text.split(",")
+    import csv  # few have to quote anything
+
+    try:
+        return next(csv.reader([text], strict=True))
+    except (csv.Error, StopIteration) as error:
+        raise ValueError(f"{text!r}: {error}") from None
+
+
 def matching(pattern: str, remedy: str, metavar: str) -> Kind:
     """Text that matches a whole regular expression."""
     compiled = re.compile(pattern, re.ASCII)

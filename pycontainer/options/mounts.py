@@ -12,29 +12,29 @@ from typing import Any
 
 import attrs
 
-from pycontainer.options.kinds import Kind
+from pycontainer.options.kinds import Kind, csv_fields
 from pycontainer.options.units import parse_size
 
 __all__ = ["MOUNTS", "MountPoint", "dump_mounts", "mount_flags", "mount_propagations", "recorded_mount"]
 
-_ALIASES = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly"}
+_ALIASES = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly", "U": "chown"}
 _FLAGS = {"nosuid", "suid", "nodev", "dev", "noexec", "exec"}
 _PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
 _CONSISTENCIES = ("default", "consistent", "cached", "delegated")
 _RECURSIONS = ("enabled", "disabled", "writable", "readonly")
 _KEYS = {
     "bind": {"source", "readonly", "bind-propagation", "bind-recursive", "bind-create-src", "subpath"}
-    | {"bind-subpath", "bind-nonrecursive", "idmap", "mode"}
+    | {"bind-subpath", "bind-nonrecursive", "chown", "idmap", "mode"}
     | _FLAGS,
     "tmpfs": {"readonly", "tmpfs-size", "tmpfs-mode", "tmpfs-options"} | _FLAGS,
     "image": {"source", "image-subpath", "subpath", "readonly"},
     "volume": {"source", "readonly", "volume-nocopy", "volume-subpath", "subpath", "volume-driver"}
-    | {"volume-opt", "volume-label"}
+    | {"volume-opt", "volume-label", "chown"}
     | _FLAGS,
 }
 _REPEATED = ("volume-opt", "volume-label")
 _VOLUME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}", re.ASCII)
-_SWITCHES = {"readonly", "bind-create-src", "bind-nonrecursive", "idmap", "volume-nocopy"} | _FLAGS
+_SWITCHES = {"readonly", "bind-create-src", "bind-nonrecursive", "chown", "idmap", "volume-nocopy"} | _FLAGS
 # What these show depends on the namespaces of who mounts them; other file systems are the host's.
 _INNER = ("cgroup", "cgroup2", "devpts", "mqueue", "proc", "ramfs", "sysfs", "tmpfs")
 _OCTAL = re.compile(r"0?[0-7]{3,4}")
@@ -47,11 +47,12 @@ class MountPoint:
     source: of a volume its name, "" for one of the container's own (is_own, once it has a name).
     is_borrowed: it is another container's, by volumes_from.
     recursion: what becomes of mounts below a bind's source ("enabled": bound, too, and read-only with it).
-    is_copied: what is written goes beside the source, which stays as it is. has_ids: files keep the ids of
-    the host on disk, and have the container's inside. words: mount options besides. snapshots: the layers of
-    an image, bottom first, which the engine finds. is_filled: whether an empty volume gets what the image has
-    there. driver_options, labels: of a volume that is made for it. fstype, device: what a volume with options
-    is mounted by, instead of a directory of the store.
+    is_owned: all of it is given to the container's user when it starts, whom owner names, as USER does, once
+    there is a container. is_copied: what is written goes beside the source, which stays as it is. has_ids:
+    files keep the ids of the host on disk, and have the container's inside. words: mount options besides.
+    snapshots: the layers of an image, bottom first, which the engine finds. is_filled: whether an empty
+    volume gets what the image has there. driver_options, labels: of a volume that is made for it.
+    fstype, device: what a volume with options is mounted by, instead of a directory of the store.
     """
 
     kind: str
@@ -61,6 +62,8 @@ class MountPoint:
     is_readonly: bool = False
     recursion: str = "enabled"
     propagation: str = "rprivate"
+    is_owned: bool = False
+    owner: str = ""
     is_copied: bool = False
     has_ids: bool = False
     is_made: bool = False
@@ -152,7 +155,7 @@ def recorded_mount(item: Mapping[str, Any]) -> MountPoint:
 def _pairs(text: str) -> dict[str, object]:
     """The words of the long form; those that may be repeated as a dict each."""
     found: dict[str, object] = {}
-    for part in filter(None, text.split(",")):
+    for part in filter(None, csv_fields(text)):
         key, value = _pair(part)
         if key in _REPEATED:
             inner, _, rest = str(value).partition("=")
@@ -179,6 +182,7 @@ def _volume(
         subpath=str(keys.get("volume-subpath") or keys.get("subpath") or ""),
         is_readonly="readonly" in switches,
         is_filled="volume-nocopy" not in switches,
+        is_owned="chown" in switches,
         words=words,
         driver_options=_texts(keys.get("volume-opt")),
         labels=_texts(keys.get("volume-label")),
@@ -236,6 +240,8 @@ def _bind(target: str, keys: Mapping[str, object], switches: set[str], words: tu
     if recursion == "readonly" and propagation != "rprivate":
         raise ValueError("bind-recursive=readonly needs bind-propagation=rprivate")
     is_copied = _chosen(keys, "mode", ("rw", "ro", "cow"), "rw") == "cow"
+    if "chown" in switches and (is_copied or "idmap" in switches):
+        raise ValueError("chown gives files to a user, a copy on write or idmap leave them; choose one")
     if is_copied and (propagation != "rprivate" or "idmap" in switches):
         raise ValueError("a copy on write has neither bind-propagation nor idmap; leave them out")
     return MountPoint(
@@ -246,6 +252,7 @@ def _bind(target: str, keys: Mapping[str, object], switches: set[str], words: tu
         is_readonly="readonly" in switches or keys.get("mode") == "ro",
         recursion=recursion,
         propagation=propagation,
+        is_owned="chown" in switches,
         is_copied=is_copied,
         has_ids="idmap" in switches,
         is_made="bind-create-src" in switches,

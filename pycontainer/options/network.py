@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from pycontainer.errors import InvalidOption
-from pycontainer.options.kinds import LINES, Kind, matching
+from pycontainer.options.kinds import LINES, Kind, csv_fields, matching
 
 __all__ = [
     "ADDRESS",
@@ -137,18 +137,6 @@ def _quoted(word: str) -> str:
     return '"' + word.replace('"', '""') + '"' if "," in word or '"' in word else word
 
 
-def _words(part: str) -> list[str]:
-    """The fields of a long form."""
-    if '"' not in part:
-        return part.split(",")
-    import csv  # few have to quote anything
-
-    try:
-        return next(csv.reader([part], strict=True))
-    except (csv.Error, StopIteration) as error:
-        raise ValueError(f"{part!r}: {error}") from None
-
-
 def _place(part: str) -> Place:
     if "=" not in part:
         if _NAME.fullmatch(part) is None:
@@ -159,7 +147,7 @@ def _place(part: str) -> Place:
             raise ValueError(f'"{part}" goes with no other network')
         return Place(part)
     found: dict[str, list[str]] = {}
-    for word in _words(part):
+    for word in csv_fields(part):
         key, _, content = word.partition("=")
         if key not in _FIELDS or not content:
             raise ValueError(f"{word!r} is none of {', '.join(f'{field}=...' for field in _FIELDS)}")

@@ -118,6 +118,8 @@ def _bound(source: str, target: str, words: str) -> MountPoint:
         raise ValueError(_not_a_name(source))
     for word in filter(None, words.split(",")):
         point = _with(point, word)
+    if point.is_owned and (point.is_copied or point.has_ids):
+        raise ValueError("U gives files to a user, cow and idmap leave them; choose one")
     return point
 
 
@@ -126,6 +128,8 @@ def _with(point: MountPoint, word: str) -> MountPoint:
         return attrs.evolve(point, is_readonly=word == "ro")
     if word in mount_flags():
         return attrs.evolve(point, words=(*point.words, word))
+    if word == "U":  # as podman has it
+        return attrs.evolve(point, is_owned=True)
     if word in ("nocopy", "copy") and point.kind == "volume":
         return attrs.evolve(point, is_filled=word == "copy")
     if point.kind == "bind" and word in mount_propagations():

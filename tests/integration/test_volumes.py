@@ -160,6 +160,27 @@ class TestFilled:
         assert sh(engine, image, "ls /srv/app", volumes=["data:/srv/app:nocopy"]).text == ""
         assert sh(engine, image, "ls /srv/app", mounts="source=data,target=/srv/app,volume-nocopy").text == ""
 
+    def test_it_is_given_to_the_container_s_user_if_asked(
+        self, engine: pc.Engine, busybox: pc.Image, tmp_path: Path
+    ) -> None:
+        (tmp_path / "given/deep").mkdir(parents=True)
+        (tmp_path / "given/link").symlink_to(tmp_path)
+        (tmp_path / "kept").touch()
+        places = [f"{tmp_path}/given:/given:U", "data:/data:U"]
+        mapped = {"userns": "private", "uid_map": "0:700000:65536"}
+        users: tuple[tuple[str, dict[str, str], int], ...] = (
+            ("web", {}, 1000), ("5:6", {}, 5), ("7", mapped, 700007),
+        )  # fmt: skip
+        for user, options, owner in users:
+            asked: dict[str, Any] = {"user": user, "volumes": places, **options}
+            sh(engine, busybox, "touch /given/deep/x /data/y", **asked).check()
+            tops = tmp_path / "given", pc.Volume.get("data", engine=engine).mountpoint
+            paths = [path for top in tops for path in (top, *top.rglob("*"))]
+            assert {path.lstat().st_uid for path in paths} == {owner}, paths
+        assert (tmp_path / "kept").stat().st_uid == tmp_path.stat().st_uid == 0
+        with pytest.raises(errors.InvalidOption, match="/usr is the host's own"):
+            sh(engine, busybox, "true", volumes=["/usr:/given:U"])
+
     def test_many_that_start_at_once_fill_it_once(self, engine: pc.Engine, image: pc.Image) -> None:
         pc.Volume.create("data", engine=engine)
         with ThreadPoolExecutor(6) as pool:
@@ -261,10 +282,11 @@ class TestLocalOptions:
         assert [re.sub(r"^addr=(127\.0\.0\.1|::1)$", "addr=ADDRESS", word) for word in found] == expected
 
     def test_the_long_form_makes_one_with_options(self, engine: pc.Engine, busybox: pc.Image) -> None:
-        long = "source=mem,target=/m,volume-opt=type=tmpfs,volume-opt=o=size=2m,volume-label=a=b"
+        words = '"volume-opt=o=size=2m,uid=3"'
+        long = f"source=mem,target=/m,volume-opt=type=tmpfs,{words},volume-label=a=b"
         assert sh(engine, busybox, "df -k /m | tail -1", mounts=long).text.split()[1] == "2048"
         made = pc.Volume.get("mem", engine=engine)
-        assert (made.options, made.labels) == ({"type": "tmpfs", "o": "size=2m"}, {"a": "b"})
+        assert (made.options, made.labels) == ({"type": "tmpfs", "o": "size=2m,uid=3"}, {"a": "b"})
 
     @pytest.mark.parametrize(
         ("options", "complaint"),
