@@ -10,6 +10,8 @@ peers=(
     bubblewrap buildah busybox-static containerd crun curl debootstrap docker-cli docker-registry docker.io
     iproute2 nftables podman runc skopeo uidmap umoci
 )
+# Programs that change the host's packet filter beside it.
+filters=(dbus-daemon firewalld iptables)
 # File systems that share blocks, which copies of volumes are tested on; what throughput is measured with.
 disks=(btrfs-progs iperf3 xfsprogs)
 # What builds are tested with: compilers of programs, an emulator, repositories, agents.
@@ -50,7 +52,7 @@ find_python() {
 
 python=$(find_python)
 if [ "${1-}" = test ]; then
-    install_debian_packages "${peers[@]}" "${disks[@]}" "${builds[@]}" "${guest[@]}"
+    install_debian_packages "${peers[@]}" "${filters[@]}" "${disks[@]}" "${builds[@]}" "${guest[@]}"
 fi
 if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
     install_debian_packages python3-venv

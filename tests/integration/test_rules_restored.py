@@ -164,29 +164,6 @@ def test_only_monitors_of_containers_with_networks_listen(engine: pc.Engine, bus
         assert not listens(monitor_of(other))
 
 
-# In a network of its own: there a program may flush everything, as a firewall that is loaded does.
-FLUSHED = """
-import subprocess, sys, time
-import pycontainer as pc
-with pc.Engine(sys.argv[1]) as engine:
-    image = pc.Image.load(sys.argv[2], engine=engine)[0]
-    table = f"pycontainer_{engine.store_tag}"
-    asked = {"network": "app", "engine": engine}
-    with pc.Network.create("app", engine=engine), \\
-         pc.Container(image, ["sleep", "100"], ports={"53/udp": None}, **asked) as one, \\
-         pc.Container(image, ["sleep", "100"], **asked) as two:
-        for _ in range(3):
-            subprocess.run(["nft", "flush", "ruleset"], check=True)
-            deadline = time.monotonic() + 20
-            while True:
-                done = subprocess.run(["nft", "list", "table", "inet", table], capture_output=True, text=True)
-                if f" : {one.ip} . 53" in done.stdout:
-                    break
-                assert time.monotonic() < deadline, done.stdout
-    print(subprocess.run(["nft", "list", "tables"], capture_output=True, text=True).stdout, end="")
-"""
-
-
 # The links of /sys are those of the network it was mounted in; the cgroups stay.
 APART = """
 set -e
@@ -200,13 +177,69 @@ exec "$@"
 """
 
 
-def test_what_flushes_everything_leaves_the_containers_their_rules(
+# In a network of its own: there a program may flush everything. A container of another network is shut out by
+# our rules alone: firewalld trusts all of these.
+BESIDE_FIREWALLD = """
+import subprocess, sys, time
+from contextlib import ExitStack
+from pathlib import Path
+import pycontainer as pc
+from tests.support.elsewhere import ask
+from tests.support.firewalld import firewalld
+store, layout, serve = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
+with ExitStack() as stack:
+    beside = stack.enter_context(firewalld(store.with_name("firewalld")))
+    engine = stack.enter_context(pc.Engine(store))
+    image = pc.Image.load(layout, engine=engine)[0]
+    for name in ("app", "other"):
+        stack.enter_context(pc.Network.create(name, engine=engine))
+    def start(network, command, **options):
+        box = pc.Container(image, command, network=network, engine=engine, **options)
+        return stack.enter_context(box)
+    web = start("app", serve, ports={80: None}, wait=pc.wait.port(80))
+    near, stranger = (start(network, ["sleep", "600"]) for network in ("app", "other"))
+    def reaches(box, timeout):
+        try:
+            box.connect(80, web.ip, timeout=timeout).close()
+            return True
+        except (OSError, pc.errors.DeadlineExceeded):
+            return False
+    def rules():
+        found = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
+        return f": {web.ip} . 80" in found and 'iifname @bridges jump from-bridge' in found
+    def run(*command):
+        subprocess.run(command, check=True, capture_output=True)
+    for flush in (
+        lambda: None, beside.reload, lambda: beside.reload(whole=True),
+        lambda: [run("iptables", "-t", table, "-F") for table in ("filter", "nat", "raw")],
+        lambda: run("nft", "flush", "ruleset"),
+    ):
+        flush()
+        deadline = time.monotonic() + 30
+        while not rules():
+            assert time.monotonic() < deadline, "the rules did not come back"
+            time.sleep(0.02)
+        answer = ask("127.0.0.1", web.ports[80].host_port, limit_s=20)
+        print(b"of the container" in answer, reaches(near, 20), reaches(stranger, 0.2))
+print(subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout, end="")
+"""
+
+
+@pytest.mark.needs("firewalld", "dbus-daemon", "iptables")
+def test_a_firewalld_that_reloads_and_flushes_of_others_leave_containers_reachable_and_apart(
     tmp_path: Path, busybox_layout: Path
 ) -> None:
     apart = ["unshare", "--net", "--mount", "--propagation", "private", "sh", "-c", APART, "sh", tmp_path]
-    program = [sys.executable, "-c", FLUSHED, tmp_path / "store", busybox_layout]
-    done = subprocess.run([*apart, *program], capture_output=True, text=True, timeout=120, check=False)
-    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    program = [sys.executable, "-c", BESIDE_FIREWALLD, tmp_path / "store", busybox_layout, *SERVE]
+    done = subprocess.run(
+        [*apart, *program],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+    assert (done.returncode, done.stdout) == (0, "True True False\n" * 5), done.stderr
 
 
 @pytest.mark.parametrize("told", [b"", b"\0" * 7, b"\xff" * 64])
