@@ -94,7 +94,6 @@ NOT_HERE: Mapping[str, str] = {
     "manifest create --insecure": "without effect: loopback and registries.conf decide",
     "manifest inspect --insecure": "without effect: loopback and registries.conf decide",
     "manifest push --insecure": "without effect: loopback and registries.conf decide",
-    "network connect --link": "refused; give `--link` to run",
     "network create --config-from": "refused",
     "network create --config-only": "refused",
     "network create --ingress": "refused: it is part of Docker's swarm mode",

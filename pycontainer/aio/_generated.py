@@ -1984,6 +1984,7 @@ class Network(Mirror):
         gw_priority: int = 0,
         link_local_ips: Iterable[str] = (),
         driver_opts: Mapping[str, str] | None = None,
+        links: Iterable[str] = (),
     ) -> None:
         """Give a container a place in this network, at once if it runs."""
         return await mirrored(
@@ -1996,6 +1997,7 @@ class Network(Mirror):
             gw_priority=gw_priority,
             link_local_ips=link_local_ips,
             driver_opts=driver_opts,
+            links=links,
         )
 
     @property

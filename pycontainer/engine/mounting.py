@@ -264,7 +264,8 @@ def _give(
 def addressed(volume: str, fstype: str, device: str, words: Sequence[str]) -> list[str]:
     """The options of a volume with the server's address where its name is: the kernel knows no names.
 
-    Raises: LaunchError when nobody knows the name. Source: moby, volume/local/local_linux.go.
+    Raises: LaunchError when nobody knows the name, or there is none.
+    Source: moby, volume/local/local_linux.go; of a server in the device alone, nfs-utils, mount.nfs(8).
     """
     found = list(words)
     if fstype not in ("nfs", "nfs4", "cifs"):
@@ -273,8 +274,11 @@ def addressed(volume: str, fstype: str, device: str, words: Sequence[str]) -> li
     name = given.removeprefix("addr=")
     if not name and fstype == "cifs":
         name = device.replace("\\", "/").removeprefix("//").partition("/")[0]
+    elif not name:
+        name = device.partition("]")[0].removeprefix("[") if "]" in device else device.partition(":")[0]
     if not name:
-        return found
+        reason = f"volume {volume}: {fstype} {device} names no server; add addr= to its options"
+        raise LaunchError(reason, step=f"volume {volume}", reason=reason)
     try:
         address = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)[0][4][0]
     except OSError as error:

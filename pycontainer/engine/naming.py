@@ -39,6 +39,7 @@ __all__ = [
     "forget_network",
     "linked",
     "names_directory",
+    "names_of",
     "network_files",
     "open_server",
 ]
@@ -58,6 +59,7 @@ class Membership(NamedTuple):
     """A container's place on one network, as far as names go.
 
     gateways: the host's addresses on it, where the host has any there. is_default: the network without names.
+    links: "container:alias" each, that were asked for when it was connected.
     """
 
     network_id: str
@@ -69,6 +71,7 @@ class Membership(NamedTuple):
     ipv4: str | None = None
     ipv6: str | None = None
     aliases: Sequence[str] = ()
+    links: Sequence[str] = ()
 
     @property
     def addresses(self) -> list[str]:
@@ -100,7 +103,7 @@ def network_files(
     """Contents of hostname, hosts and resolv.conf, by path. Raises InvalidOption.
 
     memberships: the container's networks, the one of its default route first; none for the host's network
-    and for no network at all. links: addresses by name, for a container on the default network.
+    and for no network at all. links: addresses by names, for a container on the default network.
     """
     return {
         "/etc/hostname": f"{hostname}\n",
@@ -112,21 +115,23 @@ def network_files(
 def linked(
     engine: Engine, options: RunOptions, memberships: Sequence[Membership], *, is_running: bool = False
 ) -> dict[str, Sequence[str]]:
-    """Addresses of the containers that one on the default network is linked to, by the name it calls them.
+    """Addresses of the containers that one on the default network is linked to, by the names it calls them.
 
     On other networks its name server knows them. is_running: those that are no more there are left out.
     Raises NotFound, InvalidOption.
     """
     default = next((membership for membership in memberships if membership.is_default), None)
-    if default is None or not options.links:
+    links = [*(options.links or ()), *(default.links if default is not None else ())]
+    if default is None or not links:
         return {}
     endpoints = engine.store.state.endpoints.of_network(default.network_id)
     places = {endpoint.container_id: endpoint for endpoint in endpoints}
     found: dict[str, Sequence[str]] = {}
-    for link in options.links:
+    for link in links:
         name, alias = split_link(link)
         try:
-            endpoint = places.get(engine.store.state.containers.find(name).id)
+            other = engine.store.state.containers.find(name)
+            endpoint = places.get(other.id)
             if endpoint is None:
                 raise InvalidOption(
                     f"option links={link!r}: container {name} is not on network {default.network}; connect it"
@@ -135,7 +140,9 @@ def linked(
             if not is_running:
                 raise
             continue
-        found[alias] = [address for address in (endpoint.ipv4, endpoint.ipv6) if address]
+        # As Docker: its host name and its own name as well.
+        names = dict.fromkeys((alias, str(other.options.get("hostname") or other.id[:12]), other.name))
+        found[" ".join(names)] = [address for address in (endpoint.ipv4, endpoint.ipv6) if address]
     return found
 
 
@@ -266,9 +273,19 @@ def described(
         "containers": str(engine.store.container_dir(record.id).parent),
         "networks": [_network(engine, record, options, membership) for membership in named],
         "servers": None if options.dns is None else list(options.dns),
-        "links": {alias: name for name, alias in map(split_link, options.links or ())},
+        "links": {alias: name for name, alias in map(split_link, _links(options, named))},
         **_limits(engine, options, addresses),
     }
+
+
+def _links(options: RunOptions, memberships: Sequence[Membership]) -> list[str]:
+    return [*(options.links or ()), *(link for membership in memberships for link in membership.links)]
+
+
+def names_of(record: ContainerRecord, options: RunOptions, aliases: Sequence[str]) -> list[str]:
+    """What a container is found by on a network, as Docker has it: its addresses are called by the first."""
+    names = (record.name, *aliases, record.id[:12], options.hostname or record.id[:12])
+    return list(dict.fromkeys(names))
 
 
 def _limits(engine: Engine, options: RunOptions, addresses: Sequence[str]) -> dict[str, Any]:
@@ -290,14 +307,16 @@ def _network(
     import ipaddress  # see above
 
     subnets = [ipaddress.ip_network(subnet) for subnet in membership.subnets]
-    # The order of Docker: the first one is what the container's addresses are called.
-    names = [record.name, *membership.aliases, record.id[:12], options.hostname or record.id[:12]]
     return {
         "name": membership.network,
         "names": str(names_directory(engine.store.root, membership.network_id)),
         "subnets": [[subnet.network_address.packed.hex(), subnet.prefixlen] for subnet in subnets],
         "is_internal": membership.is_internal,
-        "own": {"names": list(dict.fromkeys(names)), "ipv4": membership.ipv4, "ipv6": membership.ipv6},
+        "own": {
+            "names": names_of(record, options, membership.aliases),
+            "ipv4": membership.ipv4,
+            "ipv6": membership.ipv6,
+        },
     }
 
 

@@ -8,7 +8,6 @@ which name their container, and what networks have on the host (engine.bridging)
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import os
 import socket
@@ -47,7 +46,6 @@ __all__ = [
     "attach",
     "choose_places",
     "default_network",
-    "described",
     "detach",
     "free_link_name",
     "memberships",
@@ -203,8 +201,15 @@ def _chosen(
             "gw_priority": place.priority,
             **({"link_local_ips": list(place.link_local)} if place.link_local else {}),
             **({"sysctls": list(place.sysctls)} if place.sysctls else {}),
+            **({"links": list(place.links)} if place.links else {}),
+            **({"asked": asked} if (asked := _asked(place)) else {}),
         },
     )
+
+
+def _asked(place: Place) -> dict[str, str]:
+    """The addresses that were asked for, by Docker's names."""
+    return {name: text for name, text in (("IPv4Address", place.ip), ("IPv6Address", place.ip6)) if text}
 
 
 def places_of(engine: Engine, container_id: str) -> list[tuple[EndpointRecord, NetworkRecord]]:
@@ -252,6 +257,7 @@ def _memberships(places: Iterable[tuple[EndpointRecord, NetworkRecord]]) -> tupl
                 ipv4=endpoint.ipv4,
                 ipv6=endpoint.ipv6,
                 aliases=tuple(map(str, _listed(endpoint, "aliases"))),
+                links=tuple(map(str, _listed(endpoint, "links"))),
             )
         )
     return tuple(found)
@@ -531,33 +537,3 @@ def open_route(engine: Engine, process: int) -> int:
 def _open(engine: Engine, process: int, settings: Mapping[str, str] | None = None) -> tuple[int, int]:
     with engine.helper.submit("open_route", {"settings": dict(settings or {})}, [process]) as job:
         return _taken(job)
-
-
-# -- what is told ----------------------------------------------------------------------------------
-
-
-def described(engine: Engine, container_id: str) -> dict[str, dict[str, Any]]:
-    """A container's places as Docker's inspect has them, by network."""
-    found = {}
-    for endpoint, network in places_of(engine, container_id):
-        own: dict[int, tuple[str, str, int]] = {4: ("", "", 0), 6: ("", "", 0)}
-        for made in network.subnets:
-            version = 6 if ":" in made.subnet else 4
-            address = endpoint.ipv6 if version == 6 else endpoint.ipv4
-            own[version] = (address or "", made.gateway, int(made.subnet.rpartition("/")[2]))
-        further = endpoint.options.get("link_local_ips")
-        found[network.name] = {
-            "IPAMConfig": {"LinkLocalIPs": further} if further else None,
-            "Aliases": endpoint.options.get("aliases") or None,
-            "MacAddress": endpoint.mac,
-            "NetworkID": network.id,
-            "EndpointID": hashlib.sha256(bridging.link_name(endpoint).encode()).hexdigest(),
-            "Gateway": own[4][1],
-            "IPAddress": own[4][0],
-            "IPPrefixLen": own[4][2],
-            "IPv6Gateway": own[6][1],
-            "GlobalIPv6Address": own[6][0],
-            "GlobalIPv6PrefixLen": own[6][2],
-            "GwPriority": endpoint.options.get("gw_priority", 0),
-        }
-    return found

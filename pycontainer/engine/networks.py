@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, final
 
 from pycontainer.checkpoints import reached
-from pycontainer.engine import bridging, egress, networking
+from pycontainer.engine import bridging, egress, networking, placeviews
 from pycontainer.engine.engine import Engine, current_engine
 from pycontainer.engine.events import emit
 from pycontainer.engine.filters import Filters, FilterValues
@@ -35,7 +35,7 @@ __all__ = ["KILL_POINTS", "Network", "forget_default"]
 
 KILL_POINTS = ("network.remove.deleted", "network.connect.inserted", "network.disconnect.deleted")
 
-_FILTERS = ("dangling", "driver", "id", "label", "label!", "name", "type", "until")
+_FILTERS = ("dangling", "driver", "id", "label", "label!", "name", "scope", "type", "until")
 _PRUNE_FILTERS = ("label", "label!", "until")
 _SEARCHES = 8
 
@@ -188,6 +188,7 @@ class Network:
             owner = self._engine.store.state.containers.get(each.container_id)
             containers[each.container_id] = {
                 "Name": owner.name if owner else "",
+                "EndpointID": placeviews.endpoint_id(each),
                 "MacAddress": each.mac,
                 "IPv4Address": f"{each.ipv4}/{prefixes[4]}" if each.ipv4 else "",
                 "IPv6Address": f"{each.ipv6}/{prefixes[6]}" if each.ipv6 else "",
@@ -207,6 +208,7 @@ class Network:
                     {"Subnet": each.subnet}
                     | ({"Gateway": each.gateway} if each.gateway else {})
                     | ({"IPRange": each.ip_range} if each.ip_range else {})
+                    | _reserved(record, each.subnet)
                     for each in record.subnets
                 ],
             },
@@ -233,18 +235,20 @@ class Network:
         gw_priority: int = 0,
         link_local_ips: Iterable[str] = (),
         driver_opts: Mapping[str, str] | None = None,
+        links: Iterable[str] = (),
     ) -> None:
         """Give a container a place in this network, at once if it runs.
 
         aliases: further names for others here to find it by. ip, ip6: instead of the next free ones.
         link_local_ips: further addresses of the link alone, of 169.254.0.0/16 or fe80::/10. driver_opts:
         com.docker.network.endpoint.ifname, the name of the link, and .sysctls, settings of it as
-        "net.ipv4.conf.IFNAME.forwarding=1", separated by commas.
+        "net.ipv4.conf.IFNAME.forwarding=1", separated by commas. links: "other:alias" each, names by which
+        this container alone knows others that are here.
         Raises: AlreadyExists if it has one; InUse; InvalidOption; NotFound; WrongState if its network is the
         host's, another container's or none at all.
         """
         place = parse_place(
-            self._record.name, aliases, ip, ip6, mac_address, gw_priority, link_local_ips, driver_opts
+            self._record.name, aliases, ip, ip6, mac_address, gw_priority, link_local_ips, driver_opts, links
         )
         box = self._container(container)
         mode = box._options.network
@@ -409,7 +413,8 @@ class Network:
     def list(cls, *, filters: FilterValues | None = None, engine: Engine | None = None) -> list[Network]:
         """All networks, the oldest first.
 
-        filters: dangling, driver, id, label, label!, name, type ("builtin" or "custom") and until.
+        filters: dangling, driver, id, label, label!, name, scope ("local" is that of all), type ("builtin" or
+        "custom") and until.
         """
         engine = engine or current_engine()
         chosen = Filters(filters, _FILTERS, "networks")
@@ -419,6 +424,20 @@ class Network:
 def _found(network_id: str, root: str) -> Network:
     engine = current_engine()
     return Network(network_id, engine if str(engine.root) == root else Engine(root))
+
+
+def _reserved(record: NetworkRecord, subnet: str) -> dict[str, dict[str, str]]:
+    """What no container of a subnet is given, as Docker has it; nothing where there is nothing."""
+    import ipaddress  # inspect alone
+
+    given = record.options.get("aux_addresses")
+    network = ipaddress.ip_network(subnet)
+    within = {
+        name: str(address)
+        for name, address in (given.items() if isinstance(given, Mapping) else ())
+        if ipaddress.ip_address(address) in network
+    }
+    return {"AuxiliaryAddresses": within} if within else {}
 
 
 def _remove(engine: Engine, record: NetworkRecord) -> None:
@@ -451,6 +470,7 @@ def _fitting(engine: Engine, filters: Filters) -> list[NetworkRecord]:
             and ("id" not in filters or any(record.id.startswith(text) for text in filters.texts("id")))
             and ("driver" not in filters or record.driver in filters.texts("driver"))
             and ("type" not in filters or kind in filters.texts("type"))
+            and ("scope" not in filters or "local" in filters.texts("scope"))
         )
         if fits and "dangling" in filters:
             is_dangling = kind == "custom" and not engine.store.state.endpoints.of_network(record.id)

@@ -149,9 +149,9 @@ def _network_settings(
         ports[key] = [*(ports.get(key) or ()), where]
     networks: dict[str, Any] = {}
     if is_network(options.network) or engine.store.state.endpoints.of_container(record.id):
-        from pycontainer.engine import networking  # containers without networks do without
+        from pycontainer.engine import placeviews  # containers without networks do without
 
-        networks = networking.described(engine, record.id)
+        networks = placeviews.described(engine, record, options)
     elif not options.network.startswith("container:"):
         networks = {options.network: {"NetworkID": "", "IPAddress": "", "MacAddress": "", "Gateway": ""}}
     first: dict[str, Any] = next(iter(networks.values()), {})

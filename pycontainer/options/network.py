@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from pycontainer.errors import InvalidOption
 from pycontainer.options.kinds import LINES, Kind, csv_fields, matching
+from pycontainer.options.naming import LINKS
 
 __all__ = [
     "ADDRESS",
@@ -49,6 +50,7 @@ _MAX = 64
 class Place(NamedTuple):
     """A container's place in a network, as asked for. "" is left to the network. ifname, sysctls: those of
     Docker's driver options com.docker.network.endpoint; sysctls as "net.ipv4.conf.IFNAME.forwarding=1".
+    links: "container:alias" each, names that this container alone knows others by.
     """
 
     network: str
@@ -60,6 +62,7 @@ class Place(NamedTuple):
     ifname: str = ""
     link_local: tuple[str, ...] = ()
     sysctls: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
 
 
 def is_network(mode: str) -> bool:
@@ -273,6 +276,7 @@ def parse_place(
     priority: int,
     link_local: Iterable[str] = (),
     driver_opts: Mapping[str, str] | None = None,
+    links: Iterable[str] = (),
 ) -> Place:
     """A place that is asked for while a container runs. Raises InvalidOption."""
     try:
@@ -287,6 +291,7 @@ def parse_place(
             link_local=_link_local(link_local if isinstance(link_local, str) else list(link_local)),
             ifname=_ifname(ifname),
             sysctls=sysctls,
+            links=LINKS.parse(links if isinstance(links, str) else list(links)),
         )
     except ValueError as error:
         raise InvalidOption(f"connect: {error}") from None

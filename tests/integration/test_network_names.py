@@ -143,13 +143,23 @@ def test_links_on_the_default_network_are_lines_of_hosts(
 ) -> None:
     db = box("db", network="bridge")
     web = box("web", network="bridge", links=["db:database"])
-    line = f"{engine.store.state.endpoints.of_container(db.id)[0].ipv4}\tdatabase\n"
+    line = f"{engine.store.state.endpoints.of_container(db.id)[0].ipv4}\tdatabase {db.id[:12]} db\n"
     assert line in web.exec(["cat", "/etc/hosts"]).text
     assert web.exec(["ping", "-c", "1", "-W", "2", "database"]).exit_code == 0
     app.connect(web)
     assert line in web.exec(["cat", "/etc/hosts"]).text
     with pytest.raises(InvalidOption, match="is not on network bridge"):
         box("lost", network="bridge", links=[box("far", network="none").name])
+
+
+def test_a_link_may_come_with_a_connection(app: pc.Network, other: pc.Network, box: Box) -> None:
+    db, web = box("db"), box("web", network="other")
+    app.connect(web, links=["db:database"])
+    assert web.exec(["ping", "-c", "1", "-W", "5", "database"]).exit_code == 0
+    assert web.inspect()["NetworkSettings"]["Networks"]["app"]["Links"] == ["db:database"]
+    assert db.exec(["ping", "-c", "1", "-W", "1", "database"]).exit_code != 0
+    app.disconnect(web)
+    assert web.exec(["ping", "-c", "1", "-W", "1", "database"]).exit_code != 0
 
 
 def test_a_container_in_the_network_of_another_has_its_names(app: pc.Network, box: Box) -> None:

@@ -320,18 +320,29 @@ def test_networks_are_found_listed_and_removed(engine: pc.Engine, make: Make) ->
 
 
 def test_inspect_says_what_docker_says(make: Make, box: Box) -> None:
-    app = make(subnet="10.214.2.0/24", labels={"a": "b"}, options={_MTU: "1400"})
-    one = box(app.name, name="one", ip="10.214.2.7")
+    printer = {"printer": "10.214.2.9"}
+    app = make(subnet="10.214.2.0/24", labels={"a": "b"}, options={_MTU: "1400"}, aux_addresses=printer)
+    one = box(app.name, name="one", ip="10.214.2.7", network_alias="first")
     shown = json.loads(json.dumps(app.inspect()))
     assert shown["Name"] == app.name
-    assert shown["IPAM"]["Config"] == [{"Subnet": "10.214.2.0/24", "Gateway": "10.214.2.1"}]
+    own_subnet = {"Subnet": "10.214.2.0/24", "Gateway": "10.214.2.1", "AuxiliaryAddresses": printer}
+    assert shown["IPAM"]["Config"] == [own_subnet]
     assert shown["Options"] == {_MTU: "1400"}
     assert shown["Labels"] == {"a": "b"}
     assert shown["Containers"][one.id]["Name"] == "one"
     assert shown["Containers"][one.id]["IPv4Address"] == "10.214.2.7/24"
     own = json.loads(json.dumps(one.inspect()))["NetworkSettings"]["Networks"][app.name]
     assert (own["IPAddress"], own["Gateway"], own["IPPrefixLen"]) == ("10.214.2.7", "10.214.2.1", 24)
+    assert own["IPAMConfig"] == {"IPv4Address": "10.214.2.7"}
+    assert own["DNSNames"] == ["one", "first", one.id[:12]]
+    assert own["EndpointID"] == shown["Containers"][one.id]["EndpointID"]
     assert [each.name for each in app.containers] == ["one"]
+
+
+def test_networks_are_those_of_this_host_alone(engine: pc.Engine, make: Make) -> None:
+    app = make()
+    assert app in pc.Network.list(filters={"scope": "local"}, engine=engine)
+    assert pc.Network.list(filters={"scope": "swarm"}, engine=engine) == []
 
 
 def test_a_container_with_its_own_users_has_its_networks_in_its_hands(

@@ -171,7 +171,7 @@ def remove(session: Session, force: bool, names: tuple[str, ...]) -> int:
 @click.option("--gw-priority", type=int, default=0, help="The highest one's gateway is the default route.")
 @click.option("--ip", metavar="ADDRESS", help="Its IPv4 address.")
 @click.option("--ip6", metavar="ADDRESS", help="Its IPv6 address.")
-@click.option("--link", multiple=True, hidden=True)
+@click.option("--link", multiple=True, metavar="CONTAINER[:ALIAS]", help="A name of its own for another one.")
 @click.option("--link-local-ip", multiple=True, metavar="ADDRESS", help="Addresses of the link alone.")
 @click.option("--mac-address", metavar="ADDRESS", help="Its hardware address.")
 @click.argument("network", metavar="NETWORK", shell_complete=networks)
@@ -193,8 +193,6 @@ def connect(
     """Give a container a place in a network, at once if it runs."""
     from pycontainer.engine import Network
 
-    if link:
-        raise InvalidOption("network connect: --link is not here; give it to run")
     Network.get(network, engine=session.engine).connect(
         container,
         aliases=split_words(alias),
@@ -204,6 +202,7 @@ def connect(
         gw_priority=gw_priority,
         link_local_ips=split_words(link_local_ip),
         driver_opts=pairs(driver_opt) or None,
+        links=link,
     )
 
 
