@@ -19,7 +19,14 @@ import pytest
 
 import pycontainer as pc
 from pycontainer.engine import kept_ahead
-from pycontainer.errors import AlreadyExists, InUse, InvalidOption, NotFound, PycontainerError, WrongState
+from pycontainer.errors import (
+    AlreadyExists,
+    InUse,
+    InvalidOption,
+    NotFound,
+    PycontainerError,
+    WrongState,
+)
 from tests.support.needs import needs
 from tests.support.processes import await_gone, named
 
@@ -95,6 +102,22 @@ def test_networks_are_shut_off_from_each_other_in_both_directions(make: Make, bo
     assert not reaches(one, two.ip, limit_s=1)
     assert not reaches(two, one.ip, limit_s=1)
     assert one.exec(["nslookup", two.name]).exit_code != 0
+
+
+def test_who_may_change_its_own_addresses_gets_into_no_other_network_by_that(make: Make, box: Box) -> None:
+    other, home = make(subnet="10.214.9.0/24"), make()
+    victim, neighbour = box(other.name), box(home.name)
+    liar = box(home.name, cap_add=["NET_ADMIN", "NET_RAW"])
+    assert victim.ip
+    assert neighbour.ip
+    gateway = home.gateways[0]
+    for lie in (
+        f"ip addr add 10.214.9.77/32 dev eth0; ip route add {victim.ip}/32 via {gateway} src 10.214.9.77",
+        f"ip route del {victim.ip}/32; ip addr add 10.214.9.1/24 dev eth0",  # as if it were the host there
+    ):
+        liar.exec(["sh", "-c", lie]).check()
+        assert reaches(liar, neighbour.ip, limit_s=20)
+        assert not reaches(liar, victim.ip, limit_s=1)
 
 
 def test_a_container_of_two_networks_reaches_both(make: Make, box: Box) -> None:

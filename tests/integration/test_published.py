@@ -189,6 +189,20 @@ def test_its_monitor_serves_what_no_rule_leads_to_it(
     assert [ask("127.0.0.1", four) for _ in range(5)] == [ANSWER] * 5
 
 
+def test_who_comes_while_a_container_is_paused_is_answered_when_it_goes_on(
+    engine: pc.Engine, busybox: pc.Image, stack: ExitStack
+) -> None:
+    box = serving(engine, busybox, stack, ports={80: None})
+    box.pause()
+    with socket.create_connection(("127.0.0.1", box.ports[80].host_port), timeout=20) as client:
+        client.sendall(b"GET /index.html HTTP/1.0\r\n\r\n")
+        box.unpause()
+        received = b""
+        while chunk := client.recv(4096):
+            received += chunk
+    assert received.endswith(ANSWER)
+
+
 def test_a_port_is_kept_over_restarts_and_free_afterwards(
     engine: pc.Engine, busybox: pc.Image, stack: ExitStack
 ) -> None:
