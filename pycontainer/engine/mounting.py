@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pycontainer.engine import sharing
 from pycontainer.errors import InvalidInput, InvalidOption, KernelError, LaunchError, NotFound
 from pycontainer.kernel import syscalls
 from pycontainer.options import MountPoint, parse_run_options, split_volumes_from
@@ -63,7 +64,15 @@ def resolved(engine: Engine, options: RunOptions, config: ImageConfig) -> RunOpt
     if not wanted:
         return options
     user = options.user or config.config.user or "0"
-    return attrs.evolve(options, mounts=tuple(_resolved(engine, point, user) for point in wanted))
+    has_maps = _has_maps(engine, options)
+    found = tuple(_resolved(engine, point, user, has_maps=has_maps) for point in wanted)
+    return attrs.evolve(options, mounts=found)
+
+
+def _has_maps(engine: Engine, options: RunOptions) -> bool:
+    """Whether the container's ids are others than the host's."""
+    options = sharing.with_users(engine, options)
+    return options.userns != "host" and bool(options.uid_map or options.gid_map)
 
 
 def _of_image(become: str, places: Sequence[str]) -> list[MountPoint]:
@@ -118,7 +127,7 @@ def _make_missing(engine: Engine, container_id: str, points: Sequence[MountPoint
             )  # fmt: skip
 
 
-def _resolved(engine: Engine, point: MountPoint, user: str) -> MountPoint:
+def _resolved(engine: Engine, point: MountPoint, user: str, *, has_maps: bool) -> MountPoint:
     if point.is_owned:
         point = attrs.evolve(point, owner=user)
     if point.kind == "image" and not point.snapshots:
@@ -127,7 +136,7 @@ def _resolved(engine: Engine, point: MountPoint, user: str) -> MountPoint:
         image = ready(engine, Image.get(point.source, engine=engine), point.source)
         return attrs.evolve(point, snapshots=image.snapshots)
     if point.kind == "volume":
-        return _volume(engine, point)
+        return _volume(engine, point, has_maps=has_maps)
     if point.kind == "bind":
         if point.is_made and not os.path.lexists(point.source):
             os.makedirs(point.source, mode=0o755, exist_ok=True)
@@ -140,13 +149,18 @@ def _resolved(engine: Engine, point: MountPoint, user: str) -> MountPoint:
     return point
 
 
-def _volume(engine: Engine, point: MountPoint) -> MountPoint:
-    """A volume with its name, and what it is mounted by if it has options."""
+def _volume(engine: Engine, point: MountPoint, *, has_maps: bool) -> MountPoint:
+    """A volume with its name, and what it is mounted by if it has options.
+
+    has_maps: its files keep the ids that they have inside, as the container's own do: another container, with
+    other maps or none, finds them as they are.
+    """
     if not point.source:
         point = attrs.evolve(point, source=secrets.token_hex(32), is_own=True)
     known = engine.store.state.volumes.get(point.source)
     options = known.options if known is not None else point.driver_options
     words = [word for word in options.get("o", "").split(",") if word]
+    point = attrs.evolve(point, has_ids=has_maps and not options)
     if not options or "bind" in words or "rbind" in words:
         return attrs.evolve(point, device=options.get("device", ""))
     if point.is_owned:
@@ -250,7 +264,7 @@ def _give(
     """
     if point.kind == "bind":
         _check_ownable(source, point)
-    has_users = options.userns == "private"
+    has_users = options.userns == "private" and not point.has_ids
     params = {
         "lower": list(map(str, engine.store.lower_dirs(record.snapshots))),
         "user": point.owner,

@@ -24,6 +24,7 @@ __all__ = ["KILL_POINTS", "PREDEFINED", "aligned", "make_network"]
 
 KILL_POINTS = ("network.create.inserted",)
 
+_LEAST_MTU6 = 1280  # RFC 8200, section 5
 PREDEFINED = ("bridge", "default", "host", "none")
 """Names that are nobody's to give or to remove."""
 
@@ -141,6 +142,11 @@ def _insert(
         raise InvalidOption(f"network {record.name}: ipv4=False leaves it without addresses; give ipv6=True")
     if 4 in chosen and 4 not in versions:
         raise InvalidOption(f"subnet={chosen[4].subnet!r} is of IPv4, which ipv4=False rules out")
+    mtu = record.options.get("mtu")
+    if 6 in versions and isinstance(mtu, int) and mtu < _LEAST_MTU6:
+        raise InvalidOption(
+            f"options: packets of {mtu} bytes are too small for IPv6; give {_LEAST_MTU6} at least"
+        )
     for version in versions:
         if version not in chosen:
             seed = int(record.id[:14], 16) if version == 6 else None

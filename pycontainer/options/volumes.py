@@ -142,6 +142,8 @@ def _with(point: MountPoint, word: str) -> MountPoint:
         return attrs.evolve(point, is_readonly=True, recursion="readonly")
     if point.kind == "bind" and word == "bind":
         return attrs.evolve(point, recursion="disabled")
+    if word == "idmap":
+        return point  # where ids are mapped, those of volumes are
     if word in _IGNORED:
         return point
     raise ValueError(f"{word!r} is no option of a {point.kind}; there are ro, rw, nosuid, nodev, noexec, …")

@@ -448,6 +448,7 @@ def test_what_happens_to_networks_is_told(engine: pc.Engine, make: Make, box: Bo
         ("x", {"subnet": "10.1.0.0/24", "ip_range": "10.2.0.0/25"}, InvalidOption),
         ("x", {"subnet": "127.0.0.0/16"}, PycontainerError),
         ("x", {"options": {_MTU: "12"}}, InvalidOption),
+        ("x", {"options": {_MTU: "1000"}, "ipv6": True}, InvalidOption),
         ("x", {"options": {_ICC: "maybe"}}, InvalidOption),
         ("x", {"options": {"no.such": "1"}}, InvalidOption),
         ("x", {"driver": "macvlan", "options": {"parent": "no-such"}}, NotFound),

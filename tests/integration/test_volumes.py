@@ -175,11 +175,20 @@ class TestFilled:
             asked: dict[str, Any] = {"user": user, "volumes": places, **options}
             sh(engine, busybox, "touch /given/deep/x /data/y", **asked).check()
             tops = tmp_path / "given", pc.Volume.get("data", engine=engine).mountpoint
-            paths = [path for top in tops for path in (top, *top.rglob("*"))]
-            assert {path.lstat().st_uid for path in paths} == {owner}, paths
+            for top, expected in zip(tops, (owner, owner % 700000), strict=True):
+                assert {path.lstat().st_uid for path in (top, *top.rglob("*"))} == {expected}, top
         assert (tmp_path / "kept").stat().st_uid == tmp_path.stat().st_uid == 0
         with pytest.raises(errors.InvalidOption, match="/usr is the host's own"):
             sh(engine, busybox, "true", volumes=["/usr:/given:U"])
+
+    def test_its_files_are_the_same_users_whatever_ids_these_have_on_the_host(
+        self, engine: pc.Engine, image: pc.Image
+    ) -> None:
+        script = "touch /srv/app/new; stat -c %u /srv/app/*; rm /srv/app/new"
+        for maps in ("0:700000:65536", "0:900000:65536", None):
+            users: dict[str, Any] = {"userns": "private", "uid_map": maps} if maps else {}
+            done = sh(engine, image, script, volumes=["data:/srv/app"], **users)
+            assert set(done.check().text.split()) == {"0"}, maps
 
     def test_many_that_start_at_once_fill_it_once(self, engine: pc.Engine, image: pc.Image) -> None:
         pc.Volume.create("data", engine=engine)
