@@ -163,6 +163,8 @@ def _subnet(record: NetworkRecord, subnet: str, gateway: str = "", ip_range: str
         if gateway:
             raise InvalidOption(f"gateway={gateway!r}: the options let the host have no address in {subnet}")
         return SubnetRecord(subnet=subnet, gateway="", ip_range=ip_range)
+    if not gateway and record.options.get("parent") == parents.own_name(record.id):
+        return SubnetRecord(subnet=subnet, gateway="", ip_range=ip_range)  # it leads nowhere
     return SubnetRecord(subnet=subnet, gateway=gateway or gateway_of(subnet), ip_range=ip_range)
 
 

@@ -99,6 +99,7 @@ def test_without_a_parent_a_network_has_one_of_its_own_that_leads_nowhere(
         parent = f"dm-{network.id[:12]}"
         assert os.path.exists(f"/sys/class/net/{parent}")
         assert one.exec(["ping", "-c", "1", "-W", "5", str(two.ip)]).exit_code == 0
+        assert "default" not in one.exec(["ip", "route"]).text
     assert not os.path.exists(f"/sys/class/net/{parent}")
 
 
