@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pycontainer.engine import driveroptions, naming
+from pycontainer.engine import driveroptions, naming, restoring
 from pycontainer.errors import AlreadyExists, KernelError, NotFound
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ def check(engine: Engine, name: str) -> bool:
         raise AlreadyExists(
             f"the host has a link named {name} already, which is no bridge; choose another name"
         )
-    if _note_of(name).startswith("pycontainer"):
+    note = _note_of(name)
+    if note.startswith("pycontainer") and not _is_abandoned(note):
         raise AlreadyExists(f"a network of another store has the bridge {name}; choose another")
     return True
 
@@ -118,7 +119,8 @@ def take(engine: Engine, network: NetworkRecord) -> None:
         route.raise_link(name)
         for address, subnet in added:
             route.add_address(index, address, subnet)
-        if not _note_of(name):
+        note = _note_of(name)
+        if not note or note.startswith(_NOTE):
             route.set_alias(name, f"{_NOTE}{engine.store_tag}")
         route.send()
 
@@ -149,6 +151,14 @@ def _note_of(bridge: str) -> str:
         return Path("/sys/class/net", bridge, "ifalias").read_text().strip()
     except OSError:
         return ""
+
+
+def _is_abandoned(note: str) -> bool:
+    """Whether the store that took a bridge has no networks any more, or is no more there itself."""
+    try:
+        return not Path((restoring.STORES / note.removeprefix(_NOTE)).read_text(), "state.db").exists()
+    except OSError:
+        return note.startswith(_NOTE)
 
 
 def _setting(path: str) -> str:
