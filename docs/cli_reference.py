@@ -139,6 +139,25 @@ machine, and `--tls…` are without effect: there is no daemon to reach. `--root
 | 128 + n | the program, or the command itself, was ended by signal n: 130 by an interrupt, 137 by a kill |
 | others | of `run`, `start -a`, `attach`, `exec`: the program's own |
 
+## What is printed
+
+Ids, names, tables, templates and `json` are Docker's. These differ:
+
+| command | here, and why |
+| --- | --- |
+| all, of errors | one line after `Error: `, or `pycontainer: ` where Docker has `docker: `, with the remedy; not `Error response from daemon: `, as there is none. `No such container: NAME`, `No such image: NAME`, `No such object: NAME` and `unknown flag: --NAME` are Docker's words |
+| `build`, `pull`, `push` | progress is on standard error, all of it, and the id or name on standard output |
+| `build` | ends with 1 when a `RUN` fails, as buildx does; Docker's old builder has the program's code |
+| `events` | prunes are told by what they remove alone |
+| `import` | the image is of 1970-01-01, as what has no date of its own: the same tar gives the same id |
+| `inspect` | of a volume's mount the mode is empty where none was given; Docker has `z` |
+| `logs --tail` | text that is no number is an error; Docker takes it for `all` |
+| `network ls`, `network inspect` | `host` and `none` have the same ids everywhere, and were made in the year 1 |
+| `port`, `ps` | one address where Docker has one of IPv4 and one of IPv6: 127.0.0.1 unless asked otherwise |
+| `save` | an OCI layout with Docker's files, which both load |
+| `system df` | images count with what is kept compressed for pushing |
+| `top` | columns are as wide as what is in them |
+
 """
 
 

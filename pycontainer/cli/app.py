@@ -25,6 +25,7 @@ COMMANDS = {
     "events": Entry("events:events", "Print what happens, as it happens"),
     "exec": Entry("execute:execute", "Run a command in a running container"),
     "export": Entry("files:export", "Write a container's files as a tar"),
+    "help": Entry("helping:help_", "Show the help of a command", True),
     "history": Entry("images:history", "Show how an image was made"),
     "images": Entry("images:images", "List images"),
     "import": Entry("archives:import_", "Make an image of a tar of files"),

@@ -33,7 +33,10 @@ __all__ = ["HistoryEntry", "Image", "ready", "resolve_image"]
 
 @frozen(kw_only=True)
 class HistoryEntry:
-    """One step of how an image was made, oldest first; size_bytes is that of its compressed layer."""
+    """One step of how an image was made.
+
+    size_bytes: what its files take; what its compressed layer does, as long as that is not unpacked.
+    """
 
     created: str
     created_by: str
@@ -353,16 +356,23 @@ class Image(Buildable, Sendable):
 
     def history(self) -> tuple[HistoryEntry, ...]:
         """How it was made, oldest first."""
-        layers = iter(self.view.layers)
+        sizes = iter(self._layer_sizes())
         return tuple(
             HistoryEntry(
                 created=step.created,
                 created_by=step.created_by,
                 comment=step.comment,
-                size_bytes=0 if step.empty_layer else _size_of(next(layers, None)),
+                size_bytes=0 if step.empty_layer else next(sizes, 0),
             )
             for step in self.config.history
         )
+
+    def _layer_sizes(self) -> Sequence[int]:
+        """Bytes that each layer takes, the lowest first."""
+        found = map(self._engine.store.state.layers.get, self.snapshots)
+        unpacked = [layer.size for layer in found if layer is not None]
+        stored = [layer.size for layer in self.view.layers]
+        return unpacked if len(unpacked) == len(stored) else stored
 
     # -- what is done with it --------------------------------------------------------------------
 
@@ -541,7 +551,3 @@ def _opened(
         return
     with Archive(source) as archive:
         yield archive.images(platform)
-
-
-def _size_of(layer: Any) -> int:
-    return 0 if layer is None else int(layer.size)

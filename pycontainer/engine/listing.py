@@ -83,7 +83,7 @@ class _Chosen:
         filters, record = self._filters, container._known
         return (
             self._are_wanted
-            and filters.has_pattern_in("name", container.name)
+            and filters.has_pattern_in("name", container.name, f"/{container.name}")
             and filters.has_prefix_of("id", container.id)
             and (not self._states or str(observed.state) in self._states)
             and (not self._codes or (observed.state is State.EXITED and observed.exit_code in self._codes))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import select
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -213,7 +214,7 @@ def _split(content: bytes) -> list[bytes]:
 
 def _last_lines(pieces: Iterator[Piece], count: int) -> Iterator[Piece]:
     """The pieces of the last `count` lines; a line may be several pieces."""
-    lines: deque[list[Piece]] = deque(maxlen=count)
+    lines: deque[list[Piece]] = deque(maxlen=min(count, sys.maxsize))
     open_lines: dict[int, list[Piece]] = {}
     for piece in pieces:
         line = open_lines.pop(piece.stream, None)

@@ -24,6 +24,9 @@ def left_ms(deadline: float | None) -> float | None:
     return None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
 
 
+_LAST_S = datetime.max.replace(tzinfo=UTC).timestamp() - 1
+
+
 @overload
 def from_nanoseconds(at_ns: int) -> datetime: ...
 
@@ -51,7 +54,7 @@ def to_nanoseconds(moment: Moment, name: str) -> int:
     if isinstance(moment, timedelta):
         return time.time_ns() - moment // timedelta(microseconds=1) * 1000
     given: object = moment
-    if not isinstance(given, int | float) or not math.isfinite(given) or given < 0:
+    if not isinstance(given, int | float) or not math.isfinite(given) or not 0 <= given <= _LAST_S:
         raise InvalidOption(
             f"{name}={moment!r}: give a datetime, seconds since the epoch, or a duration such as '10m'"
         )

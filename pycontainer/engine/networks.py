@@ -466,8 +466,8 @@ def _fitting(engine: Engine, filters: Filters) -> list[NetworkRecord]:
         fits = (
             filters.has_labels(record.labels)
             and (until_ns is None or record.created_at * 1e9 < until_ns)
-            and ("name" not in filters or any(text in record.name for text in filters.texts("name")))
-            and ("id" not in filters or any(record.id.startswith(text) for text in filters.texts("id")))
+            and filters.has_pattern_in("name", record.name)
+            and filters.has_prefix_of("id", record.id)
             and ("driver" not in filters or record.driver in filters.texts("driver"))
             and ("type" not in filters or kind in filters.texts("type"))
             and ("scope" not in filters or "local" in filters.texts("scope"))

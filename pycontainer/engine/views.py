@@ -156,7 +156,7 @@ def _network_settings(
         networks = {options.network: {"NetworkID": "", "IPAddress": "", "MacAddress": "", "Gateway": ""}}
     first: dict[str, Any] = next(iter(networks.values()), {})
     return {
-        "Ports": ports,
+        "Ports": dict(sorted(ports.items())),
         "IPAddress": first.get("IPAddress", ""),
         "Gateway": first.get("Gateway", ""),
         "MacAddress": first.get("MacAddress", ""),

@@ -289,7 +289,7 @@ class Volume:
             cls(record.name, engine)
             for record in table.list()
             if chosen.has_labels(record.labels)
-            and ("name" not in chosen or any(text in record.name for text in chosen.texts("name")))
+            and chosen.has_pattern_in("name", record.name)
             and ("driver" not in chosen or record.driver in chosen.texts("driver"))
             and ("dangling" not in chosen or chosen.flag("dangling", True) == (not table.users(record.name)))
         ]

@@ -153,6 +153,7 @@ def test_a_container_is_steered_from_one_process_after_the_other(cli: CommandLin
             f"{full_id}|busybox|{json.dumps('sh -c ' + script)}\n"
         )
         assert cli("exec", "-e", "A=1", "box", "sh", "-c", "echo $A; exit 5", code=5) == "1\n"
+        assert "/nosuch" in cli.both("exec", "-w", "/nosuch", "box", "true", code=126)[1]
         assert cli("pause", "box") == "box\n"
         assert "(Paused)" in cli("ps", "--filter", "status=paused", "--format", "{{.Status}}")
         assert cli("unpause", "box") == "box\n"
@@ -346,6 +347,8 @@ def test_containers_find_each_other_on_a_network(cli: CommandLine) -> None:
         port = cli("port", "web", "80").strip()
         assert cli("port", "web") == f"80/tcp -> {port}\n"
         assert cli("ps", "--format", "{{.Ports}} {{.Networks}}") == f"{port}->80/tcp app\n"
+        assert cli("ps", "--filter", "name=^/web$", "--format", "{{.Names}}") == "web\n"
+        assert cli("network", "ls", "--filter", "name=^app$", "--format", "{{.Name}}") == "app\n"
         assert cli("network", "ls", "--filter", "label=a", "--format", "{{.Name}} {{.Driver}}") == (
             "app bridge\n"
         )
@@ -372,7 +375,11 @@ def test_a_volume_keeps_files_and_tells_its_size(cli: CommandLine, tmp_path: Pat
     assert (
         cli("run", "--rm", *NOWHERE, "-v", "copy:/data", "busybox", "wc", "-c", "/data/x") == "5000 /data/x\n"
     )
-    assert cli("volume", "rm", "data", "copy") == "data\ncopy\n"
+    assert cli("volume", "ls", "-q", "--filter", "name=^cop") == "copy\n"
+    assert cli("volume", "rm", "data") == "data\n"
+    told = cli("volume", "prune", "-a", "-f")
+    assert "copy\n" in told
+    assert not told.endswith("reclaimed space: 0B\n")
 
 
 def test_a_health_check_is_run_on_demand(cli: CommandLine) -> None:

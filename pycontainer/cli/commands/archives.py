@@ -88,7 +88,7 @@ def import_(
             tags=tags,
             platform=platform or session.platform,
             changes=changes,
-            message=message,
+            message=message or f"Imported from {source}",
             engine=session.engine,
         )
     click.echo(image.id)

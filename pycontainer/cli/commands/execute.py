@@ -68,7 +68,8 @@ def execute(
     try:
         return _run(container, words, asked, is_detached, interactive)
     except LaunchError as error:
-        raise Failed(f"Error: {error}", error.exit_code) from error
+        # 125 is for flags here: with exec Docker has 126 for all that keeps a program from running.
+        raise Failed(f"Error: {error}", max(error.exit_code, 126)) from error
 
 
 def _environment(lines: tuple[str, ...], files: tuple[str, ...]) -> Mapping[str, str | None]:

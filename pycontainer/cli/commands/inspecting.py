@@ -12,6 +12,7 @@ from pycontainer.cli.command import command, flag
 from pycontainer.cli.completing import containers, images, networks, volumes
 from pycontainer.cli.edge import Failed, tell
 from pycontainer.cli.formatting import Template, TemplateError
+from pycontainer.cli.hostnetworks import find_host_network
 from pycontainer.cli.session import Session, pass_session
 from pycontainer.errors import InvalidInput, NotFound
 
@@ -44,6 +45,8 @@ def _image(session: Session, name: str, _: bool = False) -> Document:
 def _network(session: Session, name: str, _: bool = False) -> Document:
     from pycontainer.engine import Network
 
+    if (found := find_host_network(name)) is not None:
+        return found.inspect(session.engine)
     return Network.get(name, engine=session.engine).inspect()
 
 

@@ -12,6 +12,7 @@ from pycontainer.cli.completing import containers, networks
 from pycontainer.cli.edge import each, tell
 from pycontainer.cli.filters import filter_option
 from pycontainer.cli.formatting import Field, Listing, zone_time
+from pycontainer.cli.hostnetworks import HOST_NETWORKS, HostNetwork, find_host_network
 from pycontainer.cli.pairs import pairs, split_words
 from pycontainer.cli.session import Session, pass_session
 from pycontainer.errors import InvalidOption, NotFound
@@ -95,7 +96,7 @@ def create(
 
 
 class _Shown(NamedTuple):
-    network: Network
+    network: Network | HostNetwork
     is_whole: bool
 
     @property
@@ -134,7 +135,8 @@ def ls(
     """List networks."""
     from pycontainer.engine import Network
 
-    found = Network.list(filters=filters, engine=session.engine)
+    found: list[Network | HostNetwork] = [*Network.list(filters=filters, engine=session.engine)]
+    found += [each for each in HOST_NETWORKS if each.fits(filters)]
     shown = [_Shown(each, is_whole) for each in sorted(found, key=lambda each: each.name)]
     if quiet and not form:
         for one in shown:
@@ -153,6 +155,8 @@ def remove(session: Session, force: bool, names: tuple[str, ...]) -> int:
     from pycontainer.engine import Network
 
     def remove_one(name: str) -> None:
+        if (found := find_host_network(name)) is not None:
+            raise InvalidOption(f"network {found.name} is predefined and cannot be removed")
         try:
             Network.get(name, engine=session.engine).remove()
         except NotFound as error:

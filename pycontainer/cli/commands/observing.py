@@ -79,7 +79,7 @@ def port(session: Session, name: str, private: str | None) -> None:
         return
     key = private if "/" in private else f"{private}/tcp"
     if not ports.get(key):
-        raise Failed(f"Error: no public port '{key}' published for {name}")
+        raise Failed(f"Error: No public port '{key}' published for {name}")
     for each in ports[key]:
         click.echo(_where(each))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -12,6 +12,9 @@ from pycontainer.cli.edge import Failed
 from pycontainer.cli.filters import prune_filter_option
 from pycontainer.cli.formatting import decimal_size
 from pycontainer.cli.session import Session, pass_session
+
+if TYPE_CHECKING:
+    from pycontainer.engine import Engine
 
 __all__ = [
     "confirm",
@@ -53,6 +56,15 @@ def _tell(title: str, names: Iterable[str]) -> None:
 
 def _tell_freed(size_bytes: int) -> None:
     click.echo(f"Total reclaimed space: {decimal_size(size_bytes)}")
+
+
+def _volume_sizes(engine: Engine) -> Mapping[str, int]:
+    """Bytes of each volume's files, if any might be pruned."""
+    from pycontainer.engine import Volume, disk_usage
+
+    if not Volume.list(filters={"dangling": True}, engine=engine):
+        return {}
+    return {each.name: each.size_bytes or 0 for each in disk_usage(engine=engine).volumes}
 
 
 @command("prune")
@@ -108,7 +120,10 @@ def prune_volumes(session: Session, is_all: bool, filters: Mapping[str, list[str
 
     kind = "" if is_all else "anonymous "
     confirm(force, f"{kind}local volumes not used by at least one container")
-    _tell("Deleted Volumes", Volume.prune(all=is_all, filters=filters, engine=session.engine))
+    sizes = _volume_sizes(session.engine)
+    pruned = Volume.prune(all=is_all, filters=filters, engine=session.engine)
+    _tell("Deleted Volumes", pruned)
+    _tell_freed(sum(sizes.get(name, 0) for name in pruned))
 
 
 @command("prune")
@@ -138,11 +153,15 @@ def prune_system(
     containers = Container.prune(filters=filters, engine=engine)
     _tell("Deleted Containers", containers.containers)
     _tell("Deleted Networks", Network.prune(filters=filters, engine=engine))
+    freed = containers.freed_bytes
     if volumes:
-        _tell("Deleted Volumes", Volume.prune(filters=filters, engine=engine))
+        sizes = _volume_sizes(engine)
+        pruned = Volume.prune(filters=filters, engine=engine)
+        _tell("Deleted Volumes", pruned)
+        freed += sum(sizes.get(name, 0) for name in pruned)
     found = Image.prune(all=is_all, filters=filters, engine=engine)
     _tell("Deleted Images", (f"deleted: {image}" for image in found.images))
-    freed = containers.freed_bytes + found.freed_bytes
+    freed += found.freed_bytes
     if not filters:
         freed += prune_build_cache(engine=engine).freed_bytes
     _tell_freed(freed)

@@ -10,10 +10,10 @@ import click
 from pycontainer.cli.command import Misuse, command, flag
 from pycontainer.cli.completing import containers
 from pycontainer.cli.declared import declared
-from pycontainer.cli.edge import each, tell
+from pycontainer.cli.edge import Failed, each, tell
 from pycontainer.cli.session import Session, pass_session
 from pycontainer.cli.spelling import given
-from pycontainer.options import OPTIONS
+from pycontainer.options import OPTIONS, parse_seconds, parse_signal
 
 if TYPE_CHECKING:
     from pycontainer.engine import Container
@@ -35,36 +35,59 @@ def _get(session: Session, name: str) -> Container:
     return Container.get(name, engine=session.engine)
 
 
+def _signal(ctx: click.Context, _: click.Parameter, text: str | None) -> int | None:
+    """Its number. Raises: Failed, as Docker's daemon does."""
+    try:
+        return None if text is None else parse_signal(text)
+    except ValueError as problem:
+        raise Failed(f"Error: invalid signal: {text}; {problem}") from None
+
+
+def _seconds(ctx: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
+    try:
+        return None if text is None else parse_seconds(text, minus_one=True)
+    except ValueError as problem:
+        raise click.BadParameter(f"{text!r}: {problem}", ctx, parameter) from None
+
+
 _time = click.option(
-    "-t", "--timeout", "--time", metavar="SECONDS", help="Wait so long before it is killed; -1 for ever."
-)
+    "-t", "--timeout", "--time", metavar="SECONDS", callback=_seconds,
+    help="Wait so long before it is killed; -1 for ever.",
+)  # fmt: skip
 
 
 @command("stop")
-@click.option("-s", "--signal", metavar="SIGNAL", help="Signal to send, instead of its own.")
+@click.option(
+    "-s", "--signal", metavar="SIGNAL", callback=_signal, help="Signal to send, instead of its own."
+)
 @_time
 @_several("running", "paused", "restarting")
 @pass_session
-def stop(session: Session, signal: str | None, timeout: str | None, names: tuple[str, ...]) -> int:
+def stop(session: Session, signal: int | None, timeout: float | None, names: tuple[str, ...]) -> int:
     """Ask containers to end, and kill those that have not after a while; print their names."""
     return each(names, lambda name: _get(session, name).stop(timeout, signal=signal))
 
 
 @command("restart")
-@click.option("-s", "--signal", metavar="SIGNAL", help="Signal to send, instead of its own.")
+@click.option(
+    "-s", "--signal", metavar="SIGNAL", callback=_signal, help="Signal to send, instead of its own."
+)
 @_time
 @_several()
 @pass_session
-def restart(session: Session, signal: str | None, timeout: str | None, names: tuple[str, ...]) -> int:
+def restart(session: Session, signal: int | None, timeout: float | None, names: tuple[str, ...]) -> int:
     """Stop containers, if they run, and start them again; print their names."""
     return each(names, lambda name: _get(session, name).restart(timeout, signal=signal))
 
 
 @command("kill")
-@click.option("-s", "--signal", default="KILL", metavar="SIGNAL", help="Signal to send; KILL unless given.")
+@click.option(
+    "-s", "--signal", default="KILL", metavar="SIGNAL", callback=_signal,
+    help="Signal to send; KILL unless given.",
+)  # fmt: skip
 @_several("running", "paused", "restarting")
 @pass_session
-def kill(session: Session, signal: str, names: tuple[str, ...]) -> int:
+def kill(session: Session, signal: int, names: tuple[str, ...]) -> int:
     """Send the first process of containers a signal; print their names."""
     return each(names, lambda name: _get(session, name).kill(signal))
 

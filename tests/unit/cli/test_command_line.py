@@ -80,8 +80,8 @@ def test_help_imports_no_command() -> None:
 @pytest.mark.parametrize(
     ("code", "words", "told"),
     [
-        (125, ["ps", "--nosuch"], "No such option '--nosuch'"),
-        (125, ["run", "-x", "image"], "No such option '-x'"),
+        (125, ["ps", "--nosuch"], "unknown flag: --nosuch"),
+        (125, ["run", "-x", "image"], "unknown shorthand flag: -x"),
         (125, ["run", "--memory"], "requires an argument"),
         (125, ["run", "--rm=maybe", "image"], "'maybe' is neither true nor false"),
         (125, ["run", "--memory", "lots", "image"], "--memory: 'lots': give bytes"),
@@ -90,9 +90,14 @@ def test_help_imports_no_command() -> None:
         (125, ["-H", "ssh://elsewhere", "ps"], "--host is 'ssh://elsewhere'"),
         (125, ["--context", "prod", "ps"], "only the context default"),
         (125, ["ps", "--filter", "name"], "NAME=VALUE"),
-        (1, ["run"], "Missing argument 'IMAGE'"),
-        (1, ["stop"], "Missing argument 'CONTAINER...'"),
-        (1, ["ps", "extra"], "unexpected extra argument"),
+        (1, ["run"], "'pycontainer run' requires at least 1 argument"),
+        (1, ["stop"], "'pycontainer stop' requires at least 1 argument"),
+        (1, ["ps", "extra"], "'pycontainer ps' accepts no arguments"),
+        (1, ["rename", "a"], "'pycontainer rename' requires 2 arguments"),
+        (1, ["import"], "'pycontainer import' requires at least 1 and at most 2 arguments"),
+        (125, ["run", "--nam=x", "image"], "unknown flag: --nam; did you mean"),
+        (125, ["stop", "-t", "soon", "some"], "'soon': give seconds"),
+        (1, ["help", "rnu"], "unknown command: pycontainer rnu"),
         (1, ["rnu"], "unknown command: pycontainer rnu; did you mean run?"),
         (1, ["network", "lss"], "unknown command: pycontainer network lss; did you mean ls?"),
         (1, ["swarm", "init"], "swarm mode"),
@@ -124,6 +129,9 @@ def test_a_misuse_is_told_with_the_usage(call: Any, code: int, words: list[str],
         (125, ["run", "--pull", "never", "nosuch"], "pycontainer: no such image: nosuch"),
         (125, ["run", "--kernel-memory", "1g", "nosuch"], "--kernel-memory is not here"),
         (1, ["load", "-i", "/nosuch/archive"], "/nosuch/archive"),
+        (1, ["network", "rm", "host"], "network host is predefined"),
+        (1, ["kill", "-s", "NOSUCH", "some"], "invalid signal: NOSUCH"),
+        (1, ["events", "--until", "9" * 20], "give a datetime"),
         (1, ["cp", "a", "b"], "write it as CONTAINER:PATH"),
         (1, ["cp", "a:/x", "b:/y"], "between containers"),
         (1, ["context", "use", "prod"], "no context 'prod'"),
@@ -169,7 +177,9 @@ def test_volumes_are_made_listed_inspected_and_pruned(call: Any) -> None:
     assert call("volume", "ls", "-q", "--filter", "name=tw")[1] == "two\n"
     assert json.loads(call("volume", "inspect", "two")[1])[0]["Options"]["type"] == "tmpfs"
     assert call("inspect", "-f", "{{.Name}} {{.Driver}}", "one", "two")[1] == "one local\ntwo local\n"
-    assert call("volume", "prune", "--all", "--force")[1] == "Deleted Volumes:\none\ntwo\n\n"
+    assert call("volume", "prune", "--all", "--force")[1] == (
+        "Deleted Volumes:\none\ntwo\n\nTotal reclaimed space: 0B\n"
+    )
 
 
 def test_a_prune_asks_first(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,3 +315,26 @@ def test_output_that_finds_no_room_is_an_error_in_one_line(tmp_path: Path) -> No
     with open("/dev/full", "wb") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (1, "Error: No space left on device\n")
+
+
+def test_help_is_a_command_as_well_as_a_flag(call: Any) -> None:
+    assert call("help", "network", "ls") == call("network", "ls", "--help")
+
+
+def test_a_group_alone_shows_its_help(call: Any) -> None:
+    code, out, err = call("network")
+    assert code == 0
+    assert "Manage networks" in out + err
+
+
+def test_networks_of_the_host_are_listed_as_dockers(call: Any) -> None:
+    form = "{{.Name}} {{.Driver}} {{.Scope}}"
+    assert call("network", "ls", "--format", form) == (0, "host host local\nnone null local\n", "")
+    for filters, found in (
+        (["name=^ho"], "host"), (["driver=null"], "none"), (["type=custom"], ""), (["label=x"], ""),
+        (["dangling=true"], ""), (["dangling=false", "name=none"], "none"), (["id=nosuch"], ""),
+    ):  # fmt: skip
+        words = [word for each in filters for word in ("--filter", each)]
+        assert call("network", "ls", "--format", "{{.Name}}", *words)[1].strip() == found, filters
+    _, listed, _ = call("network", "ls", "-q", "--filter", "name=host")
+    assert call("network", "inspect", "--format", "{{.Name}} {{.Driver}}", listed.strip())[1] == "host host\n"

@@ -37,6 +37,7 @@ BOX = {
         ("redi", "{{truncate .Config.Image 4}}"),
         ("1", '{{index .Config.Labels "a"}}'),
         ("2", '{{index .Config.Labels "com.example.b"}}'),
+        ("", '{{index .Config.Labels "absent"}}'),
         (
             "8787/tcp=32768",
             "{{range $p, $c := .Ports}}{{with $c}}{{$p}}={{(index . 0).HostPort}}{{end}}{{end}}",
