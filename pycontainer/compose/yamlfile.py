@@ -142,7 +142,7 @@ def _library() -> Any:
     except ModuleNotFoundError:
         raise Unsupported(
             "compose files are YAML, and the library that reads it is not installed",
-            "pip install pycontainer-engine[yaml]",
+            "pip install 'pycontainer-engine[yaml]'",
         ) from None
     return yaml
 
