@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import ssl
 from collections.abc import Iterable
@@ -13,15 +14,13 @@ import httpcore
 import httpx
 
 from pycontainer.aio.running import call
+from pycontainer.engine import HTTP_POOL, http_settings
 from pycontainer.errors import PycontainerError
 
 if TYPE_CHECKING:
     from pycontainer.engine import Container
 
 __all__ = ["client"]
-
-_MAX_CONNECTIONS = 32
-_KEPT_S = 5.0
 
 
 def client(
@@ -33,10 +32,7 @@ def client(
     **settings: Any,
 ) -> httpx.AsyncClient:
     """See Container.http, of which it is the mirror."""
-    # As there: the server is in our own container, its certificate most often made for the occasion.
-    context = tls if isinstance(tls, ssl.SSLContext) else httpx.create_ssl_context(verify=False)
-    shown = f"[{host}]" if ":" in host else host
-    settings = {"base_url": f"{'https' if tls else 'http'}://{shown}:{port}", "trust_env": False, **settings}
+    context, settings = http_settings(port, host, tls, settings)
     return httpx.AsyncClient(transport=_Transport(_Backend(container, port, host), context), **settings)
 
 
@@ -46,12 +42,7 @@ class _Transport(httpx.AsyncHTTPTransport):
     def __init__(self, backend: httpcore.AsyncNetworkBackend, context: ssl.SSLContext) -> None:
         super().__init__(verify=context, trust_env=False)
         # The pool that this replaces has no connection yet, and needs no closing.
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=context,
-            max_connections=_MAX_CONNECTIONS,
-            keepalive_expiry=_KEPT_S,
-            network_backend=backend,
-        )
+        self._pool = httpcore.AsyncConnectionPool(ssl_context=context, network_backend=backend, **HTTP_POOL)
 
 
 class _Backend(httpcore.AsyncNetworkBackend):
@@ -136,7 +127,13 @@ class _Stream(httpcore.AsyncNetworkStream):
         return self
 
     def get_extra_info(self, info: str) -> Any:
-        if info == "is_readable":
-            # What httpcore asks of an idle connection: whether the server has closed it.
-            return self._reader.at_eof() or self._writer.is_closing()
-        return {"socket": self._writer.get_extra_info("socket")}.get(info)
+        sock = self._writer.get_extra_info("socket")
+        if info != "is_readable":
+            return {"socket": sock}.get(info)
+        # What httpcore asks of an idle connection: whether the server has closed it. The loop may know, or
+        # may not have come to it yet.
+        if self._reader.at_eof() or self._writer.is_closing() or sock.fileno() < 0:
+            return True
+        poller = select.poll()
+        poller.register(sock, select.POLLIN)
+        return bool(poller.poll(0))

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pycontainer.engine.images import HistoryEntry, Image
     from pycontainer.engine.impairing import Impairment
     from pycontainer.engine.indexes import ImageIndex
+    from pycontainer.engine.innerhttp import HTTP_POOL, http_settings
     from pycontainer.engine.locking import LockFile
     from pycontainer.engine.logs import LogLine, Logs
     from pycontainer.engine.networks import Network
@@ -98,6 +99,8 @@ __all__ = [
     "VolumeSnapshot",
     "VolumeUsage",
     "clone_git",
+    "HTTP_POOL",
+    "http_settings",
     "copy",
     "current_engine",
     "disk_usage",
@@ -167,6 +170,8 @@ _HOMES = {
     "VolumeSnapshot": "snapshots",
     "VolumeUsage": "diskusage",
     "clone_git": "building",
+    "HTTP_POOL": "innerhttp",
+    "http_settings": "innerhttp",
     "copy": "transferring",
     "current_engine": "engine",
     "disk_usage": "diskusage",

@@ -17,20 +17,27 @@ from pycontainer.errors import PycontainerError
 if TYPE_CHECKING:
     from pycontainer.engine.containers import Container
 
-__all__ = ["client"]
+__all__ = ["HTTP_POOL", "client", "http_settings"]
 
-_MAX_CONNECTIONS = 32
-_KEPT_S = 5.0
+HTTP_POOL: dict[str, Any] = {"max_connections": 32, "keepalive_expiry": 5.0}
+"""What a pool of connections into a container holds; seconds."""
+
+
+def http_settings(
+    port: int, host: str, tls: bool | ssl.SSLContext, settings: dict[str, Any]
+) -> tuple[ssl.SSLContext, dict[str, Any]]:
+    """The TLS context of a client, and its settings with what is always so here."""
+    context = tls if isinstance(tls, ssl.SSLContext) else _trusting()
+    shown = f"[{host}]" if ":" in host else host
+    address = f"{'https' if tls else 'http'}://{shown}:{port}"
+    return context, {"base_url": address, "trust_env": False, **settings}
 
 
 def client(
     container: Container, port: int, host: str, tls: bool | ssl.SSLContext, settings: dict[str, Any]
 ) -> httpx.Client:
     """See Connectable.http."""
-    context = tls if isinstance(tls, ssl.SSLContext) else _trusting()
-    scheme = "https" if tls else "http"
-    shown = f"[{host}]" if ":" in host else host
-    settings = {"base_url": f"{scheme}://{shown}:{port}", "trust_env": False, **settings}
+    context, settings = http_settings(port, host, tls, settings)
     return httpx.Client(transport=_Transport(_Backend(container, port, host), context), **settings)
 
 
@@ -48,12 +55,7 @@ class _Transport(httpx.HTTPTransport):
     def __init__(self, backend: httpcore.NetworkBackend, context: ssl.SSLContext) -> None:
         super().__init__(verify=context, trust_env=False)
         self._pool.close()
-        self._pool = httpcore.ConnectionPool(
-            ssl_context=context,
-            max_connections=_MAX_CONNECTIONS,
-            keepalive_expiry=_KEPT_S,
-            network_backend=backend,
-        )
+        self._pool = httpcore.ConnectionPool(ssl_context=context, network_backend=backend, **HTTP_POOL)
 
 
 class _Backend(httpcore.NetworkBackend):

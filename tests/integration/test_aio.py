@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -67,6 +68,38 @@ def test_http_goes_into_the_container_and_leaves_the_loop_to_others(
             async with box.http(9) as client:
                 with pytest.raises(httpx.ConnectError, match="refused"):
                     await client.get("/")
+
+    loop_run(main())
+
+
+def test_a_connection_that_the_server_closed_unseen_is_not_used_again(
+    monkeypatch: pytest.MonkeyPatch, engine: pc.Engine, busybox: pc.Image, loop_run: Any
+) -> None:
+    may_close, is_closed = threading.Semaphore(0), threading.Semaphore(0)
+
+    def serve(theirs: socket.socket) -> None:
+        theirs.recv(4096)
+        theirs.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+        may_close.acquire(timeout=60)
+        theirs.close()
+        is_closed.release()
+
+    def connect(*_: Any, **__: Any) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        threading.Thread(target=serve, args=(theirs,)).start()
+        return ours
+
+    monkeypatch.setattr(pc.Container, "connect", connect)
+    monkeypatch.setattr(socket.socket, "setsockopt", lambda *_: None)  # these are no TCP
+
+    async def main() -> None:
+        box = await aio.Container.create(busybox, SLEEP, engine=engine)
+        async with box.http(8080) as client:
+            for _ in range(2):
+                assert (await client.get("/")).text == "hi"
+                may_close.release()
+                assert is_closed.acquire(timeout=60)  # without the loop, which cannot have seen it
+        await box.remove()
 
     loop_run(main())
 
