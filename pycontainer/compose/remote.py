@@ -1,8 +1,9 @@
 """Compose files of other hosts, by `include` and as files of a project: artifacts of registries, and git.
 
 They are fetched into the store, to a directory of their digest or commit, so relative paths in them lead to
-what came with them, and the directory that gives a project its name is called as they are. What they hold is
-a stranger's: names that lead out of that directory are refused.
+what came with them, and the directory that gives a project its name is called as they are. Which digest or
+commit that is now is asked each time; what is there is not fetched again, and goes when nobody has used it
+for a month. What they hold is a stranger's: names that lead out of that directory are refused.
 Source: docker/compose, pkg/remote (oci.go, git.go) and internal/oci/push.go.
 """
 
@@ -23,7 +24,7 @@ from pycontainer.build import is_git, shown_url
 from pycontainer.compose.loading import MAX_FILES
 from pycontainer.compose.places import OCI
 from pycontainer.compose.yamlfile import MAX_BYTES
-from pycontainer.engine import Artifact, clone_git
+from pycontainer.engine import Artifact, clone_git, commit_of_git
 from pycontainer.errors import InvalidImage, NotFound, Unsupported
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ _MAX_ARTIFACT = 4 * MAX_BYTES
 """Of compose files alone no more than MAX_BYTES is taken."""
 _ABANDONED_S = 86400.0
 """Longer than any transfer takes."""
+_KEPT_S = 30 * 86400.0
 
 
 class Remote:
@@ -91,17 +93,23 @@ class Remote:
                 for file, content in _files_of(artifact).items():
                     (scratch / file).write_bytes(content)
                 _move(scratch, place)
+        _note_use(place)
         return place / "compose.yaml"
 
     def _of_git(self, url: str) -> Path:
         repository, _, fragment = url.partition("#")
         ref, _, below = fragment.partition(":")
+        wanted = f"{repository}#{ref}" if ref else repository
+        stop = threading.Event()
         with _scratch(self._root) as scratch:
-            wanted = f"{repository}#{ref}" if ref else repository
-            found = clone_git(wanted, scratch, "", keep_git_dir=False, stop=threading.Event())
-            place = self._place(repository, found.commit) / _name_of(repository)
+            commit = commit_of_git(wanted, scratch, stop=stop)
+            place = self._place(repository, commit or "") / _name_of(repository)
             if not place.is_dir():
-                _move(found.directory, place)
+                found = clone_git(wanted, scratch, "", keep_git_dir=False, stop=stop)
+                place = self._place(repository, found.commit) / _name_of(repository)
+                if not place.is_dir():
+                    _move(found.directory, place)
+        _note_use(place)
         return _file_below(place, below, shown_url(url))
 
 
@@ -158,17 +166,27 @@ def _file_below(root: Path, below: str, shown: str) -> Path:
 
 @contextmanager
 def _scratch(root: Path) -> Iterator[Path]:
-    """A directory for what is not yet whole; those of processes that were killed go with the next one."""
+    """A directory for what is not yet whole; what killed processes left, and what nobody uses, is removed."""
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for left in root.glob(f"{_SCRATCH}*"):
-        with suppress(FileNotFoundError):
-            if time.time() - left.stat().st_mtime > _ABANDONED_S:
-                shutil.rmtree(left, ignore_errors=True)
+    for left in root.iterdir():
+        kept_s = _ABANDONED_S if left.name.startswith(_SCRATCH) else _KEPT_S
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > kept_s:
+                # Under another name no process takes a half of it for the whole.
+                gone = root / f"{_SCRATCH}{left.name[-32:]}"
+                left.rename(gone)
+                shutil.rmtree(gone, ignore_errors=True)
     scratch = Path(tempfile.mkdtemp(dir=root, prefix=_SCRATCH))
     try:
         yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _note_use(place: Path) -> None:
+    """Have what is used stay."""
+    with suppress(FileNotFoundError):
+        os.utime(place.parent)
 
 
 def _move(scratch: Path, place: Path) -> None:

@@ -7,7 +7,13 @@ if TYPE_CHECKING:
     from pycontainer.engine import waits as waits
     from pycontainer.engine.artifacts import Artifact, ArtifactFile
     from pycontainer.engine.attaching import Attachment, Chunk
-    from pycontainer.engine.building import FailedStep, PrunedBuildCache, clone_git, prune_build_cache
+    from pycontainer.engine.building import (
+        FailedStep,
+        PrunedBuildCache,
+        clone_git,
+        commit_of_git,
+        prune_build_cache,
+    )
     from pycontainer.engine.changed import Change
     from pycontainer.engine.config import EngineConfig
     from pycontainer.engine.containers import Container
@@ -99,6 +105,7 @@ __all__ = [
     "VolumeSnapshot",
     "VolumeUsage",
     "clone_git",
+    "commit_of_git",
     "HTTP_POOL",
     "http_settings",
     "copy",
@@ -170,6 +177,7 @@ _HOMES = {
     "VolumeSnapshot": "snapshots",
     "VolumeUsage": "diskusage",
     "clone_git": "building",
+    "commit_of_git": "building",
     "HTTP_POOL": "innerhttp",
     "http_settings": "innerhttp",
     "copy": "transferring",

@@ -7,7 +7,7 @@ from pycontainer.engine.building.scratch import sweep
 if TYPE_CHECKING:
     from pycontainer.engine.building.building import build, check
     from pycontainer.engine.building.failing import FailedStep, OnFailure
-    from pycontainer.engine.building.git import clone_git
+    from pycontainer.engine.building.git import clone_git, commit_of_git
     from pycontainer.engine.building.options import understood_check
     from pycontainer.engine.building.pruning import PrunedBuildCache, prune_build_cache
     from pycontainer.engine.building.stepping import run_on
@@ -19,6 +19,7 @@ __all__ = [
     "build",
     "check",
     "clone_git",
+    "commit_of_git",
     "prune_build_cache",
     "run_on",
     "sweep",
@@ -32,6 +33,7 @@ _HOMES = {
     "build": "building",
     "check": "building",
     "clone_git": "git",
+    "commit_of_git": "git",
     "prune_build_cache": "pruning",
     "run_on": "stepping",
     "understood_check": "options",

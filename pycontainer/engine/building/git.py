@@ -30,7 +30,7 @@ from pycontainer.errors import (
     Unsupported,
 )
 
-__all__ = ["Checkout", "clone_git", "split_git"]
+__all__ = ["Checkout", "clone_git", "commit_of_git", "split_git"]
 
 _TICK_S = 0.2
 _GIT_TIMEOUT_S = 1800.0
@@ -72,9 +72,7 @@ def clone_git(url: str, place: Path, checksum: str, *, keep_git_dir: bool, stop:
     checksum: the commit it has to be, or its beginning. Raises: Unsupported without git; NotFound;
     TransferFailed; InvalidInput for a reference that is none.
     """
-    git = shutil.which("git")
-    if git is None:
-        raise Unsupported(f"a source from the git repository {shown_url(url)}", "install git")
+    git = _program(url)
     remote, ref, below = split_git(url)
     place.mkdir(exist_ok=True)
     tree = place / "tree"
@@ -104,6 +102,35 @@ def clone_git(url: str, place: Path, checksum: str, *, keep_git_dir: bool, stop:
         if part == ".." or inside.is_symlink() or not inside.is_dir():
             raise NotFound(f"{shown_url(url)}: the repository has no directory {below}")
     return Checkout(directory=inside, commit=commit)
+
+
+def commit_of_git(url: str, place: Path, *, stop: threading.Event) -> str | None:
+    """The commit that a URL names now, for which nothing is fetched; None where only fetching tells.
+
+    place: a directory, where nothing stays.
+    Raises: Unsupported without git; TransferFailed; InvalidInput for a reference that is none.
+    """
+    git = _program(url)
+    remote, ref, _ = split_git(url)
+    if _COMMIT.fullmatch(ref):
+        return ref
+    wanted = ref or "HEAD"
+    with tempfile.TemporaryDirectory(dir=place, prefix="home-") as home:
+        listed = _Git(git, Path(home), home, stop)("ls-remote", "--", remote, wanted, f"{wanted}^{{}}")
+    commits = {name: commit for commit, _, name in (line.partition("\t") for line in listed.splitlines())}
+    for prefix in ("", "refs/", "refs/tags/", "refs/heads/"):  # the order of gitrevisions(7)
+        name = prefix + wanted
+        found = commits.get(f"{name}^{{}}") or commits.get(name)
+        if found is not None:
+            return found
+    return None
+
+
+def _program(url: str) -> str:
+    git = shutil.which("git")
+    if git is None:
+        raise Unsupported(f"a source from the git repository {shown_url(url)}", "install git")
+    return git
 
 
 def _add_submodules(run: _Git, remote: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,9 @@ URL = "https://me:hidden@localhost:1"
 GIT = """#!/bin/sh
 while [ "$1" = -c ] || [ "$1" = -C ]; do [ "$1" = -C ] && tree=$2; shift 2; done
 echo "$HOME" > NOTE
+echo "$1" >> NOTE.words
 case $1 in
+ls-remote) printf '%040d\\t%s\\n' 0 "$4" ;;
 init) mkdir "$tree/.git" ;;
 rev-parse) echo 0000000000000000000000000000000000000000 ;;
 checkout) echo "services: {web: {image: there}}" > "$tree/compose.yaml" ;;
@@ -69,3 +72,27 @@ def test_errors_show_no_passwords(engine: pc.Engine, tmp_path: Path) -> None:
     for error in (missing, unknown, conflict):
         assert "localhost:1/" in str(error.value)
         assert "hidden" not in str(error.value)
+
+
+def test_a_commit_that_is_there_is_not_fetched_again(home: Path, engine: pc.Engine) -> None:
+    asked = home.with_name("home.words")
+    found = {Remote(lambda: engine)(f"{URL}/app.git{end}") for end in ("", "#refs/heads/main", "#v1")}
+    words = asked.read_text().split()
+    assert len(found) == 1
+    assert (words.count("ls-remote"), words.count("fetch")) == (3, 1)
+    asked.unlink()
+    assert {Remote(lambda: engine)(f"{URL}/app.git#{'0' * 40}")} == found
+    assert not asked.exists()
+
+
+@pytest.mark.usefixtures("home")
+def test_what_nobody_has_used_for_long_is_removed(engine: pc.Engine) -> None:
+    def found(name: str) -> Path:
+        return Remote(lambda: engine)(f"{URL}/{name}.git")
+
+    old, used = found("old"), found("used")
+    os.utime(old.parent.parent, (0, 0))
+    found("other")
+    assert used.is_file()
+    assert not old.parent.parent.exists()
+    assert list((engine.root / "compose/remote").glob(".*")) == []
