@@ -429,9 +429,9 @@ class Compose(Mirror):
         """Push the images, then the compose files themselves, as an artifact that oci://REFERENCE names."""
         return await mirrored(self.sync.publish, reference, resolve_image_digests=resolve_image_digests)
 
-    async def pull(self, *services: str) -> None:
+    async def pull(self, *services: str, ignore_failures: bool = False, missing: bool = False) -> None:
         """Pull the images of all services that are not built here, or of these."""
-        return await mirrored(self.sync.pull, *services)
+        return await mirrored(self.sync.pull, *services, ignore_failures=ignore_failures, missing=missing)
 
     async def push(self, *services: str, ignore_failures: bool = False) -> None:
         """Upload the images of all services that name one, or of these."""

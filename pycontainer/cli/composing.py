@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 from attrs import frozen
 
+from pycontainer.cli.edge import INTERRUPTED
 from pycontainer.cli.formatting import ago, tabulate
 from pycontainer.errors import NotFound
 
@@ -34,9 +36,11 @@ __all__ = [
     "table",
     "uses_color",
     "variables",
+    "variables_of_files",
     "warnings_told",
 ]
 
+_AGAIN_S = 0.5
 _COLORS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 
 
@@ -111,6 +115,13 @@ def variables(lines: Sequence[str]) -> dict[str, str | None]:
     """KEY=VALUE, or KEY for this process's own."""
     pairs = (line.partition("=") for line in lines)
     return {key: value if equals else os.environ.get(key) for key, equals, value in pairs}
+
+
+def variables_of_files(paths: Sequence[str]) -> dict[str, str | None]:
+    """What files of KEY=VALUE lines hold."""
+    from pycontainer.options import parse_run_options
+
+    return dict(parse_run_options(env_file=list(paths)).env or {}) if paths else {}
 
 
 pass_asked: Callable[[Any], Any] = click.make_pass_decorator(Asked)
@@ -237,6 +248,7 @@ class Foreground:
         self._services = services
         self._aborts = aborts
         self._first: Container | None = None
+        self._shown_at: datetime | None = None
         self._stopping: threading.Thread | None = None
 
     def show(self, since: datetime, timeout: str | None, **look: bool) -> int:
@@ -250,15 +262,44 @@ class Foreground:
             for number in range(1, len(application[name].containers) + 1)
         ]
         try:
-            print_logs(lines, sources, **look)
+            print_logs(self._noted(lines), sources, **look)
         except KeyboardInterrupt:
             click.echo("Gracefully stopping... (press Ctrl+C again to force)", err=True)
             self._stop(timeout)
-            return 130
+            return INTERRUPTED
         finally:
             if self._stopping is not None:
                 self._stopping.join()
         return (self._first.exit_code or 0) if self._first is not None else 0
+
+    def show_watched(
+        self, services: Sequence[str], since: datetime, timeout: str | None, **look: bool
+    ) -> int:
+        """Show it, and bring files that change into what runs, until somebody interrupts, or all is stopped.
+
+        Containers that are made anew are shown from their start.
+        """
+        from pycontainer.cli.commands.compose_watch import tell_watched
+
+        # It ends with this process: nothing that it does is lost when it is killed.
+        threading.Thread(
+            target=tell_watched, args=(self._application, services), name="pycontainer-watch", daemon=True
+        ).start()
+        while True:
+            code = self.show(since, timeout, **look)
+            if code == INTERRUPTED or self._first is not None:
+                return code
+            since = self._shown_at or since
+            try:
+                time.sleep(_AGAIN_S)
+            except KeyboardInterrupt:
+                self._stop(timeout)
+                return INTERRUPTED
+
+    def _noted(self, lines: Iterable[ComposeLogLine]) -> Iterator[ComposeLogLine]:
+        for line in lines:
+            yield line
+            self._shown_at = line.at + timedelta(microseconds=1)
 
     def _stop(self, timeout: str | None) -> None:
         try:

@@ -165,8 +165,7 @@ class Compose:
         services: these alone, with what they depend on and use. resolve_image_digests: ask the registries
         which images the names stand for now.
         """
-        project = self._resolved(services)
-        chosen = self._chosen(project, services)
+        chosen = self._chosen(project := self._resolved(services), services)
         document = printing.only(project, services) if services else dict(project.document)
         if resolve_image_digests:
             for name, image in images.pinned(self.engine, chosen).items():
@@ -354,25 +353,26 @@ class Compose:
         progress: OnBuildEvent | str | None = None,
     ) -> None:
         """Build the images of all services that say how, or of these. Raises as Image.build."""
-        project = self._resolved(services)
-        chosen = self._chosen(project, services)
+        chosen = self._chosen(project := self._resolved(services), services)
         images.build_images(
             self.engine, project, chosen, no_cache=no_cache, pull=pull, args=args, progress=progress
         )
 
-    def pull(self, *services: str) -> None:
-        """Pull the images of all services that are not built here, or of these. Raises as Image.pull."""
-        project = self._resolved(services)
-        wanted = [each for each in self._chosen(project, services) if not images.is_built(each)]
-        images.pull_images(self.engine, wanted)
+    def pull(self, *services: str, ignore_failures: bool = False, missing: bool = False) -> None:
+        """Pull the images of all services that are not built here, or of these. Raises as Image.pull.
+
+        ignore_failures: go on, with warnings. missing: only those that are not here.
+        """
+        chosen = self._chosen(self._resolved(services), services)
+        wanted = (each for each in chosen if not images.is_built(each))
+        self._warn(images.pull_images(self.engine, wanted, ignore_failures=ignore_failures, missing=missing))
 
     def push(self, *services: str, ignore_failures: bool = False) -> None:
         """Upload the images of all services that name one, or of these.
 
         ignore_failures: go on where one cannot be; `warnings` says which. Raises as Image.push.
         """
-        project = self._resolved(services)
-        chosen = self._chosen(project, services)
+        chosen = self._chosen(self._resolved(services), services)
         self._warn(images.push_images(self.engine, chosen, ignore_failures=ignore_failures))
 
     def publish(self, reference: str, *, resolve_image_digests: bool = False) -> Artifact:

@@ -105,17 +105,30 @@ def _get(engine: Engine, name: str) -> Image | None:
         return None
 
 
-def pull_images(engine: Engine, services: Iterable[ServiceSpec]) -> None:
-    """Pull the images of these services from their registries. Raises as Image.pull."""
+def pull_images(
+    engine: Engine, services: Iterable[ServiceSpec], *, ignore_failures: bool = False, missing: bool = False
+) -> list[str]:
+    """Pull the images of these services from their registries; gives what went wrong, if ignored.
+
+    missing: only those that are not here. Raises as Image.pull.
+    """
     wanted = {(service.image, service.keys.get("platform")): service for service in services}
+    failures: list[str] = []
 
     def pull(service: ServiceSpec) -> None:
         platform = service.keys.get("platform")
+        if missing:
+            with suppress(NotFound):
+                Image.get(service.image, platform=platform, engine=engine)
+                return
         try:
             Image.pull(service.image, platform=platform, on_event=show or (lambda event: None), engine=engine)
-        except Exception as error:
+        except PycontainerError as error:
             error.add_note(f"service {service.name} has this image")
-            raise
+            if not ignore_failures:
+                raise
+            failures.append(f"service {service.name}: {error}")
+            return
         if _policy(service, None).startswith("every_"):
             mark = _asked_mark(engine, service.image)
             mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -124,6 +137,7 @@ def pull_images(engine: Engine, services: Iterable[ServiceSpec]) -> None:
     if wanted:
         with events_shown(engine, None) as show:  # one display for all of them
             each_of(wanted.values(), pull)
+    return failures
 
 
 def push_images(

@@ -457,6 +457,45 @@ services:
     assert "app-web-1  Removed" in done.stderr, "it is known without its file"
 
 
+def test_up_watches_files_beside_showing_the_output(directory: Path, engine: pc.Engine) -> None:
+    (directory / "page").write_text("first")
+    (directory / "compose.yaml").write_text("""
+name: app
+services:
+  web:
+    image: busybox
+    init: true
+    stop_signal: SIGKILL
+    command: sh -c "cat /srv/page; echo; exec sleep 1000"
+    develop: {watch: [{path: ./page, action: sync+restart, target: /srv/page}]}
+""")
+    command = [sys.executable, "-m", "pycontainer", "--root", str(engine.root)]
+    command += ["compose", "-f", str(directory / "compose.yaml"), "up", "--watch", "--no-log-prefix"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as up:
+        assert up.stdout is not None
+        assert up.stderr is not None
+        while "Watch enabled" not in up.stderr.readline():
+            pass
+        is_seen = threading.Event()
+
+        def change() -> None:  # again and again: it is said before what is there has been looked at
+            number = 0
+            while not is_seen.wait(0.5):
+                number += 1
+                (directory / "page").write_text(f"page {number}")
+
+        changing = threading.Thread(target=change)
+        changing.start()
+        while not up.stdout.readline().startswith("page"):
+            pass
+        is_seen.set()
+        changing.join()
+        up.send_signal(signal.SIGINT)
+        assert up.wait(60) == 130
+    assert [each.state for each in pc.Compose.get("app", engine=engine).containers] == ["exited"]
+    pc.Compose.get("app", engine=engine).down()
+
+
 def test_the_commands_about_single_containers_are_those_of_containers(
     directory: Path, engine: pc.Engine
 ) -> None:

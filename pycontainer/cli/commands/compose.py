@@ -50,12 +50,14 @@ _COMMANDS = {
     "watch": Entry("compose_watch:watch", "Bring files that change into what runs"),
 }
 
+_REFUSED = {"bridge": "its converters to other engines are images of Docker's"}
+
 
 class _Commands(Group):
     """The table above; the group itself takes which application is meant."""
 
     def __init__(self, name: str | None = None, **settings: Any) -> None:
-        super().__init__(name, table=_COMMANDS, **settings)
+        super().__init__(name, table=_COMMANDS, refused=_REFUSED, **settings)
 
 
 @click.group("compose", cls=_Commands)

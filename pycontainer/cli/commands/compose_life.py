@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +19,9 @@ from pycontainer.cli.composing import (
     variables,
     warnings_told,
 )
+
+if TYPE_CHECKING:
+    from pycontainer.compose import Compose
 
 _timeout = click.option(
     "-t", "--timeout", metavar="SECONDS", help="How long to wait for an end before killing."
@@ -51,7 +54,7 @@ def _scales(ctx: click.Context, param: click.Parameter, lines: Sequence[str]) ->
 @flag("--wait", "waits", help="Wait until all are running or healthy; implies -d.")
 @click.option("--wait-timeout", metavar="SECONDS", help="How long to wait for each.")
 @click.option("--pull", type=click.Choice(["always", "missing", "never"]), help="When to ask the registry.")
-@flag("--quiet-pull", help="Taken for Docker's sake.")
+@flag("--quiet-pull", help="Show no progress of pulls.")
 @flag("--abort-on-container-exit", help="Stop all when one ends.")
 @flag("--abort-on-container-failure", help="Stop all when one ends with an error.")
 @click.option("--exit-code-from", metavar="SERVICE", help="End with the code of this service's container.")
@@ -61,6 +64,7 @@ def _scales(ctx: click.Context, param: click.Parameter, lines: Sequence[str]) ->
 @click.option("--attach", multiple=True, metavar="SERVICE", help="Show the output of this service only.")
 @click.option("--no-attach", multiple=True, metavar="SERVICE", help="Do not show the output of this service.")
 @flag("--quiet-build", help="Show no output of builds.")
+@flag("-w", "--watch", "watches", help="Bring files that change into what runs meanwhile.")
 @flag("--menu", hidden=True)
 @flag("-y", "--yes", help="Taken for Docker's sake.")
 @_timeout
@@ -68,6 +72,8 @@ def _scales(ctx: click.Context, param: click.Parameter, lines: Sequence[str]) ->
 @pass_asked
 def up(asked: Asked, /, services: tuple[str, ...], **given: Any) -> None:
     """Make and start containers, and show their output until they end."""
+    if given["quiet_pull"]:
+        asked.session.progress = "off"
     application = asked.application(needs_files=True)
     begun = datetime.now(UTC)
     with changes_told(application):
@@ -88,6 +94,8 @@ def up(asked: Asked, /, services: tuple[str, ...], **given: Any) -> None:
             progress="off" if given["quiet_build"] else "auto",
         )
     if given["detach"] or given["no_start"] or given["waits"]:
+        if given["watches"]:
+            raise click.UsageError("--watch shows what it does: it goes not with -d, --wait and --no-start")
         return
     shown = given["attach"] or services
     if not shown:
@@ -95,13 +103,16 @@ def up(asked: Asked, /, services: tuple[str, ...], **given: Any) -> None:
     shown = [name for name in shown if name not in given["no_attach"]]
     aborts = "exit" if given["abort_on_container_exit"] or given["exit_code_from"] else None
     aborts = aborts or ("failure" if given["abort_on_container_failure"] else None)
-    code = Foreground(application, shown, aborts=aborts).show(
-        begun,
-        given["timeout"],
-        has_prefix=not given["no_log_prefix"],
-        has_color=uses_color(given["no_color"]),
-        has_times=given["timestamps"],
-    )
+    look = {
+        "has_prefix": not given["no_log_prefix"],
+        "has_color": uses_color(given["no_color"]),
+        "has_times": given["timestamps"],
+    }
+    foreground = Foreground(application, shown, aborts=aborts)
+    if given["watches"]:
+        code = foreground.show_watched(services, begun, given["timeout"], **look)
+    else:
+        code = foreground.show(begun, given["timeout"], **look)
     if given["exit_code_from"] and code != 130:
         code = application[given["exit_code_from"]].container.exit_code or 0
     click.get_current_context().exit(code)
@@ -117,10 +128,23 @@ def up(asked: Asked, /, services: tuple[str, ...], **given: Any) -> None:
     "--scale", multiple=True, metavar="SERVICE=NUMBER", callback=_scales, help="How many containers."
 )
 @click.option("--pull", type=click.Choice(["always", "missing", "never"]), help="When to ask the registry.")
+@flag("--quiet-pull", help="Show no progress of pulls.")
+@flag("-y", "--yes", help="Taken for Docker's sake.")
 @services_argument
 @pass_asked
-def create(asked: Asked, /, services: tuple[str, ...], is_built: bool, no_build: bool, **given: Any) -> None:
+def create(
+    asked: Asked,
+    /,
+    services: tuple[str, ...],
+    is_built: bool,
+    no_build: bool,
+    quiet_pull: bool,
+    yes: bool,
+    **given: Any,
+) -> None:
     """Make containers, and start none."""
+    if quiet_pull:
+        asked.session.progress = "off"
     application = asked.application(needs_files=True)
     with changes_told(application):
         build = True if is_built else False if no_build else None
@@ -171,6 +195,8 @@ def down(
 @flag("--pull", help="Look for newer base images.")
 @click.option("--build-arg", "arguments", multiple=True, metavar="KEY=VALUE", help="A value for ARG.")
 @flag("-q", "--quiet", help="Print nothing.")
+@flag("--push", "is_pushed", help="Upload what was built.")
+@flag("--with-dependencies", "has_deps", help="Also those of services that the given ones depend on.")
 @services_argument
 @pass_asked
 def build(
@@ -181,27 +207,60 @@ def build(
     pull: bool,
     arguments: tuple[str, ...],
     quiet: bool,
+    is_pushed: bool,
+    has_deps: bool,
 ) -> None:
     """Build the images of services."""
-    asked.application(needs_files=True).build(
+    application = asked.application(needs_files=True)
+    if has_deps:
+        services = _with_dependencies(application, services)
+    application.build(
         *services,
         no_cache=no_cache,
         pull=pull,
         args=variables(arguments),
         progress="off" if quiet else "auto",
     )
+    if is_pushed:
+        built = [name for name, each in application.project.services.items() if "build" in each.keys]
+        pushed = [name for name in services or built if name in built]
+        if pushed:
+            application.push(*pushed)
+
+
+def _with_dependencies(application: Compose, services: tuple[str, ...]) -> tuple[str, ...]:
+    """These services and what they depend on; none stays none, which is all."""
+    return tuple(application.config(*services)["services"]) if services else ()
 
 
 @command("pull")
 @flag("-q", "--quiet", help="Show no progress.")
 @flag("--ignore-buildable", help="Taken for Docker's sake; it is always so.")
+@flag("--ignore-pull-failures", "is_lenient", help="Go on where one cannot be pulled.")
+@flag("--include-deps", "has_deps", help="Also those of services that the given ones depend on.")
+@click.option(
+    "--policy", type=click.Choice(["always", "missing"]), default="always", help="Which to ask for."
+)
 @services_argument
 @pass_asked
-def pull(asked: Asked, /, services: tuple[str, ...], quiet: bool, ignore_buildable: bool) -> None:
+def pull(
+    asked: Asked,
+    /,
+    services: tuple[str, ...],
+    quiet: bool,
+    ignore_buildable: bool,
+    is_lenient: bool,
+    has_deps: bool,
+    policy: str,
+) -> None:
     """Pull the images of services."""
     if quiet:
         asked.session.progress = "off"
-    asked.application(needs_files=True).pull(*services)
+    application = asked.application(needs_files=True)
+    if has_deps:
+        services = _with_dependencies(application, services)
+    with warnings_told(application):
+        application.pull(*services, ignore_failures=is_lenient, missing=policy == "missing")
 
 
 @command("push")
@@ -215,8 +274,8 @@ def push(asked: Asked, /, services: tuple[str, ...], quiet: bool, is_lenient: bo
     if quiet:
         asked.session.progress = "off"
     application = asked.application(needs_files=True)
-    if has_deps and services:
-        services = tuple(application.config(*services)["services"])
+    if has_deps:
+        services = _with_dependencies(application, services)
     with warnings_told(application):
         application.push(*services, ignore_failures=is_lenient)
 

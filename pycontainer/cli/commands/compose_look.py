@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,6 +21,7 @@ from pycontainer.cli.composing import (
     table,
     uses_color,
     variables,
+    variables_of_files,
 )
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 @click.option("--status", "states", multiple=True, help="Those in this state: running, exited …")
 @click.option("--filter", "filters", multiple=True, metavar="status=STATE", help="Those in a state.")
 @flag("--no-trunc", help="Do not shorten what is long.")
+@flag("--orphans", default=True, help="Also those of services that are no longer in the file.")
 @services_argument
 @pass_asked
 def ps(
@@ -47,6 +50,7 @@ def ps(
     states: tuple[str, ...],
     filters: tuple[str, ...],
     no_trunc: bool,
+    orphans: bool,
 ) -> None:
     """List the containers of an application."""
     states += tuple(each.removeprefix("status=") for each in filters)
@@ -54,7 +58,7 @@ def ps(
     found = [
         (name, each)
         for name, service in application.services.items()
-        if not services or name in services
+        if (not services or name in services) and (orphans or name in application.project.services)
         for each in service.containers
         if (each.state in states if states else is_all or each.state in ("running", "paused", "restarting"))
     ]
@@ -112,6 +116,7 @@ def _described(service: str, container: Container, project: str) -> dict[str, An
 @flag("-t", "--timestamps", help="Begin lines with their time.")
 @flag("--no-log-prefix", help="Do not say who wrote a line.")
 @flag("--no-color", help="Without colours.")
+@click.option("--index", type=int, help="Number of the container, if the service has several.")
 @services_argument
 @pass_asked
 def logs(
@@ -125,6 +130,7 @@ def logs(
     timestamps: bool,
     no_log_prefix: bool,
     no_color: bool,
+    index: int | None,
 ) -> None:
     """Show what the containers wrote."""
     if tail != "all" and not tail.isdecimal():
@@ -138,9 +144,10 @@ def logs(
         for name, each in application.services.items()
         if not services or name in services
         for number in range(1, len(each.containers) + 1)
+        if index in (None, number)
     ]
     print_logs(
-        lines,
+        lines if index is None else (line for line in lines if line.source in sources),
         sources,
         has_prefix=not no_log_prefix,
         has_color=uses_color(no_color),
@@ -192,8 +199,11 @@ def execute(asked: Asked, /, service: str, words: tuple[str, ...], **given: Any)
 @command("run", passes_rest=True)
 @flag("-d", "--detach", help="Leave it running, and print its name.")
 @flag("--rm", "is_removed", help="Remove it when it has ended.")
+@click.option("--cap-add", multiple=True, metavar="CAPABILITY", help="A further capability.")
+@click.option("--cap-drop", multiple=True, metavar="CAPABILITY", help="A capability less.")
 @click.option("--entrypoint", metavar="COMMAND", help="Another entrypoint.")
 @click.option("-e", "--env", multiple=True, metavar="KEY=VALUE", help="A variable.")
+@click.option("--env-from-file", multiple=True, metavar="FILE", help="Variables from a file.")
 @click.option("-l", "--label", multiple=True, metavar="KEY=VALUE", help="A label.")
 @click.option("--name", metavar="NAME", help="Name of the container.")
 @flag("--no-deps", help="Without the services it depends on.")
@@ -207,14 +217,20 @@ def execute(asked: Asked, /, service: str, words: tuple[str, ...], **given: Any)
 @flag("-i", "--interactive", default=True, hidden=True)
 @flag("--build", "is_built", help="Build the image before.")
 @click.option("--pull", type=click.Choice(["always", "missing", "never"]), help="When to ask the registry.")
+@flag("-q", "--quiet", help="Show no progress.")
+@flag("--quiet-build", help="Show no output of builds; none is shown in any case.")
+@flag("--quiet-pull", help="Show no progress of pulls.")
 @click.argument("service")
 @click.argument("words", metavar="[COMMAND] [ARG]...", nargs=-1, type=click.UNPROCESSED)
 @pass_asked
 def run(asked: Asked, /, service: str, words: tuple[str, ...], **given: Any) -> None:
     """Run a one-off container of a service; ends with its exit code."""
     has_tty = not given["no_tty"] and not given["detach"] and os.isatty(0) and os.isatty(1)
+    if given["quiet"] or given["quiet_pull"]:
+        asked.session.progress = "off"
+    application = asked.application(needs_files=True)
     changes: dict[str, Any] = {
-        "env": variables(given["env"]),
+        "env": {**variables_of_files(given["env_from_file"]), **variables(given["env"])},
         "labels": {key: value for key, _, value in (line.partition("=") for line in given["label"])},
         "tty": has_tty,
         "stdin_open": not given["detach"],
@@ -227,13 +243,17 @@ def run(asked: Asked, /, service: str, words: tuple[str, ...], **given: Any) -> 
     ):
         if given[option] is not None:
             changes[key] = given[option]
+    known = application.project.services.get(service)
+    for key in ("cap_add", "cap_drop"):
+        if given[key]:
+            changes[key] = [*(known.keys.get(key, ()) if known is not None else ()), *given[key]]
     if given["volume"]:
         changes["volumes"] = list(given["volume"])
     if given["publish"]:
         changes["ports"] = list(given["publish"])
     if given["detach"]:
         changes["auto_remove"] = given["is_removed"]
-    container = asked.application(needs_files=True).create_oneoff(
+    container = application.create_oneoff(
         service,
         list(words) or None,
         no_deps=given["no_deps"],
@@ -277,13 +297,21 @@ def port(asked: Asked, /, service: str, private_port: int, protocol: str, index:
 @command("ls")
 @flag("-a", "--all", "is_all", help="Also those of which nothing runs.")
 @flag("-q", "--quiet", help="Print names alone.")
+@click.option("--filter", "filters", multiple=True, metavar="name=PATTERN", help="Those whose name fits.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", help="How to list.")
 @pass_asked
-def ls(asked: Asked, /, is_all: bool, quiet: bool, form: str) -> None:
+def ls(asked: Asked, /, is_all: bool, quiet: bool, filters: tuple[str, ...], form: str) -> None:
     """List applications that have containers."""
     from pycontainer.compose import list_projects
 
-    found = [each for each in list_projects(asked.engine) if is_all or each.is_running]
+    patterns = [each.removeprefix("name=") for each in filters]
+    if any(not each.startswith("name=") for each in filters):
+        raise click.BadParameter("give name=PATTERN", param_hint="--filter")
+    found = [
+        each
+        for each in list_projects(asked.engine)
+        if (is_all or each.is_running) and (not patterns or any(re.search(it, each.name) for it in patterns))
+    ]
     if quiet:
         click.echo("".join(f"{each.name}\n" for each in found), nl=False)
     elif form == "json":

@@ -15,9 +15,10 @@ from pycontainer.cli.printable import printable
 from pycontainer.errors import NotFound
 
 if TYPE_CHECKING:
+    from pycontainer.compose import Compose
     from pycontainer.engine import Container, Event
 
-__all__ = ["events", "images", "stats", "top", "volumes", "wait", "watch"]
+__all__ = ["events", "images", "stats", "tell_watched", "top", "volumes", "wait", "watch"]
 
 _LABELS = "com.docker.compose."
 
@@ -228,6 +229,11 @@ def watch(asked: Asked, /, services: tuple[str, ...], no_up: bool, prune: bool, 
     if not no_up:
         with changes_told(application):
             application.up(*services, progress="off" if quiet else "auto")
+    tell_watched(application, services, prune=prune)
+
+
+def tell_watched(application: Compose, services: tuple[str, ...], *, prune: bool = True) -> None:
+    """Bring files that change into what runs, and tell what was done, for ever."""
     click.echo("Watch enabled", err=True)
     for event in application.watch(*services, prune=prune):
         told = f"{event.action} of {event.service}: {', '.join(event.paths[:3])}"

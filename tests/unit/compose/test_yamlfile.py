@@ -98,7 +98,7 @@ def test_what_means_harm_is_refused(text: str, problem: str) -> None:
 
 def test_without_the_library_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "yaml", None)
-    with pytest.raises(Unsupported, match=r"pip install pycontainer-engine\[yaml\]"):
+    with pytest.raises(Unsupported, match=r"pip install 'pycontainer-engine\[yaml\]'"):
         read("a: 1")
 
 
