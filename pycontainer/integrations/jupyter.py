@@ -158,6 +158,8 @@ def _parsed(line: str) -> tuple[str, list[str], dict[str, Any], str | None]:
         key, equals, value = word.partition("=")
         if key == "--out":
             name = value if equals else _taken(words, key)
+            if not name.isidentifier():
+                raise InvalidInput(f"%%container: --out {name!r} is no name of a variable")
         elif key in flags:
             option = flags[key]
             if not equals and OPTIONS[option].kind.accepts != "bool":

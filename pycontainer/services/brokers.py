@@ -52,6 +52,8 @@ def kafka(image: str = "apache/kafka:4.0.0") -> Service:
             "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
             "KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR": "1",
             "KAFKA_TRANSACTION_STATE_LOG_MIN_ISR": "1",
+            "KAFKA_SHARE_COORDINATOR_STATE_TOPIC_REPLICATION_FACTOR": "1",
+            "KAFKA_SHARE_COORDINATOR_STATE_TOPIC_MIN_ISR": "1",
             "KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS": "0",
         },
         advertised={"KAFKA_ADVERTISED_LISTENERS": f"HOST://{{host}}:{{port}},INNER://{{name}}:{_INNER_PORT}"},

@@ -101,8 +101,8 @@ def _mysql_class(
 def mongodb(image: str = "mongo:7", *, user: str = "", password: str = "", database: str = "test") -> Service:
     """MongoDB; without a user it asks for no password.
 
-    With one, it is ready when it answers on its own address: the server that makes the user is bound to
-    127.0.0.1. Source: docker-library/mongo, docker-entrypoint.sh.
+    It is ready when it answers on its own address: the server that makes the user and runs what lies in
+    /docker-entrypoint-initdb.d is bound to 127.0.0.1. Source: docker-library/mongo, docker-entrypoint.sh.
     """
     env = {"MONGO_INITDB_ROOT_USERNAME": user, "MONGO_INITDB_ROOT_PASSWORD": password} if user else {}
     ping = 'mongosh --quiet --host "$(hostname -i)" --eval "db.runCommand({ping: 1}).ok"'
@@ -111,7 +111,7 @@ def mongodb(image: str = "mongo:7", *, user: str = "", password: str = "", datab
         port=27017,
         env={**env, "MONGO_INITDB_DATABASE": database},
         settings={"user": user, "password": password, "database": database},
-        wait=waits.exec(["sh", "-c", ping]) if user else waits.log("Waiting for connections"),
+        wait=waits.exec(["sh", "-c", ping]),
         url="mongodb://{user}:{password}@{host}:{port}/{database}?authSource=admin"
         if user
         else "mongodb://{host}:{port}/{database}",

@@ -89,8 +89,9 @@ def test_what_a_task_raises_comes_back_with_its_traceback(executor: pc.Container
         executor.submit(sys.exit, 3).result()
     with pytest.raises(TaskFailed, match=r"a builtins\.object is not data.*trusted=True"):
         executor.submit(object).result()
-    with pytest.raises((TypeError, pickle.PicklingError)):
+    with pytest.raises((TypeError, pickle.PicklingError)) as caught:
         executor.submit(len, threading.Lock()).result()  # type: ignore[arg-type]
+    assert "sent to a container" in caught.value.__notes__[0]
     assert executor.submit(times, 1).result() == 3
 
 

@@ -89,6 +89,7 @@ def test_a_cell_runs_in_a_container_and_its_output_is_shown(
         ("", InvalidInput, "name an image"),
         ("--memroy 1g busybox", InvalidInput, "--memroy"),
         ("busybox --memory", InvalidInput, "needs a value"),
+        ("busybox --out 1x", InvalidInput, "no name of a variable"),
         ("busybox --memory much", InvalidOption, "memory"),
         ("localhost:1/nothing", Exception, "nothing"),
     ],

@@ -60,7 +60,13 @@ def pickled(task: Any, version: tuple[int, int]) -> bytes:
     Raises: InvalidInput for a function whose source is needed and cannot be found; what pickling raises.
     """
     buffer = io.BytesIO()
-    _pickler_class()(buffer, version).dump(task)
+    try:
+        _pickler_class()(buffer, version).dump(task)
+    except Exception as error:  # whatever the things that are sent raise
+        error.add_note(
+            "a task's function, what it uses and its arguments are sent to a container: make it there"
+        )
+        raise
     return buffer.getvalue()
 
 

@@ -118,7 +118,13 @@ def test_kafka_tells_programs_of_the_host_and_containers_different_addresses() -
             pc.services.mariadb(),
             "exit code 0 of 'mariadb-admin ping --silent --protocol=tcp --host=127.0.0.1 --port=3306'",
         ),
-        (pc.services.mongodb(), "'Waiting for connections' in its output"),
+        (
+            pc.services.mongodb(),
+            (
+                'exit code 0 of \'sh -c mongosh --quiet --host "$(hostname -i)" '
+                '--eval "db.runCommand({ping: 1}).ok"\''
+            ),
+        ),
         (pc.services.rabbitmq(), "port 5672/tcp and 'Server startup complete' in its output"),
         (pc.services.kafka(), "port 9092/tcp and 'Kafka Server started' in its output"),
         (pc.services.minio(), "GET http://localhost:9000/minio/health/live"),
