@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from attrs import frozen
 
-from pycontainer.cli.edge import INTERRUPTED
+from pycontainer.cli.edge import INTERRUPTED, tell
 from pycontainer.cli.formatting import ago, tabulate
-from pycontainer.errors import NotFound
+from pycontainer.errors import NotFound, PycontainerError
 
 if TYPE_CHECKING:
     from pycontainer.cli.session import Session
@@ -275,16 +275,21 @@ class Foreground:
     def show_watched(
         self, services: Sequence[str], since: datetime, timeout: str | None, **look: bool
     ) -> int:
-        """Show it, and bring files that change into what runs, until somebody interrupts, or all is stopped.
+        """Show it, and bring files that change into what runs, until somebody interrupts.
 
         Containers that are made anew are shown from their start.
         """
-        from pycontainer.cli.commands.compose_watch import tell_watched
+
+        def watch() -> None:
+            from pycontainer.cli.commands.compose_watch import tell_watched
+
+            try:
+                tell_watched(self._application, services)
+            except PycontainerError as error:
+                tell(error)
 
         # It ends with this process: nothing that it does is lost when it is killed.
-        threading.Thread(
-            target=tell_watched, args=(self._application, services), name="pycontainer-watch", daemon=True
-        ).start()
+        threading.Thread(target=watch, name="pycontainer-watch", daemon=True).start()
         while True:
             code = self.show(since, timeout, **look)
             if code == INTERRUPTED or self._first is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -232,7 +233,7 @@ def watch(asked: Asked, /, services: tuple[str, ...], no_up: bool, prune: bool, 
     tell_watched(application, services, prune=prune)
 
 
-def tell_watched(application: Compose, services: tuple[str, ...], *, prune: bool = True) -> None:
+def tell_watched(application: Compose, services: Sequence[str], *, prune: bool = True) -> None:
     """Bring files that change into what runs, and tell what was done, for ever."""
     click.echo("Watch enabled", err=True)
     for event in application.watch(*services, prune=prune):

@@ -96,6 +96,8 @@ def push(
         image = Image.get(each, engine=session.engine)
         digest = image.push(each, platform=platform)
         if not quiet:
-            click.echo(f"{Reference.parse(each).tag}: digest: {digest} size: {len(image.view.manifest_bytes)}")
+            click.echo(
+                f"{Reference.parse(each).tag}: digest: {digest} size: {len(image.view.manifest_bytes)}"
+            )
     if quiet:
         click.echo(str(reference))

@@ -62,9 +62,8 @@ def _plain(value: Any) -> Any:
 def _index(value: Any, *keys: Any) -> Any:
     for key in keys:
         if isinstance(value, Mapping):
-            value = value.get(
-                key, ""
-            )  # in Docker's maps of labels, ports and addresses what is absent is empty
+            # In Docker's maps of labels, ports and addresses what is absent is empty.
+            value = value.get(key, "")
         elif isinstance(value, list | tuple | str):
             if not isinstance(key, int) or not 0 <= key < len(value):
                 raise TemplateError(f"template: error calling index: index out of range: {shown(key)}")
