@@ -53,6 +53,7 @@ KILL_POINTS: Final = (
 INDEX_LIMIT = 16 << 20
 COPY_SIZE = 1 << 20
 _POLL_S = 0.02
+_PARTIAL = ".ingest-"
 
 
 def check_layout_mark(data: bytes) -> None:
@@ -152,6 +153,7 @@ class Layout:
             entries = names_annotations(target, names, full_ref_name=True)
             updated = evolve(index, media_type=mediatype.OCI_INDEX, manifests=(*kept, *entries))
             _replace(self.root / INDEX_FILE, encode(updated))
+            self._sweep()
 
     # BlobSource
 
@@ -181,7 +183,7 @@ class Layout:
         """See BlobSink."""
         final = self._blob_path(descriptor.digest)
         final.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.root / f".ingest-{split_digest(descriptor.digest)[1]}"
+        partial = self.root / f"{_PARTIAL}{split_digest(descriptor.digest)[1]}"
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while not self.has(descriptor.digest):
             fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
@@ -201,6 +203,23 @@ class Layout:
                 ingest.write(data)
                 ingest.commit()
         return described.digest
+
+    def _sweep(self) -> None:
+        """Remove the parts of blobs that killed writers left; a live one holds a lock on its own."""
+        for partial in self.root.glob(f"{_PARTIAL}*"):
+            try:
+                fd = os.open(partial, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            except OSError:
+                continue  # not ours, or another one has just removed it
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # A writer that waits for the lock finds that the name is another file's, and begins anew.
+                if stat.S_ISREG(os.fstat(fd).st_mode) and _is_same_file(fd, partial):
+                    partial.unlink(missing_ok=True)
+            except OSError:
+                continue
+            finally:
+                os.close(fd)
 
     def _blob_path(self, digest: Digest) -> Path:
         algorithm, digits = split_digest(parse_digest(digest))

@@ -196,3 +196,20 @@ def test_documents_are_stored_under_their_digest(layout: Layout) -> None:
     digest = layout.put(b"{}")
     assert digest == sha256(b"{}") == layout.put(b"{}")
     assert json.loads((layout.root / "blobs/sha256" / digest[7:]).read_bytes()) == {}
+
+
+def test_the_next_writer_sweeps_what_a_killed_one_left_and_nothing_of_a_live_one(
+    layout: Layout, view: ImageView
+) -> None:
+    left = layout.root / f".ingest-{'a' * 64}"
+    left.write_bytes(b"half")
+    (layout.root / f".ingest-{'b' * 64}").symlink_to("/etc/passwd")
+    described = Descriptor.of(b"right", "text/plain")
+    with layout.ingest(described) as ingest:
+        assert ingest is not None
+        ingest.write(b"ri")
+        layout.add(view)
+        assert not left.exists()
+        ingest.write(b"ght")
+        ingest.commit()
+    assert layout.read(described, 10) == b"right"
