@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     )
     from pycontainer.build.executor import Rules
     from pycontainer.build.expanding import expanded
-    from pycontainer.build.solver import solve
+    from pycontainer.build.solver import Solved, solve
     from pycontainer.build.steps import Built, StageState, chain_of, key_of
     from pycontainer.build.worker import (
         Base,
@@ -54,6 +54,7 @@ _HOMES = {
     "Run": "dockerfile",
     "RunMount": "worker",
     "RunStep": "worker",
+    "Solved": "solver",
     "StageState": "steps",
     "Worker": "worker",
     "chain_of": "steps",
@@ -85,6 +86,7 @@ __all__ = [
     "Run",
     "RunMount",
     "RunStep",
+    "Solved",
     "StageState",
     "Worker",
     "chain_of",

@@ -12,10 +12,11 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from pycontainer.build.dockerfile.plan import Plan, PlannedStage
 from pycontainer.build.dockerfile.scope import Step
+from pycontainer.build.dockerfile.variables import SCAN_CONTEXT, SCAN_STAGE
 from pycontainer.build.events import BuildEvent
 from pycontainer.build.executor import MAKES_LAYER, Rules, StageExecutor
 from pycontainer.build.expanding import Contexts, expanded, image_of
@@ -25,7 +26,18 @@ from pycontainer.errors import DeadlineExceeded
 from pycontainer.kernel import interrupts
 from pycontainer.oci import Platform
 
-__all__ = ["solve"]
+__all__ = ["Solved", "solve"]
+
+
+@frozen(kw_only=True)
+class Solved:
+    """target: what was asked for. scanned: other stages by title, whose software is to be listed, too; and
+    whether that of the context is.
+    """
+
+    target: Built
+    scanned: Mapping[str, Built]
+    scans_context: bool
 
 
 def solve(
@@ -35,7 +47,7 @@ def solve(
     contexts: Contexts,
     give_up: threading.Event,
     timeout_s: float | None = None,
-) -> Built:
+) -> Solved:
     """What the target is. All of the plan is expanded, and checked, before any step is carried out.
 
     give_up: is set when the build fails, or was interrupted; whoever has the event may set it, too.
@@ -59,7 +71,7 @@ class _Solving:
         self._stages: dict[int, Future[Built]] = {}
         self._steps: Mapping[int, tuple[Step, ...]] = {}
 
-    def result(self, timeout_s: float | None) -> Built:
+    def result(self, timeout_s: float | None) -> Solved:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         self._expand()
         needed = self._plan.stages
@@ -77,7 +89,7 @@ class _Solving:
             for future in running:
                 if future.done():
                     future.result()
-            return self._stages[self._plan.target].result()
+            return self._solved()
         except BaseException:
             self._give_up.set()
             for waited in self._stages.values():
@@ -85,6 +97,18 @@ class _Solving:
             raise
         finally:
             pool.shutdown(wait=True)
+
+    def _solved(self) -> Solved:
+        scanned = self._plan.scanned(SCAN_STAGE, self._steps)
+        return Solved(
+            target=self._stages[self._plan.target].result(),
+            scanned={
+                self._plan.stage(index).stage.title: self._stages[index].result()
+                for index in scanned
+                if index != self._plan.target
+            },
+            scans_context=bool(self._plan.scanned(SCAN_CONTEXT, self._steps)),
+        )
 
     def _guarded(self, planned: PlannedStage) -> None:
         try:

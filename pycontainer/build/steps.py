@@ -24,11 +24,14 @@ _OCTAL = re.compile(r"[0-7]{1,8}")
 
 @frozen(kw_only=True)
 class Built:
-    """What a stage made. latest: when the newest of its layers was made, "" for never."""
+    """What a stage made. latest: when the newest of its layers was made, "" for never. from_base: how many of
+    the layers are those of the image it was begun with.
+    """
 
     config: ImageConfig
     layers: tuple[Layer, ...]
     latest: str
+    from_base: int
 
 
 @define(kw_only=True)
@@ -39,6 +42,7 @@ class StageState:
     layers: list[Layer] = Factory(list)
     history: list[History] = Factory(list)
     latest: str = ""
+    from_base: int = 0
     has_cmd: bool = False
 
     @classmethod
@@ -59,6 +63,7 @@ class StageState:
             layers=list(base.layers),
             history=list(image.history),
             latest=image.created,
+            from_base=len(base.layers),
         )
 
     @classmethod
@@ -69,6 +74,7 @@ class StageState:
             layers=list(built.layers),
             history=list(built.config.history),
             latest=built.latest,
+            from_base=built.from_base,
         )
 
     @property
@@ -102,7 +108,7 @@ class StageState:
             history=tuple(self.history),
             created=self.latest,
         )
-        return Built(config=image, layers=tuple(self.layers), latest=self.latest)
+        return Built(config=image, layers=tuple(self.layers), latest=self.latest, from_base=self.from_base)
 
 
 def chain_of(layers: Sequence[Layer]) -> str:

@@ -44,16 +44,16 @@ def attestation(
     content: ContentStore,
     target: Descriptor,
     names: Sequence[str],
-    predicates: Mapping[str, Mapping[str, Any]],
+    predicates: Sequence[tuple[str, Mapping[str, Any]]],
 ) -> tuple[Descriptor, tuple[Digest, ...]]:
     """The manifest that attests an image, for the index that lists both; and the digests of all its blobs.
 
-    names: what the image is called, as package URLs. predicates: by their type.
+    names: what the image is called, as package URLs. predicates: each with its type.
     """
     algorithm, _, digits = target.digest.partition(":")
     subjects = [{"name": name, "digest": {algorithm: digits}} for name in names or ("_",)]
     layers = []
-    for kind, predicate in predicates.items():
+    for kind, predicate in predicates:
         statement = jsontext.dump(
             {"_type": _STATEMENT, "predicateType": kind, "subject": subjects, "predicate": predicate}
         )

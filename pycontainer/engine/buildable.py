@@ -137,7 +137,7 @@ class Buildable:
 
         provenance: True to attest how the image was built (SLSA v1); "max" (or "mode=max,builder-id=URL")
         tells build arguments, names of secrets and the Dockerfile, too. sbom: attest what software it
-        contains (SPDX 2.3, from the databases of dpkg, apk, rpm and Python). Both go into the index that
+        contains (SPDX 2.3, of dpkg, apk, rpm, Python, npm, Java and Go). Both go into the index that
         then lists the image; `attestations` reads them back.
 
         progress: a callable for each BuildEvent (from several threads), "plain", "rich", "auto" or "off".

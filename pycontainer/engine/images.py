@@ -344,7 +344,8 @@ class Image(Buildable, Sendable):
     def sbom(self) -> dict[str, Any]:
         """What software it contains, as an SPDX 2.3 document.
 
-        From the databases of dpkg, apk, rpm and Python in the image as it is now; it need not be built here.
+        Packages of dpkg, apk, rpm, Python, npm, Java and Go in the image as it is now; it need not be built
+        here.
         Equal images of one name give equal documents.
         """
         from pycontainer.engine.inventories import spdx_document

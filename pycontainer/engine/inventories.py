@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pycontainer import __version__
-from pycontainer.errors import InvalidImage
 from pycontainer.layers import FileBlocks, TarReader
-from pycontainer.sbom import MAX_FILE_BYTES, Inventory, document, inventory, is_wanted
+from pycontainer.sbom import MAX_FILE_BYTES, BuildInfo, document, inventory, is_wanted
 
 if TYPE_CHECKING:
     from pycontainer.engine.engine import Engine
@@ -18,23 +17,29 @@ if TYPE_CHECKING:
 __all__ = ["SPDX", "spdx_document"]
 
 SPDX = "https://spdx.dev/Document"
-_MAX_BYTES = 1 << 30  # of all files that are read; the databases of a large distribution have a tenth of it
 
 
 def spdx_document(
-    engine: Engine, layers: Sequence[Path], *, name: str, digest: str, created: str
+    engine: Engine,
+    layers: Sequence[Path],
+    *,
+    name: str,
+    digest: str,
+    created: str,
+    with_locks: bool = False,
 ) -> dict[str, Any]:
-    """The document of an image whose layers, top first, are unpacked. created: RFC 3339."""
+    """The document of an image whose layers, top first, are unpacked. created: RFC 3339.
+
+    with_locks: see `is_wanted`.
+    """
     seconds = f"{created[:19]}Z" if created else "1970-01-01T00:00:00Z"
     tool = f"pycontainer-{__version__}"
-    return document(name, digest, _read(engine, layers), created=seconds, tool=tool)
+    found = inventory(_files(engine, layers, with_locks) if layers else ())
+    return document(name, digest, found, created=seconds, tool=tool)
 
 
-def _read(engine: Engine, layers: Sequence[Path]) -> Inventory:
-    """Have a job write the image's files as one tar, and keep those that tell of packages."""
-    if not layers:
-        return inventory({})
-    files: dict[str, bytes] = {}
+def _files(engine: Engine, layers: Sequence[Path], with_locks: bool) -> Iterator[tuple[str, bytes]]:
+    """Have a job write the image's files as one tar, and give those that tell of packages."""
     reader, writer = os.pipe2(os.O_CLOEXEC)
     with open(reader, "rb", buffering=0) as stream:
         try:
@@ -43,18 +48,21 @@ def _read(engine: Engine, layers: Sequence[Path]) -> Inventory:
         finally:
             os.close(writer)
         with job:
-            tar, total = TarReader(FileBlocks(stream)), 0
+            tar = TarReader(FileBlocks(stream))
             while (entry := tar.next()) is not None:
-                path = os.fsdecode(entry.name).removeprefix("./")
-                if entry.kind != "file" or not is_wanted(path) or entry.size > MAX_FILE_BYTES:
+                if entry.kind != "file" or entry.size > MAX_FILE_BYTES:
                     continue
-                total += entry.size
-                if total > _MAX_BYTES:
-                    raise InvalidImage(f"what tells of its packages has more than {_MAX_BYTES} bytes")
-                content = bytearray()
-                while piece := tar.piece():
-                    content += piece
-                files[path] = bytes(content)
+                path = os.fsdecode(entry.name).removeprefix("./")
+                if is_wanted(path, with_locks=with_locks):
+                    content = bytearray()
+                    while piece := tar.piece():
+                        content += piece
+                    yield path, bytes(content)
+                elif entry.mode & 0o111:
+                    program = BuildInfo()
+                    while not program.is_done and (piece := tar.piece()):
+                        program.feed(piece)
+                    if told := program.end():
+                        yield path, told
             tar.drain()
             job.result()
-    return inventory(files)

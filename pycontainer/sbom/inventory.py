@@ -1,5 +1,7 @@
-"""Which files of an image tell what is installed in it, and the packages they tell of.
+"""Which files tell what is installed in an image, and the packages they tell of.
 
+Theory of operation. Files come one by one, as they are read. What belongs to one package is read at once and
+let go; databases of distributions wait for the name of the distribution, which may come after them.
 Source: dpkg-query(1) and deb-control(5) (distroless images have one file a package in status.d); apk-tools,
 doc/apk-installed-db; packaging.python.org, core metadata and recorded installed projects; os-release(5).
 """
@@ -7,10 +9,14 @@ doc/apk-installed-db; packaging.python.org, core metadata and recorded installed
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from attrs import frozen
 
+from pycontainer.errors import InvalidImage
+from pycontainer.sbom.golang import MAGIC, go_packages
+from pycontainer.sbom.java import JAVA_ARCHIVE, java_packages
+from pycontainer.sbom.npm import locked_packages, npm_packages
 from pycontainer.sbom.packages import Package
 from pycontainer.sbom.rpmdb import rpm_packages
 
@@ -18,6 +24,7 @@ __all__ = ["MAX_FILE_BYTES", "Inventory", "inventory", "is_wanted"]
 
 MAX_FILE_BYTES = 256 << 20
 MAX_PACKAGES = 100_000
+MAX_DATABASE_BYTES = 1 << 30  # of all; those of a large distribution have a tenth of it
 _METADATA_BYTES = 1 << 20  # of a Python project's, whose description may be long and is not read
 _DPKG = "var/lib/dpkg/status"
 _APK = ("lib/apk/db/installed", "usr/lib/apk/db/installed")
@@ -25,6 +32,8 @@ _RPM = ("var/lib/rpm/rpmdb.sqlite", "usr/lib/sysimage/rpm/rpmdb.sqlite")
 _RELEASE = ("etc/os-release", "usr/lib/os-release")
 _STATUS_D = re.compile(r"var/lib/dpkg/status\.d/[^/]+(?<!\.md5sums)")
 _PYTHON = re.compile(r"(?:.*/)?[^/]+\.(?:dist-info/METADATA|egg-info/PKG-INFO|egg-info)")
+_NPM = re.compile(r"(?:.*/)?node_modules/(?:@[^/]+/)?[^@/][^/]*/package\.json")
+_NPM_LOCK = re.compile(r"(?:.*/)?(?:package-lock|npm-shrinkwrap)\.json")
 
 
 @frozen(kw_only=True)
@@ -35,39 +44,74 @@ class Inventory:
     packages: tuple[Package, ...]
 
 
-def is_wanted(path: str) -> bool:
-    """Whether a file, by its path without a slash in front, is one that `inventory` reads."""
+def is_wanted(path: str, *, with_locks: bool = False) -> bool:
+    """Whether a file, by its path without a slash in front, is one that `inventory` reads.
+
+    with_locks: as those that list what an application is to be installed with; of an image that says nothing.
+    """
     return (
-        path == _DPKG
-        or path in _APK
-        or path in _RPM
+        _is_database(path)
         or path in _RELEASE
-        or bool(_STATUS_D.fullmatch(path) or _PYTHON.fullmatch(path))
+        or any(pattern.fullmatch(path) for pattern in (_PYTHON, _NPM, JAVA_ARCHIVE))
+        or (with_locks and bool(_NPM_LOCK.fullmatch(path)))
     )
 
 
-def inventory(files: Mapping[str, bytes]) -> Inventory:
-    """The packages that these files tell of, by path; files that are none of theirs are passed over."""
-    release = _release(next((files[path] for path in _RELEASE if path in files), b""))
+def inventory(files: Iterable[tuple[str, bytes]]) -> Inventory:
+    """The packages that files tell of, each given with its path; others are passed over.
+
+    Of a program its build information is to be given, see `BuildInfo`.
+    Raises: InvalidImage for databases of more than 1 GiB together.
+    """
+    waiting: dict[str, bytes] = {}
     found: dict[tuple[str, ...], Package] = {}
-    for path in sorted(files):
-        for package in _read(path, files[path], release):
-            key = (package.kind, package.name, package.version, package.architecture, package.found_in)
-            found.setdefault(key, package)
-            if len(found) >= MAX_PACKAGES:
-                break
+    total = 0
+    for path, content in files:
+        if _is_database(path) or path in _RELEASE:
+            waiting[path] = content
+            total += len(content)
+            if total > MAX_DATABASE_BYTES:
+                raise InvalidImage(f"databases of packages have more than {MAX_DATABASE_BYTES} bytes")
+        else:
+            _add(found, _of_language(path, content))
+    release = _release(next((waiting[path] for path in _RELEASE if path in waiting), b""))
+    for path in sorted(waiting):
+        _add(found, _of_distribution(path, waiting[path], release))
     return Inventory(release=release, packages=tuple(found[key] for key in sorted(found)))
 
 
-def _read(path: str, content: bytes, release: Mapping[str, str]) -> Iterator[Package]:
-    if path == _DPKG or _STATUS_D.fullmatch(path):
-        yield from _dpkg(path, content, release)
-    elif path in _APK:
+def _is_database(path: str) -> bool:
+    return path == _DPKG or path in _APK or path in _RPM or bool(_STATUS_D.fullmatch(path))
+
+
+def _add(found: dict[tuple[str, ...], Package], packages: Iterable[Package]) -> None:
+    for package in packages:
+        if len(found) >= MAX_PACKAGES:
+            return
+        key = (package.kind, package.name, package.version, package.architecture, package.found_in)
+        found.setdefault(key, package)
+
+
+def _of_language(path: str, content: bytes) -> Iterator[Package]:
+    if _NPM.fullmatch(path):
+        yield from npm_packages(path, content)
+    elif _NPM_LOCK.fullmatch(path):
+        yield from locked_packages(path, content)
+    elif _PYTHON.fullmatch(path):
+        yield from _python(path, content)
+    elif JAVA_ARCHIVE.fullmatch(path):
+        yield from java_packages(path, content)
+    elif content.startswith(MAGIC):
+        yield from go_packages(path, content)
+
+
+def _of_distribution(path: str, content: bytes, release: Mapping[str, str]) -> Iterator[Package]:
+    if path in _APK:
         yield from _apk(path, content, release)
     elif path in _RPM:
         yield from rpm_packages(path, content, *_distribution(release, ""))
-    elif _PYTHON.fullmatch(path):
-        yield from _python(path, content)
+    elif path not in _RELEASE:
+        yield from _dpkg(path, content, release)
 
 
 def _release(content: bytes) -> dict[str, str]:

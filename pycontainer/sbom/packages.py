@@ -19,8 +19,9 @@ _PYPI_DASHES = re.compile(r"[-_.]+")
 class Package:
     """One installed package.
 
-    kind: deb, apk, rpm or pypi. origin: the source package it was built from. namespace: the distribution
-    (debian, alpine, ...). distro: with its version, as "debian-12". found_in: the file that told of it.
+    kind: deb, apk, rpm, pypi, npm, golang or maven. origin: the source package it was built from. namespace:
+    the distribution (debian, alpine, ...), or Maven's group. distro: with its version, as "debian-12".
+    found_in: the file that told of it.
     """
 
     kind: str
@@ -40,13 +41,12 @@ class Package:
     def purl(self) -> str:
         """As "pkg:deb/debian/bash@5.2-1?arch=amd64&distro=debian-12"."""
         name = _PYPI_DASHES.sub("-", self.name).lower() if self.kind == "pypi" else self.name
-        parts = [
-            "pkg:",
-            self.kind,
-            "/",
-            f"{_quoted(self.namespace)}/" if self.namespace else "",
-            _quoted(name),
-        ]
+        if self.kind == "golang":
+            name = name.lower()
+        namespaces = [self.namespace]
+        if self.kind in ("golang", "npm"):  # whose names are paths
+            *namespaces, name = name.split("/")
+        parts = ["pkg:", self.kind, "/", *(f"{_quoted(each)}/" for each in namespaces if each), _quoted(name)]
         given = {
             "arch": self.architecture,
             "distro": self.distro,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.server
 import io
+import json
 import os
 import signal
 import socket
@@ -823,7 +824,14 @@ def test_how_an_image_was_built_and_what_it_contains_is_attested(
     (tmp_path / "data").write_text("data")
     digest = hashlib.sha256(b"data").hexdigest()
     status = "Package: bash\nStatus: install ok installed\nVersion: 5.2\nArchitecture: amd64\n"
-    files = {"status": status, "METADATA": "Name: Hello\nVersion: 1.0\n"}
+    lock = {"packages": {"node_modules/left-pad": {"version": "1.3.0"}}}
+    module = '{"name": "left-pad", "version": "1.3.0"}'
+    files = {
+        "status": status,
+        "METADATA": "Name: Hello\nVersion: 1.0\n",
+        "node_modules/left-pad/package.json": module,
+        "package-lock.json": json.dumps(lock),
+    }
     with (
         served(tmp_path) as address,
         pc.Registry() as registry,
@@ -833,8 +841,11 @@ def test_how_an_image_was_built_and_what_it_contains_is_attested(
         name = f"{registry.address}/attested:1"
         guarded = address.replace("//", "//me:hush@")
         text = (
+            "ARG BUILDKIT_SBOM_SCAN_CONTEXT=true\n"
             f"FROM busybox AS one\nADD {guarded}/data /data\nCOPY status /var/lib/dpkg/status\n"
-            "FROM scratch\nARG WHO\nCOPY --from=one / /\nCOPY METADATA /opt/Hello-1.0.dist-info/\n"
+            "FROM one AS two\nARG BUILDKIT_SBOM_SCAN_STAGE=true\nCOPY node_modules /srv/node_modules\n"
+            "FROM scratch\nARG WHO\nCOPY --from=one / /\nCOPY --from=two /data /\n"
+            "COPY METADATA /opt/Hello-1.0.dist-info/\n"
         )
         options: dict[str, Any] = {
             "provenance": "mode=max,builder-id=https://ci/1",
@@ -848,10 +859,9 @@ def test_how_an_image_was_built_and_what_it_contains_is_attested(
         remote = pc.RemoteImage(name, engine=engine)
         assert remote.digest == image.digest != image.manifest_digest
         assert remote.platforms == (image.platform,)
-        [told, other] = remote.attestations()
-        assert image.attestations() == (told, other)
-        provenance, sbom = sorted((told, other), key=lambda found: found["predicateType"])
-        for found in (provenance, sbom):
+        [sbom, of_stage, of_context, provenance] = remote.attestations()
+        assert image.attestations() == (sbom, of_stage, of_context, provenance)
+        for found in (provenance, sbom, of_stage, of_context):
             assert found["subject"][0]["digest"] == {"sha256": image.manifest_digest[7:]}
             assert "attested@1" in found["subject"][0]["name"]
             assert "hush" not in str(found)
@@ -871,6 +881,12 @@ def test_how_an_image_was_built_and_what_it_contains_is_attested(
         packages = [package["name"] for package in sbom["predicate"]["packages"]]
         assert packages == [image.tags[0], "bash", "Hello"]
         assert [package["name"] for package in image.sbom()["packages"]][1:] == ["bash", "Hello"]
+        for found, title, names in (
+            (of_stage, "two", ["bash", "left-pad"]),
+            (of_context, "context", ["left-pad", "left-pad"]),
+        ):
+            first, *packages = [package["name"] for package in found["predicate"]["packages"]]
+            assert (first, packages) == (f"{image.tags[0]} ({title})", names)
         assert busybox.attestations() == ()
         # Known to tools as BuildKit writes it.
         entries = {entry["digest"]: entry for entry in remote.manifest["manifests"]}

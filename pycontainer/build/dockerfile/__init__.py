@@ -54,12 +54,14 @@ from pycontainer.build.dockerfile.parser import parse
 from pycontainer.build.dockerfile.plan import Plan, PlannedStage, plan
 from pycontainer.build.dockerfile.rules import RULES, Rule
 from pycontainer.build.dockerfile.scope import DEFAULT_PATH, Scope, Step
-from pycontainer.build.dockerfile.variables import Variables, proxy_environment
+from pycontainer.build.dockerfile.variables import SCAN_CONTEXT, SCAN_STAGE, Variables, proxy_environment
 
 __all__ = [
     "DEFAULT_PATH",
     "NOWHERE",
     "RULES",
+    "SCAN_CONTEXT",
+    "SCAN_STAGE",
     "SCRIPT_DIRECTORY",
     "Add",
     "Arg",

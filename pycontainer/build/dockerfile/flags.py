@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 
 from pycontainer.build.dockerfile.source import Problem, nearest
 
-__all__ = ["Flags", "csv_fields", "truth", "unexpected"]
+__all__ = ["TRUE", "Flags", "csv_fields", "truth", "unexpected"]
 
-_TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})  # Go, strconv.ParseBool
+TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})  # Go, strconv.ParseBool
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 
 
@@ -100,9 +100,9 @@ def csv_fields(text: str, what: str) -> list[str]:
 
 def truth(key: str, value: str) -> bool:
     """A boolean as Go's strconv.ParseBool reads it. Raises: Problem."""
-    if value not in _TRUE | _FALSE:
+    if value not in TRUE | _FALSE:
         raise Problem(f"invalid value for {key}: {value[:100]}", expected="true or false")
-    return value in _TRUE
+    return value in TRUE
 
 
 def unexpected(key: str, field: str, known: Iterable[str]) -> Problem:

@@ -11,6 +11,7 @@ from attrs import evolve, field, frozen
 
 from pycontainer.build.dockerfile import model
 from pycontainer.build.dockerfile.checks import Checks
+from pycontainer.build.dockerfile.flags import TRUE
 from pycontainer.build.dockerfile.names import Base, Names, reference_of
 from pycontainer.build.dockerfile.parser import trigger
 from pycontainer.build.dockerfile.rules import warning
@@ -134,6 +135,24 @@ class Plan:
                 scopes[planned.index] = scope
             self.checks.enforce()
         return steps
+
+    def scanned(self, name: str, steps: Mapping[int, Sequence[Step]]) -> tuple[int, ...]:
+        """The stages for which an ARG that steers the scanner of software is on.
+
+        name: SCAN_STAGE or SCAN_CONTEXT. steps: as `evaluate` gives them. The ARG is a global one or the
+        stage's own; its value is true, false, or names of stages with commas between them.
+        Source: docs.docker.com/build/metadata/attestations/sbom, "Arguments".
+        """
+        found = []
+        for planned in self.stages:
+            value = self._given.global_args.get(name, "")
+            for step in steps[planned.index]:
+                if isinstance(step.instruction, model.Arg):
+                    own = [each.value for each in step.instruction.args if each.name == name]
+                    value = next((text for text in reversed(own) if text is not None), value)
+            if value in TRUE or planned.stage.title in value.lower().split(","):
+                found.append(planned.index)
+        return tuple(found)
 
     def check_base_platform(self, index: int, found: Platform) -> None:
         """Note whether the base image of a stage is for another platform than the stage."""

@@ -14,11 +14,12 @@ from pycontainer.build.dockerfile.shellword import Expansion, expand
 from pycontainer.build.dockerfile.source import Problem
 from pycontainer.oci import Platform
 
-__all__ = ["NOT_IN_ENVIRONMENT", "Budget", "Variables", "proxy_environment"]
+__all__ = ["NOT_IN_ENVIRONMENT", "SCAN_CONTEXT", "SCAN_STAGE", "Budget", "Variables", "proxy_environment"]
 
 PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
 # ARGs that steer the scanner for a bill of materials and are nobody's environment.
-NOT_IN_ENVIRONMENT = frozenset({"BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"})
+SCAN_CONTEXT, SCAN_STAGE = "BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"
+NOT_IN_ENVIRONMENT = frozenset({SCAN_CONTEXT, SCAN_STAGE})
 _ENTRY_COST = 100  # characters that one name in a copied environment counts as
 
 

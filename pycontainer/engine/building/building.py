@@ -15,6 +15,7 @@ from pycontainer.build import (
     OnBuildEvent,
     Plan,
     Rules,
+    Solved,
     expanded,
     parse,
     plan,
@@ -42,7 +43,7 @@ from pycontainer.oci import Descriptor, Digest, ImageConfig, Index, Platform, en
 from pycontainer.patterns import PatternMatcher
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pycontainer.build import BuildWarning
     from pycontainer.engine.engine import Engine
@@ -81,11 +82,12 @@ def build(
             for platform in request.platforms:
                 worker.materials = dict(given)
                 worker.imported = import_cache(worker, request.cache_from, platform)
-                built = _solved(worker, evolve(request, platforms=(platform,)), opened, contexts)
+                solved = _solved(worker, evolve(request, platforms=(platform,)), opened, contexts)
+                built = solved.target
                 reached("build.target.built")
                 view = _assembled(engine, worker, request, built)
                 views.append(view)
-                attested += _attested(worker, request, opened, view, built, begun)
+                attested += _attested(worker, request, opened, view, solved, begun)
                 for cache in request.cache_to:
                     if cache.kind != "inline":
                         export_cache(worker, cache, built.layers, worker.steps, platform)
@@ -133,7 +135,7 @@ def _contexts(
 
 def _solved(
     worker: EngineWorker, request: BuildRequest, opened: Opened, contexts: dict[str, FileSource | str]
-) -> Built:
+) -> Solved:
     rules = Rules(
         filename=opened.filename,
         epoch=request.epoch,
@@ -170,21 +172,14 @@ def _planned(
 
 
 def _attested(
-    worker: EngineWorker, request: BuildRequest, opened: Opened, view: ImageView, built: Built, begun: str
+    worker: EngineWorker, request: BuildRequest, opened: Opened, view: ImageView, solved: Solved, begun: str
 ) -> list[Attested]:
     """What is to be attested of one platform's image."""
-    predicates: dict[str, dict[str, Any]] = {}
+    predicates: list[tuple[str, Mapping[str, Any]]] = []
     if request.has_sbom:
-        layers = [layer.snapshot for layer in built.layers]
-        predicates[SPDX] = spdx_document(
-            worker.engine,
-            worker.engine.store.lower_dirs(layers) if layers else (),
-            name=request.tags[0].familiar if request.tags else view.id,
-            digest=view.descriptor.digest,
-            created=view.config.created,
-        )
+        predicates += [(SPDX, document) for document in _inventories(worker, request, opened, view, solved)]
     if request.provenance is not None:
-        predicates[PROVENANCE] = predicate(
+        made = predicate(
             request.provenance,
             request,
             context=opened.url,
@@ -193,10 +188,35 @@ def _attested(
             materials=worker.materials.values(),
             times=None if request.epoch is not None else (begun, worker.now()),
         )
+        predicates.append((PROVENANCE, made))
     if not predicates:
         return []
     names = [image_purl(str(tag), view.platform) for tag in request.tags]
     return [attestation(worker.engine.store.content, view.descriptor, names, predicates)]
+
+
+def _inventories(
+    worker: EngineWorker, request: BuildRequest, opened: Opened, view: ImageView, solved: Solved
+) -> Iterator[Mapping[str, Any]]:
+    """The software of the image, and of the stages and the context that are to be scanned, too."""
+    store = worker.engine.store
+    name = request.tags[0].familiar if request.tags else view.id
+    stages = {"": solved.target, **solved.scanned}
+    places = {
+        title: store.lower_dirs([each.snapshot for each in made.layers]) for title, made in stages.items()
+    }
+    if solved.scans_context:
+        snapshots, path, _ = worker.materialised(opened.source, "")
+        places["context"] = [place / path for place in store.lower_dirs(snapshots)]
+    for title, layers in places.items():
+        yield spdx_document(
+            worker.engine,
+            layers,
+            name=f"{name} ({title})" if title else name,
+            digest=view.descriptor.digest,
+            created=view.config.created,
+            with_locks=title == "context",
+        )
 
 
 def _recorded(

@@ -273,6 +273,26 @@ def test_arguments_for_the_scanner_are_nobodys_environment() -> None:
     assert env_of("FROM a\nARG BUILDKIT_SBOM_SCAN_STAGE=true") == {}
 
 
+@pytest.mark.parametrize(
+    ("text", "build_args", "scanned"),
+    [
+        ("FROM a\nFROM b", {"SCAN": "1"}, []),
+        ("ARG SCAN\nFROM a AS one\nFROM one", {"SCAN": "1"}, [0, 1]),
+        ("ARG SCAN=true\nFROM a AS one\nARG SCAN=false\nFROM one", {}, [1]),
+        ("FROM a AS one\nARG SCAN=true\nFROM one AS two", {}, [0]),
+        ("FROM a AS One\nARG SCAN\nFROM one AS two\nARG SCAN", {"SCAN": "one,other"}, [0]),
+        ("ARG SCAN=two\nFROM a AS one\nFROM a AS two", {}, [1]),
+        ("ARG SCAN=one\nFROM a AS one\nFROM a AS two", {}, []),
+    ],
+)
+def test_stages_are_scanned_as_their_arguments_say(
+    text: str, build_args: dict[str, str], scanned: list[int]
+) -> None:
+    given = {name.replace("SCAN", df.SCAN_STAGE): value for name, value in build_args.items()}
+    made = planned(text.replace("SCAN", df.SCAN_STAGE), build_args=given)
+    assert list(made.scanned(df.SCAN_STAGE, made.evaluate({}))) == scanned
+
+
 def test_the_history_of_a_run_tells_the_declared_arguments() -> None:
     step = steps("FROM a\nARG v=1\nARG w\nENV v=2\nRUN x")[-1]
     assert step.build_args == {"v": "2", "w": ""}

@@ -56,7 +56,7 @@ Name: of the description\r
 
 
 def purls(files: Mapping[str, bytes]) -> list[str]:
-    return [package.purl for package in inventory(files).packages]
+    return [package.purl for package in inventory(files.items()).packages]
 
 
 def rpm_header(tags: Mapping[int, str | int]) -> bytes:
@@ -139,7 +139,8 @@ def test_what_is_broken_is_passed_over() -> None:
 
 
 def test_a_document_says_what_the_specification_asks_for() -> None:
-    found = inventory({"var/lib/dpkg/status": DPKG, "lib/apk/db/installed": APK, "etc/os-release": RELEASE})
+    files = {"var/lib/dpkg/status": DPKG, "lib/apk/db/installed": APK, "etc/os-release": RELEASE}
+    found = inventory(files.items())
     made = document("app:1", f"sha256:{'a' * 64}", found, created="2024-01-01T00:00:00Z", tool="t-1")
     assert made == document("app:1", f"sha256:{'a' * 64}", found, created="2024-01-01T00:00:00Z", tool="t-1")
     assert (made["spdxVersion"], made["dataLicense"]) == ("SPDX-2.3", "CC0-1.0")
@@ -156,7 +157,8 @@ def test_a_document_says_what_the_specification_asks_for() -> None:
 
 def test_a_hostile_name_stays_text() -> None:
     package = Package(kind="deb", name='../"\x1b[2J\n', version="\ud800 1", supplier="\n<>", found_in="x")
-    found = inventory({"var/lib/dpkg/status": b'Package: ../"\x1b[2J\nVersion: <1>\nHomepage: http:// x\n'})
+    status = b'Package: ../"\x1b[2J\nVersion: <1>\nHomepage: http:// x\n'
+    found = inventory([("var/lib/dpkg/status", status)])
     made = document("app", "sha256:0", found, created="", tool="t")
     assert made["packages"][1]["SPDXID"].isprintable()
     assert "homepage" not in made["packages"][1]
