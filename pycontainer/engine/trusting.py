@@ -7,7 +7,8 @@ were there at the pull are kept with the image, so that running needs no registr
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, TypeAlias
 
 from attrs import evolve, field, frozen
@@ -24,6 +25,7 @@ from pycontainer.errors import (
 )
 from pycontainer.image import Documents
 from pycontainer.oci import (
+    MANIFEST_LIMIT,
     Descriptor,
     Digest,
     ImageConfig,
@@ -45,6 +47,7 @@ from pycontainer.trust import (
     Signature,
     SigningKey,
     is_bundle,
+    read_bundle,
     signature_tag,
     verified_claims,
 )
@@ -120,7 +123,7 @@ def sign(
     homes = _referrer_homes(engine, target, subject.digest) if is_referrer else [tag]
     read = list(_read_at(engine, homes))
     known = [each for _, layers in read for each in layers]
-    for found in _signatures(known):
+    for found in _signatures(known, lambda _: None):
         if (type(found), found.payload) == (kind, payload):
             if key.public_key.verifies(signed, found.signature):
                 return subject.digest
@@ -259,7 +262,13 @@ def _from_registry(engine: Engine, reference: Reference, digest: Digest) -> Foun
     )
     layers = [each for _, several in found for each in several]
     documents = (*(manifest for manifest, _ in found), *(content for _, content in layers))
-    return Found(signatures=_signatures(layers), documents=documents)
+
+    @cache
+    def document(wanted: Digest) -> bytes | None:
+        named = reference.with_digest(digest).with_tag(None)
+        return engine.registries.document(named)[1] if wanted == digest else None
+
+    return Found(signatures=_signatures(layers, document), documents=documents)
 
 
 def _tag_home(reference: Reference, digest: Digest) -> Reference:
@@ -310,7 +319,14 @@ def _kept(engine: Engine, record: ImageRecord) -> Found:
         for layer in manifest.layers
         if _is_signature(layer) and content.has(layer.digest)  # of too many not all were looked at
     ]
-    return Found(signatures=_signatures(layers))
+
+    def document(wanted: Digest) -> bytes | None:
+        if wanted not in (record.target_digest, record.manifest_digest) or not content.has(wanted):
+            return None
+        octets = Descriptor(media_type="application/octet-stream", digest=wanted, size=content.size(wanted))
+        return content.read(octets, MANIFEST_LIMIT)
+
+    return Found(signatures=_signatures(layers, document))
 
 
 def _count(manifest: bytes) -> int:
@@ -319,11 +335,14 @@ def _count(manifest: bytes) -> int:
     return len(model.layers) if isinstance(model, Manifest) else 0
 
 
-def _signatures(layers: Iterable[_Layer]) -> tuple[Signature, ...]:
+def _signatures(
+    layers: Iterable[_Layer], document: Callable[[Digest], bytes | None]
+) -> tuple[Signature, ...]:
+    """Those that can be read. document: see SignedDocument."""
     made = (
         Signature.of(content, layer.annotations)
         if layer.media_type == SIMPLE_SIGNING
-        else BundledSignature.parse(content)
+        else read_bundle(content, document)
         for layer, content in layers
     )
     return tuple(signature for signature in made if signature is not None)

@@ -9,7 +9,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pycontainer.trust.bundle import BUNDLE, BUNDLE_ANNOTATIONS, BundledSignature, is_bundle
+    from pycontainer.trust.bundle import (
+        BUNDLE,
+        BUNDLE_ANNOTATIONS,
+        BundledSignature,
+        SignedDocument,
+        is_bundle,
+        read_bundle,
+    )
     from pycontainer.trust.claim import (
         SIGNATURE_ANNOTATION,
         SIGNATURE_ARTIFACT,
@@ -29,6 +36,7 @@ __all__ = [
     "SIGNATURE_ARTIFACT",
     "SIMPLE_SIGNING",
     "BundledSignature",
+    "SignedDocument",
     "Claim",
     "Identity",
     "PublicKey",
@@ -37,6 +45,7 @@ __all__ = [
     "SignaturePolicy",
     "SigningKey",
     "is_bundle",
+    "read_bundle",
     "read_lock",
     "signature_tag",
     "verified_claims",
@@ -57,7 +66,8 @@ _HOMES |= dict.fromkeys(
     ["Claim", "SIGNATURE_ANNOTATION", "SIGNATURE_ARTIFACT", "SIMPLE_SIGNING", "Signature", "signature_tag"],
     "claim",
 )
-_HOMES |= dict.fromkeys(["BUNDLE", "BUNDLE_ANNOTATIONS", "BundledSignature", "is_bundle"], "bundle")
+_HOMES |= dict.fromkeys(["BUNDLE", "BUNDLE_ANNOTATIONS", "BundledSignature"], "bundle")
+_HOMES |= dict.fromkeys(["SignedDocument", "is_bundle", "read_bundle"], "bundle")
 
 
 def __getattr__(name: str) -> object:

@@ -1,7 +1,8 @@
 """Sigstore bundles: how cosign keeps signatures since version 3, among the referrers of an image.
 
 A bundle wraps a DSSE envelope, and that an in-toto statement about a digest. cosign's statements name no
-image; ours have its name as that of the subject, which cosign leaves alone.
+image; ours have its name as that of the subject, which cosign leaves alone. A bundle can also wrap a
+signature of the bytes of the manifest itself, which names nothing either.
 Source: sigstore/cosign, specs/BUNDLE_SPEC.md; sigstore/protobuf-specs, sigstore_bundle.proto; DSSE protocol,
 "Signature Definition"; in-toto attestation framework, statement v1.
 """
@@ -9,16 +10,24 @@ Source: sigstore/cosign, specs/BUNDLE_SPEC.md; sigstore/protobuf-specs, sigstore
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from attrs import frozen
 
 from pycontainer.errors import BadReference, InvalidImage
-from pycontainer.oci import Digest, Reference, jsontext, parse_digest, split_digest
+from pycontainer.oci import Digest, Reference, jsontext, parse_digest, sha256, split_digest
 from pycontainer.trust.claim import Claim, Signature, has_tag
 
-__all__ = ["BUNDLE", "BUNDLE_ANNOTATIONS", "SIGNED_PREDICATE", "BundledSignature", "is_bundle"]
+__all__ = [
+    "BUNDLE",
+    "BUNDLE_ANNOTATIONS",
+    "SIGNED_PREDICATE",
+    "BundledSignature",
+    "SignedDocument",
+    "is_bundle",
+    "read_bundle",
+]
 
 BUNDLE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
 SIGNED_PREDICATE: Final = "https://sigstore.dev/cosign/sign/v1"
@@ -30,6 +39,7 @@ BUNDLE_ANNOTATIONS: Final = {
 LARGEST_BUNDLE: Final = 1 << 20
 _STATEMENT = "https://in-toto.io/Statement/v1"
 _STATEMENTS = (_STATEMENT, "https://in-toto.io/Statement/v0.1")
+_SHA256_BYTES = 32
 _PAYLOAD = "application/vnd.in-toto+json"
 
 
@@ -120,6 +130,40 @@ class BundledSignature(Signature):
             has_tag=has_tag(text),
             notes=notes if isinstance(notes, dict) else {},
         )
+
+
+@frozen
+class SignedDocument(Signature):
+    """A signature of the bytes of a manifest or index itself (messageSignature). payload: these bytes."""
+
+    @classmethod
+    def parse(cls, data: bytes, find: Callable[[Digest], bytes | None]) -> SignedDocument | None:
+        """Read a bundle. find: gives a manifest by the digest that the bundle says it is about.
+
+        Returns: None for a bundle that is unreadable, of something else, or about what is not found.
+        """
+        try:
+            whole = jsontext.Fields(jsontext.parse(data, "bundle", LARGEST_BUNDLE), "bundle")
+            message = whole.nested("messageSignature")
+            told = None if message is None else message.nested("messageDigest")
+            if message is None or told is None or told.text("algorithm") != "SHA2_256":
+                return None
+            digest, signature = told.base64("digest"), message.base64("signature")
+        except InvalidImage:
+            return None
+        if digest is None or signature is None or len(digest) != _SHA256_BYTES:
+            return None
+        document = find(Digest(f"sha256:{digest.hex()}"))
+        return None if document is None else cls(document, signature)
+
+    def claim(self) -> Claim:
+        """That the bytes that were signed are an image, whatever it is called."""
+        return Claim(digest=sha256(self.payload), name=None, has_tag=False)
+
+
+def read_bundle(data: bytes, find: Callable[[Digest], bytes | None]) -> Signature | None:
+    """The signature in a bundle of either kind, see SignedDocument; None for what is none."""
+    return BundledSignature.parse(data) or SignedDocument.parse(data, find)
 
 
 def _base64(data: bytes) -> str:

@@ -113,8 +113,9 @@ class SignaturePolicy:
         return cls([Requirement(kind=default)], made)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> SignaturePolicy:
-        """Read a policy.json; of its transports, docker counts.
+    def load(cls, path: str | os.PathLike[str], *, nameless: bool = False) -> SignaturePolicy:
+        """Read a policy.json; of its transports, docker counts. nameless: as in `signed`, where the file
+        says no signedIdentity; it has no word for that itself.
 
         Raises: InvalidInput naming what is wrong; Unsupported for requirements of other kinds of signatures.
         """
@@ -123,11 +124,11 @@ class SignaturePolicy:
                 content = file.read(LARGEST_POLICY + 1)
         except OSError as error:
             raise InvalidInput(f"policy {os.fspath(path)} cannot be read: {error.strerror}") from error
-        return cls.parse(content, os.fspath(path))
+        return cls.parse(content, os.fspath(path), nameless=nameless)
 
     @classmethod
-    def parse(cls, content: bytes | str, where: str = "policy") -> SignaturePolicy:
-        """Read the text of a policy.json. Raises: as load."""
+    def parse(cls, content: bytes | str, where: str = "policy", *, nameless: bool = False) -> SignaturePolicy:
+        """Read the text of a policy.json. nameless, raises: as load."""
         data = content.encode() if isinstance(content, str) else content
         try:
             whole = jsontext.Fields(jsontext.parse(data, where, LARGEST_POLICY), where)
@@ -136,8 +137,11 @@ class SignaturePolicy:
             default = whole.take("default")
             if left := list(whole.rest()):
                 raise InvalidInput(f"{where}: the key {left[0][:80]!r} is not known")
-            made = {scope: _requirements(given, f"{where}: {scope}") for scope, given in scopes.items()}
-            return cls(_requirements(default, f"{where}.default"), made)
+            identity = Identity(takes_nameless=nameless)
+            made = {
+                scope: _requirements(given, f"{where}: {scope}", identity) for scope, given in scopes.items()
+            }
+            return cls(_requirements(default, f"{where}.default", identity), made)
         except InvalidImage as error:
             raise InvalidInput(str(error)) from None
 
@@ -253,17 +257,18 @@ def _normal_scope(scope: str) -> str:
     return f"{found.domain}/{rest}" if domain.lower() == found.domain else found.repository
 
 
-def _requirements(given: object, where: str) -> list[Requirement]:
+def _requirements(given: object, where: str, identity: Identity) -> list[Requirement]:
     if not isinstance(given, list) or not given:
         raise InvalidInput(f"{where}: give a list of requirements that is not empty")
-    return [_requirement(jsontext.Fields(each, where), where) for each in given]
+    return [_requirement(jsontext.Fields(each, where), where, identity) for each in given]
 
 
-def _requirement(fields: jsontext.Fields, where: str) -> Requirement:
+def _requirement(fields: jsontext.Fields, where: str, default: Identity) -> Requirement:
     kind = fields.text("type")
     simple: dict[str, Literal["accept", "reject"]] = {"insecureAcceptAnything": "accept", "reject": "reject"}
     if kind == "sigstoreSigned":
-        made = Requirement(kind="signed", keys=_keys(fields, where), identity=_identity(fields, where))
+        identity = _identity(fields, where) or default
+        made = Requirement(kind="signed", keys=_keys(fields, where), identity=identity)
     elif kind in simple:
         made = Requirement(kind=simple[kind])
     elif kind in ("signedBy", "signedBaseLayer"):
@@ -292,10 +297,10 @@ def _keys(fields: jsontext.Fields, where: str) -> tuple[PublicKey, ...]:
     return keys
 
 
-def _identity(fields: jsontext.Fields, where: str) -> Identity:
+def _identity(fields: jsontext.Fields, where: str) -> Identity | None:
     given = fields.nested("signedIdentity")
     if given is None:
-        return Identity()
+        return None
     kind = given.text("type")
     if kind not in IDENTITIES:
         raise InvalidInput(f"{where}: signedIdentity {kind[:80]!r} is none of {', '.join(IDENTITIES)}")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,6 +43,10 @@ def strict(tmp_path: Path, registry: pc.Registry) -> Iterator[pc.Engine]:
     policy = pc.SignaturePolicy.signed({registry.address: KEY.public_key})
     with pc.Engine(tmp_path / "strict", policy=policy) as made:
         yield made
+
+
+def encoded(data: bytes) -> str:
+    return base64.b64encode(data).decode()
 
 
 def repository(name: str) -> str:
@@ -112,6 +119,30 @@ def test_a_bundle_is_pushed_once_verified_and_kept_with_the_image(
     engine.registries.close()
     registry.close()
     assert pc.run(name, ["true"], engine=strict).exit_code == 0
+
+
+def test_a_bundle_of_the_manifests_own_bytes_counts_wherever_it_lies(
+    busybox_layout: Path, registry: pc.Registry, tmp_path: Path
+) -> None:
+    name = f"{registry.address}/signed-bytes/app:1"
+    policy = pc.SignaturePolicy.signed({"": KEY.public_key}, nameless=True)
+    with pc.Engine(tmp_path / "one") as engine, pc.Engine(tmp_path / "two", policy=policy) as strict:
+        pc.Image.load(busybox_layout, engine=engine)[0].push(name)
+        _, manifest, _ = engine.registries.document(Reference.parse(name))
+        message = {
+            "messageDigest": {"algorithm": "SHA2_256", "digest": encoded(hashlib.sha256(manifest).digest())},
+            "signature": encoded(KEY.sign(manifest)),
+        }
+        kind = "application/vnd.dev.sigstore.bundle.v0.3+json"
+        bundle = {"bundle.json": json.dumps({"messageSignature": message})}
+        given = {"artifact_type": kind, "media_types": {"bundle.json": kind}}
+        pc.Artifact.attach(name, bundle, **given, engine=engine)  # type: ignore[arg-type]
+        assert pc.verify(name, KEY.public_key, nameless=True, engine=engine).digest
+        image = pc.Image.pull(name, engine=strict)
+        strict.registries.close()
+        registry.close()
+        with pc.Container.create(image, ["true"], engine=strict) as box:
+            assert box.id
 
 
 def test_more_signatures_than_are_looked_at_do_no_harm(

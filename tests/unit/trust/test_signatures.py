@@ -13,14 +13,16 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from pycontainer.errors import InvalidImage, InvalidInput, PycontainerError, Unsupported, UntrustedImage
-from pycontainer.oci import Digest, Reference
+from pycontainer.oci import Digest, Reference, sha256
 from pycontainer.trust import (
     BundledSignature,
     Claim,
     PublicKey,
     Signature,
     SignaturePolicy,
+    SignedDocument,
     SigningKey,
+    read_bundle,
     signature_tag,
 )
 
@@ -264,7 +266,76 @@ class TestBundles:
             BundledSignature(json.dumps(statement).encode(), b"").claim()
 
 
+class TestBundlesOfDocuments:
+    """Bundles whose messageSignature is one of the manifest's own bytes."""
+
+    MANIFEST = b'{"schemaVersion": 2}'
+    DIGEST = sha256(MANIFEST)
+
+    def bundle(self, signed: bytes = MANIFEST, **changes: Any) -> bytes:
+        octets = bytes.fromhex(self.DIGEST[7:])
+        message = {
+            "messageDigest": {"algorithm": "SHA2_256", "digest": base64.b64encode(octets).decode()},
+            "signature": base64.b64encode(KEY.sign(signed)).decode(),
+        }
+        return json.dumps({"messageSignature": message | changes}).encode()
+
+    def find(self, digest: Digest) -> bytes | None:
+        return self.MANIFEST if digest == self.DIGEST else None
+
+    def test_it_counts_for_that_manifest_wherever_nameless_ones_do(self) -> None:
+        found = read_bundle(self.bundle(), self.find)
+        assert isinstance(found, SignedDocument)
+        scopes = {"ghcr.io": KEY.public_key}
+        SignaturePolicy.signed(scopes, nameless=True).check(APP, [self.DIGEST], [found])
+        for made, digest, reason in (
+            (SignaturePolicy.signed(scopes), self.DIGEST, "nameless=True"),
+            (SignaturePolicy.signed(scopes, nameless=True), DIGEST, f"it is for {self.DIGEST}"),
+        ):
+            with pytest.raises(UntrustedImage, match=reason):
+                made.check(APP, [digest], [found])
+
+    def test_a_signature_of_other_bytes_does_not(self) -> None:
+        found = read_bundle(self.bundle(b"other"), self.find)
+        assert found is not None
+        with pytest.raises(UntrustedImage, match="by no key"):
+            SignaturePolicy.signed({"": KEY.public_key}, nameless=True).check(APP, [self.DIGEST], [found])
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"messageDigest": {"algorithm": "SHA2_512", "digest": "AAAA"}},
+            {"messageDigest": {"algorithm": "SHA2_256", "digest": "AAAA"}},
+            {"messageDigest": {"algorithm": "SHA2_256", "digest": "!"}},
+            {"messageDigest": {"algorithm": "SHA2_256", "digest": base64.b64encode(bytes(32)).decode()}},
+            {"messageDigest": None},
+            {"signature": None},
+            {"signature": 1},
+        ],
+    )
+    def test_what_is_about_nothing_known_is_no_signature(self, changes: dict[str, Any]) -> None:
+        assert read_bundle(self.bundle(**changes), self.find) is None
+
+
 class TestPolicy:
+    def test_a_file_takes_nameless_signatures_where_its_reader_says_so_and_it_asks_for_no_name(self) -> None:
+        statement = json.loads(BundledSignature.encode(DIGEST, "any"))
+        del statement["subject"][0]["name"]
+        found = BundledSignature.parse(bundled(json.dumps(statement).encode()))
+        assert found is not None
+        for requirement, nameless, reason in (
+            (sigstore(), True, ""),
+            (sigstore(), False, "nameless=True"),
+            (sigstore({"type": "matchRepository"}), True, "names no image"),
+        ):
+            content = json.dumps({"default": [requirement]})
+            made = SignaturePolicy.parse(content, nameless=nameless)
+            if reason:
+                with pytest.raises(UntrustedImage, match=reason):
+                    made.check(APP, [DIGEST], [found])
+            else:
+                made.check(APP, [DIGEST], [found])
+
     def test_a_signed_image_passes_and_others_fall_to_the_default(self) -> None:
         made = policy(sigstore())
         made.check(APP, [DIGEST], [signed()])
