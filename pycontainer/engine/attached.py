@@ -5,7 +5,7 @@ They are blobs which the image's record lists, so they go when the image goes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from attrs import evolve
@@ -25,25 +25,30 @@ COMPRESSION = "io.pycontainer.compression"
 """Annotation of a variant's manifest: how its layers were compressed, with the level."""
 
 
-def recompressed_once(engine: Engine, record: ImageRecord, compression: str) -> ImageView:
+def recompressed_once(
+    engine: Engine, record: ImageRecord, compression: str, kept: Collection[Digest] = ()
+) -> ImageView:
     """The image with layers compressed so, from the time before or made and kept.
 
+    kept: layers that stay as they are.
     Raises: InvalidInput for a compression that does not exist.
     """
     chosen = Compression.parse(compression)
     view = engine.image_view(record)
-    kinds = {mediatype.compression_of(layer.media_type) for layer in view.layers}
+    changing = [layer for layer in view.layers if layer.digest not in kept]
+    kinds = {mediatype.compression_of(layer.media_type) for layer in changing}
+    mark = str(chosen) if len(changing) == len(view.layers) else f"{chosen} of {len(changing)} layers"
     if chosen.level is None and kinds <= {chosen.kind}:
         return view
     store = engine.store
     for data, manifest in attached_manifests(engine, record):
-        if manifest.config.digest == record.id and manifest.annotations.get(COMPRESSION) == str(chosen):
+        if manifest.config.digest == record.id and manifest.annotations.get(COMPRESSION) == mark:
             found = ImageView(data, view.config_bytes, store.content)
             if all(store.content.has(layer.digest) for layer in found.layers):
                 return found
     with store.lease(f"recompress {record.id}"):
-        made = recompressed(store.content, view, chosen, force=chosen.level is not None)
-        made = derived(made, annotations={**made.manifest.annotations, COMPRESSION: str(chosen)})
+        made = recompressed(store.content, view, chosen, force=chosen.level is not None, kept=kept)
+        made = derived(made, annotations={**made.manifest.annotations, COMPRESSION: mark})
         keep(made, store.content)
         attach(engine, record, [made.descriptor.digest, *(layer.digest for layer in made.layers)])
     return ImageView(made.manifest_bytes, made.config_bytes, store.content)

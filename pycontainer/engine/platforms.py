@@ -8,6 +8,7 @@ they were pruned.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from attrs import evolve
@@ -150,10 +151,12 @@ def _blobs(engine: Engine, descriptor: Descriptor) -> set[Digest]:
     return set(Contents(Target(engine.store.content, descriptor)).blobs)
 
 
-def recompressed_index(engine: Engine, record: ImageRecord, compression: str) -> Descriptor:
+def recompressed_index(
+    engine: Engine, record: ImageRecord, compression: str, kept: Collection[Digest] = ()
+) -> Descriptor:
     """The index of an image with the layers of all that it lists compressed so; kept with the image.
 
-    What attests the images says nothing of those, and is left out.
+    kept: layers that stay as they are. What attests the images says nothing of those, and is left out.
     """
     found = index_of(engine, record)
     if found is None:
@@ -164,7 +167,7 @@ def recompressed_index(engine: Engine, record: ImageRecord, compression: str) ->
         if platform is None or platform.architecture == "unknown":
             continue
         variant = of_platform(engine, record, platform)
-        view = recompressed_once(engine, variant, compression)
+        view = recompressed_once(engine, variant, compression, kept)
         attach(engine, record, [view.descriptor.digest, *(blob.digest for blob in view.blobs)])
         entries.append(evolve(view.descriptor, platform=platform, annotations=entry.annotations))
     content = encode(evolve(found[1], manifests=tuple(entries)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 
 from pycontainer.engine.algebra import ImageAlgebra
@@ -14,6 +14,7 @@ from pycontainer.oci import Platform, Reference
 if TYPE_CHECKING:
     from pycontainer.engine.images import Image
     from pycontainer.image import ImageView, OnEvent, Target
+    from pycontainer.oci import Digest
 
 __all__ = ["Sendable"]
 
@@ -129,20 +130,23 @@ class Sendable(ImageAlgebra):
         record = of_platform(self._engine, self._record, Platform.parse(platform))
         return cast("Image", type(self)(self._engine, record))
 
-    def _whole(self, platform: str | None, compression: str | None) -> Target:
-        """The index of several platforms that are all here, or the manifest of one; see push."""
+    def _whole(self, platform: str | None, compression: str | None, kept: Collection[Digest] = ()) -> Target:
+        """The index of several platforms that are all here, or the manifest of one; see push.
+
+        kept: layers whose compression stays what it is.
+        """
         from pycontainer.engine.platforms import recompressed_index, whole_index
         from pycontainer.image import Target
 
         content = self._engine.store.content
         index = whole_index(self._engine, self._stored) if platform is None and self._stored else None
         if index is None:
-            return Target.of(self._of_platform(platform)._variant(compression))
+            return Target.of(self._of_platform(platform)._variant(compression, kept))
         if compression is not None:
-            return Target(content, recompressed_index(self._engine, self._record, compression))
+            return Target(content, recompressed_index(self._engine, self._record, compression, kept))
         return Target(content, index)
 
-    def _variant(self, compression: str | None) -> ImageView:
+    def _variant(self, compression: str | None, kept: Collection[Digest] = ()) -> ImageView:
         """Its documents in the store, with layers compressed so; kept with the image for the next time."""
         if compression is None:
             return self._documents_kept()
@@ -152,4 +156,4 @@ class Sendable(ImageAlgebra):
             return made._documents_kept()
         from pycontainer.engine.attached import recompressed_once
 
-        return recompressed_once(self._engine, self._record, compression)
+        return recompressed_once(self._engine, self._record, compression, kept)

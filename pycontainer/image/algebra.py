@@ -6,7 +6,7 @@ documents are in the view alone, until `keep` puts them beside the layers. Equal
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -23,6 +23,7 @@ from pycontainer.layers import HEAD_SIZE, detect, open_decoder
 from pycontainer.oci import (
     ContainerConfig,
     Descriptor,
+    Digest,
     Hasher,
     History,
     ImageConfig,
@@ -147,12 +148,17 @@ def _check_begins(view: ImageView, base: ImageView) -> None:
 
 
 def recompressed(
-    blobs: BlobStore, view: ImageView, compression: str | Compression, *, force: bool = False
+    blobs: BlobStore,
+    view: ImageView,
+    compression: str | Compression,
+    *,
+    force: bool = False,
+    kept: Collection[Digest] = (),
 ) -> ImageView:
     """The same image with layers compressed otherwise: its id and the content of its layers stay.
 
     Layers that have the kind of compression already are left as they are; force does them again. Foreign
-    layers stay as they are. Several layers are compressed at once.
+    layers, and those that are to be kept, stay as they are. Several layers are compressed at once.
     Raises: DigestMismatch for a layer that is not what the configuration says.
     """
     chosen = Compression.parse(compression)
@@ -160,7 +166,7 @@ def recompressed(
     def convert(number: int) -> Descriptor:
         layer = view.layers[number]
         is_there = mediatype.compression_of(layer.media_type) == chosen.kind and not force
-        if is_there or mediatype.is_foreign(layer.media_type):
+        if is_there or layer.digest in kept or mediatype.is_foreign(layer.media_type):
             return layer
         return _recompress(blobs, view, number, chosen).descriptor
 

@@ -616,6 +616,13 @@ def test_outputs_beside_the_store(engine: pc.Engine, busybox: pc.Image, tmp_path
         [layer] = pc.RemoteImage(name, engine=other).manifest["layers"]
         assert layer["mediaType"] == "application/vnd.oci.image.layer.v1.tar"
         assert pc.Image.pull(name, engine=other).id == pushed.id
+        # What the base image has stays as it is unless it is forced, as with BuildKit.
+        for force, kinds in (("false", ["gzip", "zstd"]), ("true", ["zstd", "zstd"])):
+            place = tmp_path / force
+            given = f"type=oci,tar=false,dest={place},compression=zstd,force-compression={force}"
+            build(engine, "FROM busybox AS one\nFROM one\nCOPY f /\n", {"f": "f"}, outputs=given)
+            found = [layer.media_type.rpartition("+")[2] for layer in Layout(place).view().layers]
+            assert found[-2:] == kinds
     layout = Layout(tmp_path / "layout")
     assert {layer.media_type for layer in layout.view().layers} == {
         "application/vnd.oci.image.layer.v1.tar+zstd"

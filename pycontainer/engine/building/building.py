@@ -79,11 +79,13 @@ def build(
             begun, given = worker.now(), dict(worker.materials)
             views: list[ImageView] = []
             attested: list[Attested] = []
+            base_layers: set[Digest] = set()
             for platform in request.platforms:
                 worker.materials = dict(given)
                 worker.imported = import_cache(worker, request.cache_from, platform)
                 solved = _solved(worker, evolve(request, platforms=(platform,)), opened, contexts)
                 built = solved.target
+                base_layers |= {layer.descriptor.digest for layer in built.layers[: built.from_base]}
                 reached("build.target.built")
                 view = _assembled(engine, worker, request, built)
                 views.append(view)
@@ -94,7 +96,7 @@ def build(
             image, target = _recorded(engine, request, views, attested, lease)
             reached("build.image.recorded")
             for output in request.outputs:
-                write_output(worker, image, output, target)
+                write_output(worker, image, output, target, frozenset(base_layers))
         names = ", ".join(tag.familiar for tag in request.tags)
         worker.tell(BuildEvent(action="finished", digest=image.id, message=names))
     emit_image(engine, "build", image.id, request.tags[0].familiar if request.tags else "")

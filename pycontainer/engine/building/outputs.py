@@ -15,20 +15,19 @@ from attrs import frozen
 
 from pycontainer.build import BuildEvent
 from pycontainer.errors import Conflict, InvalidInput, InvalidOption, KernelError, NotFound
-from pycontainer.image import Compression, whole_file
+from pycontainer.image import Compression, Layout, Target, whole_file, write_oci_archive
 from pycontainer.oci import Reference
 
 if TYPE_CHECKING:
     from pycontainer.engine.building.worker import EngineWorker
     from pycontainer.engine.images import Image
     from pycontainer.image import Progress
-    from pycontainer.oci import Descriptor
+    from pycontainer.oci import Descriptor, Digest
 
 __all__ = ["Output", "understood_outputs", "write_output"]
 
 _CHUNK = 1 << 20
 _TYPES = ("image", "registry", "local", "tar", "oci", "docker", "cacheonly")
-_FORMATS = {"oci": "oci-archive", "docker": "docker-archive"}
 _KEYS = {"type", "dest", "name", "push", "tar", "compression", "compression-level", "force-compression"}
 _COMPRESSED = ("registry", "oci")
 
@@ -36,7 +35,8 @@ _COMPRESSED = ("registry", "oci")
 @frozen(kw_only=True)
 class Output:
     """One output. dest: a path, or a stream to write to; names: where to push to, () for the tags. is_tar: a
-    layout is in an archive. compression: of its layers, None as they are.
+    layout is in an archive. compression: of its layers, None as they are; is_forced: also of those that the
+    base image had.
     """
 
     kind: str
@@ -44,6 +44,7 @@ class Output:
     names: tuple[str, ...] = ()
     is_tar: bool = True
     compression: str | None = None
+    is_forced: bool = False
 
 
 def understood_outputs(
@@ -77,14 +78,19 @@ def _output(item: str | Mapping[str, object]) -> Output:
         raise InvalidOption(f"option outputs: type={kind} knows no tar=false, type=oci does")
     if not is_tar and not isinstance(dest, str):
         raise InvalidOption("option outputs: tar=false needs the path of a directory as dest")
-    compression = _compression(kind, fields)
-    return Output(kind=kind, dest=dest, names=names, is_tar=is_tar, compression=compression)  # type: ignore[arg-type]
+    return Output(
+        kind=kind,
+        dest=dest,  # type: ignore[arg-type]
+        names=names,
+        is_tar=is_tar,
+        compression=_compression(kind, fields),
+        is_forced=_is_true("force-compression", fields.get("force-compression", "false")),
+    )
 
 
 def _compression(kind: str, fields: Mapping[str, object]) -> str | None:
     """How the layers are to be compressed. Raises: InvalidOption."""
     name, level = fields.get("compression"), fields.get("compression-level")
-    _is_true("force-compression", fields.get("force-compression", "true"))  # as it always is
     if name is None and level is None:
         return None
     if kind not in _COMPRESSED:
@@ -111,8 +117,17 @@ def _fields(text: str) -> dict[str, object]:
     return {name.strip(): value for name, _, value in pairs}
 
 
-def write_output(worker: EngineWorker, image: Image, output: Output, target: Descriptor) -> None:
-    """Make one output. target: the manifest, or the index of several. Raises: what that raises."""
+def write_output(
+    worker: EngineWorker, image: Image, output: Output, target: Descriptor, base_layers: frozenset[Digest]
+) -> None:
+    """Make one output. target: the manifest, or the index of several. base_layers: of the images it was begun
+    with.
+
+    Raises: what that raises.
+    """
+    made = Target(worker.engine.store.content, target)
+    if output.compression is not None:
+        made = image._whole(None, output.compression, () if output.is_forced else base_layers)
     if output.kind == "registry":
         engine = worker.engine
 
@@ -120,15 +135,17 @@ def write_output(worker: EngineWorker, image: Image, output: Output, target: Des
             worker.tell(BuildEvent(action="transfer", progress=event))
 
         for name in output.names or image.tags:
-            if output.compression is not None:
-                image.push(name, compression=output.compression, on_event=show)
-            else:
-                engine.registries.push(Reference.parse(name), engine.store.content, target, on_event=show)
+            engine.registries.push(Reference.parse(name), made.source, made.descriptor, on_event=show)
         if not (output.names or image.tags):
             raise InvalidOption("option outputs: nothing to push to; give tags, or name=")
-    elif output.kind in _FORMATS and output.dest is not None:  # a docker without one is its store
-        kind = _FORMATS[output.kind] if output.is_tar else "oci-layout"
-        image.save(output.dest, format=kind, compression=output.compression)  # type: ignore[arg-type]
+    elif output.kind == "oci" and output.dest is not None:
+        tags = [Reference.parse(tag) for tag in image.tags]
+        if output.is_tar:
+            write_oci_archive(output.dest, [(made, tags)])
+        elif isinstance(output.dest, str):
+            Layout.create(output.dest).add(made, tags)
+    elif output.kind == "docker" and output.dest is not None:  # without one it is the store
+        image.save(output.dest, format="docker-archive")
     elif output.kind == "tar":
         _write_tar(worker, image, output.dest)
     elif output.kind == "local":
