@@ -2824,11 +2824,19 @@ async def prune_build_cache(
     all: bool = False,
     until: float | str | timedelta | datetime | None = None,
     keep: int | str | None = None,
+    reserved: int | str | None = None,
+    min_free: int | str | None = None,
     engine: Engine | None = None,
 ) -> PrunedBuildCache:
     """Forget what builds have kept: the layers of steps that no image needs, cache mounts, checksums."""
     return await mirrored(
-        pycontainer.engine.prune_build_cache, all=all, until=until, keep=keep, engine=engine
+        pycontainer.engine.prune_build_cache,
+        all=all,
+        until=until,
+        keep=keep,
+        reserved=reserved,
+        min_free=min_free,
+        engine=engine,
     )
 
 

@@ -562,6 +562,8 @@ def test_the_room_that_builds_take_is_counted_and_pruned(busybox_layout: Path, t
         assert used.reclaimable_image_bytes == before.reclaimable_image_bytes
         assert used.reclaimable_build_bytes == used.build_cache.size_bytes
         assert pc.prune(filters={"until": "1h"}, engine=engine).build_steps == 0
+        for kept in ({"reserved": "1m"}, {"keep": 0, "reserved": "1m"}, {"min_free": 1}):
+            assert pc.prune_build_cache(**kept, engine=engine).steps == 0  # type: ignore[arg-type]
         assert pc.prune(filters={"label!": "x"}, engine=engine).build_steps == 0
         pruned = pc.prune(engine=engine)
         assert (pruned.build_steps, pruned.build_mounts) == (1, 1)
@@ -786,7 +788,28 @@ def test_several_platforms_make_an_index(engine: pc.Engine, busybox: pc.Image, t
     files = {Platform.partition("/")[2]: Platform for Platform in (foreign, here)}
     with pc.Registry() as registry, pc.Engine(tmp_path / "store") as other:
         name = f"{registry.address}/made:1"
-        image = build(other, text, files, platforms=[foreign, here], tags=[name], outputs="type=registry")
+        told = {"of": "manifest", "index:of": "index", "manifest-descriptor:of": "entry"}
+        byname = f"{registry.address}/untagged"
+        image = build(
+            other,
+            text,
+            files,
+            platforms=[foreign, here],
+            tags=[name],
+            annotations=told,
+            outputs=[
+                "type=registry",
+                f"type=image,name={byname},push=true,push-by-digest=true",
+                str(tmp_path / "split"),
+            ],
+        )
+        for platform in (foreign, here):
+            assert (tmp_path / "split" / platform.replace("/", "_") / "arch").read_text() == platform
+        assert pc.RemoteImage.tags(byname, engine=other) == []
+        untagged = pc.RemoteImage(f"{byname}@{image.digest}", engine=other).manifest
+        assert untagged["annotations"] == {"of": "index"}
+        assert [entry["annotations"] for entry in untagged["manifests"]] == [{"of": "entry"}] * 2
+        assert image.view.manifest.annotations == {"of": "manifest"}
         assert image.platform == here
         assert image.digest != image.manifest_digest
         pulled = pc.Image.pull(name, platform=foreign, engine=other)

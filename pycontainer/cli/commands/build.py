@@ -236,9 +236,17 @@ def _write_metadata(path: Path, image_id: str, digest: str, tags: Sequence[str])
 @prune_filter_option
 @flag("-f", "--force", help="Do not ask.")
 @click.option("--keep-storage", "--max-used-space", "keep", metavar="BYTES", help="Keep so much of it.")
+@click.option("--min-free-space", "min_free", metavar="BYTES", help="Have so much of the disk free.")
+@click.option("--reserved-space", "reserved", metavar="BYTES", help="Keep so much of it in any case.")
 @pass_session
 def prune(
-    session: Session, is_all: bool, filters: Mapping[str, list[str]], force: bool, keep: str | None
+    session: Session,
+    is_all: bool,
+    filters: Mapping[str, list[str]],
+    force: bool,
+    keep: str | None,
+    min_free: str | None,
+    reserved: str | None,
 ) -> None:
     """Forget what builds have kept."""
     from pycontainer.cli.commands.pruning import confirm
@@ -248,5 +256,7 @@ def prune(
         raise click.UsageError(f"the cache of builds has no filter {min(unknown)!r}; there is until")
     until = next((values[-1] for values in filters.values()), None)
     confirm(force, "all build cache" if is_all else "all dangling build cache")
-    pruned = prune_build_cache(all=is_all, until=until, keep=keep, engine=session.engine)
+    pruned = prune_build_cache(
+        all=is_all, until=until, keep=keep, min_free=min_free, reserved=reserved, engine=session.engine
+    )
     click.echo(f"Total: {decimal_size(pruned.freed_bytes)}")

@@ -24,7 +24,7 @@ from pycontainer.build import (
 )
 from pycontainer.checkpoints import reached
 from pycontainer.engine.attestations import attestation
-from pycontainer.engine.building.cacheimages import export_cache, import_cache, with_keys
+from pycontainer.engine.building.cacheimages import CachePlace, export_cache, import_cache, with_keys
 from pycontainer.engine.building.contexts import Opened, open_context, open_named
 from pycontainer.engine.building.documents import stored_view
 from pycontainer.engine.building.options import BuildRequest, understood
@@ -37,13 +37,14 @@ from pycontainer.engine.events import emit_image
 from pycontainer.engine.images import Image
 from pycontainer.engine.inventories import SPDX, spdx_document
 from pycontainer.engine.pulling import import_view
-from pycontainer.errors import DockerfileError
+from pycontainer.errors import DockerfileError, PycontainerError
 from pycontainer.image import ImageView
 from pycontainer.oci import Descriptor, Digest, ImageConfig, Index, Platform, encode, mediatype
 from pycontainer.patterns import PatternMatcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from pycontainer.build import BuildWarning
     from pycontainer.engine.engine import Engine
@@ -80,23 +81,25 @@ def build(
             views: list[ImageView] = []
             attested: list[Attested] = []
             base_layers: set[Digest] = set()
+            layers: dict[str, list[Path]] = {}
             for platform in request.platforms:
                 worker.materials = dict(given)
                 worker.imported = import_cache(worker, request.cache_from, platform)
                 solved = _solved(worker, evolve(request, platforms=(platform,)), opened, contexts)
                 built = solved.target
                 base_layers |= {layer.descriptor.digest for layer in built.layers[: built.from_base]}
+                layers[str(platform)] = engine.store.lower_dirs([layer.snapshot for layer in built.layers])
                 reached("build.target.built")
                 view = _assembled(engine, worker, request, built)
                 views.append(view)
                 attested += _attested(worker, request, opened, view, solved, begun)
                 for cache in request.cache_to:
                     if cache.kind != "inline":
-                        export_cache(worker, cache, built.layers, worker.steps, platform)
+                        _exported(worker, cache, built, platform)
             image, target = _recorded(engine, request, views, attested, lease)
             reached("build.image.recorded")
             for output in request.outputs:
-                write_output(worker, image, output, target, frozenset(base_layers))
+                write_output(worker, image, output, target, frozenset(base_layers), layers)
         names = ", ".join(tag.familiar for tag in request.tags)
         worker.tell(BuildEvent(action="finished", digest=image.id, message=names))
     emit_image(engine, "build", image.id, request.tags[0].familiar if request.tags else "")
@@ -117,6 +120,15 @@ def check(
         opened, contexts = _contexts(worker, request, context, dockerfile)
         planned, _ = expanded(_planned(request, opened, contexts, is_whole=True), contexts, worker.config)
         return planned.checks.warnings
+
+
+def _exported(worker: EngineWorker, cache: CachePlace, built: Built, platform: Platform) -> None:
+    try:
+        export_cache(worker, cache, built.layers, worker.steps, platform)
+    except PycontainerError as error:
+        if not cache.ignores_errors:
+            raise
+        worker.warn(f"the cache was not written to {cache.place}: {error}")
 
 
 def _contexts(
@@ -234,8 +246,10 @@ def _recorded(
     record = import_view(engine, main, request.tags, lease)
     if len(views) == 1 and not attested:
         return Image(engine, record), main.descriptor
-    listed = (*(view.descriptor for view in views), *(entry for entry, _ in attested))
-    index = encode(Index(manifests=listed, annotations=dict(request.annotations)))
+    told = dict(request.annotations.descriptor)
+    entries = [evolve(view.descriptor, annotations={**view.descriptor.annotations, **told}) for view in views]
+    listed = (*entries, *(entry for entry, _ in attested))
+    index = encode(Index(manifests=listed, annotations=dict(request.annotations.index)))
     digest = engine.store.content.put(index)
     others = {blob.digest for view in views for blob in (*view.blobs, view.descriptor)}
     others.update(digest for _, digests in attested for digest in digests)
@@ -259,4 +273,4 @@ def _assembled(engine: Engine, worker: EngineWorker, request: BuildRequest, buil
     if any(cache.kind == "inline" for cache in request.cache_to):
         config = with_keys(config, built.layers, worker.steps)
     descriptors = [layer.descriptor for layer in built.layers]
-    return stored_view(engine, config, descriptors, annotations=request.annotations)
+    return stored_view(engine, config, descriptors, annotations=request.annotations.manifest)

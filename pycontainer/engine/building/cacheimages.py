@@ -27,7 +27,8 @@ __all__ = ["CachePlace", "Imported", "export_cache", "import_cache", "understood
 
 _FIELD = "pycontainer.buildcache.v1"
 _TYPES = ("inline", "local", "registry")
-_KEYS = {"type", "ref", "src", "dest", "mode"}
+_KEYS = {"type", "ref", "src", "dest", "mode", "ignore-error"}
+_ALWAYS = ("image-manifest", "oci-mediatypes")  # what a cache here is in any case
 _MAX_STEPS = 10_000
 
 
@@ -35,12 +36,14 @@ _MAX_STEPS = 10_000
 class CachePlace:
     """Where a cache is brought from or to. kind: inline, local, registry; place: a reference or a path.
 
-    has_all: the steps of all stages, not only those whose layers the image has.
+    has_all: the steps of all stages, not only those whose layers the image has. ignores_errors: a cache that
+    cannot be written is warned of.
     """
 
     kind: str
     place: str = ""
     has_all: bool = False
+    ignores_errors: bool = False
 
 
 def understood_caches(
@@ -61,7 +64,10 @@ def _place(item: str | Mapping[str, str], option: str) -> CachePlace:
         item = {"type": "registry", "ref": item}
     if isinstance(item, str):
         item = {name.strip(): value for name, _, value in (pair.partition("=") for pair in item.split(","))}
-    if unknown := set(item) - _KEYS:
+    for name in {*_ALWAYS, "ignore-error"} & set(item):
+        if item[name] not in ("true", "false") or (name in _ALWAYS and item[name] == "false"):
+            raise InvalidOption(f"option {option}: {name}={item[name]!r} is not to be had; leave it out")
+    if unknown := set(item) - _KEYS - set(_ALWAYS):
         raise InvalidOption(f"option {option}: {min(unknown)!r} is not one of {', '.join(sorted(_KEYS))}")
     kind = item.get("type", "registry")
     if kind not in _TYPES:
@@ -77,7 +83,12 @@ def _place(item: str | Mapping[str, str], option: str) -> CachePlace:
         )
     if kind == "registry":
         Reference.parse(place)
-    return CachePlace(kind=kind, place=place, has_all=item.get("mode") == "max")
+    return CachePlace(
+        kind=kind,
+        place=place,
+        has_all=item.get("mode") == "max",
+        ignores_errors=item.get("ignore-error") == "true",
+    )
 
 
 @frozen

@@ -22,12 +22,24 @@ from pycontainer.image import Compression
 from pycontainer.oci import Platform, Reference
 from pycontainer.options import parse_seconds
 
-__all__ = ["BuildRequest", "understood", "understood_check"]
+__all__ = ["Annotations", "BuildRequest", "understood", "understood_annotations", "understood_check"]
 
 _PULLS = ("missing", "always", "never")
 _ENTITLEMENTS = ("network.host", "security.insecure")
+_LEVELS = {"manifest": "manifest", "index": "index", "manifest-descriptor": "descriptor"}
 _MAX_SECRET_BYTES = 512_000
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
+
+
+@frozen(kw_only=True)
+class Annotations:
+    """manifest: of the manifest of each platform. index: of the index that lists these; descriptor: of their
+    entries there.
+    """
+
+    manifest: Mapping[str, str] = Factory(dict)
+    index: Mapping[str, str] = Factory(dict)
+    descriptor: Mapping[str, str] = Factory(dict)
 
 
 @frozen(kw_only=True)
@@ -43,7 +55,7 @@ class BuildRequest:
     platforms: tuple[Platform, ...]
     tags: tuple[Reference, ...] = ()
     labels: Mapping[str, str] = Factory(dict)
-    annotations: Mapping[str, str] = Factory(dict)
+    annotations: Annotations = Annotations()
     secrets: Mapping[str, bytes] = Factory(dict)
     agents: Mapping[str, str] = Factory(dict)
     contexts: Mapping[str, object] = Factory(dict)
@@ -110,7 +122,9 @@ def understood(
         platforms=_platforms(platform, platforms),
         tags=tuple(map(_tag, _several(tags, "tags"))),
         labels=dict(labels or {}),
-        annotations=dict(annotations or {}),
+        annotations=understood_annotations(
+            annotations or {}, has_index=bool(provenance or sbom or len(platforms) > 1)
+        ),
         secrets={name: _secret(name, value) for name, value in (secrets or {}).items()},
         agents=_agents(ssh),
         contexts=dict(contexts or {}),
@@ -174,6 +188,27 @@ def _tag(text: str) -> Reference:
     if reference.digest is not None:
         raise BadReference(f"{text!r} names a digest, which no tag can change; leave the digest out")
     return reference
+
+
+def understood_annotations(given: Mapping[str, str], *, has_index: bool) -> Annotations:
+    """Annotations by what they are of: `index:KEY`, `manifest-descriptor:KEY`; a plain KEY is the manifest's.
+
+    Source: docs.docker.com/build/metadata/annotations, "Specify annotation level".
+    """
+    found: dict[str, dict[str, str]] = {level: {} for level in _LEVELS}
+    for name, value in given.items():
+        prefix, colon, key = name.partition(":")
+        levels = prefix.split(",") if colon else ["manifest"]
+        if not set(levels) <= set(_LEVELS):
+            levels, key = ["manifest"], name
+        elif not colon:
+            key = name
+        for level in levels:
+            found[level][key] = value
+    made = Annotations(**{_LEVELS[level]: annotations for level, annotations in found.items()})
+    if not has_index and (made.index or made.descriptor):
+        raise InvalidOption("option annotations: an image of one platform without attestations has no index")
+    return made
 
 
 def _arguments(given: Mapping[str, str | None] | None) -> dict[str, str]:

@@ -28,7 +28,18 @@ __all__ = ["Output", "understood_outputs", "write_output"]
 
 _CHUNK = 1 << 20
 _TYPES = ("image", "registry", "local", "tar", "oci", "docker", "cacheonly")
-_KEYS = {"type", "dest", "name", "push", "tar", "compression", "compression-level", "force-compression"}
+_KEYS = {
+    *("type", "dest", "name", "push", "push-by-digest", "tar", "platform-split"),
+    *("compression", "compression-level", "force-compression"),
+}
+_ALWAYS = {
+    "name-canonical": "an image is found by its digest",
+    "oci-mediatypes": "manifests are OCI's",
+    "rewrite-timestamp": "SOURCE_DATE_EPOCH holds for files, too",
+    "store": "the image is in the store",
+    "unpack": "layers are unpacked",
+}
+"""Keys that are true whatever they say, so that they cannot be asked to be false."""
 _COMPRESSED = ("registry", "oci")
 
 
@@ -36,7 +47,8 @@ _COMPRESSED = ("registry", "oci")
 class Output:
     """One output. dest: a path, or a stream to write to; names: where to push to, () for the tags. is_tar: a
     layout is in an archive. compression: of its layers, None as they are; is_forced: also of those that the
-    base image had.
+    base image had. by_digest: it is pushed without a tag. is_split: each of several platforms has a directory
+    of its own.
     """
 
     kind: str
@@ -45,6 +57,8 @@ class Output:
     is_tar: bool = True
     compression: str | None = None
     is_forced: bool = False
+    by_digest: bool = False
+    is_split: bool = True
 
 
 def understood_outputs(
@@ -58,8 +72,12 @@ def understood_outputs(
 
 def _output(item: str | Mapping[str, object]) -> Output:
     fields = dict(item) if isinstance(item, Mapping) else _fields(item)
-    if unknown := set(fields) - _KEYS:
-        raise InvalidOption(f"option outputs: {min(unknown)!r} is not one of {', '.join(sorted(_KEYS))}")
+    known = _KEYS | set(_ALWAYS)
+    if unknown := set(fields) - known:
+        raise InvalidOption(f"option outputs: {min(unknown)!r} is not one of {', '.join(sorted(known))}")
+    for name, reason in _ALWAYS.items():
+        if not _is_true(name, fields.get(name, "true")):
+            raise InvalidOption(f"option outputs: {name}=false is not to be had: {reason}; leave it out")
     kind = str(fields.get("type", "local"))
     if kind not in _TYPES:
         raise InvalidOption(f"option outputs: type {kind!r} is not one of {', '.join(_TYPES)}")
@@ -84,6 +102,8 @@ def _output(item: str | Mapping[str, object]) -> Output:
         names=names,
         is_tar=is_tar,
         compression=_compression(kind, fields),
+        by_digest=_is_true("push-by-digest", fields.get("push-by-digest", "false")),
+        is_split=_is_true("platform-split", fields.get("platform-split", "true")),
         is_forced=_is_true("force-compression", fields.get("force-compression", "false")),
     )
 
@@ -118,11 +138,17 @@ def _fields(text: str) -> dict[str, object]:
 
 
 def write_output(
-    worker: EngineWorker, image: Image, output: Output, target: Descriptor, base_layers: frozenset[Digest]
+    worker: EngineWorker,
+    image: Image,
+    output: Output,
+    target: Descriptor,
+    base_layers: frozenset[Digest],
+    layers: Mapping[str, Sequence[Path]],
 ) -> None:
-    """Make one output. target: the manifest, or the index of several. base_layers: of the images it was begun
-    with.
+    """Make one output.
 
+    target: the manifest, or the index of several. base_layers: of the images it was begun with. layers: the
+    directories of each platform's, top first.
     Raises: what that raises.
     """
     made = Target(worker.engine.store.content, target)
@@ -135,7 +161,10 @@ def write_output(
             worker.tell(BuildEvent(action="transfer", progress=event))
 
         for name in output.names or image.tags:
-            engine.registries.push(Reference.parse(name), made.source, made.descriptor, on_event=show)
+            to = Reference.parse(name)
+            if output.by_digest:
+                to = to.with_digest(made.descriptor.digest).with_tag(None)
+            engine.registries.push(to, made.source, made.descriptor, on_event=show)
         if not (output.names or image.tags):
             raise InvalidOption("option outputs: nothing to push to; give tags, or name=")
     elif output.kind == "oci" and output.dest is not None:
@@ -147,17 +176,23 @@ def write_output(
     elif output.kind == "docker" and output.dest is not None:  # without one it is the store
         image.save(output.dest, format="docker-archive")
     elif output.kind == "tar":
-        _write_tar(worker, image, output.dest)
+        if len(layers) > 1:
+            raise InvalidOption("option outputs: type=tar is for one platform; build each for itself")
+        [found] = layers.values()
+        _write_tar(worker, _shown(worker, found), output.dest)
     elif output.kind == "local":
-        _write_directory(worker, image, output.dest)
+        for platform, found in layers.items():
+            dest = output.dest
+            if len(layers) > 1 and output.is_split and isinstance(dest, str):
+                dest = os.path.join(dest, platform.replace("/", "_"))
+            _write_directory(worker, _shown(worker, found), dest)
 
 
-def _layers(worker: EngineWorker, image: Image) -> list[str]:
-    found = [str(path) for path in worker.engine.store.lower_dirs(image.snapshots)]
-    return found or [str(worker.engine.store.snapshots.path(worker.empty()))]
+def _shown(worker: EngineWorker, layers: Sequence[Path]) -> list[str]:
+    return [str(path) for path in layers] or [str(worker.engine.store.snapshots.path(worker.empty()))]
 
 
-def _write_directory(worker: EngineWorker, image: Image, dest: str | BinaryIO | None) -> None:
+def _write_directory(worker: EngineWorker, layers: list[str], dest: str | BinaryIO | None) -> None:
     if not isinstance(dest, str):
         raise InvalidOption("option outputs: type=local needs the path of a directory")
     try:
@@ -169,7 +204,7 @@ def _write_directory(worker: EngineWorker, image: Image, dest: str | BinaryIO | 
         raise KernelError(error.errno or 0, "mkdir", dest) from error
     try:
         params = {
-            "layers": _layers(worker, image),
+            "layers": layers,
             "is_tar": False,
             "owner": (os.geteuid(), os.getegid()),
         }
@@ -178,23 +213,23 @@ def _write_directory(worker: EngineWorker, image: Image, dest: str | BinaryIO | 
         os.close(target)
 
 
-def _write_tar(worker: EngineWorker, image: Image, dest: str | BinaryIO | None) -> None:
+def _write_tar(worker: EngineWorker, layers: list[str], dest: str | BinaryIO | None) -> None:
     if not isinstance(dest, str):
         assert dest is not None
-        _stream(worker, image, dest)
+        _stream(worker, layers, dest)
         return
     path = Path(dest)
     if not path.absolute().parent.is_dir():
         raise NotFound(f"the directory that {dest} is to be in is not there; make it first")
     with whole_file(path) as file:
-        _stream(worker, image, file)
+        _stream(worker, layers, file)
 
 
-def _stream(worker: EngineWorker, image: Image, target: BinaryIO) -> None:
+def _stream(worker: EngineWorker, layers: list[str], target: BinaryIO) -> None:
     reader, writer = os.pipe2(os.O_CLOEXEC)
     try:
         try:
-            params = {"layers": _layers(worker, image), "is_tar": True}
+            params = {"layers": layers, "is_tar": True}
             job = worker.engine.helper.submit("build_export", params, [writer])
         finally:
             os.close(writer)

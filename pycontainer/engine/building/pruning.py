@@ -17,7 +17,9 @@ from pycontainer.engine.engine import Engine, current_engine
 from pycontainer.options import parse_size
 
 if TYPE_CHECKING:
-    from pycontainer.store import BuildRecord
+    from collections.abc import Mapping
+
+    from pycontainer.store import BuildRecord, SnapshotKey
 
 __all__ = ["PrunedBuildCache", "prune_build_cache"]
 
@@ -38,13 +40,16 @@ def prune_build_cache(
     all: bool = False,
     until: float | str | timedelta | datetime | None = None,
     keep: int | str | None = None,
+    reserved: int | str | None = None,
+    min_free: int | str | None = None,
     engine: Engine | None = None,
 ) -> PrunedBuildCache:
     """Forget what builds have kept: the layers of steps that no image needs, cache mounts, checksums.
 
     all: also steps whose layers an image has. until: only what was last used before that (a moment, or how
-    long ago). keep: only the longest unused, until the rest has at most so many bytes. Safe beside running
-    builds, which keep what they use.
+    long ago). keep: only the longest unused, until the rest has at most so many bytes; min_free: until so
+    many are free on the store's disk. reserved: so many bytes stay in any case. Safe beside running builds,
+    which keep what they use.
     """
     engine = engine or current_engine()
     store = engine.store
@@ -56,20 +61,37 @@ def prune_build_cache(
         for step in store.state.builds.list()
         if step.used_at <= before and (all or step.snapshot not in used)
     ]
-    if keep is not None:
-        steps = _beyond(
-            steps, parse_size(keep), {key: size for key, size in sizes.items() if key not in used}
-        )
+    own = {key: size for key, size in sizes.items() if key not in used}
+    limit = _limit(store.root, _size(steps, own), keep, reserved, min_free)
+    if limit is not None:
+        steps = _beyond(steps, limit, own)
     store.state.builds.delete([step.key for step in steps])
     store.state.builds.forget_sums(before)
-    mounts, downloads = ([], []) if keep is not None else _forget_directories(engine, before)
+    mounts, downloads = ([], []) if limit is not None else _forget_directories(engine, before)
     freed = store.collect_garbage().bytes + sum(mounts) + sum(downloads)
     return PrunedBuildCache(steps=len(steps), mounts=len(mounts), freed_bytes=freed)
 
 
-def _beyond(steps: list[BuildRecord], limit: int, sizes: dict[str, int]) -> list[BuildRecord]:
+def _limit(
+    root: Path, total: int, keep: int | str | None, reserved: int | str | None, min_free: int | str | None
+) -> int | None:
+    """How many bytes of steps may stay; None where no size was asked for."""
+    limits = [] if keep is None else [parse_size(keep)]
+    if min_free is not None:
+        disk = os.statvfs(root)
+        limits.append(total - max(parse_size(min_free) - disk.f_bavail * disk.f_frsize, 0))
+    if reserved is None:
+        return max(min(limits), 0) if limits else None
+    return max(min(limits, default=0), parse_size(reserved))
+
+
+def _size(steps: list[BuildRecord], sizes: Mapping[SnapshotKey, int]) -> int:
+    return sum(step.size + sizes.get(step.snapshot, 0) for step in steps)
+
+
+def _beyond(steps: list[BuildRecord], limit: int, sizes: Mapping[SnapshotKey, int]) -> list[BuildRecord]:
     """The first of the steps, without which the others have no more than the limit."""
-    total = sum(step.size + sizes.get(step.snapshot, 0) for step in steps)
+    total = _size(steps, sizes)
     found = []
     for step in steps:
         if total <= limit:
