@@ -135,8 +135,8 @@ class Buildable:
         "type=tar,dest=FILE", "type=oci,dest=FILE" (with tar=false an OCI layout), "type=docker,dest=FILE".
         compression=zstd,compression-level=9 is for layers that are pushed or in an oci archive, of those that
         the base image has with force-compression=true only. push-by-digest=true pushes no tag.
-        annotations: of the manifest; as "index:KEY" and "manifest-descriptor:KEY" of the index that there is of
-        several platforms or with attestations, and of its entries.
+        annotations: of the manifest; as "index:KEY" and "manifest-descriptor:KEY" of the index that there is
+        of several platforms or with attestations, and of its entries.
 
         provenance: True to attest how the image was built (SLSA v1); "max" (or "mode=max,builder-id=URL")
         tells build arguments, names of secrets and the Dockerfile, too. sbom: attest what software it

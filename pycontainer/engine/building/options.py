@@ -116,6 +116,9 @@ def understood(
         raise InvalidOption(
             f"option network: {network!r} is neither default, none, host nor a network's name"
         )
+    made = tuple(understood_outputs(outputs))
+    if len(platforms) > 1 and any(output.kind == "tar" for output in made):
+        raise InvalidOption("option outputs: type=tar is for one platform; build each for itself")
     return BuildRequest(
         build_args=args,
         target=target or "",
@@ -136,7 +139,7 @@ def understood(
         limits=limits,
         epoch=_epoch(args),
         compression=Compression.parse(compression),
-        outputs=tuple(understood_outputs(outputs)),
+        outputs=made,
         cache_from=understood_caches(cache_from, "cache_from"),
         cache_to=understood_caches(cache_to, "cache_to"),
         provenance=understood_provenance(provenance),

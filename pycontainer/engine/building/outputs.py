@@ -176,8 +176,6 @@ def write_output(
     elif output.kind == "docker" and output.dest is not None:  # without one it is the store
         image.save(output.dest, format="docker-archive")
     elif output.kind == "tar":
-        if len(layers) > 1:
-            raise InvalidOption("option outputs: type=tar is for one platform; build each for itself")
         [found] = layers.values()
         _write_tar(worker, _shown(worker, found), output.dest)
     elif output.kind == "local":
