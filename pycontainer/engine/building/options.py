@@ -116,7 +116,7 @@ def understood(
         raise InvalidOption(
             f"option network: {network!r} is neither default, none, host nor a network's name"
         )
-    made = tuple(understood_outputs(outputs))
+    made, attests = tuple(understood_outputs(outputs)), understood_provenance(provenance)
     if len(platforms) > 1 and any(output.kind == "tar" for output in made):
         raise InvalidOption("option outputs: type=tar is for one platform; build each for itself")
     return BuildRequest(
@@ -126,7 +126,7 @@ def understood(
         tags=tuple(map(_tag, _several(tags, "tags"))),
         labels=dict(labels or {}),
         annotations=understood_annotations(
-            annotations or {}, has_index=bool(provenance or sbom or len(platforms) > 1)
+            annotations or {}, has_index=bool(attests or sbom or len(platforms) > 1)
         ),
         secrets={name: _secret(name, value) for name, value in (secrets or {}).items()},
         agents=_agents(ssh),
@@ -142,7 +142,7 @@ def understood(
         outputs=made,
         cache_from=understood_caches(cache_from, "cache_from"),
         cache_to=understood_caches(cache_to, "cache_to"),
-        provenance=understood_provenance(provenance),
+        provenance=attests,
         has_sbom=_flag("sbom", sbom),
         timeout_s=None if timeout is None else parse_seconds(timeout),
         on_event=on_event,
