@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pycontainer.engine import driveroptions
+from pycontainer.engine import driveroptions, parents
 from pycontainer.errors import InvalidOption, NotFound
 
 _BRIDGE = "com.docker.network.bridge."
@@ -68,4 +68,4 @@ def test_an_unknown_driver_and_a_missing_parent_are_named() -> None:
     with pytest.raises(InvalidOption, match="overlay"):
         driveroptions.described("overlay", {}, internal=False)
     with pytest.raises(NotFound, match="no-such"):
-        driveroptions.described("macvlan", {"parent": "no-such"}, internal=False)
+        parents.check("no-such", "0" * 64)
