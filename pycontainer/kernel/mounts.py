@@ -40,6 +40,7 @@ __all__ = [
     "reconfigure",
     "set_attributes",
     "set_propagation",
+    "unescaped",
 ]
 
 MS_RDONLY = 1
@@ -153,6 +154,13 @@ def clone(fd: int, *, recursive: bool = False, path: bytes = b"") -> int:
     if not path:
         flags |= syscalls.AT_EMPTY_PATH
     return syscalls.open_tree(fd, path, flags | (AT_RECURSIVE if recursive else 0))
+
+
+def unescaped(text: str) -> str:
+    """A path as mountinfo writes it, with octal codes for spaces and the like (proc_pid_mountinfo(5))."""
+    for code in ("040", "011", "012", "134"):
+        text = text.replace(f"\\{code}", chr(int(code, 8)))
+    return text
 
 
 def attach(mount_fd: int, target_fd: int) -> None:

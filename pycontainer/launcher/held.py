@@ -34,6 +34,9 @@ Json = Mapping[str, Any]
 class Creator(Protocol):
     """What the creating process does in between."""
 
+    def cloning(self, root: int) -> None:
+        """The first process will exist; root: the detached mount that it hangs on its directory."""
+
     def cloned(self, pid: int, started: int) -> None:
         """The first process exists; write it down, for it to be found after a crash."""
 
@@ -58,7 +61,7 @@ def create(params: Json, fds: Mapping[str, int], creator: Creator, *, seccomp: b
     socket, and with a terminal "console". They stay the caller's.
     Raises InvalidInput before anything is done, and LaunchError when the process is gone again.
     """
-    outline = plan.outline(params["spec"])
+    outline = plan.outline(params["spec"], has_new_mounts=False)
     steps = heldplan.plan_held(params["spec"], params, seccomp=seccomp)
     env = plan.environment(params["spec"])
     return _clone(params, outline, dict(fds), steps, env, creator)
@@ -94,6 +97,8 @@ def _clone(
     born_in = -1
     if params["cgroup"].get("clone_into"):
         born_in = os.open(params["cgroup"]["clone_into"], os.O_RDONLY | os.O_DIRECTORY)
+    creator.cloning(given["root"])
+    network = os.dup(given["ns:network"]) if "ns:network" in given else -1
     pid, fd = births.clone(outline, given, born_in)
     if pid == 0:
         os.close(self_go)
@@ -111,13 +116,22 @@ def _clone(
         namespaces.enter(home, kind)
         os.close(home)
     made = Held(pid, fd)
+    moved = None
     try:
         creator.cloned(pid, pidfd.start_time(pid))
+        moved = surroundings.move_devices(params["spec"], pid, network)
         _accompany(made, outline, steps, _Parent(report, self_go, answers), creator)
     except BaseException:
         pidfd.send_signal(fd, signal.SIGKILL)
         _reap(pid)
+        if moved is not None:
+            moved.undo()
         raise
+    finally:
+        if network >= 0:
+            os.close(network)
+    if moved is not None:
+        moved.close()
     return made
 
 

@@ -14,6 +14,7 @@ from pycontainer.kernel import mounts
 from pycontainer.launcher import hooks, manners, mountoptions, plan
 from pycontainer.launcher.plan import Step
 from pycontainer.launcher.steps import (
+    chroots,
     copyup,
     devices,
     held,
@@ -42,19 +43,28 @@ def plan_held(spec: Json, params: Json, *, seccomp: bytes = b"") -> tuple[Step, 
     """Work out the steps. Raises InvalidInput naming what cannot be done.
 
     params, beside those of any plan: rootfs.dir, state (what hooks are told), preserve_fds (how many
-    descriptors from 3 on the program gets), notifies (the filter has a listener).
+    descriptors from 3 on the program gets), notifies (the filter has a listener), no_pivot (move the root
+    instead, as from a ramdisk).
     """
+    outline = plan.outline(spec, has_new_mounts=False)
     steps = [Step("process", held.let_go, (params.get("preserve_fds") or 0,))]
     for step in plan.plan(spec, params, seccomp=seccomp):
-        steps += _changed(step, spec, params)
+        steps += _changed(step, spec, params, has_own_mounts=outline.has_own_mounts)
     return tuple(steps)
 
 
-def _changed(step: Step, spec: Json, params: Json) -> list[Step]:
+def _changed(step: Step, spec: Json, params: Json, *, has_own_mounts: bool) -> list[Step]:
+    if step.function is rootfs.isolate_mounts and not has_own_mounts:
+        return []
     if step.function is rootfs.attach_root:
-        return [Step("rootfs", held.attach_directory, (os.fsencode(params["rootfs"]["dir"]),))]
+        attach = held.attach_directory if has_own_mounts else chroots.attach_among_others
+        return [Step("rootfs", attach, (os.fsencode(params["rootfs"]["dir"]),))]
     if step.function is rootfs.pivot:
         seal = [Step("mount /dev", held.seal_dev)] if _has_readonly_dev(spec) else []
+        if not has_own_mounts:
+            step = Step("rootfs", chroots.change_root)
+        elif params.get("no_pivot"):
+            step = Step("rootfs", chroots.move_root)
         return [*_hooks_before_pivot(spec, params), *seal, step, *_propagation(spec)]
     if step.function is identity.own_output:
         return [Step("user", held.own_streams)]

@@ -52,7 +52,7 @@ _WRITTEN: dict[Callable[..., None], Callable[..., Script]] = {
     entering.settle: entering.settling,
     settings.enter_cgroups: Context.entering_cgroups,
     security.set_oom_score: security.setting_oom_score,
-    entering.enter: lambda context, kinds, _: entering.joining(context, kinds),
+    entering.enter: lambda context, kinds, *_: entering.joining(context, kinds),
     entering.enter_directory: entering.entering_directory,
 }
 """Steps with what writes them down."""

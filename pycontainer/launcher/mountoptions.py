@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 from pycontainer.kernel import mounts
 
+INSIDE = "org.pycontainer.inside"
+"""Key of a mount of a specification: the path in the container's root of what is bound."""
 _ATIME = mounts.ATTR_ATIME_MASK
 
 # word -> (attributes set, attributes cleared)
@@ -108,7 +110,12 @@ def _encode(text: str) -> bytes:
 
 
 def is_bind(entry: Mapping[str, Any]) -> bool:
-    """Whether a mount of a specification shows a tree of the host."""
+    """Whether a mount of a specification shows a tree of the host.
+
+    One with INSIDE shows what earlier mounts have put into the container's own root.
+    """
     words = entry.get("options") or ()
+    if INSIDE in entry:
+        return False
     is_asked = entry.get("type") == "bind" or "bind" in words or "rbind" in words
     return is_asked and "remount" not in words

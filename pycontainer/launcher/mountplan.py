@@ -102,13 +102,16 @@ def _mount(entry: Json, destination: str, params: Json, index: int) -> Step:
         return Step(
             name, mount_steps.remount, (path, options.attributes, options.cleared, options.data, is_alone)
         )
-    if mountoptions.is_bind(entry):
+    if mountoptions.is_bind(entry) or mountoptions.INSIDE in entry:
         attributes = (options.attributes, options.cleared, options.tree_attributes, options.tree_cleared)
         propagation = (
             options.propagation or mounts.MS_PRIVATE,
             options.propagates_recursively or not options.propagation,
         )
         is_proc_file = destination in _PROC_FILES
+        if mountoptions.INSIDE in entry:
+            source, is_whole = to_bytes(entry[mountoptions.INSIDE]), "rbind" in words
+            return Step(name, mount_steps.bind_inside, (source, is_whole, path, attributes, propagation))
         return Step(name, mount_steps.mount_bind, (index, path, attributes, propagation, is_proc_file))
     if fstype in _CGROUPS:
         return _cgroup_mount(name, path, options, params)

@@ -17,7 +17,7 @@ from pycontainer.kernel import caps, namespaces
 from pycontainer.launcher import hooks, manners, mountoptions, pty, rlimits, scheduling
 from pycontainer.launcher.mountplan import plan_mounts
 from pycontainer.launcher.step import Step, absolute, to_bytes
-from pycontainer.launcher.steps import entering, held, identity, process, rootfs, security, settings
+from pycontainer.launcher.steps import chroots, entering, held, identity, process, rootfs, security, settings
 from pycontainer.launcher.steps import mounts as mount_steps
 from pycontainer.launcher.steps import scheduling as steps_scheduling
 
@@ -66,6 +66,13 @@ class Outline(NamedTuple):
     places: tuple[str, ...] = ()
 
     @property
+    def has_own_mounts(self) -> bool:
+        """Whether it has a mount namespace that is not its parent's."""
+        return bool(self.new & namespaces.NEWNS) or any(
+            kind == namespaces.NEWNS for _, kind, _ in self.joined
+        )
+
+    @property
     def clone_flags(self) -> int:
         """The namespaces a clone can be born in: the cgroup one is entered once the process is in its
         cgroup, and a time namespace is set up first, for children."""
@@ -95,10 +102,15 @@ class Outline(NamedTuple):
 _STREAMS = ("stdin", "stdout", "stderr")
 
 
-def outline(spec: Json) -> Outline:
-    """What to clone for this specification. Raises InvalidInput naming what cannot be done."""
+def outline(spec: Json, *, has_new_mounts: bool = True) -> Outline:
+    """What to clone for this specification. Raises InvalidInput naming what cannot be done.
+
+    has_new_mounts: refuse a container without a new mount namespace.
+    """
     linux = spec.get("linux") or {}
     new, joined = _namespaces(linux.get("namespaces") or ())
+    if has_new_mounts and not new & namespaces.NEWNS:
+        raise errors.InvalidInput("a container needs a mount namespace of its own")
     has_users = bool(new & namespaces.NEWUSER)
     binds = [entry for entry in spec.get("mounts") or () if mountoptions.is_bind(entry)]
     return Outline(
@@ -120,7 +132,9 @@ def plan(spec: Json, params: Json, *, seccomp: bytes = b"") -> tuple[Step, ...]:
     if joined and not has_users:  # else it was born in all of them (births)
         steps.append(Step("namespaces", settings.join, (tuple((key, kind) for key, kind, _ in joined),)))
     if has_users:
-        steps.append(Step("user namespace", process.become_root))
+        steps.append(Step("user namespace", process.become_root, root_inside(spec)))
+    if has_part_of_host(spec):
+        steps.append(Step("network devices", process.await_go))
     steps += _file_system(spec, params, new)
     if spec["process"].get("terminal"):
         steps.append(_terminal(spec["process"], params))
@@ -140,6 +154,12 @@ def plan(spec: Json, params: Json, *, seccomp: bytes = b"") -> tuple[Step, ...]:
     return tuple(steps)
 
 
+def has_part_of_host(spec: Json) -> bool:
+    """Whether the first process has to wait until its parent has given it what only that can."""
+    linux = spec.get("linux") or {}
+    return bool(linux.get("netDevices")) or linux.get("intelRdt") is not None
+
+
 def plan_join(spec: Json, params: Json, *, seccomp: bytes = b"") -> tuple[Step, ...]:
     """Work out the steps of a further process of a running container. Raises InvalidInput.
 
@@ -156,7 +176,9 @@ def plan_join(spec: Json, params: Json, *, seccomp: bytes = b"") -> tuple[Step, 
     steps.append(Step("cgroup", settings.enter_cgroups))
     kept = params.get("keeps_owner")
     owner = None if kept else root_on_host(spec)
-    steps.append(Step("namespaces", entering.enter, (_kinds_to_join(spec), owner)))
+    steps.append(Step("namespaces", entering.enter, (_kinds_to_join(spec), owner, root_inside(spec))))
+    if params.get("has_root"):
+        steps.append(Step("rootfs", chroots.enter_root))
     if described.get("terminal"):
         steps.append(Step("terminal", entering.use_terminal, _console_size(described)))
     else:
@@ -187,15 +209,26 @@ def _after(steps: Sequence[Step], function: Callable[..., None]) -> int:
 
 
 def root_on_host(spec: Json) -> tuple[int, int] | None:
-    """The ids on the host of id 0 in a user namespace, where the specification tells."""
-    linux = spec.get("linux") or {}
-    found = [
-        entry["hostID"]
-        for maps in ("uidMappings", "gidMappings")
-        for entry in linux.get(maps) or ()
-        if entry["containerID"] == 0
-    ]
+    """The ids on the host of `root_inside`, where the specification tells."""
+    found = _rights_holder(spec, "hostID")
     return (found[0], found[1]) if len(found) == 2 else None
+
+
+def root_inside(spec: Json) -> tuple[int, int]:
+    """The ids in a user namespace of whom the set-up is done as: 0, or the first where that has no map."""
+    found = _rights_holder(spec, "containerID")
+    return (found[0], found[1]) if len(found) == 2 else (0, 0)
+
+
+def _rights_holder(spec: Json, key: str) -> list[int]:
+    linux = spec.get("linux") or {}
+    maps = [linux.get(kind) or () for kind in ("uidMappings", "gidMappings")]
+    # Without a map of id 0 no change of ids takes capabilities away (capabilities(7)).
+    return [
+        next((entry for entry in entries if entry["containerID"] == 0), entries[0])[key]
+        for entries in maps
+        if entries
+    ]
 
 
 def _kinds_to_join(spec: Json) -> int:
@@ -239,8 +272,6 @@ def _namespaces(wanted: Sequence[Json]) -> tuple[int, tuple[tuple[str, int, str]
             joined[kind] = (f"ns:{entry['type']}", kind, entry["path"])
         else:
             new |= kind
-    if not new & namespaces.NEWNS:
-        raise errors.InvalidInput("a container needs a mount namespace of its own")
     return new, tuple(joined[kind] for kind in namespaces.FLAGS.values() if kind in joined)
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from pycontainer import errors
 from pycontainer.kernel import namespaces, syscalls
-from pycontainer.launcher import binding, plan
+from pycontainer.launcher import binding, netdevices, plan
 from pycontainer.launcher.steps import inroot, mounts
 from pycontainer.launcher.steps.context import Refused
 
-__all__ = ["map_ids", "make_places", "open_namespaces", "open_trees"]
+__all__ = ["map_ids", "make_places", "move_devices", "open_namespaces", "open_trees"]
 
 
 def open_trees(
@@ -117,6 +117,21 @@ def open_namespaces(outline: plan.Outline, given: dict[str, int]) -> None:
     if outline.time_offsets:
         with open("/proc/self/timens_offsets", "wb", buffering=0) as file:
             file.write(b"".join(outline.time_offsets))
+
+
+def move_devices(spec: Mapping[str, Any], pid: int, network: int) -> netdevices.Moved | None:
+    """Move linux.netDevices to where the first process will be; network: the namespace it joins, or -1.
+
+    None without any. Raises LaunchError.
+    """
+    wanted = (spec.get("linux") or {}).get("netDevices")
+    if not wanted:
+        return None
+    namespace = os.dup(network) if network >= 0 else os.open(f"/proc/{pid}/ns/net", os.O_RDONLY)
+    try:
+        return netdevices.move(wanted, namespace)
+    finally:
+        os.close(namespace)
 
 
 def map_ids(pid: int, outline: plan.Outline) -> None:

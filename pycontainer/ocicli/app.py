@@ -57,6 +57,7 @@ def _answer(asked: Arguments, log: Log) -> int:
         from pycontainer.ocicli.states import default_root
 
         root = default_root()
+    log.debug(f"{' '.join((asked.command, *asked.words))}, with its state in {root}")
     return _COMMANDS[asked.command](asked, str(root), log)
 
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from pycontainer.errors import InvalidInput, InvalidOption, Unsupported
+from pycontainer.errors import InvalidInput, InvalidOption
 from pycontainer.kernel import caps, namespaces, syscalls
 from pycontainer.launcher import mountoptions, scheduling
 from pycontainer.ocicli import schema
@@ -33,6 +33,7 @@ _IPC_SYSCTLS = frozenset(
 _PROPAGATION = frozenset(
     prefix + kind for kind in ("private", "shared", "slave", "unbindable") for prefix in ("", "r")
 )
+_LINK_NAME = re.compile(r"[!-.0-9;-~]{1,15}")  # no slash, colon or space (dev_valid_name, net/core/dev.c)
 _NS_GET_NSTYPE = 0xB703  # ioctl_ns(2)
 _CLOCKS = ("monotonic", "boottime")
 
@@ -155,8 +156,10 @@ def _check_root(spec: Spec, directory: str) -> None:
 
 
 def _check_mounts(spec: Spec, directory: str) -> None:
+    before: list[str] = []
     for index, mount in enumerate(spec.get("mounts") or ()):
         where = f"mounts[{index}]"
+        mount.pop(mountoptions.INSIDE, None)
         destination = mount["destination"]
         if not destination.startswith("/"):
             # Absolute since 1.0; runc and crun still take it from the root, and so do old bundles.
@@ -169,8 +172,19 @@ def _check_mounts(spec: Spec, directory: str) -> None:
             raise InvalidOption(f"{where}.source is missing; a bind mount of {destination} needs one")
         if mountoptions.is_bind(mount):
             mount["source"] = os.path.join(directory, mount["source"])
+            _find_inside(mount, spec["root"]["path"], before)
+        before.append(mount["destination"])
         if (mount.get("uidMappings") is None) != (mount.get("gidMappings") is None):
             raise InvalidOption(f"{where} has one of uidMappings and gidMappings; give both")
+
+
+def _find_inside(mount: Spec, root: str, before: Iterable[str]) -> None:
+    """Note that a source lies in what earlier mounts put into the root: it is there only then."""
+    source = posixpath.normpath(mount["source"])
+    if source.startswith(f"{root}/"):
+        inside = source.removeprefix(root)
+        if any(inside == place or inside.startswith(f"{place}/") for place in before):
+            mount[mountoptions.INSIDE] = inside
 
 
 def _check_hooks(hooks: Mapping[str, Any]) -> None:
@@ -191,10 +205,8 @@ def _check_linux(spec: Spec) -> None:
             raise InvalidOption(f"linux.namespaces has the unknown type {kind!r}; remove it")
         if kinds.count(kind) > 1:
             raise InvalidOption(f"linux.namespaces names {kind} twice; give each type once")
-    if "mount" not in kinds:
-        raise InvalidOption("linux.namespaces lacks mount; a container would change the host's mounts")
-    own = {entry["type"] for entry in linux["namespaces"] if not entry.get("path")}
-    for index, entry in enumerate(linux["namespaces"]):
+    own = {entry["type"] for entry in linux.get("namespaces") or () if not entry.get("path")}
+    for index, entry in enumerate(linux.get("namespaces") or ()):
         if entry.get("path"):
             _check_namespace(f"linux.namespaces[{index}].path", entry["path"], entry["type"])
     for field in ("hostname", "domainname"):
@@ -209,6 +221,7 @@ def _check_linux(spec: Spec) -> None:
     for clock in linux.get("timeOffsets") or {}:
         if clock not in _CLOCKS:
             raise InvalidOption(f"linux.timeOffsets has the unknown clock {clock!r}; there are {_CLOCKS}")
+    _keep_own_mounts(linux)
     _check_paths(linux)
     _check_devices(linux)
     _check_sysctls(linux, kinds, spec)
@@ -217,15 +230,39 @@ def _check_linux(spec: Spec) -> None:
             scheduling.memory_policy(linux["memoryPolicy"])
         except InvalidInput as problem:
             raise InvalidOption(str(problem)) from None
-    for field in ("netDevices", "intelRdt"):
-        if linux.get(field):
-            raise Unsupported(f"linux.{field} is not supported by this runtime", "leave it out")
+    _check_net_devices(linux, kinds)
     propagation = linux.get("rootfsPropagation")
     if propagation and propagation not in _PROPAGATION:
         raise InvalidOption(f"linux.rootfsPropagation {propagation!r} is not known; give shared or private")
     domain = (linux.get("personality") or {}).get("domain", "LINUX")
     if domain not in ("LINUX", "LINUX32"):
         raise InvalidOption(f"linux.personality.domain {domain!r} is not known; give LINUX or LINUX32")
+
+
+def _check_net_devices(linux: Spec, kinds: list[str]) -> None:
+    taken: dict[str, str] = {}
+    for name, described in (linux.get("netDevices") or {}).items():
+        inside = described.get("name") or name
+        for each in (name, inside):
+            if _LINK_NAME.fullmatch(each) is None or each in (".", ".."):
+                raise InvalidOption(f"linux.netDevices has {each!r}, which is no name of a network device")
+        if inside in taken:
+            raise InvalidOption(f"linux.netDevices calls both {taken[inside]} and {name} {inside!r}")
+        taken[inside] = name
+    if taken and "network" not in kinds:
+        raise InvalidOption("linux.netDevices needs a network namespace; add it to linux.namespaces")
+
+
+def _keep_own_mounts(linux: Spec) -> None:
+    """A path of our own mount namespace is as no entry: a root is not pivoted into where others live."""
+    home = os.stat("/proc/self/ns/mnt")
+    linux["namespaces"] = [
+        entry
+        for entry in linux.get("namespaces") or ()
+        if not (
+            entry["type"] == "mount" and entry.get("path") and os.path.samestat(os.stat(entry["path"]), home)
+        )
+    ]
 
 
 def _check_namespace(where: str, path: str, kind: str) -> None:

@@ -18,8 +18,8 @@ from typing import Any
 from pycontainer import checkpoints, errors
 from pycontainer.checkpoints import reached
 from pycontainer.kernel import syscalls
-from pycontainer.launcher import cgroup, freezer, held, hooks, scopes
-from pycontainer.ocicli import files, foreground, lifecycle
+from pycontainer.launcher import cgroup, freezer, held, hooks, resctrl, scopes
+from pycontainer.ocicli import files, foreground, leftovers, lifecycle
 from pycontainer.ocicli.report import Log
 from pycontainer.ocicli.states import State
 
@@ -104,6 +104,7 @@ class _Container:
             hooks=spec.get("hooks") or {},
             cgroup=request["cgroup"],
             cgroups_path=request["cgroups_path"],
+            resctrl=request["resctrl"],
         )
         reached("create.state.written")
         listener = None
@@ -112,6 +113,7 @@ class _Container:
             with scopes.made(request["cgroup"]):
                 cgroup.make(request["cgroup"])
                 self._refuse_frozen()  # with one above it
+                self.log.debug(f"made the cgroups {', '.join(request['cgroup'].get('own') or ())}")
                 reached("create.cgroup.made")
                 listener = held.listen(self.state.directory)
                 fds = {"start": listener.fileno()}
@@ -122,6 +124,7 @@ class _Container:
                 seccomp = base64.b64decode(request["seccomp_b64"])
                 made = held.create(self._params(), fds, self, seccomp=seccomp)
             reached("create.init.waiting")
+            self.log.debug("the first process waits for its start")
             if console is not None:
                 os.close(console)
             self.state.write(phase="created")
@@ -179,6 +182,7 @@ class _Container:
             "notifies": request["notifies"],
             "fd_names": {},
             "keyring": "no-new-keyring" not in request["flags"],
+            "no_pivot": "no-pivot" in request["flags"],
         }
 
     def _write_config(self) -> None:
@@ -200,9 +204,18 @@ class _Container:
 
     # -- in between, as held.Creator
 
+    def cloning(self, root: int) -> None:
+        """Write down what will stay mounted when the first process has ended."""
+        kinds = [entry["type"] for entry in self.request["spec"]["linux"].get("namespaces") or ()]
+        if "mount" not in kinds:
+            self.state.write(root_mount=leftovers.mount_id(root))
+
     def cloned(self, pid: int, started: int) -> None:
         """Write the first process down."""
         self.state.write(pid=pid, pid_start=started)
+        self.log.debug(f"cloned the first process, {pid}")
+        if self.request["resctrl"] is not None:
+            resctrl.assign(self.request["resctrl"], pid)
         reached("create.init.cloned")
 
     def run_hooks(self) -> None:
@@ -210,6 +223,7 @@ class _Container:
         text = json.dumps(self.state.described("creating")).encode()
         for kind in ("prestart", "createRuntime"):
             for index, hook in enumerate(self.state.hooks(kind)):
+                self.log.debug(f"run the {kind} hook #{index}, {hook['path']}")
                 try:
                     hooks.run(hooks.parse(hook), text, os.environb, os.fsencode(self.request["bundle"]))
                 except hooks.HookFailed as failed:

@@ -45,9 +45,9 @@ def features() -> int:
             },
             "apparmor": {"enabled": True},
             "selinux": {"enabled": True},
-            "intelRdt": {"enabled": False},
+            "intelRdt": {"enabled": True, "schemata": True, "monitoring": True},
             "mountExtensions": {"idmap": {"enabled": True}},
-            "netDevices": {"enabled": False},
+            "netDevices": {"enabled": True},
             "memoryPolicy": {
                 "modes": list(scheduling.MEMORY_MODES),
                 "flags": list(scheduling.MEMORY_FLAGS),

@@ -62,6 +62,10 @@ def _carry_out(request: Request) -> int:
         "lives_on": True,
         "preserve_fds": request["preserve_fds"],
     }
+    if not any(entry["type"] == "mount" for entry in request["spec"]["linux"].get("namespaces") or ()):
+        # In the namespace of others nothing but the first process knows where the container's root is.
+        fds["root"] = os.open(f"/proc/{state.fields['pid']}/root", os.O_PATH | os.O_DIRECTORY)
+        params["has_root"] = True
     joined = joining.join(params, init, fds, seccomp=base64.b64decode(request["seccomp_b64"]))
     if console >= 0:
         os.close(console)

@@ -10,7 +10,8 @@ from typing import Any
 
 from pycontainer import errors
 from pycontainer.kernel import pidfd
-from pycontainer.launcher import cgroup, freezer, held, hooks, scopes
+from pycontainer.launcher import cgroup, freezer, held, hooks, resctrl, scopes
+from pycontainer.ocicli import leftovers
 from pycontainer.ocicli.report import Log
 from pycontainer.ocicli.states import State
 
@@ -151,6 +152,9 @@ def delete(state: State, log: Log, *, is_forced: bool) -> None:
 def take_down(state: State, log: Log) -> None:
     """End what runs, undo what was made, run the poststop hooks, forget the container. Idempotent."""
     _end_processes(state)
+    leftovers.unmount(state)
+    if state.fields.get("resctrl"):
+        resctrl.remove(state.fields["resctrl"])
     plan = state.fields.get("cgroup")
     if plan:
         _thaw(state)

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from pycontainer.errors import InvalidOption, Unsupported
 from pycontainer.kernel import syscalls
-from pycontainer.launcher import sealed
+from pycontainer.launcher import resctrl, sealed
 from pycontainer.ocicli import bundle
 from pycontainer.ocicli.arguments import Arguments
 from pycontainer.ocicli.report import Log
@@ -49,6 +49,7 @@ def prepare(asked: Arguments, root: str, log: Log) -> dict[str, Any]:
         raise InvalidOption("process.terminal is set: --console-socket is needed, to hand the terminal over")
     cgroup, path = _plan_cgroup(spec, name, is_systemd=_is_systemd(asked))
     program, notifies = _seccomp(spec, root)
+    shares = _shares(spec, name)
     return {
         "command": asked.command,
         "root": os.path.abspath(root),
@@ -57,6 +58,7 @@ def prepare(asked: Arguments, root: str, log: Log) -> dict[str, Any]:
         "spec": spec,
         "cgroup": cgroup,
         "cgroups_path": path,
+        "resctrl": shares,
         "seccomp_b64": base64.b64encode(program).decode(),
         "notifies": notifies,
         "flags": {key: value for key, value in flags.items() if isinstance(value, str)},
@@ -69,8 +71,6 @@ def prepare(asked: Arguments, root: str, log: Log) -> dict[str, Any]:
 
 def _refuse(asked: Arguments) -> None:
     """What is known and cannot be done here is not passed over in silence."""
-    if "no-pivot" in asked.flags:
-        raise Unsupported("the root is always pivoted into", "leave --no-pivot out")
     if asked.options.get("rootless") == "true":
         raise Unsupported("containers of a user without root's rights are not supported", "run it as root")
     if asked.options.get("cgroup-manager") == "disabled":
@@ -123,6 +123,20 @@ def _plan_cgroup(spec: Mapping[str, Any], name: str, *, is_systemd: bool) -> tup
         path = _cgroups_path(spec, name)
         made = cgroups.plan(resources, path, layout, is_whole=True)
     return dict(made), path
+
+
+def _shares(spec: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+    """The group of resctrl to be in, None for none. Raises Unsupported, InvalidOption."""
+    described = spec["linux"].get("intelRdt")
+    if described is None:
+        return None
+    root = resctrl.mount_point()
+    if root is None:
+        raise Unsupported(
+            "linux.intelRdt needs resctrl, which is not mounted on this host",
+            "mount -t resctrl resctrl /sys/fs/resctrl, if kernel and processor have it; or leave it out",
+        )
+    return resctrl.plan(described, name, root)
 
 
 def _seccomp(spec: Mapping[str, Any], root: str) -> tuple[bytes, bool]:

@@ -33,6 +33,8 @@ class Log:
         """Tell what is done, if that was asked for."""
         if self.is_debug:
             self._write("debug", message)
+            if not self.file:
+                print(f"pycontainer-runtime: debug: {message}", file=sys.stderr)
 
     def _write(self, level: str, message: str) -> None:
         if not self.file:

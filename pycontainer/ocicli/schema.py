@@ -162,7 +162,11 @@ _LINUX: Table = {
     "readonlyPaths": STRINGS,
     "mountLabel": str,
     "personality": {"domain": Needed(str), "flags": STRINGS},
-    "intelRdt": {"closID": str, "l3CacheSchema": str, "memBwSchema": str, "schemata": STRINGS},
+    "intelRdt": {
+        **dict.fromkeys(("closID", "l3CacheSchema", "memBwSchema"), str),
+        "schemata": STRINGS,
+        "enableMonitoring": bool,
+    },
     "netDevices": Each({"name": str}),
     "memoryPolicy": {"mode": Needed(str), "nodes": str, "flags": STRINGS},
 }

@@ -40,6 +40,7 @@ class Context:
         "gid",
         "go",
         "groups",
+        "has_own_mounts",
         "home",
         "made",
         "masks",
@@ -75,6 +76,8 @@ class Context:
         self.cgroups: Sequence[tuple[str, int]] = cgroups
         """Cgroups to enter: directory, and its "tasks" open."""
         self.root: int = -1
+        self.has_own_mounts: bool = True
+        """Whether nobody but the container sees what is mounted here."""
         self.dev: int = -1
         self.proc: int = -1
         self.sys: int = -1

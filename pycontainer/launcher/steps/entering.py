@@ -35,7 +35,7 @@ def settling(context: Context, count: int) -> Script:
     script = Script()
     script.include(process.settling(context))
     needed = {context.monitor, context.error, context.proc, *(tasks for _, tasks in context.cgroups)}
-    needed |= {fd for name, fd in context.fds.items() if name in ("init", CONSOLE)}
+    needed |= {fd for name, fd in context.fds.items() if name in ("init", "root", CONSOLE)}
     first = 3 + count
     for fd in sorted(fd for fd in needed if fd >= first):
         if fd > first:
@@ -50,10 +50,11 @@ def live_on(context: Context) -> None:
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, 0)
 
 
-def enter(context: Context, kinds: int, owner: tuple[int, int] | None) -> None:
+def enter(context: Context, kinds: int, owner: tuple[int, int] | None, inside: tuple[int, int]) -> None:
     """Join those namespaces of the container's first process, its user namespace the last.
 
     owner: who the root of that is on the host: it gets the pipes, to hand them on to the user.
+    inside: its ids there.
 
     While this process is privileged in the host's user namespace it may join all others, whoever owns
     them; inside, it could not join one that the container shares with another (setns(2)).
@@ -64,7 +65,7 @@ def enter(context: Context, kinds: int, owner: tuple[int, int] | None) -> None:
         if kinds & namespaces.NEWUSER:
             identity.give_pipes((0, 1, 2), owner)
             namespaces.enter(init, namespaces.NEWUSER)
-            process.become_root(context)
+            process.become_root(context, *inside)
     except ProcessLookupError as error:
         raise _ended(error) from None
     os.close(init)

@@ -42,7 +42,39 @@ def mount_bind(
     may_cover_proc: bool,
 ) -> None:
     """Attach a copy on path. attributes: set, clear, and the same for the whole tree."""
-    tree = context.trees[index]
+    tree, context.trees[index] = context.trees[index], -1
+    _bind(context, tree, path, attributes, propagation, may_cover_proc)
+
+
+def bind_inside(
+    context: Context,
+    source: bytes,
+    is_whole: bool,
+    path: bytes,
+    attributes: tuple[int, int, int, int],
+    propagation: tuple[int, bool],
+) -> None:
+    """Attach a copy of what is mounted on source in the container's root by now, as mount_bind does."""
+    try:
+        spot = inroot.locate(context.root, source)
+    except OSError as error:
+        raise Refused(f"cannot bind {os.fsdecode(source)} of the container: {error.strerror}") from None
+    try:
+        tree = mounts.clone(spot, recursive=is_whole)
+    finally:
+        os.close(spot)
+    _bind(context, tree, path, attributes, propagation, False)
+
+
+def _bind(
+    context: Context,
+    tree: int,
+    path: bytes,
+    attributes: tuple[int, int, int, int],
+    propagation: tuple[int, bool],
+    may_cover_proc: bool,
+) -> None:
+    """Attach a tree, which is closed then."""
     is_directory = stat.S_ISDIR(os.fstat(tree).st_mode)
     spot = inroot.target(context.root, path, is_directory=is_directory)
     try:
@@ -60,7 +92,6 @@ def mount_bind(
     finally:
         os.close(spot)
         os.close(tree)
-        context.trees[index] = -1
 
 
 def mount_filesystem(
@@ -194,7 +225,7 @@ def mount_files(
     room = _FILES_BYTES * (1 if wanted <= _FILES_BYTES // 2 else 2 + wanted // _FILES_BYTES)
     tree = context.create(b"tmpfs", ((b"mode", b"755"), (b"size", b"%d" % room)), flags)
     if syscalls.kernel_version() < (6, 15):
-        _hang(tree)
+        _hang(context, tree)
     for index, (path, content, mode, uid, gid) in enumerate(files):
         if len(content) > _FILE_BYTES:
             raise Refused(f"{os.fsdecode(path)} is too large: its like have at most {_FILE_BYTES} bytes")
@@ -244,15 +275,17 @@ def masks(context: Context) -> int:
     if context.masks < 0:
         context.masks = _empty_tree(context)
         if syscalls.kernel_version() < (6, 15):
-            _hang(context.masks)
+            _hang(context, context.masks)
     return context.masks
 
 
-def _hang(tree: int) -> None:
+def _hang(context: Context, tree: int) -> None:
     """Attach a tree in this namespace where the pivot lets go of it: over the host's /sys.
 
     Before Linux 6.15 open_tree(2) copies mounts of the caller's own namespace only.
     """
+    if not context.has_own_mounts:
+        raise Refused("nothing can be masked without a mount namespace before Linux 6.15: give it one")
     spot = os.open(b"/sys", os.O_PATH | os.O_DIRECTORY)
     mounts.attach(tree, spot)
     os.close(spot)

@@ -78,12 +78,17 @@ def _dying_with(monitor: int) -> Script:
     return script
 
 
-def become_root(context: Context) -> None:
-    """Take id 0 of a new user namespace, whose maps are written by now."""
+def await_go(context: Context) -> None:
+    """Wait for what the parent gives: the maps of a user namespace, links of the host."""
+    context.wait_go()
+
+
+def become_root(context: Context, uid: int, gid: int) -> None:
+    """Take the ids of a new user namespace that have every right in it, once its maps are written."""
     context.wait_go()
     os.setgroups(())
-    os.setresgid(0, 0, 0)
-    os.setresuid(0, 0, 0)
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     die_with_monitor(context)
 

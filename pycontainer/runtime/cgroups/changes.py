@@ -35,6 +35,9 @@ _DEFAULTS = {
     "cpu.cfs_burst_us": "0",
     "cpu.max.burst": "0",
     "cpu.idle": "0",
+    # No time before the period: it is never more than that.
+    "cpu.rt_runtime_us": "0",
+    "cpu.rt_period_us": "1000000",
     "pids.max": "max",
     "blkio.weight": "500",
     "blkio.bfq.weight": "100",
