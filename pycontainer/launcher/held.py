@@ -145,7 +145,10 @@ def _homes(outline: plan.Outline) -> list[tuple[int, int]]:
 def _copy_root(params: Json) -> int:
     failed = errors.launch_failed("rootfs", f"rootfs: {params['rootfs']['dir']} cannot be mounted")
     with errors.mapped(OSError, to=failed):
-        return rootfs.copy_directory(os.fsencode(params["rootfs"]["dir"]))
+        word = (params["spec"].get("linux") or {}).get("rootfsPropagation")
+        return rootfs.copy_directory(
+            os.fsencode(params["rootfs"]["dir"]), is_slave=word in ("slave", "rslave")
+        )
 
 
 def _be_first(steps: tuple[Step, ...], context: Context) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pycontainer.kernel import mounts
-from pycontainer.launcher import hooks, manners, mountoptions, plan
+from pycontainer.launcher import hooks, mountoptions, plan
 from pycontainer.launcher.plan import Step
 from pycontainer.launcher.steps import (
     chroots,
@@ -149,5 +149,4 @@ def _last_checks(spec: Json, params: Json) -> list[Step]:
     count = params.get("preserve_fds") or 0
     args = tuple(os.fsencode(arg) for arg in spec["process"]["args"])
     steps = [Step("descriptors", held.keep_descriptors, (count,))] if count else []
-    steps += [Step(*manner) for manner in manners.of(spec)]
     return [*steps, Step("exec", held.find_program, (args,))]

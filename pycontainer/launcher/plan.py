@@ -199,8 +199,6 @@ def plan_join(spec: Json, params: Json, *, seccomp: bytes = b"") -> tuple[Step, 
         steps.insert(
             _after(steps, process.prepare_exec), Step("descriptors", held.keep_descriptors, (passed,))
         )
-    for manner in manners.of(spec):
-        steps.insert(_after(steps, process.prepare_exec), Step(*manner))
     return tuple(step for step in steps if not (kept and step.function is identity.own_output))
 
 
@@ -418,6 +416,8 @@ def _confinement(
         steps.append(
             Step("scheduler", steps_scheduling.set_scheduler, scheduling.attributes(described["scheduler"]))
         )
+    # While every capability is there: the highest priorities need CAP_SYS_NICE (ioprio_set(2)).
+    steps += [Step(*manner) for manner in manners.of(spec)]
     no_new_privileges = bool(described.get("noNewPrivileges"))
     filter_step = [Step("seccomp", security.load_filter, (seccomp, _filter_flags(spec)))] if seccomp else []
     if no_new_privileges:

@@ -583,12 +583,12 @@ def test_personality_groups_and_io_priority_are_as_the_specification_says(runtim
     changes = {
         "process": {
             "user": {"uid": 5, "gid": 6, "additionalGids": [7, 8]},
-            "ioPriority": {"class": "IOPRIO_CLASS_IDLE"},
+            "ioPriority": {"class": "IOPRIO_CLASS_RT", "priority": 3},
         },
         "linux": {"personality": {"domain": "LINUX32"}},
     }
     done = runtime.run("a", ["sh", "-c", "uname -m; grep Groups /proc/self/status; ionice -p $$"], changes)
-    assert done.stdout.split() == ["i686", "Groups:", "7", "8", "idle"]
+    assert done.stdout.split() == ["i686", "Groups:", "7", "8", "realtime:", "prio", "3"]
 
 
 def test_the_root_s_propagation_is_set(runtime: Runtime) -> None:

@@ -122,6 +122,21 @@ def test_what_stays_mounted_of_a_create_that_was_killed_goes_with_a_forced_delet
     assert mounts() == before
 
 
+@pytest.mark.needs("mount", "umount")
+def test_what_the_host_mounts_later_shows_in_a_root_that_is_a_slave(runtime: Runtime) -> None:
+    root = str(runtime.rootfs)
+    with ExitStack() as stack:
+        for words in (("--bind", root, root), ("--make-shared", root)):
+            subprocess.run(["mount", *words], check=True)
+        stack.callback(subprocess.run, ["umount", "--recursive", "--lazy", root], check=True)
+        bundle = runtime.bundle("a", ["sleep", "1000"], {"linux": {"rootfsPropagation": "rslave"}})
+        runtime.ok("run", "--detach", "--bundle", bundle, "a")
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", f"{root}/home"], check=True)
+        Path(root, "home/later").touch()
+        assert runtime.ok("exec", "a", "ls", "/home") == "later\n"
+        runtime.ok("delete", "--force", "a")
+
+
 def test_a_mount_namespace_is_joined_by_its_path(runtime: Runtime) -> None:
     program = [sys.executable, "-c", "import sys; print(flush=True); sys.stdin.read()"]
     with subprocess.Popen(

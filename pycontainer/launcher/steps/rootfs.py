@@ -114,10 +114,13 @@ def _map_directories(paths: Sequence[bytes], maps: Maps) -> None:
     os.setresuid(-1, uid, -1)
 
 
-def copy_directory(source: bytes) -> int:
-    """A directory of the host, with what is mounted below it, as a detached mount to be the root."""
+def copy_directory(source: bytes, *, is_slave: bool = False) -> int:
+    """A directory of the host, with what is mounted below it, as a detached mount to be the root.
+
+    is_slave: what the host mounts there later shows in it, too, where the host's mount is a shared one.
+    """
     root = syscalls.open_tree(syscalls.AT_FDCWD, source, _CLONE)
-    mounts.set_propagation(root, mounts.MS_PRIVATE, recursive=True)
+    mounts.set_propagation(root, mounts.MS_SLAVE if is_slave else mounts.MS_PRIVATE, recursive=True)
     return root
 
 
