@@ -21,6 +21,7 @@ class RunKwargs(TypedDict, total=False):
     http_proxy: bool | None
     unsetenv: Sequence[str] | str | None
     unsetenv_all: bool | None
+    env_merge: Mapping[str, str | int | float] | Sequence[str] | None
     workdir: str | None
     user: str | None
     group_add: Sequence[str | int] | str | None
@@ -93,6 +94,9 @@ class RunKwargs(TypedDict, total=False):
     dns_search: Sequence[str] | str | None
     dns_option: Sequence[str] | str | None
     extra_hosts: Mapping[str, str] | Sequence[str] | str | None
+    no_hosts: bool | None
+    no_hostname: bool | None
+    hosts_file: str | None
     links: Sequence[str] | str | None
     egress: Literal["allow", "deny"] | None
     egress_allow: Sequence[str] | str | None
@@ -103,6 +107,7 @@ class RunKwargs(TypedDict, total=False):
     userns: str | None
     uid_map: Sequence[str] | str | None
     gid_map: Sequence[str] | str | None
+    personality: Literal["LINUX", "LINUX32"] | None
     time: Literal["private", "host"] | None
     read_only: bool | None
     read_only_tmpfs: bool | None

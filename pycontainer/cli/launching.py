@@ -14,7 +14,7 @@ from pycontainer.cli.spelling import given
 from pycontainer.errors import InvalidOption, LaunchError, PycontainerError
 
 if TYPE_CHECKING:
-    from pycontainer.engine import Container
+    from pycontainer.engine import Container, Image
 
 __all__ = ["REFUSED", "create", "run"]
 
@@ -42,14 +42,29 @@ def run(session: Session, params: Mapping[str, Any], name: str) -> int:
     if not params["is_detached"]:
         _check_terminal(params)
     try:
+        if params["removes_image"]:
+            params = {**params, "auto_remove": True}
         container = _created(session, params)
         if params["is_detached"]:
             _start_or_remove(container, params)
             print(container.id)
             return 0
-        return _joined(session, container, params)
+        if not params["removes_image"]:
+            return _joined(session, container, params)
+        image = container.image
+        try:
+            return _joined(session, container, params)
+        finally:
+            _remove_image(image)
     except PycontainerError as error:
         _fail(error, name)
+
+
+def _remove_image(image: Image) -> None:
+    try:
+        image.remove()
+    except PycontainerError as error:
+        say(f"pycontainer: the image stays: {error}")
 
 
 def _fail(error: PycontainerError, name: str) -> NoReturn:

@@ -47,6 +47,7 @@ _ELSEWHERE = {
     "io_maxiops": None,
     "isolation": None,
     "kernel_memory": None,
+    "removes_image": False,
     "runtime": None,
     "streams": (),
     "use_api_socket": False,

@@ -30,7 +30,13 @@ _SHORT = {
     "volumes": "-v",
     "workdir": "-w",
 }
-_FURTHER = {"network": ("--net",), "network_alias": ("--net-alias",), "dns_option": ("--dns-opt",)}
+_FURTHER = {
+    "network": ("--net",),
+    "network_alias": ("--net-alias",),
+    "dns_option": ("--dns-opt",),
+    "uid_map": ("--uidmap",),
+    "gid_map": ("--gidmap",),
+}
 _UNSET = {
     "blkio_weight": ("0",),
     "cpu_period": ("0",),

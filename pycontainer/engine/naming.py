@@ -15,6 +15,7 @@ Source: moby, daemon/libnetwork/sandbox_dns_unix.go; internal/resolvconf; hosts(
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -48,6 +49,7 @@ SERVER_SOCKETS = ("dns datagrams", "dns listener")
 """What a launch calls the sockets of a name server."""
 
 _SERVER_S = 30.0
+_MOST_HOSTS = 256 << 10
 _BEHIND_STUB = "/run/systemd/resolve/resolv.conf"
 _LOCAL = (
     "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n"
@@ -100,16 +102,15 @@ def network_files(
     memberships: Sequence[Membership] = (),
     links: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, str]:
-    """Contents of hostname, hosts and resolv.conf, by path. Raises InvalidOption.
+    """Contents of hostname, hosts and resolv.conf, by path, as far as they are wanted. Raises InvalidOption.
 
     memberships: the container's networks, the one of its default route first; none for the host's network
     and for no network at all. links: addresses by names, for a container on the default network.
     """
-    return {
-        "/etc/hostname": f"{hostname}\n",
-        "/etc/hosts": _hosts(hostname, options, memberships, links or {}),
-        "/etc/resolv.conf": _resolver(options, memberships),
-    }
+    found = {} if options.no_hostname else {"/etc/hostname": f"{hostname}\n"}
+    if not options.no_hosts:
+        found["/etc/hosts"] = _hosts(hostname, options, memberships, links or {})
+    return {**found, "/etc/resolv.conf": _resolver(options, memberships)}
 
 
 def linked(
@@ -152,12 +153,14 @@ def _hosts(
     memberships: Sequence[Membership],
     links: Mapping[str, Sequence[str]],
 ) -> str:
-    if options.network == "host":
+    if options.hosts_file and options.hosts_file != "none":
+        lines = [_hosts_of(options.hosts_file)]
+    elif options.network == "host" and options.hosts_file is None:
         lines = [_read("/etc/hosts")]
-        if lines[0] and not lines[0].endswith("\n"):
-            lines.append("\n")
     else:
         lines = [_LOCAL]
+    if lines[0] and not lines[0].endswith("\n"):
+        lines.append("\n")
     for entry in options.extra_hosts or ():
         name, _, address = entry.partition(":")
         found = _host_addresses(options, memberships, entry) if address == HOST_GATEWAY else [address]
@@ -169,6 +172,22 @@ def _hosts(
         placed = [address for membership in memberships for address in membership.addresses]
         lines += [f"{address}\t{own}\n" for address in placed or ["127.0.1.1"]]
     return "".join(lines)
+
+
+def _hosts_of(path: str) -> str:
+    """A file of the host that was named. Raises InvalidOption."""
+    try:
+        with open(path, "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise InvalidOption(f"option hosts_file={path!r}: it is no regular file")
+            content = file.read(_MOST_HOSTS + 1)
+    except OSError as problem:
+        raise InvalidOption(
+            f"option hosts_file={path!r}: {problem.strerror}; name another, or none"
+        ) from None
+    if len(content) > _MOST_HOSTS:
+        raise InvalidOption(f"option hosts_file={path!r}: it has more than {_MOST_HOSTS} bytes")
+    return content.decode("utf-8", "surrogateescape")
 
 
 def _host_addresses(options: RunOptions, memberships: Sequence[Membership], entry: str) -> Sequence[str]:

@@ -36,6 +36,7 @@ _PURE = frozenset(
             "env",
             "unsetenv",
             "unsetenv_all",
+            "env_merge",
             "workdir",
             "user",
             "group_add",
@@ -47,6 +48,7 @@ _PURE = frozenset(
         *("pids_limit", "shm_size", "ulimits", "oom_score_adj", "sysctls", "read_only", "tmpfs"),
         *("cap_add", "cap_drop", "network", "ip", "ip6", "mac_address", "network_alias", "ports", "expose"),
         *("publish_all", "dns", "dns_search", "dns_option", "extra_hosts", "links", "egress", "egress_allow"),
+        *("no_hosts", "no_hostname", "personality"),
         "image_volume",
     }
 )

@@ -49,7 +49,7 @@ def parse_run_options(**given: Any) -> RunOptions:
             parsed[name] = info.kind.parse(value)
         except (ValueError, TypeError) as problem:
             # Environments hold secrets, which must not reach logs through an error.
-            shown = "..." if name == "env" else _shown(value)
+            shown = "..." if name in ("env", "env_merge") else _shown(value)
             raise InvalidOption(f"option {name}={shown}: {problem}") from None
     if not parsed.keys().isdisjoint(_EXPANDED):
         from pycontainer.options.files import expand

@@ -83,6 +83,10 @@ class RunOptions:
         "--unsetenv-all", kind=kinds.FLAG, spec="specgen:environment", default=False,
         doc="Leave out every variable but those given by name or file.",
     )  # fmt: skip
+    env_merge: dict[str, str] | None = option(
+        "--env-merge", kind=kinds.MAPPING, spec="specgen:environment", is_secret=True,
+        doc="Variables made of the image's own, as PATH=/opt/bin:$PATH or ${PATH}; those of env win.",
+    )  # fmt: skip
     workdir: str | None = option(
         "--workdir", kind=kinds.PATH, spec="process.cwd", api="WorkingDir",
         doc="Directory the program starts in, made when missing.",
@@ -395,6 +399,19 @@ class RunOptions:
         "--add-host", kind=naming.EXTRA_HOSTS, spec="engine:names", api="HostConfig.ExtraHosts",
         doc="Further lines of /etc/hosts, as a dict or name:address; host-gateway is the host's address.",
     )  # fmt: skip
+    no_hosts: bool = option(
+        "--no-hosts", kind=kinds.FLAG, spec="engine:names", default=False,
+        doc="Write no /etc/hosts: it is empty, and the container's own.",
+    )  # fmt: skip
+    no_hostname: bool = option(
+        "--no-hostname", kind=kinds.FLAG, spec="engine:names", default=False,
+        doc="Write no /etc/hostname: it is empty, and the container's own; the name is set all the same.",
+    )  # fmt: skip
+    hosts_file: str | None = option(
+        "--hosts-file", kind=kinds.TEXT, spec="engine:names",
+        doc="File of the host that /etc/hosts begins with, read at each start, or none for the container's "
+        "own lines alone.",
+    )  # fmt: skip
     links: tuple[str, ...] | None = option(
         "--link", kind=naming.LINKS, spec="engine:names", api="HostConfig.Links",
         doc="Other containers of its networks by names that only it knows, as db or db:database.",
@@ -441,6 +458,10 @@ class RunOptions:
     gid_map: tuple[str, ...] | None = option(
         "--gid-map", kind=kinds.ID_MAP, spec="linux.gidMappings",
         doc="Group ids of a private user namespace as container:host:count; the user ids' map by default.",
+    )  # fmt: skip
+    personality: str | None = option(
+        "--personality", kind=choice("LINUX", "LINUX32"), spec="linux.personality",
+        doc="Execution domain: LINUX32 has uname(2) tell 32-bit programs of a machine like theirs.",
     )  # fmt: skip
     time: str = option(
         "--time", kind=choice("private", "host"), spec="specgen:namespaces", default="host",

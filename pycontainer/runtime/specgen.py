@@ -26,6 +26,7 @@ from pycontainer.runtime.validate import check_options, check_spec, check_user
 
 _SIGTERM = 15
 _RECURSIVE_SINCE = (5, 12)  # mount_setattr(2)
+_VARIABLE = re.compile(r"\$(?:(?P<plain>[A-Za-z_][A-Za-z0-9_]*)|\{(?P<braced>[A-Za-z_][A-Za-z0-9_]*)\})")
 _NUMBER = re.compile(r"\d{1,20}")
 # Docker opens these two in a private network; harmless there, and expected by images (moby#41030).
 _PRIVATE_NETWORK_SYSCTLS = {
@@ -86,6 +87,7 @@ def build_spec(
             masked_paths=rules.masked_paths,
             readonly_paths=rules.readonly_paths,
             mount_label=rules.mount_label,
+            personality={"domain": options.personality} if options.personality else None,
         ),
     )
     check_spec(spec)
@@ -171,12 +173,18 @@ def environment(options: RunOptions, image_config: ImageConfig, hostname: str | 
         merged.pop(key, None)
     if options.tz and options.tz != "local":
         merged["TZ"] = options.tz
+    merged.update({key: _expanded(text, merged) for key, text in (options.env_merge or {}).items()})
     for key, given in (options.env or {}).items():
         if given is None:
             merged.pop(key, None)
         else:
             merged[key] = given
     return tuple(f"{key}={value}" for key, value in merged.items())
+
+
+def _expanded(text: str, variables: Mapping[str, str]) -> str:
+    """Put the values in for $NAME and ${NAME}; what is not there is empty, as in a shell."""
+    return _VARIABLE.sub(lambda found: variables.get(found["plain"] or found["braced"], ""), text)
 
 
 def workdir(options: RunOptions, image_config: ImageConfig) -> str:

@@ -146,6 +146,15 @@ def _check_sharing(options: RunOptions) -> None:
                     f'option {name}={mode!r}: with userns="private" the container has no rights in the '
                     "namespaces of others; leave one out"
                 )
+    if options.no_hosts and (options.extra_hosts or options.hosts_file):
+        raise InvalidOption("option no_hosts leaves extra_hosts and hosts_file no file; leave one out")
+    if options.network.startswith("container:"):
+        for name in ("no_hosts", "no_hostname", "hosts_file"):
+            if getattr(options, name):
+                raise InvalidOption(
+                    f"option {name}: with network={options.network!r} the files are the other container's; "
+                    "leave one out"
+                )
     if options.read_only_tmpfs and not options.read_only:
         raise InvalidOption("option read_only_tmpfs has a meaning with read_only only; give both")
 

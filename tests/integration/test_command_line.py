@@ -56,6 +56,13 @@ def test_run_gives_output_errors_and_code_of_the_program(cli: CommandLine) -> No
     assert cli("ps", "-aq") == ""
 
 
+def test_a_run_may_take_its_image_along(cli: CommandLine) -> None:
+    name = cli("create", *NOWHERE, "busybox", "true").strip()
+    cli("commit", name, "gone:1")
+    assert cli("run", "--rmi", *NOWHERE, "gone:1", "echo", "ran") == "ran\n"
+    assert "gone" not in cli("images")
+
+
 def test_a_run_imports_no_library_that_it_does_not_need(cli: CommandLine) -> None:
     program = (
         "import sys; from pycontainer.cli import invoke; invoke(sys.argv[1:])\n"

@@ -45,6 +45,29 @@ def test_a_file_goes_to_where_a_link_that_leads_to_nothing_leads(
     assert sh(engine, image, "test -L /etc/localtime && cat /etc/localtime", mounts=[place]) == "bound"
 
 
+def test_the_files_of_names_may_be_the_containers_own_or_begin_as_another(
+    engine: pc.Engine, busybox: pc.Image, tmp_path: Path
+) -> None:
+    script = "cat /etc/hosts /etc/hostname; hostname"
+    assert sh(engine, busybox, script, no_hosts=True, no_hostname=True, hostname="box") == "box\n"
+    (tmp_path / "hosts").write_text("10.9.8.7 other")
+    given = {"hosts_file": str(tmp_path / "hosts"), "extra_hosts": ["more:10.9.8.6"], "hostname": "box"}
+    wanted = ["10.9.8.7 other", "10.9.8.6\tmore", "127.0.1.1\tbox"]
+    script = "cat /etc/hosts; uname -m; echo $PATH"
+    seen = sh(engine, busybox, script, **given, personality="LINUX32", env_merge={"PATH": "/opt:${PATH}"})
+    *hosts, machine, path = seen.splitlines()
+    assert hosts == wanted
+    assert machine in ("i686", "armv8l")
+    assert path.startswith("/opt:/")
+    for refused in (
+        {"no_hosts": True, "hosts_file": "none"},
+        {"hosts_file": "/no/such"},
+        {"hosts_file": "/"},
+    ):
+        with pytest.raises(errors.InvalidOption, match="hosts"):
+            sh(engine, busybox, "true", **refused)
+
+
 def test_variables_come_from_files_and_can_be_left_out(
     engine: pc.Engine, busybox: pc.Image, tmp_path: Path
 ) -> None:

@@ -67,6 +67,7 @@ def create(session: Session, **params: Any) -> None:
 @flag("-d", "--detach", "is_detached", help="Let it run in the background, and print its id.")
 @click.option("--detach-keys", metavar="KEYS", help="Keys to leave it by: ctrl-p,ctrl-q unless given.")
 @flag("--sig-proxy", default=True, help="Pass signals on to it.")
+@flag("--rmi", "removes_image", help="Remove container and image when it has ended, unless others use it.")
 @_both
 def run(session: Session, **params: Any) -> int:
     """Make a container of an image, run it, and end with its exit code.
@@ -76,4 +77,6 @@ def run(session: Session, **params: Any) -> int:
     """
     if params["is_detached"] and params["streams"]:
         raise click.UsageError("-d and -a go not together; leave one out")
+    if params["is_detached"] and params["removes_image"]:
+        raise click.UsageError("-d and --rmi go not together: the image is removed by who waits for the end")
     return launching.run(session, params, click.get_current_context().command_path)
