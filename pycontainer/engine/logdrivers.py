@@ -92,6 +92,7 @@ def log_settings(record: ContainerRecord, options: RunOptions, config: ImageConf
         "format": chosen.form,
         "facility": chosen.facility,
         "tag": tag,
+        "encryption": _encryption(chosen) if form == "tcp+tls" else None,
     }
 
 
@@ -144,12 +145,23 @@ def _journal_fields(record: ContainerRecord, tag: str) -> dict[str, str]:
     }
 
 
+def _encryption(chosen: LogOptions) -> dict[str, Any]:
+    """What the monitor needs to encrypt; the files are read by it, at every start."""
+    return {
+        "name": chosen.address[1],
+        "ca": chosen.tls_ca,
+        "cert": chosen.tls_cert,
+        "key": chosen.tls_key,
+        "skip_verify": chosen.tls_skip_verify,
+    }
+
+
 def _resolved(address: tuple[str, str, int]) -> tuple[str, str, int]:
     """With the numeric address of a host: no process of a container looks up names."""
     kind, place, port = address
-    if kind not in ("tcp", "udp"):
+    if kind not in ("tcp", "tcp+tls", "udp"):
         return address
-    style = socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM
+    style = socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM
     answers: SimpleQueue[str | OSError] = SimpleQueue()
 
     def ask() -> None:

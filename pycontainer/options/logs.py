@@ -23,7 +23,8 @@ _COMMON = {"mode", "max-buffer-size"}
 _ABOUT = {"tag", "labels", "labels-regex", "env", "env-regex"}
 _FILES = {"max-size", "max-file", "compress"}
 _CACHE = {"cache-disabled", "cache-max-size", "cache-max-file", "cache-compress"}
-_SYSLOG = {"syslog-address", "syslog-facility", "syslog-format"}
+_TLS = {"syslog-tls-ca-cert", "syslog-tls-cert", "syslog-tls-key", "syslog-tls-skip-verify"}
+_SYSLOG = {"syslog-address", "syslog-facility", "syslog-format", *_TLS}
 LOG_OPTIONS: Mapping[str, frozenset[str]] = {
     "local": frozenset(_COMMON | _FILES),
     "json-file": frozenset(_COMMON | _ABOUT | _FILES),
@@ -42,7 +43,9 @@ _FACILITIES = (
 )
 """By number (RFC 5424, 6.2.1; syslog.h)."""
 _FORMATS = ("", "rfc3164", "rfc5424", "rfc5424micro")
-_ADDRESS = re.compile(r"(tcp|udp)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?", re.ASCII)
+_ADDRESS = re.compile(
+    r"(tcp|tcp\+tls|udp)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?", re.ASCII
+)
 _PATH = re.compile(r"(unix|unixgram)://(/[^\0]*)", re.ASCII)
 _FIELD = re.compile(r"\{\{(.*?)\}\}")
 
@@ -71,7 +74,12 @@ class LogOptions:
     env_regex: str = ""
     """Which environment variables messages carry."""
     address: tuple[str, str, int] = ("local", "", 0)
-    """Of syslog: local, tcp, udp, unix or unixgram; host or path; port."""
+    """Of syslog: local, tcp, tcp+tls, udp, unix or unixgram; host or path; port."""
+    tls_ca: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    """Files with who is trusted to vouch for the server, and with what this host shows of itself."""
+    tls_skip_verify: bool = False
     facility: int = 3
     form: str = ""
     has_cache: bool = True
@@ -96,6 +104,10 @@ class LogOptions:
         made = cls(**fields)
         if "max-buffer-size" in given and made.is_blocking:
             raise ValueError("max-buffer-size has a meaning with mode=non-blocking only")
+        if _TLS & given.keys() and made.address[0] != "tcp+tls":
+            raise ValueError("syslog-tls-... has a meaning with syslog-address=tcp+tls://host:port only")
+        if bool(made.tls_cert) != bool(made.tls_key):
+            raise ValueError("syslog-tls-cert and syslog-tls-key go together; give both")
         if given.get("compress") == "true" and made.max_files < 2:
             raise ValueError("compress=true has a meaning with max-file=2 or more only")
         return made
@@ -156,16 +168,22 @@ def _pattern(text: str) -> str:
 
 
 def _address(text: str) -> tuple[str, str, int]:
-    if text.startswith("tcp+tls:"):
-        raise ValueError("no encrypted connections here: send to a local syslog server that forwards")
     path = _PATH.fullmatch(text)
     if path is not None:
         return path[1], path[2], 0
     found = _ADDRESS.fullmatch(text)
     port = int(found[3] or SYSLOG_PORT) if found is not None else 0
     if found is None or not 0 < port < 65536:
-        raise ValueError("give udp://host:port, tcp://host:port, unix:///path or unixgram:///path")
+        raise ValueError(
+            "give udp://host:port, tcp://host:port, tcp+tls://host:port, unix:///path or unixgram:///path"
+        )
     return found[1], found[2].strip("[]"), port
+
+
+def _file(text: str) -> str:
+    if not text.startswith("/") or "\0" in text:
+        raise ValueError("give an absolute path")
+    return text
 
 
 def _facility(text: str) -> int:
@@ -194,6 +212,10 @@ _READERS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "env": ("env", _names),
     "env-regex": ("env_regex", _pattern),
     "syslog-address": ("address", _address),
+    "syslog-tls-ca-cert": ("tls_ca", _file),
+    "syslog-tls-cert": ("tls_cert", _file),
+    "syslog-tls-key": ("tls_key", _file),
+    "syslog-tls-skip-verify": ("tls_skip_verify", _truth),
     "syslog-facility": ("facility", _facility),
     "syslog-format": ("form", _form),
     "cache-disabled": ("has_cache", lambda text: not _truth(text)),

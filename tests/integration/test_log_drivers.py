@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import datetime
 import gzip
 import json
 import os
 import re
 import select
 import socket
+import ssl
 import struct
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 import pycontainer as pc
 from pycontainer import errors
@@ -452,6 +458,103 @@ def test_a_name_server_that_never_answers_holds_up_no_start(
     assert pc.Container.list(all=True, engine=engine) == []
 
 
+# -- syslog over TLS
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with a certificate of localhost, which vouches for itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "logs")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    plain = serialization.NoEncryption()
+    form = serialization.PrivateFormat.PKCS8
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    path.write_bytes(
+        made.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(serialization.Encoding.PEM, form, plain)
+    )
+    return path
+
+
+class Encrypted(threading.Thread):
+    """A server that hangs up on its first client after one message, and hears the second one out."""
+
+    def __init__(self, certificate: Path) -> None:
+        super().__init__()
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(certificate)
+        self.sock = socket.create_server(("127.0.0.1", 0))
+        self.sock.settimeout(SECONDS)
+        self.got: list[bytes] = []
+        self.has_hung_up = threading.Event()
+
+    def run(self) -> None:
+        for is_last in (False, True):
+            with suppress(OSError), self.context.wrap_socket(self.sock.accept()[0], server_side=True) as peer:
+                peer.settimeout(SECONDS)
+                while chunk := peer.recv(1 << 16):
+                    self.got.append(chunk)
+                    if not is_last:
+                        break
+            self.has_hung_up.set()
+
+
+def test_syslog_over_tls_is_encrypted_counted_and_comes_back(
+    engine: pc.Engine, busybox: pc.Image, certificate: Path
+) -> None:
+    server = Encrypted(certificate)
+    server.start()
+    options = {
+        "syslog-address": f"tcp+tls://localhost:{server.sock.getsockname()[1]}",
+        "syslog-format": "rfc5424",
+        "syslog-tls-ca-cert": str(certificate),
+    }
+    script = "echo first; read go; seq 1 20000"
+    with created(engine, busybox, script, log_driver="syslog", log_opts=options, stdin_open=True) as box:
+        with box.attach(start=True, stdout=False) as attachment:
+            assert server.has_hung_up.wait(SECONDS)
+            attachment.write(b"go\n")
+            assert attachment.wait() == 0
+        server.join(SECONDS)
+    server.sock.close()
+    first, *others = re.findall(rb"(\d+) (<30>1 \S+ \S+ \S+ \d+ \S+ - [^\n]*\n)", b"".join(server.got))
+    assert first[1].endswith(b" first\n")
+    assert all(int(count) == len(message) for count, message in (first, *others))
+    # What had gone out when the server hung up may be lost with the connection.
+    assert [int(message.split()[-1]) for _, message in others][-1] == 20000
+
+
+def test_a_server_that_nobody_vouches_for_gets_nothing(
+    engine: pc.Engine, busybox: pc.Image, certificate: Path
+) -> None:
+    server = Encrypted(certificate)
+    server.start()
+    options = {"syslog-address": f"tcp+tls://localhost:{server.sock.getsockname()[1]}"}
+    with created(engine, busybox, "echo secret", log_driver="syslog", log_opts=options) as box:
+        with pytest.raises(errors.LaunchError, match="certificate verify failed"):
+            box.start()
+    options["syslog-tls-skip-verify"] = "true"
+    with created(engine, busybox, "echo shown", log_driver="syslog", log_opts=options) as box:
+        finished(box)
+    server.join(SECONDS)
+    server.sock.close()
+    assert b"secret" not in b"".join(server.got)
+    assert b"shown" in b"".join(server.got)
+
+
 # -- what is asked ---------------------------------------------------------------------------------
 
 
@@ -466,7 +569,8 @@ def test_a_name_server_that_never_answers_holds_up_no_start(
         ("json-file", {"env-regex": "("}, "regular expression"),
         ("journald", {"max-buffer-size": "1m"}, "non-blocking"),
         ("journald", {"mode": "sometimes"}, "blocking"),
-        ("syslog", {"syslog-address": "tcp+tls://host:6514"}, "encrypted"),
+        ("syslog", {"syslog-address": "tcp://host", "syslog-tls-skip-verify": "true"}, "tcp+tls"),
+        ("syslog", {"syslog-address": "tcp+tls://host", "syslog-tls-cert": "/c"}, "go together"),
         ("syslog", {"syslog-address": "host"}, "udp://host:port"),
         ("syslog", {"syslog-facility": "local9"}, "local7"),
         ("syslog", {"syslog-format": "rfc1"}, "rfc5424"),

@@ -26,7 +26,7 @@ from pycontainer.launcher.logs.local import (
     LogWriter,
     encode_header,
 )
-from pycontainer.launcher.logs.remote import Clock, Remote
+from pycontainer.launcher.logs.remote import Clock, Connection, Remote
 
 __all__ = [
     "CHUNK",
@@ -197,12 +197,18 @@ def is_cut_off(settings: dict[str, Any], directory_fd: int) -> bool:
 
 
 def _service(kind: str, settings: dict[str, Any], loop: Clock, on_room: Callable[[], None]) -> Remote:
+    connect: Callable[[float], Connection]
     if kind == "journald":
         connect, is_lossy = journald.connect(settings["address"]), False
         encode = journald.encoder(settings["fields"])
     else:
-        connect = syslog.connect(settings["kind"], settings["address"], settings.get("port", 0))
-        encode = syslog.encoder(settings["format"], settings["facility"], settings["tag"])
+        connect = syslog.connect(
+            settings["kind"], settings["address"], settings.get("port", 0), settings.get("encryption")
+        )
+        is_counted = settings.get("encryption") is not None and settings["format"].startswith("rfc5424")
+        encode = syslog.encoder(
+            settings["format"], settings["facility"], settings["tag"], is_counted=is_counted
+        )
         is_lossy = settings["kind"] == "udp"
     return Remote(
         loop,

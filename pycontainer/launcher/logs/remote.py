@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from pycontainer.launcher.logs.lines import Message, Splitter
 
-__all__ = ["PATIENCE_S", "Clock", "Remote"]
+__all__ = ["PATIENCE_S", "Clock", "Connection", "Remote"]
 
 PATIENCE_S = 10.0
 """How long output is kept for a service that has gone, while the container waits."""
@@ -35,13 +35,22 @@ _LONGEST_PAUSE_S = 5.0
 _HANG_UP = select.POLLIN | select.POLLHUP | select.POLLERR
 
 
+class Connection(Protocol):
+    """What of a socket is used."""
+
+    def fileno(self) -> int: ...
+    def send(self, content: memoryview, flags: int, /) -> int: ...
+    def recv(self, size: int, flags: int, /) -> bytes: ...
+    def close(self) -> None: ...
+
+
 class Clock(Protocol):
     """What a driver needs of the monitor's loop."""
 
-    def add(self, fd: socket.socket, handler: Callable[[int], None], events: int) -> None:
+    def add(self, fd: Connection, handler: Callable[[int], None], events: int) -> None:
         """Call the handler when the socket is ready."""
 
-    def remove(self, fd: socket.socket) -> None:
+    def remove(self, fd: Connection) -> None:
         """Watch it no more."""
 
     def at(self, monotonic_s: float, handler: Callable[[], None]) -> Any:
@@ -65,7 +74,7 @@ class Remote:
         self,
         loop: Clock,
         *,
-        connect: Callable[[float], socket.socket],
+        connect: Callable[[float], Connection],
         encode: Callable[[Message], bytes],
         is_lossy: bool = False,
         on_room: Callable[[], None],
@@ -81,7 +90,7 @@ class Remote:
         self._waiting: deque[tuple[bytes, int]] = deque()  # what is sent, and how much of it is output
         self._waiting_bytes = 0
         self._sent = 0  # of the first one, by a stream that took a part
-        self._sock: socket.socket | None = None
+        self._sock: Connection | None = None
         self._timer: Any = None
         self._pause_s = _FIRST_PAUSE_S
         self._gone_since: float | None = None
@@ -128,7 +137,7 @@ class Remote:
             if not self._waiting or self._sock is None or left_s <= 0:
                 break
             poller = select.poll()
-            poller.register(self._sock, select.POLLOUT)
+            poller.register(self._sock, self._wanted())
             poller.poll(left_s * 1000)
         self.lost_bytes += self._waiting_bytes
         self._waiting.clear()
@@ -159,7 +168,7 @@ class Remote:
                 rest = memoryview(packet)[self._sent :]
                 self._sent += self._sock.send(rest, socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
             except BlockingIOError:
-                self._loop.add(self._sock, self._look, _HANG_UP | select.POLLOUT)
+                self._loop.add(self._sock, self._look, _HANG_UP | self._wanted())
                 return
             except OSError as error:
                 if not self._is_lossy:
@@ -174,6 +183,10 @@ class Remote:
                 self._waiting_bytes -= size
                 self._sent = 0
 
+    def _wanted(self) -> int:
+        """The event after which more may go out: an encrypted connection begins with the service's answer."""
+        return select.POLLIN if getattr(self._sock, "waits_for_peer", False) else select.POLLOUT
+
     def _look(self, events: int) -> None:
         """The service takes more, or has gone."""
         assert self._sock is not None
@@ -183,7 +196,8 @@ class Remote:
                     return  # it has nothing to say that matters
                 self._lose_service(ConnectionResetError(0, "it closed the connection"))
             except BlockingIOError:
-                pass
+                self._send()
+                self._tell_room()
             except OSError as error:
                 self._lose_service(error)
             return

@@ -10,10 +10,13 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from pycontainer.launcher.logs.lines import Message
 from pycontainer.launcher.logs.local import STDOUT
+from pycontainer.launcher.logs.remote import Connection
+from pycontainer.launcher.logs.tls import Encrypted
 
 __all__ = ["LOCAL", "connect", "encoder"]
 
@@ -26,12 +29,20 @@ _MAX_APP_NAME, _MAX_MESSAGE_ID = 48, 32  # RFC 5424, 6.2.5 and 6.2.7
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
-def connect(kind: str, place: str, port: int) -> Callable[[float], socket.socket]:
-    """What calls the server. kind: tcp, udp, unix, unixgram or local; place: numeric address or path."""
+def connect(
+    kind: str, place: str, port: int, encryption: Mapping[str, Any] | None = None
+) -> Callable[[float], Connection]:
+    """What calls the server.
 
-    def call(wait_s: float) -> socket.socket:
+    kind: tcp, tcp+tls, udp, unix, unixgram or local; place: numeric address or path; encryption: see
+    Encrypted.
+    """
+
+    def call(wait_s: float) -> Connection:
         if kind == "local":
             return _call_local(wait_s)
+        if encryption is not None:
+            return _call_encrypted(place, port, encryption, wait_s)
         if kind in ("tcp", "udp"):
             family = socket.AF_INET6 if ":" in place else socket.AF_INET
             style = socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM
@@ -57,6 +68,16 @@ def _call(family: int, style: int, address: str | tuple[str, int], wait_s: float
     return sock
 
 
+def _call_encrypted(place: str, port: int, encryption: Mapping[str, Any], wait_s: float) -> Encrypted:
+    family = socket.AF_INET6 if ":" in place else socket.AF_INET
+    sock = _call(family, socket.SOCK_STREAM, (place, port), wait_s)
+    try:
+        return Encrypted(sock, encryption, wait_s)
+    except BaseException:
+        sock.close()
+        raise
+
+
 def _call_local(wait_s: float) -> socket.socket:
     problem: OSError | None = None
     for style in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
@@ -69,8 +90,11 @@ def _call_local(wait_s: float) -> socket.socket:
     raise problem
 
 
-def encoder(form: str, facility: int, tag: str) -> Callable[[Message], bytes]:
-    """What writes a message out. form: "" (as programs write to /dev/log), rfc3164, rfc5424, rfc5424micro."""
+def encoder(form: str, facility: int, tag: str, *, is_counted: bool = False) -> Callable[[Message], bytes]:
+    """What writes a message out. form: "" (as programs write to /dev/log), rfc3164, rfc5424, rfc5424micro.
+
+    is_counted: its length comes first (RFC 5425, 4.3).
+    """
     host, pid = os.uname().nodename, os.getpid()
     clean = _UNSUITABLE.sub("_", tag)
     app, message_id = clean[:_MAX_APP_NAME] or "-", clean[:_MAX_MESSAGE_ID] or "-"
@@ -83,7 +107,8 @@ def encoder(form: str, facility: int, tag: str) -> Callable[[Message], bytes]:
         else:
             place = f" {host}" if form == "rfc3164" else ""
             head = f"<{priority}>{_stamp(message.at_ns)}{place} {clean}[{pid}]: "
-        return head.encode("utf-8", "surrogateescape") + message.content + b"\n"
+        whole = head.encode("utf-8", "surrogateescape") + message.content + b"\n"
+        return b"%d %s" % (len(whole), whole) if is_counted else whole
 
     return encode
 
