@@ -142,6 +142,19 @@ def _make_directory(path: str) -> None:
             raise
         _make_directory(parent)
         _make_directory(path)
+    else:
+        if os.path.exists(f"{path}/cpuset.cpu_exclusive"):
+            _fill_cpuset(path)
+
+
+def _fill_cpuset(directory: str) -> None:
+    """Give a version 1 cpuset, which is empty at first and takes nobody, all that the one above it has.
+
+    It may have been there when the plan was made, and gone since with the last container in it.
+    """
+    for name in ("cpuset.cpus", "cpuset.mems"):
+        with open(f"{os.path.dirname(directory)}/{name}") as above, open(f"{directory}/{name}", "w") as file:
+            file.write(above.read())
 
 
 def _write(file: str, value: str) -> None:

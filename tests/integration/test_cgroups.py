@@ -181,6 +181,22 @@ def test_a_cpuset_pins_the_process(make: Make) -> None:
     assert Child(plan, "print(sorted(os.sched_getaffinity(0)))").result() == (0, f"[{cpu}]")
 
 
+@pytest.mark.skipif("cpuset" not in LAYOUT.v1, reason="no cpuset of cgroup version 1")
+def test_a_cpuset_takes_processes_though_the_one_above_it_went_after_the_plan_was_made() -> None:
+    parent = f"/pycontainer-test-{uuid.uuid4().hex[:12]}"
+    first = cgroups.plan({"cpu": {"cpus": "0"}}, f"{parent}/first", LAYOUT)
+    cgroup.make(first)
+    second = cgroups.plan({"cpu": {"mems": "0"}}, f"{parent}/second", LAYOUT)
+    cgroup.remove(first)
+    assert not Path(LAYOUT.v1["cpuset"] + parent).exists()
+    cgroup.make(second)
+    try:
+        found = Path(f"{LAYOUT.v1['cpuset']}{parent}/second/cpuset.cpus").read_text().strip()
+        assert found == LAYOUT.all_cpus
+    finally:
+        cgroup.remove(second)
+
+
 def test_devices_outside_the_list_cannot_be_opened(make: Make) -> None:
     plan = make(devices=RULES)
     code = """
