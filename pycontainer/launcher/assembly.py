@@ -62,6 +62,7 @@ _AS_IT_IS = (
 """Steps of the first process that it carries out itself."""
 
 _KNOWN = frozenset((*_BEFORE, *scripting.WRITTEN, *_AS_IT_IS))
+_CLOSING = (process.prepare_exec, process.let_go)
 _MOUNTING = (mount_steps.mount_filesystem, mount_steps.mount_bind)
 
 _kinds: dict[bytes, bytes] = {}
@@ -218,7 +219,9 @@ class Assembly:
         context, function = self._context, step.function
         if function is settings.join:
             return  # this process is there, and whoever it clones will be
-        if function in scripting.WRITTEN:
+        if function in _CLOSING and scripting.is_filtered_early(self._steps):
+            self._left.append(step)
+        elif function in scripting.WRITTEN:
             if function is process.settle:
                 return  # see put_together
             self._left.append(scripting.performing(step, scripting.WRITTEN[function](context, *step.args)))

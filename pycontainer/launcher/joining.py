@@ -187,6 +187,7 @@ def _can_be_written_down(steps: Sequence[plan.Step]) -> bool:
         last.function is process.execute
         and all(step.function in _WRITTEN or step.function in _PREPARED for step in others)
         and not any(step.function is entering.enter and step.args[0] & namespaces.NEWUSER for step in others)
+        and not scripting.is_filtered_early(steps)
         and native.is_possible()
         and not _shows_whoever_changes_ids()
     )

@@ -13,7 +13,7 @@ from pycontainer.launcher.plan import Step
 from pycontainer.launcher.steps import identity, inroot, process, rootfs, security
 from pycontainer.launcher.steps.context import Context
 
-__all__ = ["WRITTEN", "executing", "performing", "scripts_of", "tell"]
+__all__ = ["WRITTEN", "executing", "is_filtered_early", "performing", "scripts_of", "tell"]
 
 WRITTEN: dict[Callable[..., None], Callable[..., Script]] = {
     process.settle: process.settling,
@@ -47,6 +47,15 @@ def _perform(context: Context, script: Script) -> None:
 def _execute(context: Context, script: Script, args: tuple[bytes, ...]) -> None:
     script.perform()
     process.execute(context, args)
+
+
+def is_filtered_early(steps: Sequence[Step]) -> bool:
+    """Whether the filter counts already when descriptors are closed, as it does without no_new_privs.
+
+    It may not know the call that closes them; then that is done by hand, which is more than a script.
+    """
+    early = (step.function for step in steps if step.function in (security.load_filter, process.prepare_exec))
+    return next(early, None) is security.load_filter
 
 
 def scripts_of(left: Sequence[Step]) -> list[Script] | None:

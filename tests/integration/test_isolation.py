@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
+import json
 import os
 import tarfile
 from pathlib import Path
@@ -49,6 +51,19 @@ def test_privileged_lifts_the_confinement_and_only_it(engine: pc.Engine, busybox
         own = next(int(line.split()[1], 16) for line in file if line.startswith("CapBnd"))
     seen = status(engine, busybox, privileged=True)
     assert (seen["Seccomp"], seen["NoNewPrivs"], int(seen["CapEff"], 16)) == ("0", "0", own)
+
+
+@pytest.mark.parametrize("refusal", [errno.ENOSYS, errno.EPERM], ids=["ENOSYS", "EPERM"])
+def test_a_filter_without_close_range_is_no_obstacle_without_no_new_privs(
+    engine: pc.Engine, busybox: pc.Image, tmp_path: Path, refusal: int
+) -> None:
+    rule = {"names": ["close_range"], "action": "SCMP_ACT_ERRNO", "errnoRet": refusal}
+    (tmp_path / "old.json").write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}))
+    chosen = ["no-new-privileges:false", f"seccomp={tmp_path}/old.json"]
+    shown = " ".join(f"/proc/self/fd/{fd}" for fd in range(4)) + "\n"  # the shell's own among them
+    assert sh(engine, busybox, "echo /proc/self/fd/*", security_opt=chosen, init=True).text == shown
+    with pc.Container(busybox, ["sleep", "1000"], engine=engine, security_opt=chosen) as box:
+        assert box.exec(["sh", "-c", "echo /proc/self/fd/*"]).text == shown
 
 
 def test_options_change_exactly_what_they_name(engine: pc.Engine, busybox: pc.Image) -> None:
