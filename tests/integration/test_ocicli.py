@@ -26,8 +26,7 @@ pytestmark = pytest.mark.needs("root")
 def runtime(tmp_path: Path, busybox_rootfs: Path) -> Iterator[Runtime]:
     made = Runtime(tmp_path, busybox_rootfs)
     yield made
-    for name in made.ok("list", "--quiet").split():
-        made.ok("delete", "--force", name)
+    made.clean()
 
 
 def end(runtime: Runtime, name: str) -> None:

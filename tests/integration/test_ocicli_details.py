@@ -29,8 +29,7 @@ def runtime(tmp_path: Path, busybox_rootfs: Path) -> Iterator[Runtime]:
     """With a root file system of its own, for tests that change it."""
     made = Runtime(tmp_path, Path(shutil.copytree(busybox_rootfs, tmp_path / "rootfs", symlinks=True)))
     yield made
-    for name in made.ok("list", "--quiet").split():
-        made.ok("delete", "--force", name)
+    made.clean()
 
 
 @pytest.fixture

@@ -26,8 +26,7 @@ def runtime(tmp_path: Path, busybox_rootfs: Path) -> Iterator[Runtime]:
         os.chmod(place, 0o711)  # mapped to nobody, the container's root has to pass through
         made = Runtime(tmp_path, Path(shutil.copytree(busybox_rootfs, f"{place}/rootfs", symlinks=True)))
         yield made
-        for name in made.ok("list", "--quiet").split():
-            made.ok("delete", "--force", name)
+        made.clean()
 
 
 def namespaces(**paths: str) -> dict[str, Any]:
