@@ -79,7 +79,7 @@ class Runtime:
 
     def clean(self) -> None:
         """Delete what a test left; found by the state directory, since a command costs as much as a test."""
-        for left in sorted((self.base / "state").glob("*")):
+        for left in sorted((self.base / "state").glob("[!.]*")):
             self.ok("delete", "--force", left.name)
 
     def status(self, name: str) -> str:
