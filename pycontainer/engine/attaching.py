@@ -18,6 +18,7 @@ from pycontainer.errors import DeadlineExceeded, HelperDied, InvalidOption, Wron
 from pycontainer.kernel import interrupts
 from pycontainer.launcher import ask, frames, pty
 from pycontainer.options import parse_seconds
+from pycontainer.values import Value
 
 if TYPE_CHECKING:
     from pycontainer.engine.process import Seconds
@@ -28,8 +29,8 @@ _READ = select.POLLIN | select.POLLHUP | select.POLLERR
 _STREAMS: dict[int, Literal["stdout", "stderr"]] = {frames.STDOUT: "stdout", frames.STDERR: "stderr"}
 
 
-@attrs.frozen(kw_only=True)
-class Chunk:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Chunk(Value):
     """A piece of a container's output, as it was read. With a terminal all of it is stdout."""
 
     stream: Literal["stdout", "stderr"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from attrs import field, frozen
 
 from pycontainer.errors import InvalidOption
+from pycontainer.values import Value
 
 if TYPE_CHECKING:
     from pycontainer.registry import RegistryConfig
@@ -28,8 +29,8 @@ def users_root(environ: Mapping[str, str] = os.environ) -> Path:
     return Path(home, "pycontainer").absolute()
 
 
-@frozen(kw_only=True)
-class EngineConfig:
+@frozen(kw_only=True, eq=False, repr=False)
+class EngineConfig(Value):
     """Settings of one engine.
 
     root: directory of the store.

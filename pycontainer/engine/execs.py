@@ -33,6 +33,7 @@ from pycontainer.errors import DeadlineExceeded, InvalidOption, LaunchError, Not
 from pycontainer.kernel import interrupts, pidfd
 from pycontainer.launcher import execrecords
 from pycontainer.options import parse_run_options, parse_seconds
+from pycontainer.values import Value
 
 if TYPE_CHECKING:
     from pycontainer.engine.engine import Engine
@@ -51,8 +52,8 @@ _SWEEP_TIMEOUT_S = 30.0
 
 
 @final
-@attrs.frozen(kw_only=True)
-class Exec:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Exec(Value):
     """One look at a further process of a container, whoever started it.
 
     exit_code: None while it runs; 137 when its parent was killed, and it with it.
@@ -120,8 +121,8 @@ class Exec:
         }
 
 
-@attrs.frozen(kw_only=True)
-class Request:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Request(Value):
     """What is to be run, as the user said it."""
 
     args: Sequence[str] | str
@@ -134,8 +135,8 @@ class Request:
     """Rows and columns of the terminal."""
 
 
-@attrs.frozen(kw_only=True)
-class _Template:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class _Template(Value):
     """What every exec of a container has, as long as its record stays as it is."""
 
     record: ContainerRecord

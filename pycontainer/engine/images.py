@@ -19,6 +19,7 @@ from pycontainer.engine.events import emit_image
 from pycontainer.engine.sendable import Sendable
 from pycontainer.errors import BadReference, InvalidInput, NotFound, PycontainerError
 from pycontainer.oci import DEFAULT_TAG, Platform, Reference
+from pycontainer.values import Value
 
 if TYPE_CHECKING:
     from pycontainer.engine.filters import FilterValues
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["HistoryEntry", "Image", "ready", "resolve_image"]
 
 
-@frozen(kw_only=True)
-class HistoryEntry:
+@frozen(kw_only=True, eq=False, repr=False)
+class HistoryEntry(Value):
     """One step of how an image was made.
 
     size_bytes: what its files take; what its compressed layer does, as long as that is not unpacked.

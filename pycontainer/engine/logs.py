@@ -23,14 +23,15 @@ from pycontainer.engine.logfiles import Piece, Reader
 from pycontainer.engine.moments import Moment, from_nanoseconds, to_nanoseconds
 from pycontainer.errors import DeadlineExceeded, InvalidOption
 from pycontainer.kernel import inotify, interrupts, pidfd
+from pycontainer.values import Value
 
 __all__ = ["LogLine", "Logs"]
 
 _STREAMS: dict[int, Literal["stdout", "stderr"]] = {1: "stdout", 2: "stderr"}
 
 
-@attrs.frozen(kw_only=True)
-class LogLine:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class LogLine(Value):
     """A piece of output: a line with its line end, or a part of one.
 
     stream: "stdout" or "stderr". at: when the monitor read it, UTC. content: the bytes as written.

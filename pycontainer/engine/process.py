@@ -25,6 +25,7 @@ from pycontainer.engine.moments import left_ms
 from pycontainer.errors import ContainerFailed, DeadlineExceeded, WrongState
 from pycontainer.kernel import interrupts, pidfd
 from pycontainer.options import parse_seconds, parse_signal
+from pycontainer.values import Value
 
 if TYPE_CHECKING:
     from pycontainer.launcher import Job
@@ -39,8 +40,8 @@ _KILL_TIMEOUT_S = 30.0
 Seconds = float | str | timedelta
 
 
-@attrs.frozen(kw_only=True)
-class ExecResult:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class ExecResult(Value):
     """The outcome of `Container.exec()`.
 
     exit_code: the program's, or 128+n when signal n ended it. stdout, stderr: everything it wrote; with a
@@ -72,8 +73,8 @@ class ExecResult:
         )
 
 
-@attrs.frozen(kw_only=True)
-class OutputLine:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class OutputLine(Value):
     """A line of a process's output. content: the bytes as written, with the line end if there was one."""
 
     stream: Literal["stdout", "stderr"]

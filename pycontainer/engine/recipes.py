@@ -17,6 +17,7 @@ from attrs import frozen
 from pycontainer import runtime
 from pycontainer.engine import sharing
 from pycontainer.engine.supervision import requested
+from pycontainer.values import Value
 
 if TYPE_CHECKING:
     from pycontainer.engine.engine import Engine
@@ -55,8 +56,8 @@ _PURE = frozenset(
 """Options for which nothing is looked up on the host, whose devices, files and cgroups may change."""
 
 
-@frozen
-class Recipe:
+@frozen(eq=False, repr=False)
+class Recipe(Value):
     """What a container is made by. spec, program: of the container it was made for, if it is of just one."""
 
     spec: model.Spec

@@ -5,12 +5,13 @@ from __future__ import annotations
 import attrs
 
 from pycontainer.errors import ContainerFailed
+from pycontainer.values import Value
 
 __all__ = ["RunResult", "Usage"]
 
 
-@attrs.frozen(kw_only=True)
-class Usage:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Usage(Value):
     """What a container used, as its cgroup counted it; None where the host does not count it.
 
     cpu_s: processor seconds, user and system. memory_peak_bytes: the most it held at once.
@@ -22,8 +23,8 @@ class Usage:
     memory_peak_bytes: int | None = None
 
 
-@attrs.frozen(kw_only=True)
-class RunResult:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class RunResult(Value):
     """The outcome of `run()`.
 
     exit_code: the program's, or 128+n when signal n ended it. stdout, stderr: everything it wrote, unless

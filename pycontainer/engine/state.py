@@ -20,6 +20,7 @@ from pycontainer.errors import DeadlineExceeded
 from pycontainer.kernel import inotify, interrupts, pidfd
 from pycontainer.launcher import freezer, status
 from pycontainer.runtime import State
+from pycontainer.values import Value
 
 __all__ = [
     "Observed",
@@ -37,8 +38,8 @@ _PAUSE_S = 0.005  # a lock tells nobody that it was let go of, and its holder ha
 _KILLED = 137  # what SIGKILL leaves; a monitor that died took its container along
 
 
-@attrs.frozen(kw_only=True)
-class Observed:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Observed(Value):
     """One consistent look at a container."""
 
     state: State = State.CREATED

@@ -11,6 +11,7 @@ from typing import IO, Any, BinaryIO
 import attrs
 
 from pycontainer.errors import InvalidOption, LaunchError
+from pycontainer.values import Value
 
 __all__ = ["DEVNULL", "PIPE", "STDOUT", "Streams", "open_streams"]
 
@@ -50,8 +51,8 @@ class _TerminalReader(io.RawIOBase):
         super().close()
 
 
-@attrs.frozen(kw_only=True)
-class _Files:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class _Files(Value):
     stdin: BinaryIO | None = None
     stdout: io.BufferedReader | None = None
     stderr: io.BufferedReader | None = None

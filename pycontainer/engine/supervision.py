@@ -13,6 +13,7 @@ from pycontainer.errors import InvalidOption
 from pycontainer.launcher import healthrecord
 from pycontainer.options import HealthOptions
 from pycontainer.runtime import stop_signal
+from pycontainer.values import Value
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,8 +45,8 @@ _RETRIES = 3
 _SHORTEST_S = 0.001  # of an image's times, too: a check is a process each time
 
 
-@frozen(kw_only=True)
-class HealthResult:
+@frozen(kw_only=True, eq=False, repr=False)
+class HealthResult(Value):
     """One health check. exit_code: -1 when it could not be run, or was killed for taking too long.
 
     output: the first 4 KiB of what it wrote; or why there is none.
@@ -57,8 +58,8 @@ class HealthResult:
     output: str
 
 
-@frozen(kw_only=True)
-class Health:
+@frozen(kw_only=True, eq=False, repr=False)
+class Health(Value):
     """What the health checks of a container say.
 
     status: "starting", "healthy" or "unhealthy". failing_streak: failures since the last success. log: the

@@ -11,6 +11,8 @@ from typing import Literal, TypeAlias, get_args
 
 import attrs
 
+from pycontainer.values import Value
+
 __all__ = ["ACTIONS", "Action", "OnEvent", "Progress"]
 
 Action: TypeAlias = Literal[
@@ -33,8 +35,8 @@ Action: TypeAlias = Literal[
 ACTIONS: tuple[str, ...] = get_args(Action)
 
 
-@attrs.frozen(kw_only=True)
-class Progress:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Progress(Value):
     """One step of a transfer or of unpacking.
 
     action: what happens; see `Action`.

@@ -11,12 +11,13 @@ from attrs import Factory, frozen
 
 from pycontainer.oci.digest import Digest, sha256
 from pycontainer.oci.platform import Platform
+from pycontainer.values import Value
 
 __all__ = ["Descriptor"]
 
 
-@frozen(kw_only=True)
-class Descriptor:
+@frozen(kw_only=True, eq=False, repr=False)
+class Descriptor(Value):
     """Points to a blob.
 
     Attributes: size in bytes; urls (where else the blob may be had); data (the blob itself, verified

@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from attrs import Factory, frozen
 
 from pycontainer.oci.digest import Digest
+from pycontainer.values import Value
 
 __all__ = ["ContainerConfig", "Healthcheck", "History", "ImageConfig"]
 
 
-@frozen(kw_only=True)
-class Healthcheck:
+@frozen(kw_only=True, eq=False, repr=False)
+class Healthcheck(Value):
     """How to see whether a container does its work. Times in nanoseconds, 0 means the default.
 
     Attributes: test: empty (inherit), ("NONE",), ("CMD", arg…) or ("CMD-SHELL", command).
@@ -31,8 +32,8 @@ class Healthcheck:
     extra: Mapping[str, object] = Factory(dict)
 
 
-@frozen(kw_only=True)
-class ContainerConfig:
+@frozen(kw_only=True, eq=False, repr=False)
+class ContainerConfig(Value):
     """Defaults for containers of an image.
 
     Attributes: env as NAME=value; entrypoint, cmd and shell are None where the image sets none,
@@ -54,8 +55,8 @@ class ContainerConfig:
     extra: Mapping[str, object] = Factory(dict)
 
 
-@frozen(kw_only=True)
-class History:
+@frozen(kw_only=True, eq=False, repr=False)
+class History(Value):
     """One step of how the image was made; created is an RFC 3339 time as written."""
 
     created: str = ""
@@ -66,8 +67,8 @@ class History:
     extra: Mapping[str, object] = Factory(dict)
 
 
-@frozen(kw_only=True)
-class ImageConfig:
+@frozen(kw_only=True, eq=False, repr=False)
+class ImageConfig(Value):
     """The whole document. Attributes: diff_ids (digests of the uncompressed layers), bottom first."""
 
     architecture: str = ""

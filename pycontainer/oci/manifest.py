@@ -11,12 +11,13 @@ from attrs import Factory, frozen
 
 from pycontainer.oci.descriptor import Descriptor
 from pycontainer.oci.mediatype import OCI_INDEX, OCI_MANIFEST
+from pycontainer.values import Value
 
 __all__ = ["Index", "Manifest"]
 
 
-@frozen(kw_only=True)
-class Manifest:
+@frozen(kw_only=True, eq=False, repr=False)
+class Manifest(Value):
     """One image. Attributes: layers, bottom first; extra (keys this version does not know)."""
 
     media_type: str = OCI_MANIFEST
@@ -28,8 +29,8 @@ class Manifest:
     extra: Mapping[str, object] = Factory(dict)
 
 
-@frozen(kw_only=True)
-class Index:
+@frozen(kw_only=True, eq=False, repr=False)
+class Index(Value):
     """A list of manifests or further indexes, usually one per platform."""
 
     media_type: str = OCI_INDEX

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from attrs import Factory, evolve, frozen
 
 from pycontainer.errors import InvalidInput, NotFound
+from pycontainer.values import Value
 
 if TYPE_CHECKING:
     from pycontainer.oci.descriptor import Descriptor
@@ -61,8 +62,8 @@ _VARIANTS: dict[str, tuple[str, ...]] = {
 _COMPATIBLE: dict[str, tuple[str, str]] = {"amd64": ("386", ""), "arm64": ("arm", "v8")}
 
 
-@frozen(kw_only=True)
-class Platform:
+@frozen(kw_only=True, eq=False, repr=False)
+class Platform(Value):
     """What an image needs to run. Attributes keep the spelling they came with; see `normalized`."""
 
     os: str = "linux"

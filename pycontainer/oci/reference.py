@@ -15,6 +15,7 @@ from attrs import evolve, frozen
 
 from pycontainer.errors import BadReference, InvalidInput
 from pycontainer.oci.digest import Digest, parse_digest
+from pycontainer.values import Value
 
 __all__ = ["DEFAULT_DOMAIN", "DEFAULT_TAG", "Reference"]
 
@@ -38,8 +39,8 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _IMAGE_ID = re.compile(r"[0-9a-f]{64}")
 
 
-@frozen(kw_only=True)
-class Reference:
+@frozen(kw_only=True, eq=False, repr=False)
+class Reference(Value):
     """A complete, valid reference; comparing two compares what they name.
 
     Attributes: domain (`docker.io`, `localhost:5000`), path (`library/alpine`), tag and digest, of

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from pycontainer.options.units import parse_size
+from pycontainer.values import Value
 
 __all__ = ["LOG_DRIVERS", "TAG_FIELDS", "LogOptions"]
 
@@ -50,8 +51,8 @@ _PATH = re.compile(r"(unix|unixgram)://(/[^\0]*)", re.ASCII)
 _FIELD = re.compile(r"\{\{(.*?)\}\}")
 
 
-@attrs.frozen(kw_only=True)
-class LogOptions:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class LogOptions(Value):
     """Where output goes; made by `of`, which checks it."""
 
     driver: str = "local"

@@ -14,6 +14,7 @@ import attrs
 
 from pycontainer.options.kinds import Kind, csv_fields
 from pycontainer.options.units import parse_size
+from pycontainer.values import Value
 
 __all__ = ["MOUNTS", "MountPoint", "dump_mounts", "mount_flags", "mount_propagations", "recorded_mount"]
 
@@ -40,8 +41,8 @@ _INNER = ("cgroup", "cgroup2", "devpts", "mqueue", "proc", "ramfs", "sysfs", "tm
 _OCTAL = re.compile(r"0?[0-7]{3,4}")
 
 
-@attrs.frozen(kw_only=True)
-class MountPoint:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class MountPoint(Value):
     """One mount. What is not of its type is empty.
 
     source: of a volume its name, "" for one of the container's own (is_own, once it has a name).

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from pycontainer.options.units import parse_duration
+from pycontainer.values import Value
 
 __all__ = ["HealthOptions", "Requirement", "RestartPolicy"]
 
@@ -18,8 +19,8 @@ _CONDITIONS = ("started", "healthy", "completed")
 MIN_HEALTH_S = 0.001  # moby: container.MinimumDuration
 
 
-@attrs.frozen
-class RestartPolicy:
+@attrs.frozen(eq=False, repr=False)
+class RestartPolicy(Value):
     """When a container that has ended is started again."""
 
     name: str = "no"
@@ -39,8 +40,8 @@ class RestartPolicy:
         return f"{self.name}:{self.max_retries}" if self.max_retries else self.name
 
 
-@attrs.frozen
-class Requirement:
+@attrs.frozen(eq=False, repr=False)
+class Requirement(Value):
     """A container that is started before another one."""
 
     name: str
@@ -72,8 +73,8 @@ def parse_requirements(value: object) -> tuple[Requirement, ...]:
     return tuple(found.values())
 
 
-@attrs.frozen(kw_only=True)
-class HealthOptions:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class HealthOptions(Value):
     """What the options say of the health check; None leaves it to the image, and that to Docker's default."""
 
     test: tuple[str, ...] | None = None

@@ -20,6 +20,7 @@ from pycontainer.options import volumes as volumes_
 from pycontainer.options.field import option
 from pycontainer.options.kinds import Kind, choice, integer, matching, namespace_mode
 from pycontainer.options.policies import Requirement, RestartPolicy
+from pycontainer.values import Value
 
 _CPU_LIST = r"\d{1,6}(-\d{1,6})?(,\d{1,6}(-\d{1,6})?)*"
 _HOST_NAME = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
@@ -46,8 +47,8 @@ def _resource(flag: str, spec: str, kind: Kind, unit: str, doc: str, api: str) -
     )
 
 
-@attrs.define(frozen=True, kw_only=True)
-class RunOptions:
+@attrs.define(frozen=True, kw_only=True, eq=False, repr=False)
+class RunOptions(Value):
     """What a container is asked to be; made by `parse_run_options`, which checks every value."""
 
     # What runs

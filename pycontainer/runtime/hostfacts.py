@@ -18,6 +18,7 @@ from pycontainer.errors import InvalidOption
 from pycontainer.kernel import caps
 from pycontainer.oci import runtime as model
 from pycontainer.runtime.cgroups.detect import CgroupLayout, detect
+from pycontainer.values import Value
 
 # Nodes below these are made anew in every container, or are no devices (moby: getDevicesFromPath).
 _OWN_DIRECTORIES = frozenset({"pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev"})
@@ -82,8 +83,8 @@ def host_devices() -> tuple[model.Device, ...]:
     return tuple(sorted(found, key=lambda device: device.path))
 
 
-@frozen(kw_only=True)
-class HostFacts:
+@frozen(kw_only=True, eq=False, repr=False)
+class HostFacts(Value):
     """Facts about one host; `device` and `all_devices` look at /dev when called."""
 
     kernel: tuple[int, int]

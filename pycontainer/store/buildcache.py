@@ -11,6 +11,7 @@ from attrs import frozen
 from pycontainer.oci import Digest
 from pycontainer.store.database import Database
 from pycontainer.store.records import SnapshotKey
+from pycontainer.values import Value
 
 __all__ = ["BuildCacheTable", "BuildRecord"]
 
@@ -19,8 +20,8 @@ _VALUES = f"INTO build_cache ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _USED_GAP_S = 60.0  # the time of use need not be exact, and writing is slower than reading
 
 
-@frozen(kw_only=True)
-class BuildRecord:
+@frozen(kw_only=True, eq=False, repr=False)
+class BuildRecord(Value):
     """The layer a step made.
 
     key: of the step; diff_id, digest, media_type, size: of the layer and its blob; snapshot: where it is

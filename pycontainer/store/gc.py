@@ -21,6 +21,7 @@ from pycontainer.store.records import SnapshotKey
 from pycontainer.store.snapshots import Snapshotter
 from pycontainer.store.statedb import StateDB
 from pycontainer.store.trash import Trash
+from pycontainer.values import Value
 
 __all__ = ["KILL_POINTS", "Collected", "Collector"]
 
@@ -34,8 +35,8 @@ KILL_POINTS = (
 STALE_INGEST_S = 24 * 3600.0
 
 
-@frozen(kw_only=True)
-class Collected:
+@frozen(kw_only=True, eq=False, repr=False)
+class Collected(Value):
     """What a collection freed: bytes of blobs and of files of layers, and how many of each."""
 
     bytes: int = 0

@@ -21,14 +21,15 @@ from pycontainer.oci import Digest
 from pycontainer.store.layout import Layout
 from pycontainer.store.locks import FileLock, shared
 from pycontainer.store.records import SnapshotKey
+from pycontainer.values import Value
 
 __all__ = ["Lease", "Leases", "Protected"]
 
 _registries: weakref.WeakSet[Leases] = weakref.WeakSet()
 
 
-@frozen(kw_only=True)
-class Protected:
+@frozen(kw_only=True, eq=False, repr=False)
+class Protected(Value):
     """What live leases keep."""
 
     digests: set[Digest] = Factory(set)

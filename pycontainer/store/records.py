@@ -8,6 +8,7 @@ from typing import NewType
 from attrs import Factory, frozen
 
 from pycontainer.oci import Digest
+from pycontainer.values import Value
 
 __all__ = [
     "ContainerRecord",
@@ -26,8 +27,8 @@ __all__ = [
 SnapshotKey = NewType("SnapshotKey", str)
 
 
-@frozen(kw_only=True)
-class ImageLayer:
+@frozen(kw_only=True, eq=False, repr=False)
+class ImageLayer(Value):
     """One layer of an image, bottom first in ImageRecord.layers.
 
     digest: of the compressed blob; diff_id: of its tar; snapshot: "" while it is not unpacked.
@@ -38,8 +39,8 @@ class ImageLayer:
     snapshot: SnapshotKey = SnapshotKey("")
 
 
-@frozen(kw_only=True)
-class ImageRecord:
+@frozen(kw_only=True, eq=False, repr=False)
+class ImageRecord(Value):
     """An image in the store.
 
     id: digest of its configuration, as in Docker. target_digest: what the registry calls it (the index
@@ -68,8 +69,8 @@ class ImageRecord:
         return own | {layer.digest for layer in self.layers}
 
 
-@frozen(kw_only=True)
-class Tag:
+@frozen(kw_only=True, eq=False, repr=False)
+class Tag(Value):
     """A full canonical name ("docker.io/library/alpine:3.20") and what it names."""
 
     name: str
@@ -77,8 +78,8 @@ class Tag:
     target_digest: Digest
 
 
-@frozen(kw_only=True)
-class Owner:
+@frozen(kw_only=True, eq=False, repr=False)
+class Owner(Value):
     """The process whose end is the end of a container; pids repeat, start time and boot do not."""
 
     pid: int
@@ -86,8 +87,8 @@ class Owner:
     boot_id: str
 
 
-@frozen(kw_only=True)
-class ContainerRecord:
+@frozen(kw_only=True, eq=False, repr=False)
+class ContainerRecord(Value):
     """A container as it was created; its state is in its directory's status file.
 
     image_id: "" for a step of a build. snapshots: keys of its read-only layers, bottom
@@ -112,8 +113,8 @@ class ContainerRecord:
         return {SnapshotKey(key) for point in points for key in point["snapshots"]}
 
 
-@frozen(kw_only=True)
-class LayerRecord:
+@frozen(kw_only=True, eq=False, repr=False)
+class LayerRecord(Value):
     """An unpacked layer. size: bytes of its files; is_durable: known to have reached the disk."""
 
     key: SnapshotKey
@@ -123,8 +124,8 @@ class LayerRecord:
     is_durable: bool = False
 
 
-@frozen(kw_only=True)
-class SubnetRecord:
+@frozen(kw_only=True, eq=False, repr=False)
+class SubnetRecord(Value):
     """Addresses of a network. gateway, ip_range: "" for none; the range is what addresses are chosen of."""
 
     subnet: str
@@ -132,8 +133,8 @@ class SubnetRecord:
     ip_range: str = ""
 
 
-@frozen(kw_only=True)
-class NetworkRecord:
+@frozen(kw_only=True, eq=False, repr=False)
+class NetworkRecord(Value):
     """A network. bridge: name of its link on the host, if its driver makes one. options: JSON values."""
 
     id: str
@@ -146,8 +147,8 @@ class NetworkRecord:
     labels: Mapping[str, str] = Factory(dict)
 
 
-@frozen(kw_only=True)
-class EndpointRecord:
+@frozen(kw_only=True, eq=False, repr=False)
+class EndpointRecord(Value):
     """A container's place in a network, which it keeps while it is stopped; ifname is what it sees."""
 
     network_id: str
@@ -159,8 +160,8 @@ class EndpointRecord:
     options: Mapping[str, object] = Factory(dict)
 
 
-@frozen(kw_only=True)
-class VolumeRecord:
+@frozen(kw_only=True, eq=False, repr=False)
+class VolumeRecord(Value):
     """A volume. goes_with: id of the container whose removal removes it as well, if it is anonymous."""
 
     name: str

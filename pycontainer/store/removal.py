@@ -12,6 +12,7 @@ from pycontainer.oci import Digest, Reference, parse_digest
 from pycontainer.store.images import ImageTable
 from pycontainer.store.records import ContainerRecord, ImageRecord
 from pycontainer.store.statedb import StateDB
+from pycontainer.values import Value
 
 __all__ = ["KILL_POINTS", "RemovedImage", "find_image", "forget_image"]
 
@@ -20,8 +21,8 @@ KILL_POINTS = ("remove.image.forgotten",)  # the database knows it no more, its 
 _HEX = frozenset("0123456789abcdef")
 
 
-@frozen(kw_only=True)
-class RemovedImage:
+@frozen(kw_only=True, eq=False, repr=False)
+class RemovedImage(Value):
     """What became of an image: names it lost, its id if it is gone as a whole, bytes freed."""
 
     untagged: tuple[str, ...] = ()

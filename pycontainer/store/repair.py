@@ -26,6 +26,7 @@ from pycontainer.store.records import ContainerRecord, SnapshotKey
 from pycontainer.store.snapshots import Snapshotter
 from pycontainer.store.statedb import StateDB
 from pycontainer.store.trash import Trash
+from pycontainer.values import Value
 
 __all__ = ["LOST_EXIT_CODE", "Repaired", "Repairer"]
 
@@ -33,8 +34,8 @@ __all__ = ["LOST_EXIT_CODE", "Repaired", "Repairer"]
 LOST_EXIT_CODE = 137
 
 
-@frozen(kw_only=True)
-class Repaired:
+@frozen(kw_only=True, eq=False, repr=False)
+class Repaired(Value):
     """What an opening found and put right.
 
     preparations, orphans: half-unpacked layers and container directories without a row, discarded.

@@ -32,6 +32,7 @@ from pycontainer.store.locks import FileLock
 from pycontainer.store.records import LayerRecord, SnapshotKey
 from pycontainer.store.snapshots import Preparation, Snapshotter, direct_key, stacked_key
 from pycontainer.store.statedb import StateDB
+from pycontainer.values import Value
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -50,8 +51,8 @@ _RETRY_WAIT_S = 60.0
 _MAX_ATTEMPTS = 5
 
 
-@frozen(kw_only=True)
-class LayerToUnpack:
+@frozen(kw_only=True, eq=False, repr=False)
+class LayerToUnpack(Value):
     """A layer's blob, and the digest of its tar by the image's configuration."""
 
     descriptor: Descriptor

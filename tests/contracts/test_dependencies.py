@@ -27,6 +27,7 @@ PLACES = {
         "aio.derive",
         "services",
         "testing",
+        "values",
     ),
     "backports": ("layers.codecs",),
     "cachetools": ("registry", "runtime", "engine"),

@@ -12,6 +12,7 @@ from attrs import frozen
 from pycontainer.errors import InvalidInput
 from pycontainer.oci import Digest, split_digest
 from pycontainer.store.records import SnapshotKey
+from pycontainer.values import Value
 
 __all__ = ["Preparation", "Snapshotter", "check_key", "direct_key", "stacked_key"]
 
@@ -36,8 +37,8 @@ def check_key(key: str) -> None:
         )
 
 
-@frozen(kw_only=True)
-class Preparation:
+@frozen(kw_only=True, eq=False, repr=False)
+class Preparation(Value):
     """A layer being unpacked. directory: private to it; fs: where its files go; work: an empty
     directory on the same file system, for an overlay mount."""
 
