@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Unpack, final
 
 from pycontainer import runtime
-from pycontainer.engine import launching, recipes, steering, views
+from pycontainer.engine import steering
 from pycontainer.engine.connecting import Connectable
 from pycontainer.engine.engine import Engine, current_engine, engine_on
 from pycontainer.engine.filemethods import FileMethods
@@ -97,6 +97,8 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
         Raises: AlreadyExists for a taken name; NotFound; InvalidOption; TypeError; WrongState when there is
         no process with this id.
         """
+        from pycontainer.engine import launching  # only for what makes or starts
+
         engine = engine or current_engine()
         asked = parse_run_options(command=command, **options)
         reference = image if isinstance(image, str) else ""
@@ -260,6 +262,8 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
     @property
     def spec(self) -> model.Spec:
         """The runtime-spec it is started with, or was if it runs."""
+        from pycontainer.engine import recipes  # few need more of it than what the store says
+
         manager = self._observed.cgroup_manager
         return recipes.spec_of(self._engine, self.id, self._options, self.image.config, manager=manager)
 
@@ -318,6 +322,8 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
 
     def inspect(self) -> dict[str, Any]:
         """What `docker inspect` shows of a container, as far as it applies here."""
+        from pycontainer.engine import views
+
         return views.container_document(
             self._engine, self._current, self._options, self._observed, self.image
         )
@@ -528,6 +534,8 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
     def __enter__(self) -> Container:
         if self._wanted is None:
             return self
+        from pycontainer.engine import launching  # see create
+
         image, options = self._wanted
         chosen = resolve_image(self._engine, image, options)
         reference = image if isinstance(image, str) else ""

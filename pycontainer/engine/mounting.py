@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pycontainer import runtime
 from pycontainer.engine import sharing
 from pycontainer.errors import InvalidInput, InvalidOption, KernelError, LaunchError, NotFound
 from pycontainer.kernel import syscalls
 from pycontainer.options import MountPoint, parse_run_options, split_volumes_from
-from pycontainer.runtime import volumes
 from pycontainer.store import SnapshotKey
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def resolved(engine: Engine, options: RunOptions, config: ImageConfig) -> RunOpt
         wanted += _of_other(engine, line, {point.target for point in wanted})
     taken = {posixpath.normpath(point.target) for point in wanted} | set(options.tmpfs or ())
     # Made on every start, they are nothing that a container has written itself.
-    wanted += _of_image(options.image_volume, [path for path in volumes(config) if path not in taken])
+    wanted += _of_image(options.image_volume, [path for path in runtime.volumes(config) if path not in taken])
     if not wanted:
         return options
     user = options.user or config.config.user or "0"

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pycontainer import runtime
 from pycontainer.checkpoints import reached
-from pycontainer.engine import launching
 from pycontainer.engine.events import emit_container
 from pycontainer.engine.moments import left_ms
 from pycontainer.engine.ownership import kill_stopped_monitor
@@ -72,6 +71,8 @@ def start(container: Container, *, attach: tuple[int, dict[str, Any]] | None = N
         return
     if observed.is_lost:
         container._engine.sweep_cgroups()
+    from pycontainer.engine import launching  # only for what starts
+
     options, config = container._options, container.image.config
     record = container._current
     is_owned = record.owner is not None
@@ -83,6 +84,8 @@ def start(container: Container, *, attach: tuple[int, dict[str, Any]] | None = N
 def _hurried(container: Container) -> bool:
     """Have a container that waits to be started again started now; False when it has ended for good."""
     directory = container._directory
+
+    from pycontainer.engine import launching  # see start
 
     def is_over() -> Observed | None:
         now = observe(directory)

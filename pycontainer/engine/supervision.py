@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import asdict, frozen
 
+from pycontainer import runtime
 from pycontainer.engine.moments import from_nanoseconds
 from pycontainer.errors import InvalidOption
 from pycontainer.launcher import healthrecord
 from pycontainer.options import HealthOptions
-from pycontainer.runtime import stop_signal
 from pycontainer.values import Value
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def requested(options: RunOptions, config: ImageConfig) -> dict[str, Any]:
         found["health"] = check
         if options.health_on_failure != "none":
             check["on_failure"] = options.health_on_failure
-            check["stop_signal"] = stop_signal(options, config)
+            check["stop_signal"] = runtime.stop_signal(options, config)
             check["stop_timeout_s"] = STOP_TIMEOUT_S if options.stop_timeout is None else options.stop_timeout
         if options.health_on_failure == "restart":
             found.setdefault("restart", {"name": "no"})["when_unhealthy"] = True

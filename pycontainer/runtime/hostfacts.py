@@ -11,14 +11,17 @@ import os
 import re
 import stat
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
 from pycontainer.errors import InvalidOption
 from pycontainer.kernel import caps
-from pycontainer.oci import runtime as model
 from pycontainer.runtime.cgroups.detect import CgroupLayout, detect
 from pycontainer.values import Value
+
+if TYPE_CHECKING:
+    from pycontainer.oci import runtime as model
 
 # Nodes below these are made anew in every container, or are no devices (moby: getDevicesFromPath).
 _OWN_DIRECTORIES = frozenset({"pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev"})
@@ -42,6 +45,8 @@ def device_node(path: str) -> model.Device:
         kind = "b"
     else:
         raise InvalidOption(f"device {path} is no character or block device; bind other files instead")
+    from pycontainer.oci import runtime as model  # only for devices of the host
+
     return model.Device(
         type=kind,
         path=path,

@@ -14,13 +14,16 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from pycontainer.errors import DeadlineExceeded, DigestMismatch, InvalidImage, NotFound
-from pycontainer.oci import Descriptor, Digest, Hasher, parse_digest, sha256, split_digest
+from pycontainer.oci import Digest, Hasher, parse_digest, sha256, split_digest
 from pycontainer.store.ingest import FileIngest, Followed
 from pycontainer.store.layout import Layout
 from pycontainer.store.locks import FileLock
+
+if TYPE_CHECKING:
+    from pycontainer.oci import Descriptor
 
 __all__ = ["ContentStore"]
 

@@ -14,10 +14,14 @@ import struct
 import threading
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from pycontainer.checkpoints import reached
 from pycontainer.errors import DigestMismatch, KernelError, WrongState
-from pycontainer.oci import Descriptor, Hasher
+from pycontainer.oci import Hasher
+
+if TYPE_CHECKING:
+    from pycontainer.oci import Descriptor
 
 __all__ = ["COMPLETE", "KILL_POINTS", "FileIngest", "Followed", "Growth"]
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attrs import evolve
 
@@ -19,7 +21,6 @@ from pycontainer.store.gc import STALE_INGEST_S, Collected, Collector
 from pycontainer.store.layout import Layout
 from pycontainer.store.leases import Lease, Leases
 from pycontainer.store.locks import FileLock, shared
-from pycontainer.store.newlayers import NewLayer, NewLayers
 from pycontainer.store.records import ContainerRecord, EndpointRecord, ImageRecord, SnapshotKey
 from pycontainer.store.removal import RemovedImage, find_image, forget_image
 from pycontainer.store.repair import Repaired, Repairer
@@ -28,7 +29,10 @@ from pycontainer.store.snapshots.initlayer import make_init_layer
 from pycontainer.store.snapshots.writable import make_writable_layer
 from pycontainer.store.statedb import StateDB
 from pycontainer.store.trash import Trash
-from pycontainer.store.unpack import LayerToUnpack, Unpacker
+
+if TYPE_CHECKING:
+    from pycontainer.store.newlayers import NewLayer
+    from pycontainer.store.unpack import LayerToUnpack, Unpacker
 
 __all__ = ["KILL_POINTS", "Store"]
 
@@ -59,8 +63,7 @@ class Store:
         self.snapshots: Snapshotter = OverlaySnapshotter(self._layout.snapshots, self._trash.remove)
         self.init_layer: Path = make_init_layer(root, self._layout.store_lock)
         parts = (self._layout, self.state, self.content, self.snapshots)
-        self._unpacker = Unpacker(*parts, helper)
-        self._new_layers = NewLayers(self._layout, self.state, self.snapshots, self._trash)
+        self._helper = helper
         self._durability = Durability(*parts, helper)
         self._collector = Collector(*parts, self.leases, self._trash)
         self._repairer = Repairer(*parts, self.leases, self._trash, self._collector)
@@ -101,9 +104,17 @@ class Store:
         """The keys of the layers, bottom first, unpacking what is missing; see Unpacker.unpack."""
         return self._unpacker.unpack(layers, lease=lease, on_event=on_event, follow=follow, stop=stop)
 
+    @cached_property
+    def _unpacker(self) -> Unpacker:
+        from pycontainer.store.unpack import Unpacker  # only for images that come
+
+        return Unpacker(self._layout, self.state, self.content, self.snapshots, self._helper)
+
     def new_layer(self, below: Sequence[SnapshotKey], lease: Lease) -> AbstractContextManager[NewLayer]:
         """A layer to be made on top of others, whole or not at all; see NewLayers.begun."""
-        return self._new_layers.begun(below, lease)
+        from pycontainer.store.newlayers import NewLayers  # only for builds
+
+        return NewLayers(self._layout, self.state, self.snapshots, self._trash).begun(below, lease)
 
     def find_image(self, text: str) -> ImageRecord:
         """The image meant by a full id, a name, or a unique prefix of an id.

@@ -9,9 +9,8 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import NamedTuple
 
 from pycontainer.errors import DeadlineExceeded
-from pycontainer.launcher import cgroup, scopes
+from pycontainer.launcher import cgroup
 from pycontainer.runtime.cgroups.detect import CgroupLayout
-from pycontainer.runtime.cgroups.systemd import DEFAULT_SLICE, scope_prefix
 
 __all__ = ["Home", "homes", "leftovers", "sweep"]
 
@@ -35,6 +34,8 @@ def homes(store_tag: str, layout: CgroupLayout) -> list[Home]:
     """Where the containers of a store have their cgroups, whichever cgroup manager made them."""
     found = [Home(f"/pycontainer/{store_tag}")]
     if layout.mode == "v2":
+        from pycontainer.runtime.cgroups.systemd import DEFAULT_SLICE, scope_prefix
+
         found.append(Home(f"/{DEFAULT_SLICE}", f"{scope_prefix(store_tag)}-", ".scope"))
     return found
 
@@ -92,6 +93,8 @@ def _end(home: Home, name: str, directories: list[str], layout: CgroupLayout) ->
         )
     cgroup.remove(stale)
     if home.is_systemds:
+        from pycontainer.launcher import scopes  # few hosts have any
+
         scopes.stop({"scope": {"unit": os.path.basename(directories[0])}})
 
 
