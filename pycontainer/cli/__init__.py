@@ -25,15 +25,18 @@ _COLLECTED_AFTER = 100_000
 """Objects made: those of imports alone are half as many, and all stay; looking through them takes long."""
 
 
-def invoke(arguments: Sequence[str] | None = None) -> int:
-    """Run the command that these arguments name (default: the process's own) and give its exit code."""
+def invoke(arguments: Sequence[str] | None = None, *, process_ends: bool = False) -> int:
+    """Run the command that these arguments name (default: the process's own) and give its exit code.
+
+    process_ends: the caller does nothing else afterwards.
+    """
     words = sys.argv[1:] if arguments is None else list(arguments)
     # Before all else: it gets ready while this process imports what follows.
     helper = _begun() if _names_launch(words) else None
     from pycontainer.cli.edge import guarded
     from pycontainer.cli.session import Session
 
-    session = Session(helper)
+    session = Session(helper, process_ends=process_ends)
 
     def call() -> object:
         try:
@@ -89,7 +92,7 @@ def main() -> NoReturn:
     import os
 
     gc.set_threshold(_COLLECTED_AFTER)
-    code = invoke()
+    code = invoke(process_ends=True)
     atexit._run_exitfuncs()
     for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.flush()

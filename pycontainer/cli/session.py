@@ -21,27 +21,37 @@ class Session:
     """One call of the command line.
 
     root: directory of the store; default as for the library. progress: how pulls are shown, see Engine.
-    helper: the engine's, if it was begun already.
+    helper: the engine's, if it was begun already. process_ends: nothing comes after this call.
     """
 
-    def __init__(self, helper: Helper | None = None, environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(
+        self,
+        helper: Helper | None = None,
+        environ: Mapping[str, str] = os.environ,
+        *,
+        process_ends: bool = False,
+    ) -> None:
         self.environ = environ
         self.root: Path | None = None
         self.progress: str | None = None
         self.config_dir: Path = Path(environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker"))
         self._held = ExitStack()
         self._helper = helper
+        self._process_ends = process_ends
 
     @cached_property
     def engine(self) -> Engine:
         """The engine of this call, which is also the current one of the library."""
-        from pycontainer.engine import Engine, use_helper
+        from pycontainer.engine import Engine, close_last, use_helper
 
         engine = Engine(self.root, progress=self.progress)
         if self._helper is not None:
             use_helper(engine, self._helper)
             self._helper = None
-        return self._held.enter_context(engine)
+        self._held.enter_context(engine)
+        if self._process_ends:
+            self._held.callback(close_last, engine)
+        return engine
 
     @cached_property
     def settings(self) -> Mapping[str, Any]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         VolumeUsage,
         disk_usage,
     )
-    from pycontainer.engine.engine import Engine, current_engine, kept_ahead, use_helper
+    from pycontainer.engine.engine import Engine, close_last, current_engine, kept_ahead, use_helper
     from pycontainer.engine.eventstream import Event, Events, read_events
     from pycontainer.engine.execs import Exec
     from pycontainer.engine.forking import forked_options
@@ -105,6 +105,7 @@ __all__ = [
     "VolumeSnapshot",
     "VolumeUsage",
     "clone_git",
+    "close_last",
     "commit_of_git",
     "HTTP_POOL",
     "http_settings",
@@ -177,6 +178,7 @@ _HOMES = {
     "VolumeSnapshot": "snapshots",
     "VolumeUsage": "diskusage",
     "clone_git": "building",
+    "close_last": "engine",
     "commit_of_git": "building",
     "HTTP_POOL": "innerhttp",
     "http_settings": "innerhttp",

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pycontainer.store import ImageRecord, Store
     from pycontainer.trust import SignaturePolicy
 
-__all__ = ["Engine", "current_engine", "kept_ahead", "use_helper"]
+__all__ = ["Engine", "close_last", "current_engine", "kept_ahead", "use_helper"]
 
 _entered: ContextVar[Engine | None] = ContextVar("pycontainer_engine", default=None)
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
@@ -264,6 +264,9 @@ class Engine:
 
     def close(self, timeout_s: float = 30.0) -> None:
         """Stop what this engine owns and end its helper; idempotent. Detached containers go on."""
+        self._close(timeout_s, process_ends=False)
+
+    def _close(self, timeout_s: float, *, process_ends: bool) -> None:
         with self._lock:
             if self._closed:
                 return
@@ -281,7 +284,7 @@ class Engine:
             if self._client is not None:
                 self._client.close()
             if self._store is not None:
-                self._store.close()
+                self._store.close(process_ends=process_ends)
             if self._event_writer is not None:
                 self._event_writer.close()
             if self._helper is not None:
@@ -430,6 +433,11 @@ def use_helper(engine: Engine, helper: Helper) -> None:
     """Give a new engine a helper that was begun before it was made; it is the engine's to close."""
     assert engine._helper is None
     engine._helper = helper
+
+
+def close_last(engine: Engine, timeout_s: float = 30.0) -> None:
+    """Close an engine whose process ends right afterwards: what that closes by itself is left to it."""
+    engine._close(timeout_s, process_ends=True)
 
 
 def kept_ahead() -> list[int]:

@@ -28,6 +28,7 @@ BUSY_TIMEOUT_S = 30.0
 # Pages of the log after which a commit also checkpoints. Large, because that commit pays for two fsyncs;
 # closing and collecting garbage checkpoint earlier, off the path of a starting container.
 _CHECKPOINT_PAGES = 4000
+_SHORT_LOG_BYTES = 1 << 20  # is read in a millisecond
 
 _SCHEMA = """
 CREATE TABLE images (
@@ -93,10 +94,10 @@ _STEPS = (_SCHEMA, _NETWORKS_AND_VOLUMES, _BUILDS)
 """What brings a database from each version to the next, from nothing on."""
 
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()
-# A forked child may neither use nor close its parent's connections (sqlite.org/howtocorrupt.html), and
-# finalising one would close it: they are kept here for ever.
 _creating = threading.Lock()
-_inherited: list[sqlite3.Connection] = []
+# A forked child may neither use nor close its parent's connections (sqlite.org/howtocorrupt.html), and
+# finalising one would close it: they are kept here for ever, like those that the end of the process closes.
+_never_closed: list[sqlite3.Connection] = []
 
 
 class Database:
@@ -171,12 +172,26 @@ class Database:
         with self._lock, self._explained():
             self._connected().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
-    def close(self) -> None:
-        """Close the connection; idempotent. Using the database again opens it again."""
+    def close(self, *, process_ends: bool = False) -> None:
+        """Close the connection; idempotent. Using the database again opens it again.
+
+        process_ends: leave it to the end of this process, unless the log is long. Whoever closes the last
+        connection waits for two fsyncs of the checkpoint; a short log costs the next who opens nothing.
+        """
         with self._lock:
             connection, self._connection = self._connection, None
-            if connection is not None:
+            if connection is None:
+                return
+            if process_ends and self._log_bytes() < _SHORT_LOG_BYTES:
+                _never_closed.append(connection)
+            else:
                 connection.close()
+
+    def _log_bytes(self) -> int:
+        try:
+            return os.stat(f"{self._path}-wal").st_size
+        except FileNotFoundError:
+            return 0
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -253,7 +268,7 @@ def _forget_in_child() -> None:
     for database in list(_databases):
         database._lock = threading.RLock()
         if database._connection is not None:
-            _inherited.append(database._connection)
+            _never_closed.append(database._connection)
             database._connection = None
 
 

@@ -41,6 +41,6 @@ class StateDB:
         """Move the write-ahead log into the database."""
         self._database.checkpoint()
 
-    def close(self) -> None:
-        """Close the connection; idempotent."""
-        self._database.close()
+    def close(self, *, process_ends: bool = False) -> None:
+        """Close the connection; idempotent. process_ends: see Database.close."""
+        self._database.close(process_ends=process_ends)

@@ -244,8 +244,8 @@ class Store:
         """Take a tree below the root out of sight at once, then delete it. Missing is done."""
         self._trash.remove(path)
 
-    def close(self) -> None:
-        """Close the database and stop background work; idempotent."""
+    def close(self, *, process_ends: bool = False) -> None:
+        """Close the database and stop background work; idempotent. process_ends: see Database.close."""
         self._durability.close()
         self.leases.close()
-        self.state.close()
+        self.state.close(process_ends=process_ends)
