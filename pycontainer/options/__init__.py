@@ -1,4 +1,7 @@
-"""Container options: each declared once in `run`, parsed and described by `derive`."""
+"""Container options: each declared once in `run`, parsed and described by `derive`.
+
+Patterns are text, which `re` compiles for the option that is given: all of them would take 10 ms of each command.
+"""
 
 from __future__ import annotations
 

@@ -10,9 +10,7 @@ from pycontainer.options.kinds import LINES, Kind
 __all__ = ["EGRESS_ALLOW", "split_allowed"]
 
 _MAX_ENTRIES = 1000
-_NAME = re.compile(
-    r"(?=.{1,253}$)(\*\.)?([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII
-)
+_NAME = r"(?a)(?=.{1,253}$)(\*\.)?([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z]([a-z0-9-]{0,61}[a-z0-9])?"
 
 
 def _parse(value: object) -> tuple[str, ...]:
@@ -29,7 +27,7 @@ def _entry(line: str) -> str:
         network = ipaddress.ip_network(line, strict=False)
     except ValueError:
         name = line.lower().removesuffix(".")
-        if "." not in name or _NAME.fullmatch(name) is None:
+        if "." not in name or re.fullmatch(_NAME, name) is None:
             raise ValueError(
                 f'{line!r} is no address, subnet or domain; give one as "192.0.2.0/24", "example.com" '
                 'or "*.example.com"'

@@ -114,11 +114,10 @@ def csv_fields(text: str) -> list[str]:
 
 def matching(pattern: str, remedy: str, metavar: str) -> Kind:
     """Text that matches a whole regular expression."""
-    compiled = re.compile(pattern, re.ASCII)
 
     def parse(value: object) -> str:
         text = _line(value)
-        if compiled.fullmatch(text) is None:
+        if re.fullmatch(pattern, text, re.ASCII) is None:
             raise ValueError(remedy)
         return text
 
@@ -287,7 +286,7 @@ def namespace_mode(*modes: str, can_join: bool = True) -> Kind:
 
     def parse(value: object) -> str:
         text = _line(value)
-        if text in modes or (can_join and _CONTAINER_MODE.fullmatch(text)):
+        if text in modes or (can_join and re.fullmatch(_CONTAINER_MODE, text)):
             return text
         words = [f'"{mode}"' for mode in modes] + (['"container:NAME"'] if can_join else [])
         raise ValueError("give " + " or ".join(words))
@@ -312,27 +311,25 @@ def _file_names(value: object) -> tuple[str, ...]:
     raise ValueError("give the name of a file, or a list of names")
 
 
-_DEVICE_RULE = re.compile(r"[acb] ([0-9]{1,10}|\*):([0-9]{1,10}|\*) [rwm]{1,3}", re.ASCII)
+_DEVICE_RULE = r"(?a)[acb] ([0-9]{1,10}|\*):([0-9]{1,10}|\*) [rwm]{1,3}"
 
 
 def _device_rules(value: object) -> tuple[str, ...]:
     lines = _lines(value)
     for line in lines:
-        if _DEVICE_RULE.fullmatch(line) is None:
+        if re.fullmatch(_DEVICE_RULE, line) is None:
             raise ValueError(f'{line!r} is no rule; give type, numbers and access as "c 42:* rmw"')
     return lines
 
 
-_GPUS = re.compile(
-    r"all|[0-9]{1,4}|device=[A-Za-z0-9][A-Za-z0-9_.:-]*(,[A-Za-z0-9][A-Za-z0-9_.:-]*)*", re.ASCII
-)
+_GPUS = r"(?a)all|[0-9]{1,4}|device=[A-Za-z0-9][A-Za-z0-9_.:-]*(,[A-Za-z0-9][A-Za-z0-9_.:-]*)*"
 
 
 def _gpus(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         value = "all" if value == -1 else str(value)
     text = _line(value)
-    if _GPUS.fullmatch(text) is None:
+    if re.fullmatch(_GPUS, text) is None:
         raise ValueError('give "all", a number of GPUs, or "device=0,1"')
     return text
 
@@ -356,7 +353,7 @@ def _rate_count(value: object) -> int:
     return int(integer(0, MAX_BYTES).parse(value))
 
 
-_CONTAINER_MODE = re.compile(r"container:[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}", re.ASCII)
+_CONTAINER_MODE = r"(?a)container:[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}"
 _FILES = "Sequence[str | PathLike[str]] | str | PathLike[str]"
 _TIME = "float | str | timedelta"
 _WORDS = "Sequence[str] | str"

@@ -44,11 +44,9 @@ _FACILITIES = (
 )
 """By number (RFC 5424, 6.2.1; syslog.h)."""
 _FORMATS = ("", "rfc3164", "rfc5424", "rfc5424micro")
-_ADDRESS = re.compile(
-    r"(tcp|tcp\+tls|udp)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?", re.ASCII
-)
-_PATH = re.compile(r"(unix|unixgram)://(/[^\0]*)", re.ASCII)
-_FIELD = re.compile(r"\{\{(.*?)\}\}")
+_ADDRESS = r"(?a)(tcp|tcp\+tls|udp)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?"
+_PATH = r"(?a)(unix|unixgram)://(/[^\0]*)"
+_FIELD = r"\{\{(.*?)\}\}"
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -149,7 +147,7 @@ def _buffer(text: str) -> int:
 def _tag(text: str) -> str:
     if re.search(r"[\0-\x1f\x7f]", text):
         raise ValueError("a tag has no control characters")
-    for field in _FIELD.findall(text):
+    for field in re.findall(_FIELD, text):
         if field.strip().removeprefix(".") not in TAG_FIELDS or not field.strip().startswith("."):
             names = ", ".join(f"{{{{.{name}}}}}" for name in TAG_FIELDS)
             raise ValueError(f"{{{{{field}}}}} is none of {names}")
@@ -169,10 +167,10 @@ def _pattern(text: str) -> str:
 
 
 def _address(text: str) -> tuple[str, str, int]:
-    path = _PATH.fullmatch(text)
+    path = re.fullmatch(_PATH, text)
     if path is not None:
         return path[1], path[2], 0
-    found = _ADDRESS.fullmatch(text)
+    found = re.fullmatch(_ADDRESS, text)
     port = int(found[3] or SYSLOG_PORT) if found is not None else 0
     if found is None or not 0 < port < 65536:
         raise ValueError(

@@ -34,11 +34,11 @@ _KEYS = {
     | _FLAGS,
 }
 _REPEATED = ("volume-opt", "volume-label")
-_VOLUME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}", re.ASCII)
+_VOLUME = r"(?a)[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}"
 _SWITCHES = {"readonly", "bind-create-src", "bind-nonrecursive", "chown", "idmap", "volume-nocopy"} | _FLAGS
 # What these show depends on the namespaces of who mounts them; other file systems are the host's.
 _INNER = ("cgroup", "cgroup2", "devpts", "mqueue", "proc", "ramfs", "sysfs", "tmpfs")
-_OCTAL = re.compile(r"0?[0-7]{3,4}")
+_OCTAL = r"0?[0-7]{3,4}"
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -172,7 +172,7 @@ def _volume(
     target: str, keys: Mapping[str, object], switches: set[str], words: tuple[str, ...]
 ) -> MountPoint:
     name = getattr(keys.get("source"), "name", keys.get("source") or "")
-    if not isinstance(name, str) or (name and _VOLUME.fullmatch(name) is None):
+    if not isinstance(name, str) or (name and re.fullmatch(_VOLUME, name) is None):
         raise ValueError(f"{name!r} is no name of a volume; a directory of the host needs type=bind")
     if keys.get("volume-driver", "local") != "local":
         raise ValueError(f"volume-driver={keys['volume-driver']}: there is only local")
@@ -268,7 +268,7 @@ def _tmpfs(target: str, keys: Mapping[str, object], switches: set[str], words: t
         found.append(f"size={parse_size(keys['tmpfs-size'])}")
     mode = keys.get("tmpfs-mode", "1777")
     text = f"{mode:o}" if isinstance(mode, int) and not isinstance(mode, bool) else str(mode)
-    if not _OCTAL.fullmatch(text):
+    if not re.fullmatch(_OCTAL, text):
         raise ValueError(f"tmpfs-mode is octal as 1777, not {mode!r}")
     found.append(f"mode={text}")
     found += [word for word in str(keys.get("tmpfs-options") or "").split(";") if word]

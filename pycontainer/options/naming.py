@@ -13,11 +13,13 @@ HOST_GATEWAY = "host-gateway"
 """Stands for the address under which a container reaches the host."""
 
 _MAX_ENTRIES = 1000
-_DOMAIN = re.compile(r"\.|(?=.{1,253}\.?$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-                     r"(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*\.?", re.ASCII)  # fmt: skip
-_HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?", re.ASCII)
-_WORD = re.compile(r"[A-Za-z0-9_:.-]{1,64}", re.ASCII)
-_CONTAINER = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}", re.ASCII)
+_DOMAIN = (
+    r"(?a)\.|(?=.{1,253}\.?$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+    r"(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*\.?"
+)
+_HOST = r"(?a)(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?"
+_WORD = r"(?a)[A-Za-z0-9_:.-]{1,64}"
+_CONTAINER = r"(?a)[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}"
 
 
 def _listed(value: object) -> tuple[str, ...]:
@@ -47,7 +49,7 @@ def _servers(value: object) -> tuple[str, ...]:
 def _search(value: object) -> tuple[str, ...]:
     lines = _listed(value)
     for line in lines:
-        if _DOMAIN.fullmatch(line) is None:
+        if re.fullmatch(_DOMAIN, line) is None:
             raise ValueError(f'{line!r} is no domain; give one as "example.com", or "." for none')
     return lines
 
@@ -55,7 +57,7 @@ def _search(value: object) -> tuple[str, ...]:
 def _options(value: object) -> tuple[str, ...]:
     lines = _listed(value)
     for line in lines:
-        if _WORD.fullmatch(line) is None:
+        if re.fullmatch(_WORD, line) is None:
             raise ValueError(f'{line!r} is no option of resolv.conf(5); give one as "timeout:2"')
     return lines
 
@@ -83,7 +85,7 @@ def _host_pair(line: str) -> tuple[str, str]:
 
 
 def _host_address(name: str, address: str) -> str:
-    if _HOST.fullmatch(name) is None:
+    if re.fullmatch(_HOST, name) is None:
         raise ValueError(f"{name!r} is no host name")
     if address == HOST_GATEWAY:
         return address
@@ -99,7 +101,7 @@ def _links(value: object) -> tuple[str, ...]:
     lines = _listed(value)
     for line in lines:
         name, alias = split_link(line)
-        if _CONTAINER.fullmatch(name) is None or _HOST.fullmatch(alias) is None:
+        if re.fullmatch(_CONTAINER, name) is None or re.fullmatch(_HOST, alias) is None:
             raise ValueError(f'{line!r} is no link; give "container" or "container:alias"')
     return lines
 

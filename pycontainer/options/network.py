@@ -32,17 +32,17 @@ DEFAULT_NETWORK = "bridge"
 """The network of those that ask for no other by name."""
 
 _MODES = ("none", "host")
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}", re.ASCII)
-_ALIAS = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?", re.ASCII)
+_NAME = r"(?a)[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}"
+_ALIAS = r"(?a)[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?"
 _MAC = r"[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}"
-_LINK = re.compile(r"[A-Za-z0-9_.-]{1,15}", re.ASCII)
+_LINK = r"(?a)[A-Za-z0-9_.-]{1,15}"
 _FIELDS = (
     *("name", "alias", "ip", "ip6", "mac-address", "gw-priority", "ifname", "link-local-ip"),
     "driver-opt",
 )
 _SEVERAL = ("alias", "link-local-ip", "driver-opt")
 _ENDPOINT = "com.docker.network.endpoint."
-_SYSCTL = re.compile(r"net\.(ipv4|ipv6|mpls)\.[a-z]+\.IFNAME\.[a-z0-9_]+=[A-Za-z0-9_.:-]{1,64}", re.ASCII)
+_SYSCTL = r"(?a)net\.(ipv4|ipv6|mpls)\.[a-z]+\.IFNAME\.[a-z0-9_]+=[A-Za-z0-9_.:-]{1,64}"
 _MAX_LINK_LOCAL = 16
 _MAX = 64
 
@@ -102,7 +102,7 @@ def _parse(value: object) -> str:
     else:
         parts = [_named(value)]
     if len(parts) == 1 and (parts[0] in _MODES or parts[0].startswith("container:")):
-        if parts[0].startswith("container:") and _NAME.fullmatch(parts[0].partition(":")[2]) is None:
+        if parts[0].startswith("container:") and re.fullmatch(_NAME, parts[0].partition(":")[2]) is None:
             raise ValueError('give "container:NAME"')
         return parts[0]
     if not parts or len(parts) > _MAX:
@@ -142,7 +142,7 @@ def _quoted(word: str) -> str:
 
 def _place(part: str) -> Place:
     if "=" not in part:
-        if _NAME.fullmatch(part) is None:
+        if re.fullmatch(_NAME, part) is None:
             raise ValueError(
                 f'{part!r} is no network; give "bridge", "none", "host", "container:NAME" or a name'
             )
@@ -159,7 +159,7 @@ def _place(part: str) -> Place:
         if key not in _SEVERAL and len(contents) > 1:
             raise ValueError(f"{key} is given twice in {part!r}")
     one = {key: contents[0] for key, contents in found.items()}
-    if "name" not in one or _NAME.fullmatch(one["name"]) is None or one["name"] in _MODES:
+    if "name" not in one or re.fullmatch(_NAME, one["name"]) is None or one["name"] in _MODES:
         raise ValueError(f"{part!r} names no network; begin with name=")
     ifname, sysctls = _endpoint(found.get("driver-opt", ()))
     return Place(
@@ -187,7 +187,7 @@ def _endpoint(options: Iterable[str]) -> tuple[str, tuple[str, ...]]:
         else:
             raise ValueError(f"{key!r} is no option of a place; give {_ENDPOINT}ifname or {_ENDPOINT}sysctls")
     for each in sysctls:
-        if _SYSCTL.fullmatch(each) is None:
+        if re.fullmatch(_SYSCTL, each) is None:
             raise ValueError(
                 f'{each!r} is no setting of a link; give one as "net.ipv4.conf.IFNAME.forwarding=1"'
             )
@@ -195,7 +195,7 @@ def _endpoint(options: Iterable[str]) -> tuple[str, tuple[str, ...]]:
 
 
 def _alias(text: str) -> str:
-    if _ALIAS.fullmatch(text) is None:
+    if re.fullmatch(_ALIAS, text) is None:
         raise ValueError(f"{text!r} is no name to be found by")
     return text
 
@@ -242,7 +242,7 @@ def _priority(text: str) -> int:
 
 
 def _ifname(text: str) -> str:
-    if text and (_LINK.fullmatch(text) is None or text in (".", "..", "lo", "all", "default")):
+    if text and (re.fullmatch(_LINK, text) is None or text in (".", "..", "lo", "all", "default")):
         raise ValueError(f"{text!r} is no name of a link")
     return text
 
@@ -262,7 +262,7 @@ NETWORK_ALIASES = Kind("Sequence[str] | str", "NAME", _aliases, list, True)
 
 def parse_network_name(name: object) -> str:
     """A name for a network. Raises InvalidOption."""
-    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+    if not isinstance(name, str) or re.fullmatch(_NAME, name) is None:
         raise InvalidOption(f"name={name!r}: start with a letter or digit, then letters, digits, _ . -")
     return name
 

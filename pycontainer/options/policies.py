@@ -13,8 +13,8 @@ from pycontainer.values import Value
 
 __all__ = ["HealthOptions", "Requirement", "RestartPolicy"]
 
-_RESTART = re.compile(r"(no|always|unless-stopped|on-failure)(?::([0-9]{1,9}))?", re.ASCII)
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}", re.ASCII)
+_RESTART = r"(?a)(no|always|unless-stopped|on-failure)(?::([0-9]{1,9}))?"
+_NAME = r"(?a)[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}"
 _CONDITIONS = ("started", "healthy", "completed")
 MIN_HEALTH_S = 0.001  # moby: container.MinimumDuration
 
@@ -31,7 +31,7 @@ class RestartPolicy(Value):
     @classmethod
     def parse(cls, text: object) -> RestartPolicy:
         """Read "no", "always", "unless-stopped", "on-failure" or "on-failure:5". Raises ValueError."""
-        match = _RESTART.fullmatch(text) if isinstance(text, str) else None
+        match = re.fullmatch(_RESTART, text) if isinstance(text, str) else None
         if match is None or (match[2] is not None and match[1] != "on-failure"):
             raise ValueError('give "no", "always", "unless-stopped" or "on-failure[:retries]"')
         return cls(match[1], int(match[2] or 0))
@@ -65,7 +65,7 @@ def parse_requirements(value: object) -> tuple[Requirement, ...]:
         raise ValueError('give names as ["db:healthy"], or {"db": "healthy"}')
     found = {}
     for name, condition in pairs:
-        if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+        if not isinstance(name, str) or re.fullmatch(_NAME, name) is None:
             raise ValueError(f"{name!r} is no name of a container")
         if condition not in ("", *_CONDITIONS):
             raise ValueError(f"{condition!r} is none of {', '.join(_CONDITIONS)}")

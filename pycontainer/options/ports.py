@@ -20,7 +20,7 @@ LOOPBACK = "127.0.0.1"
 
 _PROTOCOLS = ("tcp", "udp", "sctp")
 _MAX_PORTS = 4096
-_RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", re.ASCII)
+_RANGE = r"(?a)([0-9]{1,5})(?:-([0-9]{1,5}))?"
 _FORM = 'give {80: None, 443: 8443, "53/udp": ("0.0.0.0", 5353)} or ["127.0.0.1:8080:80/tcp"]'
 
 
@@ -88,7 +88,7 @@ def _mapped(key: object, item: object) -> Iterator[PortMapping]:
 
 def _is_place(item: tuple[object, ...]) -> bool:
     """Whether a tuple is (address, port)."""
-    return len(item) == 2 and isinstance(item[0], str) and _RANGE.fullmatch(item[0]) is None
+    return len(item) == 2 and isinstance(item[0], str) and re.fullmatch(_RANGE, item[0]) is None
 
 
 def _line(item: object) -> Iterator[PortMapping]:
@@ -102,7 +102,7 @@ def _line(item: object) -> Iterator[PortMapping]:
         yield from _matched(_whole(inner), "", None)
         return
     address, separator, host = outer.rpartition(":")
-    if not separator and _RANGE.fullmatch(host) is None and host:
+    if not separator and re.fullmatch(_RANGE, host) is None and host:
         raise ValueError(f"{item!r} has no port of the host; give it as {host}::{inner} for a free one")
     place = _address(address) if separator else ""
     yield from _matched(_whole(inner), place, _range(host) if host else None)
@@ -139,7 +139,7 @@ def _whole(value: object) -> tuple[range, str]:
 
 
 def _range(value: object) -> range:
-    match = _RANGE.fullmatch(str(value)) if not isinstance(value, bool) else None
+    match = re.fullmatch(_RANGE, str(value)) if not isinstance(value, bool) else None
     if match is None:
         raise ValueError(f"{value!r} is no port; {_FORM}")
     first, last = int(match[1]), int(match[2] or match[1])

@@ -12,12 +12,12 @@ import signal
 from datetime import timedelta
 
 # Docker's spelling: one letter or the letter with "b", always powers of 1024 (go-units RAMInBytes).
-_SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?) ?(?P<unit>[kmgtp]?)(?:i?b)?", re.IGNORECASE | re.ASCII)
+_SIZE = r"(?ai)(?P<number>\d+(?:\.\d+)?) ?(?P<unit>[kmgtp]?)(?:i?b)?"
 _SIZE_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
-_DURATION_PART = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>ms|us|ns|s|m|h|d)", re.ASCII)
+_DURATION_PART = r"(?a)(?P<number>\d+(?:\.\d+)?)(?P<unit>ms|us|ns|s|m|h|d)"
 _DURATION_UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 MAX_BYTES = 2**63 - 1  # the kernel's page counters and the runtime-spec's int64
-_RT_SIGNAL = re.compile(r"RTM(?P<base>IN|AX)(?P<offset>[+-]\d{1,2})?", re.ASCII)
+_RT_SIGNAL = r"(?a)RTM(?P<base>IN|AX)(?P<offset>[+-]\d{1,2})?"
 
 
 def parse_size(value: object) -> int:
@@ -28,7 +28,7 @@ def parse_size(value: object) -> int:
         text = value.strip()
         if text == "-1":
             return -1
-        match = _SIZE.fullmatch(text)
+        match = re.fullmatch(_SIZE, text)
         if match is None:
             raise ValueError('give bytes as a whole number, or text as "512m"')
         number, factor = match["number"], 1024 ** _SIZE_POWERS[match["unit"].lower()]
@@ -68,7 +68,7 @@ def _duration_text(text: str) -> float:
     except ValueError:
         pass
     total, position = 0.0, 0
-    for match in _DURATION_PART.finditer(text):
+    for match in re.finditer(_DURATION_PART, text):
         if match.start() != position:
             break
         total += float(match["number"]) * _DURATION_UNITS[match["unit"]]
@@ -107,7 +107,7 @@ def parse_signal(value: object) -> int:
 
 
 def _signal_name(name: str) -> int:
-    match = _RT_SIGNAL.fullmatch(name)
+    match = re.fullmatch(_RT_SIGNAL, name)
     if match is not None:
         base = signal.SIGRTMIN if match["base"] == "IN" else signal.SIGRTMAX
         number = int(base) + int(match["offset"] or 0)

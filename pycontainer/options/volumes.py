@@ -25,15 +25,15 @@ from pycontainer.options.mounts import (
 
 __all__ = ["VOLUMES", "VOLUMES_FROM", "parse_volume_name", "split_volumes_from"]
 
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}", re.ASCII)
-_CONTAINER = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}(:(ro|rw))?", re.ASCII)
+_NAME = r"(?a)[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}"
+_CONTAINER = r"(?a)[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}(:(ro|rw))?"
 _IGNORED = ("consistent", "cached", "delegated", "default", "rbind", "z", "Z")
 _FORM = 'give {"data": "/var/lib/x"}, {"/srv": ("/data", "ro")} or ["data:/var/lib/x:ro"]'
 
 
 def parse_volume_name(name: object) -> str:
     """The name of a volume. Raises InvalidOption."""
-    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+    if not isinstance(name, str) or re.fullmatch(_NAME, name) is None:
         raise InvalidOption(f"volume {_not_a_name(name)}")
     return name
 
@@ -112,7 +112,7 @@ def _bound(source: str, target: str, words: str) -> MountPoint:
     if source.startswith(("/", ".", "~")):
         path = os.path.abspath(os.path.expanduser(source))
         point = MountPoint(kind="bind", target=_target(target), source=path, is_made=True)
-    elif _NAME.fullmatch(source):
+    elif re.fullmatch(_NAME, source):
         point = MountPoint(kind="volume", target=_target(target), source=source)
     else:
         raise ValueError(_not_a_name(source))
@@ -153,7 +153,7 @@ def _volumes_from(value: object) -> tuple[str, ...]:
     given = value if isinstance(value, list | tuple) else [value]
     lines: tuple[str, ...] = LINES.parse([getattr(each, "name", each) for each in given])
     for line in lines:
-        if _CONTAINER.fullmatch(line) is None:
+        if re.fullmatch(_CONTAINER, line) is None:
             raise ValueError(f'{line!r}: give the name of a container, or "name:ro"')
     return lines
 

@@ -96,7 +96,7 @@ def _profile(name: str, host: HostFacts) -> str | None:
     return name
 
 
-_LABEL_PART = re.compile(r"[A-Za-z0-9_.:,-]{1,255}", re.ASCII)
+_LABEL_PART = r"(?a)[A-Za-z0-9_.:,-]{1,255}"
 
 
 def _selinux_labels(given: list[str], host: HostFacts) -> tuple[str | None, str | None]:
@@ -109,7 +109,7 @@ def _selinux_labels(given: list[str], host: HostFacts) -> tuple[str | None, str 
     parts = {"user": "system_u", "role": "system_r", "type": "container_t", "level": "s0"}
     for text in given:
         name, _, value = text.partition(":")
-        if name not in parts or _LABEL_PART.fullmatch(value) is None:
+        if name not in parts or re.fullmatch(_LABEL_PART, value) is None:
             raise InvalidOption(
                 f"option security_opt='label={text}': give label=user:U, label=role:R, label=type:T, "
                 "label=level:L or label=disable"

@@ -15,10 +15,10 @@ from pycontainer.runtime.hostfacts import HostFacts
 
 MIN_MEMORY = 6 << 20  # below it the first program cannot even be loaded (moby: linuxMinMemory)
 MAX_ID = 2**32 - 2
-_SYSCTL = re.compile(r"[a-z][a-z0-9_-]*([./][A-Za-z0-9_-]+)+")
-_USER_NAME = re.compile(r"[^\s:\x00-\x1f\x7f]{1,256}")
+_SYSCTL = r"[a-z][a-z0-9_-]*([./][A-Za-z0-9_-]+)+"
+_USER_NAME = r"[^\s:\x00-\x1f\x7f]{1,256}"
 _NAMESPACES = frozenset({"mount", "pid", "uts", "ipc", "cgroup", "user", "time", "network"})
-_TMPFS_WORD = re.compile(
+_TMPFS_WORD = (
     r"(size|nr_blocks|nr_inodes|mode|uid|gid|huge|mpol|inode64|noswap)(=[A-Za-z0-9%,:_/-]+)?"
     r"|ro|rw|(no)?(suid|exec|dev|atime|diratime)|relatime|strictatime|sync|dirsync|tmpcopyup"
 )
@@ -34,7 +34,7 @@ def check_options(options: RunOptions, host: HostFacts) -> None:
     _check_sysctls(options)
     for path, words in (options.tmpfs or {}).items():
         for word in filter(None, words.split(",")):
-            if _TMPFS_WORD.fullmatch(word) is None:
+            if re.fullmatch(_TMPFS_WORD, word) is None:
                 raise InvalidOption(
                     f"option tmpfs: {path} has {word!r}; give options as size=64m,mode=1777,noexec"
                 )
@@ -171,7 +171,7 @@ def _check_storage(options: RunOptions) -> None:
 
 def _check_sysctls(options: RunOptions) -> None:
     for name, value in (options.sysctls or {}).items():
-        if _SYSCTL.fullmatch(name) is None or ".." in name:
+        if re.fullmatch(_SYSCTL, name) is None or ".." in name:
             raise InvalidOption(f"option sysctls: {name!r} is no name; give it as net.ipv4.ip_forward")
         key = name.replace("/", ".")
         # One value per write: a line break would smuggle a second one in (CVE-2022-0811).
@@ -204,7 +204,7 @@ def check_user(text: str) -> None:
     if separator and not group:
         raise ValueError("the group after the colon is missing")
     for part in (user, group) if separator else (user,):
-        if _USER_NAME.fullmatch(part) is None:
+        if re.fullmatch(_USER_NAME, part) is None:
             raise ValueError("give name, uid, name:group or uid:gid, without spaces or control characters")
         if part.lstrip("+-").isdecimal():
             # A number is never looked up as a name, nor cut to 32 bits (CVE-2024-40635, CVE-2026-46680).
@@ -269,7 +269,7 @@ def _check_linux(linux: model.Linux) -> None:
                 f"linux.devices has {device.path!r} of type {device.type!r}; give b, c, u or p"
             )
     for key in linux.sysctl:
-        if _SYSCTL.fullmatch(key) is None:
+        if re.fullmatch(_SYSCTL, key) is None:
             raise InvalidOption(f"linux.sysctl has {key!r}, which is no name of a kernel setting")
 
 

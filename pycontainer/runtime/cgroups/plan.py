@@ -22,8 +22,8 @@ from pycontainer.runtime.cgroups.detect import CgroupLayout
 if TYPE_CHECKING:
     from pycontainer.oci import runtime as model
 
-_SEGMENT = re.compile(r"[A-Za-z0-9_.:@-]{1,200}")
-_UNIFIED_FILE = re.compile(r"([a-z_]+)\.[A-Za-z0-9_.]+")
+_SEGMENT = r"[A-Za-z0-9_.:@-]{1,200}"
+_UNIFIED_FILE = r"([a-z_]+)\.[A-Za-z0-9_.]+"
 _V1_ALWAYS = ("devices", "memory", "cpu", "cpuacct")
 _V2_ALWAYS = ("memory", "cpu", "pids")
 # Which controller takes which part of linux.resources.
@@ -105,7 +105,7 @@ def plan(
 def _checked_path(path: str) -> list[str]:
     segments = path.strip("/").split("/")
     for segment in segments:
-        if not path.startswith("/") or segment in (".", "..") or _SEGMENT.fullmatch(segment) is None:
+        if not path.startswith("/") or segment in (".", "..") or re.fullmatch(_SEGMENT, segment) is None:
             raise InvalidOption(
                 f"cgroup path {path!r}: give an absolute path of plain names, without . and .."
             )
@@ -265,7 +265,7 @@ def _is_on_v2(name: str, layout: CgroupLayout) -> bool:
 def _unified_controllers(limits: Mapping[str, Any], layout: CgroupLayout) -> list[str]:
     found = []
     for file in limits.get("unified") or {}:
-        match = _UNIFIED_FILE.fullmatch(file)
+        match = re.fullmatch(_UNIFIED_FILE, file)
         if match is None or match[1] == "cgroup":
             raise InvalidOption(
                 f'cgroup_conf: {file!r} is no limit; give a controller\'s file as "memory.high"'

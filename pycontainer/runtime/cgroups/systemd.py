@@ -31,7 +31,7 @@ __all__ = [
 DEFAULT_SLICE = "system.slice"
 DEFAULT_PREFIX = "pycontainer"
 UNLIMITED = 2**64 - 1
-_UNIT = re.compile(r"[A-Za-z0-9_.@-]{1,240}")
+_UNIT = r"[A-Za-z0-9_.@-]{1,240}"
 _QUOTA_STEP_US = (
     10_000  # systemd rounds to hundredths of a processor; up, as runc: never below what was asked
 )
@@ -86,7 +86,7 @@ def scope_path(cgroups_path: str, name: str) -> tuple[str, str, str]:
 
 def _placed(slice_name: str, prefix: str, name: str) -> tuple[str, str, str]:
     unit = f"{prefix}-{name}.scope" if prefix else f"{name}.scope"
-    if _UNIT.fullmatch(unit) is None:
+    if re.fullmatch(_UNIT, unit) is None:
         raise InvalidOption(
             f"linux.cgroupsPath: {unit!r} is no name of a unit of systemd; use letters and digits"
         )
@@ -99,7 +99,7 @@ def _expanded(name: str) -> str:
         return ""
     stem = name.removesuffix(".slice")
     parts = stem.split("-")
-    if stem == name or "" in parts or _UNIT.fullmatch(name) is None:
+    if stem == name or "" in parts or re.fullmatch(_UNIT, name) is None:
         raise InvalidOption(
             f'linux.cgroupsPath: {name!r} is no slice; give one as "system.slice" or "a-b.slice"'
         )
