@@ -322,11 +322,9 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
 
     def inspect(self) -> dict[str, Any]:
         """What `docker inspect` shows of a container, as far as it applies here."""
-        from pycontainer.engine import views
+        from pycontainer.engine.views import container_document
 
-        return views.container_document(
-            self._engine, self._current, self._options, self._observed, self.image
-        )
+        return container_document(self._engine, self._current, self._options, self._observed, self.image)
 
     # -- what it does ----------------------------------------------------------------------------
 
@@ -534,17 +532,15 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
     def __enter__(self) -> Container:
         if self._wanted is None:
             return self
-        from pycontainer.engine import launching  # see create
+        from pycontainer.engine.launching import create, launch  # see create
 
         image, options = self._wanted
         chosen = resolve_image(self._engine, image, options)
         reference = image if isinstance(image, str) else ""
-        record, made = launching.create(
-            self._engine, chosen, options, owner=this_process(), reference=reference
-        )
+        record, made = create(self._engine, chosen, options, owner=this_process(), reference=reference)
         self._record = record
         try:
-            launching.launch(
+            launch(
                 self._engine, record, options, chosen.config, is_owned=True, lets_go=True, made=made
             ).close()
         except BaseException:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, final
 
 from attrs import fields, frozen
 
-from pycontainer.engine import views
 from pycontainer.engine.buildable import Buildable
 from pycontainer.engine.engine import Engine, current_engine
 from pycontainer.engine.events import emit_image
@@ -327,6 +326,8 @@ class Image(Buildable, Sendable):
 
     def inspect(self) -> dict[str, Any]:
         """What `docker image inspect` shows."""
+        from pycontainer.engine import views
+
         return views.image_document(self._engine, self._record, self.config)
 
     def attestations(self) -> tuple[Mapping[str, Any], ...]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from pycontainer.engine.filters import Filters, FilterValues
 from pycontainer.engine.images import Image
 from pycontainer.engine.steering import is_live
-from pycontainer.engine.views import exposed
 from pycontainer.errors import InvalidInput, NotFound
 from pycontainer.runtime import State
 
@@ -102,6 +101,8 @@ class _Chosen:
         published = {f"{bound['host_port']}/{bound['protocol']}" for bound in observed.ports}
         if not published.isdisjoint(self._published):
             return True
+        from pycontainer.engine.views import exposed  # few ask for ports
+
         return bool(self._exposed) and not set(self._exposed).isdisjoint(
             exposed(container._options, container.image.config)
         )

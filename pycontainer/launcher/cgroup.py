@@ -1,6 +1,6 @@
 """Carries out a cgroup plan: makes, fills, reads, empties and removes directories. Holds no policy.
 
-The plan's fields are described in `pycontainer.runtime.cgroups.plan.CgroupPlan`; versions 1, 2 and hybrid
+The plan's fields are described in `pycontainer.runtime.cgroups.planning.CgroupPlan`; versions 1, 2 and hybrid
 hosts all come out as directories, files and values.
 """
 

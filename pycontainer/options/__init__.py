@@ -1,6 +1,6 @@
 """Container options: each declared once in `run`, parsed and described by `derive`.
 
-Patterns are text, which `re` compiles for the option that is given: all of them would take 10 ms of each command.
+Patterns are text, which `re` compiles for the option that is given: all would take 10 ms of each command.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from attrs import frozen
 
 from pycontainer.errors import InvalidOption
 from pycontainer.kernel import caps
-from pycontainer.runtime.cgroups.detect import CgroupLayout, detect
+from pycontainer.runtime.cgroups.detection import CgroupLayout, detect
 from pycontainer.values import Value
 
 if TYPE_CHECKING:

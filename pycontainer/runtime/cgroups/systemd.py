@@ -14,8 +14,8 @@ from typing import Any
 
 from pycontainer.errors import InvalidOption, Unsupported
 from pycontainer.runtime.cgroups import devices, knobs
-from pycontainer.runtime.cgroups.detect import CgroupLayout
-from pycontainer.runtime.cgroups.plan import CgroupPlan, plan
+from pycontainer.runtime.cgroups.detection import CgroupLayout
+from pycontainer.runtime.cgroups.planning import CgroupPlan, plan
 
 __all__ = [
     "is_scope",

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from pycontainer.errors import DeadlineExceeded
 from pycontainer.launcher import cgroup
-from pycontainer.runtime.cgroups.detect import CgroupLayout
+from pycontainer.runtime.cgroups.detection import CgroupLayout
 
 __all__ = ["Home", "homes", "leftovers", "sweep"]
 

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pycontainer.errors import InvalidOption
-from pycontainer.runtime.cgroups.detect import CgroupLayout
-from pycontainer.runtime.cgroups.plan import CgroupPlan, plan
+from pycontainer.runtime.cgroups.detection import CgroupLayout
+from pycontainer.runtime.cgroups.planning import CgroupPlan, plan
 
 __all__ = ["changes"]
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from pycontainer.errors import InvalidOption, Unsupported
 from pycontainer.runtime.cgroups import devices, knobs
-from pycontainer.runtime.cgroups.detect import CgroupLayout
+from pycontainer.runtime.cgroups.detection import CgroupLayout
 
 if TYPE_CHECKING:
     from pycontainer.oci import runtime as model

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 
-from pycontainer.runtime.cgroups.detect import CgroupLayout
+from pycontainer.runtime.cgroups.detection import CgroupLayout
 
 __all__ = ["counters", "path_of", "processes"]
 
