@@ -16,7 +16,7 @@ import attrs
 from pycontainer.engine.moments import left_ms
 from pycontainer.errors import DeadlineExceeded, HelperDied, InvalidOption, WrongState
 from pycontainer.kernel import interrupts
-from pycontainer.launcher import ask, frames, pty
+from pycontainer.launcher import ask, frames
 from pycontainer.options import parse_seconds
 from pycontainer.values import Value
 
@@ -39,6 +39,8 @@ class Chunk(Value):
 
 def check_size(rows: int, columns: int) -> None:
     """Raises InvalidOption for a size that no terminal has."""
+    from pycontainer.launcher import pty  # only with a terminal
+
     if not (0 < rows <= pty.MAX_SIZE and 0 < columns <= pty.MAX_SIZE):
         raise InvalidOption(f"a terminal of {rows} by {columns}: a side is 1 to {pty.MAX_SIZE}")
 

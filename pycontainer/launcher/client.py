@@ -14,19 +14,21 @@ import os
 import select
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pycontainer import checkpoints, errors
 from pycontainer.launcher.ids import container_id
 from pycontainer.launcher.protocol import Channel, rebuild_error
 from pycontainer.launcher.sealed import sealed_copy
+
+if TYPE_CHECKING:
+    import subprocess
 
 __all__ = ["Helper", "Job"]
 
@@ -296,6 +298,8 @@ class Helper:
 
 def _spawn(python: str, control_fd: int, makes_ahead: bool) -> tuple[subprocess.Popen[bytes], int]:
     """Start the helper on control_fd; return it and a descriptor of what it writes to stderr."""
+    import subprocess  # what only looks at containers does without a helper
+
     executable = os.path.realpath(python)
     image_fd, environment = sealed_copy(executable)
     log_fd = os.memfd_create("pycontainer-helper-log", os.MFD_CLOEXEC)

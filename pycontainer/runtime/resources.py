@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from pycontainer.errors import InvalidOption
 from pycontainer.oci import runtime as model
@@ -64,16 +65,16 @@ def cpu_resources(options: RunOptions) -> model.Cpu | None:
     quota, period = options.cpu_quota, options.cpu_period
     if options.cpus is not None:
         quota, period = max(1000, round(options.cpus * CPU_PERIOD_US)), CPU_PERIOD_US
-    made = model.Cpu(
-        shares=options.cpu_shares,
-        quota=quota,
-        period=period,
-        realtime_runtime=options.cpu_rt_runtime,
-        realtime_period=options.cpu_rt_period,
-        cpus=options.cpuset_cpus,
-        mems=options.cpuset_mems,
-    )
-    return made if made.to_dict() else None
+    given: dict[str, Any] = {
+        "shares": options.cpu_shares,
+        "quota": quota,
+        "period": period,
+        "realtime_runtime": options.cpu_rt_runtime,
+        "realtime_period": options.cpu_rt_period,
+        "cpus": options.cpuset_cpus,
+        "mems": options.cpuset_mems,
+    }
+    return None if all(value is None for value in given.values()) else model.Cpu(**given)
 
 
 def _pids(options: RunOptions) -> model.Pids | None:
@@ -103,15 +104,15 @@ def _block_io(options: RunOptions, host: HostFacts) -> model.BlockIO | None:
     for path, weight in (options.blkio_weight_device or {}).items():
         major, minor = _numbers(host, path)
         weights.append(model.WeightDevice(major=major, minor=minor, weight=weight))
-    made = model.BlockIO(
-        weight=options.blkio_weight,
-        weight_device=tuple(weights),
-        throttle_read_bps_device=_throttles(options.device_read_bps, host),
-        throttle_write_bps_device=_throttles(options.device_write_bps, host),
-        throttle_read_iops_device=_throttles(options.device_read_iops, host),
-        throttle_write_iops_device=_throttles(options.device_write_iops, host),
-    )
-    return made if made.to_dict() else None
+    given: dict[str, Any] = {
+        "weight": options.blkio_weight,
+        "weight_device": tuple(weights),
+        "throttle_read_bps_device": _throttles(options.device_read_bps, host),
+        "throttle_write_bps_device": _throttles(options.device_write_bps, host),
+        "throttle_read_iops_device": _throttles(options.device_read_iops, host),
+        "throttle_write_iops_device": _throttles(options.device_write_iops, host),
+    }
+    return None if all(value in (None, ()) for value in given.values()) else model.BlockIO(**given)
 
 
 def _split_device(text: str) -> tuple[str, str, str]:

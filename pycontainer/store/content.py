@@ -107,6 +107,8 @@ class ContentStore:
 
     def put(self, data: bytes) -> Digest:
         """Store a small document; does nothing if it is there."""
+        from pycontainer.oci import Descriptor  # containers are made and run without
+
         digest = sha256(data)
         with self.ingest(
             Descriptor(media_type="application/octet-stream", digest=digest, size=len(data))

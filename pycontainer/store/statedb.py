@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-from pycontainer.store.buildcache import BuildCacheTable
 from pycontainer.store.containers import ContainerTable
 from pycontainer.store.database import Database
 from pycontainer.store.images import ImageTable
@@ -14,12 +15,14 @@ from pycontainer.store.layout import Layout
 from pycontainer.store.networks import EndpointTable, NetworkTable
 from pycontainer.store.volumes import VolumeTable
 
+if TYPE_CHECKING:
+    from pycontainer.store.buildcache import BuildCacheTable
+
 __all__ = ["StateDB"]
 
 
 class StateDB:
-    """Attributes: images, containers, layers, networks, endpoints, volumes,
-    builds. Thread-safe and fork-safe."""
+    """Attributes: images, containers, layers, networks, endpoints, volumes. Thread-safe and fork-safe."""
 
     def __init__(self, layout: Layout) -> None:
         self._database = Database(layout.database, layout.store_lock)
@@ -29,7 +32,13 @@ class StateDB:
         self.networks: NetworkTable = NetworkTable(self._database)
         self.endpoints: EndpointTable = EndpointTable(self._database)
         self.volumes: VolumeTable = VolumeTable(self._database)
-        self.builds: BuildCacheTable = BuildCacheTable(self._database)
+
+    @cached_property
+    def builds(self) -> BuildCacheTable:
+        """The cache of builds."""
+        from pycontainer.store.buildcache import BuildCacheTable
+
+        return BuildCacheTable(self._database)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

@@ -13,7 +13,6 @@ from attrs import evolve
 
 from pycontainer.checkpoints import reached
 from pycontainer.errors import AlreadyExists, DeadlineExceeded, KernelError, NotFound
-from pycontainer.image import OnEvent
 from pycontainer.launcher import Helper
 from pycontainer.store.content import ContentStore
 from pycontainer.store.durability import Durability
@@ -31,6 +30,7 @@ from pycontainer.store.statedb import StateDB
 from pycontainer.store.trash import Trash
 
 if TYPE_CHECKING:
+    from pycontainer.image import OnEvent
     from pycontainer.store.newlayers import NewLayer
     from pycontainer.store.unpack import LayerToUnpack, Unpacker
 

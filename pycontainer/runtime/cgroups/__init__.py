@@ -9,11 +9,10 @@ if TYPE_CHECKING:
     from pycontainer.runtime.cgroups.counting import counters, path_of, processes
     from pycontainer.runtime.cgroups.detection import CgroupLayout, detect
     from pycontainer.runtime.cgroups.devices import USUAL as USUAL_DEVICES
-    from pycontainer.runtime.cgroups.planning import CgroupPlan, Freeze, plan
+    from pycontainer.runtime.cgroups.planning import CgroupPlan, Freeze, is_scope, plan
     from pycontainer.runtime.cgroups.sweeping import homes, leftovers, sweep
     from pycontainer.runtime.cgroups.systemd import (
         DEFAULT_SLICE,
-        is_scope,
         place_of,
         refuse_without,
         scope_plan,
@@ -56,7 +55,7 @@ _HOMES = {
     "counters": "counting",
     "detect": "detection",
     "homes": "sweeping",
-    "is_scope": "systemd",
+    "is_scope": "planning",
     "leftovers": "sweeping",
     "path_of": "counting",
     "place_of": "systemd",

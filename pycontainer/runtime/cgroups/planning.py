@@ -63,6 +63,11 @@ class CgroupPlan(TypedDict):
     scope: NotRequired[dict[str, Any]]
 
 
+def is_scope(cgroups_path: str) -> bool:
+    """Whether a linux.cgroupsPath is meant for systemd; a path is absolute, as the engine writes it."""
+    return not cgroups_path.startswith("/")
+
+
 def plan(
     resources: model.Resources | Mapping[str, Any],
     cgroup_path: str,

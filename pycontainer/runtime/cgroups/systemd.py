@@ -15,10 +15,9 @@ from typing import Any
 from pycontainer.errors import InvalidOption, Unsupported
 from pycontainer.runtime.cgroups import devices, knobs
 from pycontainer.runtime.cgroups.detection import CgroupLayout
-from pycontainer.runtime.cgroups.planning import CgroupPlan, plan
+from pycontainer.runtime.cgroups.planning import CgroupPlan, is_scope, plan
 
 __all__ = [
-    "is_scope",
     "limit_changes",
     "limits",
     "place_of",
@@ -35,11 +34,6 @@ _UNIT = r"[A-Za-z0-9_.@-]{1,240}"
 _QUOTA_STEP_US = (
     10_000  # systemd rounds to hundredths of a processor; up, as runc: never below what was asked
 )
-
-
-def is_scope(cgroups_path: str) -> bool:
-    """Whether a linux.cgroupsPath is meant for systemd; a path is absolute, as the engine writes it."""
-    return not cgroups_path.startswith("/")
 
 
 def scope_prefix(store_tag: str) -> str:
