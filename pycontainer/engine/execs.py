@@ -22,7 +22,7 @@ import attrs
 from cachetools import LRUCache
 
 from pycontainer import runtime
-from pycontainer.engine import launching, recipes
+from pycontainer.engine import recipes
 from pycontainer.engine.events import container_attributes
 from pycontainer.engine.moments import from_nanoseconds
 from pycontainer.engine.names import new_id
@@ -180,7 +180,9 @@ def run(
     is_fed = input is not None and not request.tty
     stdin: int | IO[bytes] | None
     if isinstance(input, bytes):
-        stdin = launching.feed(input) if is_fed else PIPE
+        from pycontainer.engine.launching import feed  # few pass any
+
+        stdin = feed(input) if is_fed else PIPE
     else:
         stdin = input if is_fed and input is not None else DEVNULL
     try:
