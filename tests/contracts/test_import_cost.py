@@ -40,6 +40,13 @@ def test_what_lists_containers_and_images_loads_no_network_library(module: str) 
     assert {"httpx", "pyroute2", "rich", "click"} & added == set()
 
 
+_OF_STARTS = {
+    *("pycontainer.engine.launching", "pycontainer.oci.runtime", "pycontainer.runtime.specgen"),
+    *("pycontainer.store.buildcache", "pycontainer.store.unpack"),
+}
+"""What makes and starts containers, and makes layers: who only looks does without."""
+
+
 @pytest.mark.parametrize(
     "words", [["--help"], ["version"], ["images"], ["ps"], ["network", "ls"]], ids=" ".join
 )
@@ -55,6 +62,7 @@ def test_a_command_imports_no_library_that_it_does_not_need(words: list[str], tm
     code, *names = done.stdout.splitlines()[-1].split()
     assert code == "0"
     assert {"httpx", "pyroute2", "rich", "ssl"} & set(names) == set()
+    assert {"subprocess", *_OF_STARTS} & set(names) == set()
 
 
 def test_every_public_name_can_be_had() -> None:

@@ -379,3 +379,34 @@ def test_eight_processes_that_create_the_database_agree_on_every_name(tmp_path: 
     ]
     won = [int(process.communicate()[0]) for process in processes]
     assert sum(won) == 40
+
+
+_LAST = """
+import os, sys
+from pathlib import Path
+from pycontainer.store import StateDB
+from pycontainer.store.layout import Layout
+from tests.unit.store.records import image
+
+layout = Layout(Path(sys.argv[1]))
+layout.create()
+state = StateDB(layout)
+for number in range(int(sys.argv[2])):
+    state.images.put(image(f"{number} of many"), [f"docker.io/library/many:{number}"])
+state.close(process_ends=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize(("images", "is_left"), [(1, True), (200, False)], ids=["short log", "long log"])
+def test_a_process_that_ends_leaves_a_short_log_to_the_next(
+    tmp_path: Path, images: int, is_left: bool
+) -> None:
+    root = Path(__file__).parents[3]
+    subprocess.run([sys.executable, "-c", _LAST, str(tmp_path / "store"), str(images)], check=True, cwd=root)
+    log = tmp_path / "store" / "state.db-wal"
+    assert (log.exists() and log.stat().st_size > 0) == is_left
+    reopened = StateDB(Layout(tmp_path / "store"))
+    assert len(reopened.images.list()) == images
+    reopened.close()
+    assert not log.exists()
