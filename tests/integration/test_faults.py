@@ -123,9 +123,10 @@ def test_on_a_full_disk_a_run_fails_by_name_and_leaves_nothing(small_disk: Path,
         result = pc.run(reference, ["sh", "-c", "cat /dev/zero > /filled"], engine=engine)
         assert (result.exit_code, b"No space left" in result.stderr) == (1, True)
         assert result.is_complete
+        # What a run wrote is removed when its result is already there, and what was mounted holds it longest.
+        stores.await_condition(lambda: free_bytes(small_disk) >= before)
         result = pc.run(reference, ["sh", "-c", "cat /dev/zero > /filled; seq 1 200000"], engine=engine)
         assert (result.exit_code, result.is_complete) == (0, False)
-        # What a run wrote is removed when its result is already there, and what was mounted holds it longest.
         stores.await_condition(lambda: free_bytes(small_disk) >= before)
         box.start()
         assert box.wait(timeout=30) == 1
