@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pycontainer.store.containers import ContainerTable
@@ -33,7 +32,7 @@ class StateDB:
         self.endpoints: EndpointTable = EndpointTable(self._database)
         self.volumes: VolumeTable = VolumeTable(self._database)
 
-    @cached_property
+    @property
     def builds(self) -> BuildCacheTable:
         """The cache of builds."""
         from pycontainer.store.buildcache import BuildCacheTable

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,6 +63,7 @@ class Store:
         self.init_layer: Path = make_init_layer(root, self._layout.store_lock)
         parts = (self._layout, self.state, self.content, self.snapshots)
         self._helper = helper
+        self._kept_unpacker: Unpacker | None = None
         self._durability = Durability(*parts, helper)
         self._collector = Collector(*parts, self.leases, self._trash)
         self._repairer = Repairer(*parts, self.leases, self._trash, self._collector)
@@ -104,11 +104,15 @@ class Store:
         """The keys of the layers, bottom first, unpacking what is missing; see Unpacker.unpack."""
         return self._unpacker.unpack(layers, lease=lease, on_event=on_event, follow=follow, stop=stop)
 
-    @cached_property
+    @property
     def _unpacker(self) -> Unpacker:
-        from pycontainer.store.unpack import Unpacker  # only for images that come
+        # No lock, which a forked child might find held: of two that are made one is used no more.
+        if self._kept_unpacker is None:
+            from pycontainer.store.unpack import Unpacker  # only for images that come
 
-        return Unpacker(self._layout, self.state, self.content, self.snapshots, self._helper)
+            parts = (self._layout, self.state, self.content, self.snapshots)
+            self._kept_unpacker = Unpacker(*parts, self._helper)
+        return self._kept_unpacker
 
     def new_layer(self, below: Sequence[SnapshotKey], lease: Lease) -> AbstractContextManager[NewLayer]:
         """A layer to be made on top of others, whole or not at all; see NewLayers.begun."""
