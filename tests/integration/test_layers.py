@@ -863,8 +863,9 @@ class TestFailuresOfTheHost:
             import io
 
             applier = Applier(TarReader(FileBlocks(io.BytesIO(data))), target, Limits())
-            highest = max(map(int, os.listdir("/proc/self/fd")))
-            resource.setrlimit(resource.RLIMIT_NOFILE, (highest, highest))
+            free = os.dup(target)
+            os.close(free)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (free, free))
             return applier.run()
 
         with pytest.raises(KernelError, match="ulimit") as caught:
