@@ -13,7 +13,7 @@ from pycontainer.engine import steering
 from pycontainer.engine.connecting import Connectable
 from pycontainer.engine.engine import Engine, current_engine, engine_on
 from pycontainer.engine.filemethods import FileMethods
-from pycontainer.engine.images import Image, resolve_image
+from pycontainer.engine.images import Image, engine_for, resolve_image
 from pycontainer.engine.observing import Observable
 from pycontainer.engine.ownership import detach, forget_if_abandoned, process_owner, this_process
 from pycontainer.engine.placement import Placed
@@ -63,7 +63,7 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
 
         wait: what the block begins with, as `pycontainer.wait.port(6379)`; see wait_until.
         """
-        self._engine = engine or current_engine()
+        self._engine = engine_for(image, engine)
         self._awaited = wait
         self._wanted: tuple[str | Image, RunOptions] | None = (
             image,
@@ -99,7 +99,7 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
         """
         from pycontainer.engine import launching  # only for what makes or starts
 
-        engine = engine or current_engine()
+        engine = engine_for(image, engine)
         asked = parse_run_options(command=command, **options)
         reference = image if isinstance(image, str) else ""
         owner = this_process() if owned else process_owner(owner_pid) if owner_pid is not None else None

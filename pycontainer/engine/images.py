@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pycontainer.options import RunOptions
     from pycontainer.store import ImageRecord, SnapshotKey
 
-__all__ = ["HistoryEntry", "Image", "ready", "resolve_image"]
+__all__ = ["HistoryEntry", "Image", "engine_for", "ready", "resolve_image"]
 
 
 @frozen(kw_only=True, eq=False, repr=False)
@@ -447,6 +447,19 @@ class Image(Buildable, Sendable):
 
 
 _Images: TypeAlias = list[Image]  # inside the class, `list` is its own method
+
+
+def engine_for(image: str | Image, engine: Engine | None) -> Engine:
+    """The engine that is to run an image: the one given, else the current one if that has its store.
+
+    Else the image's own: a thread that is started in a `with` block is not in it.
+    """
+    if engine is not None:
+        return engine
+    current = current_engine()
+    if isinstance(image, Image) and image._engine.root != current.root:
+        return image._engine
+    return current
 
 
 def resolve_image(engine: Engine, image: str | Image, options: RunOptions) -> Image:

@@ -13,9 +13,9 @@ from typing import IO, TYPE_CHECKING, Any, Unpack
 
 from attrs import evolve
 
-from pycontainer.engine.engine import Engine, current_engine
+from pycontainer.engine.engine import Engine
 from pycontainer.engine.events import container_attributes, emit
-from pycontainer.engine.images import Image, resolve_image
+from pycontainer.engine.images import Image, engine_for, resolve_image
 from pycontainer.engine.launching import INLINE_OUTPUT_BYTES, create, feed, launch
 from pycontainer.engine.logdrivers import SPOOL, needs_spool
 from pycontainer.engine.ownership import this_process
@@ -55,13 +55,14 @@ def run(
     check: raise ContainerFailed unless it exits with 0.
     interactive: join the terminal of this process to it (see Container.interact), its input is open, and it
     has a terminal if we have one; the result holds no output then. Not with input or timeout.
-    engine: default the current one. options: see the reference of run options.
+    engine: default the current one, or the image's own where that has another store. options: see the
+    reference of run options.
 
     The container ends with this process, however that ends. Blocks; for use from an event loop call
     it in a thread. Raises: LaunchError with exit_code 125, 126 or 127 when the program could not be
     started; DeadlineExceeded; NotFound; InvalidOption; TypeError for an unknown option.
     """
-    engine = engine or current_engine()
+    engine = engine_for(image, engine)
     engine.helper.begin()
     asked = parse_run_options(**{**options, "command": command, "auto_remove": True})
     if interactive:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,19 @@ def test_an_engine_outlives_the_thread_that_made_it(root: Path) -> None:
     thread.join()
     assert says_hi(engines[0]) == "hi\n"
     engines[0].close()
+
+
+def test_an_image_is_run_by_its_own_engine_in_a_thread_outside_of_the_block(root: Path) -> None:
+    def work(image: pc.Image) -> list[str]:
+        with pc.Container(image, ["sleep", "100"]) as box:
+            ran = pc.run(image, ["echo", "hi"]).text
+            return [ran, box.exec(["echo", "ho"]).text, pc.Container.create(image, ["true"]).name]
+
+    with pc.Engine(root) as engine, ThreadPoolExecutor(1) as threads:
+        image = pc.Image.get("busybox:1")
+        ran, said, name = threads.submit(work, image).result()
+        assert (ran, said) == ("hi\n", "ho\n")
+        pc.Container.get(name, engine=engine).remove()
 
 
 def test_a_running_event_loop_goes_on_beside_threads(own: pc.Engine) -> None:
