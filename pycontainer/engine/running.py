@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import os
 import socket
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -128,10 +127,8 @@ def _run_recorded(
     finally:
         if stdin is not None:
             os.close(stdin)
-    begun = time.monotonic()
     try:
         exited = _await_exit(job, limit_s)
-        wall_s = time.monotonic() - begun
         stdout, stderr = _output(engine, record, options, exited)
     finally:
         # Lets go of the container: the monitor kills it if it still runs, and removes its files.
@@ -142,7 +139,7 @@ def _run_recorded(
         stderr=stderr,
         is_complete="stdout_b64" in exited or exited["log_complete"],
         oom_killed=bool(exited.get("oom_killed")),
-        usage=evolve(usage_of(exited), wall_s=wall_s),
+        usage=usage_of(exited),
         container_id=record.id,
     )
 
@@ -171,7 +168,6 @@ def _run_joined(
     except BaseException:
         ours.close()
         raise
-    begun = time.monotonic()
     exited: dict[str, Any] = {}
 
     def wait() -> int:
@@ -194,7 +190,7 @@ def _run_joined(
     return RunResult(
         exit_code=exited["exit_code"],
         oom_killed=bool(exited.get("oom_killed")),
-        usage=evolve(usage_of(exited), wall_s=time.monotonic() - begun),
+        usage=usage_of(exited),
         container_id=record.id,
     )
 

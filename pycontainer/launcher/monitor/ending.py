@@ -122,6 +122,8 @@ def _send_exited(monitor: Monitor) -> bool:
         "exit_code": monitor.fields["exit_code"],
         "oom_killed": monitor.fields["oom_killed"],
         "usage": monitor.fields["usage"],
+        "started_at_ns": monitor.fields["started_at_ns"],
+        "finished_at_ns": monitor.fields["finished_at_ns"],
         "log_complete": monitor.streams.lost_bytes == 0,
     }
     is_whole = monitor.channel is None
