@@ -27,7 +27,8 @@ CLIENT_ID = "pycontainer"
 DEFAULT_LIFETIME_S = 60.0  # the specification's, also for values that make no sense
 LONGEST_LIFETIME_S = 3600.0
 MAX_TOKEN = 64 << 10
-_TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")  # RFC 6750; above all no line break
+# More than RFC 6750's token68, as token servers have it; above all no line break (RFC 9110, field values).
+_TOKEN = re.compile(r"[!-~]+")
 
 
 def bearer_flow(challenge: Challenge, ask: Ask) -> Flow:

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
+from pycontainer.oci import Reference
+from pycontainer.registry import Credentials, RegistryClient, RegistryConfig
 from pycontainer.registry.server import Registry
 from pycontainer.registry.server.auth import Gate
+from tests.unit.registry.fakes import MemorySink, small_image
 from tests.unit.registry_server.support import begin, code, push_blob, push_image, raw, sha256, status_of
 
 USERS = {"ada": "löve:lace", "bob": ""}
@@ -109,6 +113,20 @@ def test_token_grants_what_was_asked_for_and_nothing_else(tokened: Registry) -> 
         assert client.delete(path, headers=both).status_code == 401
         assert client.delete(path, headers=bearer(get_token(client, "repository:a:*"))).status_code == 202
         assert client.get("/v2/", headers=pull).status_code == 200
+
+
+def test_our_client_takes_tokens_of_any_length(tokened: Registry) -> None:
+    account = Credentials(username="ada", password=USERS["ada"])
+    config = RegistryConfig(credentials={tokened.address: account}, certs_dirs=())
+    sink = MemorySink()
+    top = small_image(sink, b"layer")
+    with RegistryClient(config) as client, open_client(tokened) as by_hand:
+        for name in ("a", "ab", "abc", "abcd"):
+            reference = Reference.parse(f"{tokened.address}/{name}:1")
+            client.push(reference, sink, top)
+            assert client.tags(reference) == ["1"]
+            token = get_token(by_hand, f"repository:{name}:pull")
+            assert re.fullmatch(r"[A-Za-z0-9\-._~+/]+=*", token), "not a b64token of RFC 6750"
 
 
 def test_scopes_in_one_parameter_and_in_several_are_the_same(tokened: Registry) -> None:
