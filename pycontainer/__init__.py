@@ -83,8 +83,14 @@ if TYPE_CHECKING:
     from pycontainer.integrations.executor import function as function
     from pycontainer.oci import Platform as Platform
     from pycontainer.registry import Credentials as Credentials
+    from pycontainer.registry import Limits as Limits
+    from pycontainer.registry import Mirror as Mirror
+    from pycontainer.registry import Proxies as Proxies
     from pycontainer.registry import Registry as Registry
     from pycontainer.registry import RegistryConfig as RegistryConfig
+    from pycontainer.registry import Retries as Retries
+    from pycontainer.registry import Timeouts as Timeouts
+    from pycontainer.registry import TlsFiles as TlsFiles
     from pycontainer.trust import PublicKey as PublicKey
     from pycontainer.trust import SignaturePolicy as SignaturePolicy
     from pycontainer.trust import SigningKey as SigningKey
@@ -118,9 +124,11 @@ _HOMES = {
     "Image": "pycontainer.engine",
     "ImageIndex": "pycontainer.engine",
     "Impairment": "pycontainer.engine",
+    "Limits": "pycontainer.registry",
     "LockFile": "pycontainer.engine",
     "LogLine": "pycontainer.engine",
     "Logs": "pycontainer.engine",
+    "Mirror": "pycontainer.registry",
     "Network": "pycontainer.engine",
     "OutputLine": "pycontainer.engine",
     "Partition": "pycontainer.engine",
@@ -129,6 +137,7 @@ _HOMES = {
     "Process": "pycontainer.engine",
     "ProcessInfo": "pycontainer.engine",
     "Progress": "pycontainer.image",
+    "Proxies": "pycontainer.registry",
     "Pruned": "pycontainer.engine",
     "PrunedBuildCache": "pycontainer.engine",
     "PublicKey": "pycontainer.trust",
@@ -136,11 +145,14 @@ _HOMES = {
     "RegistryConfig": "pycontainer.registry",
     "RemoteFunction": "pycontainer.integrations.executor",
     "RemoteImage": "pycontainer.engine",
+    "Retries": "pycontainer.registry",
     "RunResult": "pycontainer.engine",
     "SignaturePolicy": "pycontainer.trust",
     "SigningKey": "pycontainer.trust",
     "Stats": "pycontainer.engine",
     "TaskFuture": "pycontainer.integrations.executor",
+    "Timeouts": "pycontainer.registry",
+    "TlsFiles": "pycontainer.registry",
     "Usage": "pycontainer.engine",
     "Verified": "pycontainer.engine",
     "Volume": "pycontainer.engine",
@@ -197,9 +209,11 @@ __all__ = [
     "Image",
     "ImageIndex",
     "Impairment",
+    "Limits",
     "LockFile",
     "LogLine",
     "Logs",
+    "Mirror",
     "Network",
     "OutputLine",
     "Partition",
@@ -208,6 +222,7 @@ __all__ = [
     "Process",
     "ProcessInfo",
     "Progress",
+    "Proxies",
     "Pruned",
     "PrunedBuildCache",
     "PublicKey",
@@ -215,11 +230,14 @@ __all__ = [
     "RegistryConfig",
     "RemoteFunction",
     "RemoteImage",
+    "Retries",
     "RunResult",
     "SignaturePolicy",
     "SigningKey",
     "Stats",
     "TaskFuture",
+    "Timeouts",
+    "TlsFiles",
     "Usage",
     "Verified",
     "Volume",

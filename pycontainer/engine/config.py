@@ -43,16 +43,28 @@ class EngineConfig(Value):
     delegated scope for each container that this engine starts, pycontainer-STORE-ID.scope in system.slice or
     in the slice that cgroup_parent names. It needs systemd and cgroup version 2 alone. Containers that run
     already stay where they are, and engines with either may share a store.
-    Raises: InvalidOption for another word.
+    Raises: InvalidOption for another word, or a registry that is no RegistryConfig.
     """
 
     root: Path
     python: str | None = None
-    registry: RegistryConfig | None = None
+    registry: RegistryConfig | None = field(default=None)
     policy: SignaturePolicy | None = None
     lock: Path | None = None
     progress: str = "auto"
     cgroup_manager: str = field(default="cgroupfs")
+
+    @registry.validator
+    def _check_registry(self, _: object, value: object) -> None:
+        if value is None:
+            return
+        from pycontainer.registry import RegistryConfig  # whoever passes one has it loaded
+
+        if not isinstance(value, RegistryConfig):
+            raise InvalidOption(
+                f"option registry: {type(value).__name__} will not do; give "
+                'pc.RegistryConfig(credentials={"ghcr.io": pc.Credentials(...)})'
+            )
 
     @cgroup_manager.validator
     def _check_cgroup_manager(self, _: object, value: str) -> None:

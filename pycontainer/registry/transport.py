@@ -18,8 +18,10 @@ from typing import Any
 import httpcore
 import httpx
 
+from pycontainer.errors import Unsupported
 from pycontainer.registry.cancel import current
 from pycontainer.registry.guard import Zone, too_near, zone_of_address
+from pycontainer.registry.redact import redact_url
 
 __all__ = ["PooledTransport"]
 
@@ -77,7 +79,14 @@ def _proxy_pool(proxy: str, settings: dict[str, Any]) -> httpcore.ConnectionPool
     bare = url.copy_with(userinfo=b"")
     target = httpcore.URL(scheme=bare.raw_scheme, host=bare.raw_host, port=bare.port, target=b"/")
     if url.scheme in ("socks5", "socks5h"):
-        return httpcore.SOCKSProxy(proxy_url=target, proxy_auth=auth, **settings)
+        try:
+            return httpcore.SOCKSProxy(proxy_url=target, proxy_auth=auth, **settings)
+        except RuntimeError as error:  # what stands in for it without the package socksio
+            raise Unsupported(
+                f"the proxy {redact_url(proxy)} (Proxies, or https_proxy and http_proxy of the environment) "
+                "speaks SOCKS",
+                "pip install 'httpx[socks]', or give an http:// or https:// proxy",
+            ) from error
     return httpcore.HTTPProxy(proxy_url=target, proxy_auth=auth, **settings)
 
 

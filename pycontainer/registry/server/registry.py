@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from pycontainer.errors import InvalidInput, NotFound
+from pycontainer.errors import InvalidInput, InvalidOption, NotFound
 from pycontainer.registry.server.auth import Gate
 from pycontainer.registry.server.connection import Connection
 from pycontainer.registry.server.faults import Fault
@@ -65,7 +65,8 @@ class Registry:
     tag goes before what was pushed here. upstream_config: how to reach it, with which credentials.
 
     Listening on another host than loopback shows the content to that network; give auth and tls then.
-    Raises: InUse when another server holds root; OSError when the address cannot be bound.
+    Raises: InUse when another server holds root; OSError when the address cannot be bound; InvalidOption for
+    a value of the wrong type.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Registry:
         faults: Sequence[Fault] = (),
         limits: ServerLimits | None = None,
     ) -> None:
+        _check_types(auth, tls)
         limits = limits or ServerLimits()
         context = tls.context() if tls is not None else None
         sock = _bound(host, port)
@@ -156,6 +158,16 @@ class Registry:
     def requests(self) -> tuple[RequestRecord, ...]:
         """What clients asked so far, oldest first; the last ten thousand."""
         return tuple(self._service.log.copy())
+
+
+def _check_types(auth: object, tls: object) -> None:
+    if auth is not None and not isinstance(auth, Mapping):
+        raise InvalidOption(f'option auth: {type(auth).__name__} will not do; give {{"user": "password"}}')
+    if tls is not None and not isinstance(tls, TlsFiles):
+        raise InvalidOption(
+            f"option tls: {type(tls).__name__} will not do; give "
+            'pc.TlsFiles(certificate="server.crt", key="server.key")'
+        )
 
 
 def _upstream(
