@@ -2844,7 +2844,7 @@ async def run(
     image: str | Image,
     command: Sequence[str] | str | None = None,
     *,
-    input: bytes | IO[bytes] | None = None,
+    input: bytes | bytearray | memoryview | IO[bytes] | None = None,
     timeout: float | str | timedelta | None = None,
     check: bool = False,
     interactive: bool = False,

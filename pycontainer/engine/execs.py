@@ -177,6 +177,10 @@ def run(
     """Run to the end. See Container.exec."""
     limit_s = None if timeout is None else parse_seconds(timeout)
     begun = time.monotonic()
+    if input is not None:
+        from pycontainer.engine.inputs import readable  # few pass any
+
+        input = readable(input)
     is_fed = input is not None and not request.tty
     stdin: int | IO[bytes] | None
     if isinstance(input, bytes):

@@ -38,7 +38,7 @@ def run(
     image: str | Image,
     command: Sequence[str] | str | None = None,
     *,
-    input: bytes | IO[bytes] | None = None,
+    input: bytes | bytearray | memoryview | IO[bytes] | None = None,
     timeout: float | str | timedelta | None = None,
     check: bool = False,
     interactive: bool = False,
@@ -49,7 +49,7 @@ def run(
 
     image: an image, or its reference, id or prefix of an id; pulled when it is not here.
     command: program and arguments, instead of the image's; a string is split as a shell would.
-    input: bytes or an open file for its stdin, which is empty otherwise.
+    input: bytes or an open binary file for its stdin, which is empty otherwise.
     timeout: seconds after which the container is killed; None waits for ever.
     check: raise ContainerFailed unless it exits with 0.
     interactive: join the terminal of this process to it (see Container.interact), its input is open, and it
@@ -69,6 +69,11 @@ def run(
             raise InvalidOption("option interactive: the terminal is the input, and its user ends it")
         asked = evolve(asked, stdin_open=True, tty=asked.tty or (os.isatty(0) and os.isatty(1)))
     limit_s = None if timeout is None else parse_seconds(timeout)
+    given: bytes | IO[bytes] | None = None
+    if input is not None:
+        from pycontainer.engine.inputs import readable  # few pass any
+
+        given = readable(input)
     chosen = resolve_image(engine, image, asked)
     reference = image if isinstance(image, str) else ""
     record, made = create(engine, chosen, asked, owner=this_process(), reference=reference)
@@ -76,7 +81,7 @@ def run(
         if interactive:
             result = _run_joined(engine, record, asked, chosen.config, made)
         else:
-            result = _run_recorded(engine, record, asked, chosen.config, made, input, limit_s)
+            result = _run_recorded(engine, record, asked, chosen.config, made, given, limit_s)
     except BaseException:
         engine.forget_container(record.id)
         raise

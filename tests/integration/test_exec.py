@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import select
 import signal
@@ -110,6 +111,7 @@ class TestResult:
         (tmp_path / "given").write_bytes(b"from a file")
         with open(tmp_path / "given", "rb") as file:
             assert box.exec(["cat"], input=file).stdout == b"from a file"
+        assert box.exec(["cat"], input=io.BytesIO(b"from memory")).stdout == b"from memory"
 
     def test_without_input_its_stdin_is_the_containers_null_device(self, box: pc.Container) -> None:
         told = box.exec(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import os
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -40,7 +42,17 @@ def test_an_image_that_is_nowhere_is_not_found(engine: pc.Engine) -> None:
 
 
 def test_input_is_fed_and_then_closed(engine: pc.Engine, busybox: pc.Image) -> None:
-    assert pc.run(busybox, ["cat"], input=b"a\x00b\xff", engine=engine).stdout == b"a\x00b\xff"
+    data = b"a\x00b\xff"
+    for given in (data, memoryview(data), io.BytesIO(data)):
+        assert pc.run(busybox, ["cat"], input=given, engine=engine).stdout == data
+
+
+def test_input_that_is_none_is_refused_before_anything_is_made(engine: pc.Engine, busybox: pc.Image) -> None:
+    begun = time.time()
+    for given in ("text", Path("/etc/hostname"), 3):
+        with pytest.raises(errors.InvalidOption, match="option input"):
+            pc.run(busybox, ["cat"], input=given, engine=engine)  # type: ignore[arg-type]
+    assert list(pc.events(since=begun, filters={"type": "container"}, engine=engine)) == []
 
 
 def test_input_larger_than_any_pipe_arrives_whole(engine: pc.Engine, busybox: pc.Image) -> None:
