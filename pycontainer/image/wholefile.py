@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import BinaryIO, Final
 
 from pycontainer.checkpoints import reached
+from pycontainer.errors import KernelError, PycontainerError
 
 __all__ = ["KILL_POINTS", "whole_file"]
 
@@ -19,6 +20,7 @@ KILL_POINTS: Final = (
 )
 # What open(2) answers where the file system has no files without a name, or knows nothing of them.
 _NO_UNNAMED = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -27,8 +29,25 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
     After an error nothing is left of it, nor after a kill where the file system has files without a name. Its
     mode follows the process's umask. Links are followed; what is no file, like /dev/null, is written to.
-    Raises: OSError.
+    Raises: OSError; KernelError with the path where there is no room.
     """
+    with _told_where(path), _written(path) as file:
+        yield file
+
+
+@contextmanager
+def _told_where(path: str | os.PathLike[str]) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM or error.filename or isinstance(error, PycontainerError):
+            raise
+        hint = "free space there, or in the directory for temporary files"
+        raise KernelError(error.errno, "write", os.fsdecode(path), hint) from error
+
+
+@contextmanager
+def _written(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     if _is_no_file(path):
         with open(path, "wb") as file:
             yield file

@@ -63,6 +63,7 @@ REMEDIES = {
     "UNSUPPORTED": "this registry does not offer the operation",
     "TOOMANYREQUESTS": "log in for a higher limit, or try later",
 }
+SPEAKS_TLS = "if it speaks TLS, name it in RegistryConfig(secure=...), or put its authority into certs.d"
 
 
 def refusal(
@@ -78,8 +79,12 @@ def refusal(
     remedy = next((REMEDIES[code] for code in codes if code in REMEDIES), "")
     if kind is AuthDenied and not remedy:
         remedy = REMEDIES["UNAUTHORIZED"]
+    if status == 400 and not codes and str(url).startswith("http://"):
+        remedy = SPEAKS_TLS  # as the servers of Go and nginx answer at such a port
     message = f"cannot {action}: {redact_url(url)} answered {status}"
     message += (f" ({said})" if said else "") + (f"; {remedy}" if remedy else "")
+    if retry_after_s is not None and kind in (RateLimited, Unavailable):
+        message += f"; it asks to wait {retry_after_s:.0f} s"
     details: dict[str, Any] = {"status": status, "codes": codes, "url": redact_url(url)}
     if kind is RateLimited:
         return RateLimited(message, retry_after_s=retry_after_s, **details)

@@ -26,6 +26,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+_CLIENT_CERTIFICATE_ALERTS = ("ALERT_CERTIFICATE_REQUIRED", "ALERT_BAD_CERTIFICATE", "ALERT_UNKNOWN_CA")
 UNREACHABLE_ATTEMPTS = 2  # nobody listens there: once more, for a server that is just restarting
 
 
@@ -104,15 +105,31 @@ def from_transport(error: httpx.TransportError, action: str, url: str) -> Transf
             f"its certificate is not trusted ({certificate.verify_message}); "
             "add its authority to certs.d, or list the host as insecure"
         )
-    is_temporary = certificate is None and not isinstance(error, httpx.UnsupportedProtocol)
+    wants_certificate = _wants_certificate(error)
+    if wants_certificate:
+        reason = (
+            f"it demands a client certificate that it trusts ({printable(reason)}); put client.cert and "
+            "client.key into its directory of certs.d"
+        )
+    is_temporary = (
+        certificate is None and not wants_certificate and not isinstance(error, httpx.UnsupportedProtocol)
+    )
     is_connecting = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError)
     kind = Unreachable if is_connecting else TransferFailed
     return kind(f"cannot {action}: {url}: {printable(reason)}", is_temporary=is_temporary, url=url)
 
 
-def _certificate_error(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
+def _certificate_error(error: BaseException) -> ssl.SSLCertVerificationError | None:
+    return next((each for each in _chain(error) if isinstance(each, ssl.SSLCertVerificationError)), None)
+
+
+def _wants_certificate(error: BaseException) -> bool:
+    """Whether the server ended the handshake for want of a certificate (RFC 8446, section 6.2)."""
+    reasons = [str(each.reason) for each in _chain(error) if isinstance(each, ssl.SSLError)]
+    return any(reason.endswith(alert) for reason in reasons for alert in _CLIENT_CERTIFICATE_ALERTS)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return error
+        yield error
         error = error.__cause__ or error.__context__
-    return None

@@ -26,7 +26,7 @@ from pycontainer.registry.auth import Authenticator, Keychain, Right, TokenAnswe
 from pycontainer.registry.cancel import Cancelled, current
 from pycontainer.registry.config import RegistryConfig
 from pycontainer.registry.endpoints import Endpoint, endpoints_for, located, schemes_for
-from pycontainer.registry.errors import ERROR_BODY_BYTES, Unreachable, refusal
+from pycontainer.registry.errors import ERROR_BODY_BYTES, SPEAKS_TLS, Unreachable, refusal
 from pycontainer.registry.guard import Zone
 from pycontainer.registry.redact import redact_url
 from pycontainer.registry.retry import from_transport, parse_retry_after, with_retries
@@ -250,7 +250,15 @@ class Session:
                 return self._on_scheme(endpoint, scheme, request, authorization)
             except Unreachable:
                 continue
-        return self._on_scheme(endpoint, schemes[-1], request, authorization)
+        try:
+            return self._on_scheme(endpoint, schemes[-1], request, authorization)
+        except TransferFailed as error:
+            is_assumed = not known and endpoint.scheme is None and schemes == ["http"]
+            if not is_assumed or isinstance(error, Unreachable):
+                raise
+            raise TransferFailed(
+                f"{error}; {SPEAKS_TLS}", is_temporary=error.is_temporary, url=error.url
+            ) from error
 
     def _on_scheme(
         self, endpoint: Endpoint, scheme: str, request: Request, authorization: str | None

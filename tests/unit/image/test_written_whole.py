@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pycontainer import checkpoints
+from pycontainer.errors import KernelError
 from pycontainer.image import (
     Archive,
     ImageView,
@@ -125,3 +127,10 @@ def test_a_pipe_is_written_to_by_its_number() -> None:
 def test_an_error_of_who_writes_to_no_file_is_theirs() -> None:
     with pytest.raises(FileNotFoundError, match="theirs"), whole_file("/dev/null"):
         raise FileNotFoundError("theirs")
+
+
+def test_where_there_is_no_room_is_told() -> None:
+    with pytest.raises(KernelError, match=r"write\(/dev/full\): No space left.*free space") as caught:
+        with whole_file("/dev/full") as file:
+            file.write(b"x")
+    assert (caught.value.errno, caught.value.path) == (errno.ENOSPC, "/dev/full")

@@ -59,6 +59,19 @@ def test_the_status_decides_where_it_is_exact(status: int, kind: type[Pycontaine
     assert isinstance(refusal("pull", URL, status, body("UNKNOWN")), kind)
 
 
+def test_the_wait_that_is_asked_for_is_told() -> None:
+    assert "asks to wait 3600 s" in str(refusal("pull", URL, 429, retry_after_s=3600.0))
+    assert "asks to wait 5 s" in str(refusal("pull", URL, 503, retry_after_s=5.0))
+    assert "wait" not in str(refusal("pull", URL, 429))
+
+
+def test_a_bad_request_over_plain_http_may_be_one_for_tls() -> None:
+    said = b"Client sent an HTTP request to an HTTPS server.\n"
+    assert "if it speaks TLS" in str(refusal("pull", "http://127.0.0.1:5000/v2/", 400, said))
+    assert "TLS" not in str(refusal("pull", "http://127.0.0.1:5000/v2/", 400, body("NAME_INVALID")))
+    assert "TLS" not in str(refusal("pull", "https://reg.example/v2/", 400, said))
+
+
 def test_errors_show_no_secret_and_survive_pickling() -> None:
     error = refusal("pull", URL, 429, body("TOOMANYREQUESTS"), retry_after_s=7)
     copy = pickle.loads(pickle.dumps(error))

@@ -211,13 +211,23 @@ class TestTls:
             folder.mkdir()
             (folder / "ca.crt").write_bytes(files.certificate.read_bytes())
             config = RegistryConfig(certs_dirs=(tmp_path,), retries=FAST, timeouts=SHORT)
-            with RegistryClient(config) as client, pytest.raises(RegistryError):
+            with (
+                RegistryClient(config) as client,
+                pytest.raises(TransferFailed, match="demands a client certificate") as caught,
+            ):
                 client.ping(registry.address)
+            assert not caught.value.is_temporary
             (folder / "client.cert").write_bytes(files.certificate.read_bytes())
             with RegistryClient(config) as client, pytest.raises(ValueError, match=r"client\.key"):
                 client.ping(registry.address)
             (folder / "client.key").write_bytes(files.key.read_bytes())
             self._round_trip(registry, config)
+
+    def test_a_loopback_registry_that_wants_tls_is_told_how(self, files: TlsFiles) -> None:
+        config = RegistryConfig(certs_dirs=(), retries=FAST, timeouts=SHORT)
+        with Registry(tls=files) as registry, RegistryClient(config) as client:
+            with pytest.raises(TransferFailed, match=r"RegistryConfig\(secure=.*certs\.d"):
+                client.ping(registry.address)
 
     def test_an_insecure_registry_without_tls_is_reached_in_the_clear(self) -> None:
         with Registry() as registry:
