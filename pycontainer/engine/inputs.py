@@ -37,7 +37,7 @@ def _of_file(file: IO[bytes]) -> bytes | IO[bytes]:
         mode = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE
     except (AttributeError, io.UnsupportedOperation):
         return _read(file)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError) as error:  # of a closed file, or a descriptor that was closed
         raise InvalidOption(f"option input: the file is closed; {_GIVE}") from error
     if mode == os.O_WRONLY:
         raise InvalidOption(f"option input: the file is open for writing only; {_GIVE} that can be read")

@@ -183,6 +183,10 @@ def _upstream(
     from pycontainer.registry.config import RegistryConfig
     from pycontainer.registry.server.upstream import Upstream
 
+    if config is not None and not isinstance(config, RegistryConfig):
+        raise InvalidOption(
+            f"option upstream_config: {type(config).__name__} will not do; give pc.RegistryConfig(...)"
+        )
     return Upstream(domain, config or RegistryConfig(), storage, uploads, limits.workers)
 
 

@@ -34,6 +34,7 @@ WRONG: dict[str, tuple[type, dict[str, Any], str]] = {
     "seconds": (pc.Timeouts, {"connect_s": -1}, "connect_s"),
     "engine": (pc.Engine, {"registry": "x"}, r"registry.*pc\.RegistryConfig"),
     "tls": (pc.Registry, {"tls": ("a.crt", "a.key")}, r"tls.*pc\.TlsFiles"),
+    "upstream": (pc.Registry, {"upstream": "a.example", "upstream_config": {}}, "upstream_config"),
     "auth": (pc.Registry, {"auth": "me:s3cret"}, "auth"),
 }
 
