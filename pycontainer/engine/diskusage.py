@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from pycontainer.engine.engine import Engine, current_engine
+from pycontainer.engine.ownership import forget_vanished
 from pycontainer.engine.state import observe
 from pycontainer.runtime import State
 
@@ -138,6 +139,7 @@ def disk_usage(*, engine: Engine | None = None) -> DiskUsage:
     """
     engine = engine or current_engine()
     store = engine.store
+    forget_vanished(engine)
     images, records = store.state.images.list(), store.state.containers.list()
     parts = _Parts(engine, images)
     needing = Counter(record.image_id for record in records)

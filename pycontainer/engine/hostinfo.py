@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pycontainer.engine.engine import Engine, current_engine
+from pycontainer.engine.ownership import forget_vanished
 from pycontainer.engine.state import observe
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def info(*, engine: Engine | None = None) -> dict[str, Any]:
     """
     engine = engine or current_engine()
     store, host = engine.store, engine.host
+    forget_vanished(engine)
     states = Counter(
         str(observe(store.container_dir(record.id)).state) for record in store.state.containers.list()
     )

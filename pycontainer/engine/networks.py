@@ -461,6 +461,8 @@ def forget_default(engine: Engine) -> None:
 def _fitting(engine: Engine, filters: Filters) -> list[NetworkRecord]:
     until_ns = filters.moment_ns("until")
     found = []
+    if "dangling" in filters:
+        forget_vanished(engine)
     for record in engine.store.state.networks.list():
         kind = "builtin" if record.name == networking.DEFAULT else "custom"
         fits = (

@@ -13,8 +13,8 @@ import signal
 from typing import TYPE_CHECKING
 
 from pycontainer.checkpoints import reached
-from pycontainer.engine.state import await_tidied, monitor_of
-from pycontainer.errors import DeadlineExceeded, NotFound, WrongState
+from pycontainer.engine.state import monitor_of
+from pycontainer.errors import NotFound, WrongState
 from pycontainer.kernel import pidfd
 from pycontainer.launcher import ask, control, status
 
@@ -40,6 +40,7 @@ __all__ = [
 KILL_POINTS = ("detach.owner.forgotten",)
 
 _KILL_MS = 5000
+_TIDY_MS = 60_000
 
 
 def this_process() -> Owner:
@@ -114,9 +115,12 @@ def forget_if_abandoned(engine: Engine, record: ContainerRecord) -> bool:
 
 
 def forget_vanished(engine: Engine) -> None:
-    """Let the containers go that have removed themselves, before somebody asks what is still in use."""
-    for record in engine.store.state.containers.removing_themselves():
-        forget_if_abandoned(engine, record)
+    """Let the containers go that have removed themselves, or whose owner has died.
+
+    For whoever asks next what is still in use.
+    """
+    for record in engine.store.state.containers.going_by_themselves():
+        _let_go(engine, record)
 
 
 def free_name(engine: Engine, name: str) -> bool:
@@ -126,15 +130,24 @@ def free_name(engine: Engine, name: str) -> bool:
         record = containers.find(name)
     except NotFound:
         return True
+    return _let_go(engine, record)
+
+
+def _let_go(engine: Engine, record: ContainerRecord) -> bool:
+    """`forget_if_abandoned`, with a wait for a monitor that is at it; whether nothing is left of it."""
     if not forget_if_abandoned(engine, record):
         return False
-    if containers.get(record.id) is not None:
+    containers = engine.store.state.containers
+    if containers.get(record.id) is None:
+        return True
+    # Not for its lock, which goes with its directory before it has ended.
+    monitor = monitor_of(engine.store.container_dir(record.id))
+    if monitor is not None:
         try:
-            await_tidied(engine.store.container_dir(record.id))
-        except DeadlineExceeded:
-            return False
-        forget_if_abandoned(engine, record)
-    return True
+            _await_end(monitor, _TIDY_MS)
+        finally:
+            os.close(monitor)
+    return forget_if_abandoned(engine, record) and containers.get(record.id) is None
 
 
 def kill_stopped_monitor(directory: Path) -> bool:
@@ -146,12 +159,16 @@ def kill_stopped_monitor(directory: Path) -> bool:
         return False
     try:
         pidfd.send_signal(monitor, signal.SIGKILL)
-        poller = select.poll()
-        poller.register(monitor, select.POLLIN)
-        poller.poll(_KILL_MS)
+        _await_end(monitor, _KILL_MS)
     finally:
         os.close(monitor)
     return True
+
+
+def _await_end(process: int, limit_ms: int) -> None:
+    poller = select.poll()
+    poller.register(process, select.POLLIN)
+    poller.poll(limit_ms)
 
 
 def _lives(owner: Owner) -> bool:

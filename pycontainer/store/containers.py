@@ -91,10 +91,10 @@ class ContainerTable:
         rows = self._database.query(f"SELECT {_COLUMNS} FROM containers WHERE image_id = ?", (image_id,))
         return [_record(row) for row in rows]
 
-    def removing_themselves(self) -> list[ContainerRecord]:
-        """Those that nobody owns and that are to go with their end."""
+    def going_by_themselves(self) -> list[ContainerRecord]:
+        """Those that are to go with their end, or with their owner's."""
         rows = self._database.query(
-            f"SELECT {_COLUMNS} FROM containers WHERE auto_remove AND owner_pid IS NULL"
+            f"SELECT {_COLUMNS} FROM containers WHERE auto_remove OR owner_pid IS NOT NULL"
         )
         return [_record(row) for row in rows]
 

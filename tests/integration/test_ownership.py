@@ -280,3 +280,52 @@ def test_a_container_made_for_another_process_goes_with_that_one(engine: pc.Engi
     await_condition(lambda: pc.Container.list(all=True, engine=engine) == [])
     with pytest.raises(errors.WrongState, match="no process has the id"):
         pc.Container.create("busybox", FOREVER, owner_pid=other.pid, engine=engine)
+
+
+@pytest.mark.parametrize(
+    ("body", "options", "remove"),
+    [
+        pytest.param(
+            MAKE,
+            {"volumes": {"kept": "/v"}},
+            lambda engine: pc.Volume.get("kept", engine=engine).remove(),
+            id="volume",
+        ),
+        pytest.param(
+            MAKE.replace("box.start()", ""),
+            {"network": "near"},
+            lambda engine: pc.Network.get("near", engine=engine).remove(),
+            id="network",
+        ),
+        pytest.param(MAKE, {}, lambda engine: pc.Image.get("busybox", engine=engine).remove(), id="image"),
+    ],
+)
+def test_what_the_container_of_a_killed_owner_used_can_be_removed_at_once(
+    tmp_path: Path,
+    busybox_layout: Path,
+    body: str,
+    options: dict[str, object],
+    remove: Callable[[pc.Engine], None],
+) -> None:
+    with pc.Engine(tmp_path / "store") as engine:
+        pc.Image.load(busybox_layout, engine=engine)[0].tag("busybox")
+        if "network" in options:
+            pc.Network.create("near", internal=True, engine=engine)
+        owner = OwnerProcess(engine, body, **options)
+        with pytest.raises(errors.InUse):
+            remove(engine)
+        owner.kill()
+        remove(engine)
+
+
+def test_the_container_of_a_killed_owner_counts_no_more(tmp_path: Path, busybox_layout: Path) -> None:
+    with pc.Engine(tmp_path / "store") as engine:
+        pc.Image.load(busybox_layout, engine=engine)[0].tag("busybox")
+        counts: tuple[Callable[[], bool], ...] = (
+            lambda: pc.info(engine=engine)["Containers"] == 0,
+            lambda: pc.disk_usage(engine=engine).containers == (),
+            lambda: len(pc.Image.prune(all=True, engine=engine).images) == 1,
+        )
+        for is_forgotten in counts:
+            OwnerProcess(engine, MAKE.replace("box.start()", "")).kill()
+            assert is_forgotten()
