@@ -25,7 +25,7 @@ from pycontainer.engine.naming import linked, network_files
 from pycontainer.engine.ownership import free_name, open_owner
 from pycontainer.engine.recipes import Recipe, recipe
 from pycontainer.engine.state import await_end
-from pycontainer.errors import AlreadyExists, InUse, InvalidOption, LaunchError, NotFound
+from pycontainer.errors import AlreadyExists, InUse, InvalidOption, KernelError, LaunchError, NotFound
 from pycontainer.oci import Platform
 from pycontainer.options import RunOptions, dump_run_options, is_network, parse_run_options
 from pycontainer.store import ContainerRecord, Owner
@@ -277,7 +277,7 @@ def launch(
     reached("start.launch.requested")
     try:
         _await_started(job, store.container_dir(record.id))
-    except LaunchError as error:
+    except (LaunchError, KernelError) as error:
         job.close()
         raise _explained(error, config) from None
     except BaseException:
@@ -318,8 +318,14 @@ def _await_started(job: Job, directory: Path) -> None:
         )
 
 
-def _explained(error: LaunchError, config: ImageConfig) -> LaunchError:
-    """Say so when the program is another machine's."""
+def _explained(error: LaunchError | KernelError, config: ImageConfig) -> LaunchError | KernelError:
+    """Say so when the program is another machine's, or what this host lacks."""
+    from pycontainer.engine.refusals import remedy_of  # only for what failed
+
+    if remedy := remedy_of(error):
+        return _with_remedy(error, remedy)
+    if isinstance(error, KernelError):
+        return error
     made_for = Platform(os=config.os, architecture=config.architecture, variant=config.variant).normalized()
     here = Platform.host()
     if error.exit_code != 126 or made_for.architecture in ("", here.architecture):
@@ -330,6 +336,13 @@ def _explained(error: LaunchError, config: ImageConfig) -> LaunchError:
         reason=error.reason,
         exit_code=error.exit_code,
     )
+
+
+def _with_remedy(error: LaunchError | KernelError, remedy: str) -> LaunchError | KernelError:
+    if isinstance(error, KernelError):
+        hint = f"{error.hint}; {remedy}" if error.hint else remedy
+        return KernelError(error.errno, error.call, error.path, hint)
+    return LaunchError(f"{error}; {remedy}", step=error.step, reason=error.reason, exit_code=error.exit_code)
 
 
 def feed(content: bytes) -> int:

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from pycontainer.kernel import syscalls
 
-__all__ = ["CAPABILITIES", "NAMES", "Finding", "cgroup_mode", "check", "examine"]
+__all__ = ["CAPABILITIES", "NAMES", "Finding", "cgroup_mode", "check", "examine", "missing_rights"]
 
 _PACKAGE_PARENT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _CHILD_TIMEOUT_S = 20.0
@@ -76,6 +76,12 @@ _CAPABILITY_WANTS = {
 }
 
 
+_CAPABILITY_REMEDY = "give this process the capability (systemd: AmbientCapabilities=, docker: --cap-add)"
+
+_LIMITING = {"devices", "memory", "cpu", "cpuacct", "cpuset", "pids", "blkio", "freezer"}
+"""Controllers of version 1 whose hierarchies containers are put into."""
+
+
 def _as_root(remedy: str) -> str:
     """The remedy where being root was not what was missing."""
     return remedy if os.geteuid() == 0 else "run as root"
@@ -103,13 +109,29 @@ def _root(store: str) -> Finding:
     )
 
 
-def _capabilities(store: str) -> Finding:
+def missing_rights() -> str:
+    """The capabilities that launches need and this process lacks, with the remedy; empty when it has all."""
+    needs = _needs(_missing_capabilities())
+    if os.geteuid() != 0:
+        return _as_root("")
+    return f"this process lacks {'; '.join(needs)}; {_CAPABILITY_REMEDY}" if needs else ""
+
+
+def _missing_capabilities() -> list[str]:
     effective = syscalls.capget()[0]
-    missing = [name for bit, name in enumerate(CAPABILITIES) if not effective >> bit & 1]
-    needs = [f"CAP_{name}: {_CAPABILITY_NEEDS[name]}" for name in missing if name in _CAPABILITY_NEEDS]
+    return [name for bit, name in enumerate(CAPABILITIES) if not effective >> bit & 1]
+
+
+def _needs(missing: list[str]) -> list[str]:
+    return [f"CAP_{name}: {_CAPABILITY_NEEDS[name]}" for name in missing if name in _CAPABILITY_NEEDS]
+
+
+def _capabilities(store: str) -> Finding:
+    missing = _missing_capabilities()
+    needs = _needs(missing)
     wants = [f"CAP_{name}: {_CAPABILITY_WANTS[name]}" for name in missing if name in _CAPABILITY_WANTS]
     detail = "all" if not missing else "without " + ", ".join(f"CAP_{name}" for name in missing)
-    if not effective:
+    if len(missing) == len(CAPABILITIES):
         detail, needs, wants = "none", ["an ordinary user: what needs root is refused"], []
     return Finding(
         "capabilities",
@@ -117,8 +139,29 @@ def _capabilities(store: str) -> Finding:
         detail,
         is_required=bool(needs),
         consequence="; ".join(needs + wants),
-        remedy="give this process the capability (systemd: AmbientCapabilities=, docker: --cap-add)",
+        remedy=_CAPABILITY_REMEDY,
     )
+
+
+class _CgroupMount(NamedTuple):
+    point: str
+    is_unified: bool
+    names: list[str]
+    is_read_only: bool
+
+
+def _cgroup_mounts() -> list[_CgroupMount]:
+    found = []
+    with open(MOUNTINFO, encoding="utf-8", errors="surrogateescape") as lines:
+        for line in lines:
+            fields = line.rstrip("\n").split(" ")
+            kind, _source, options = fields[fields.index("-") + 1 :][:3]
+            if kind in ("cgroup", "cgroup2"):
+                words = options.split(",")
+                names = [word for word in words if word not in ("rw", "ro")]
+                is_read_only = "ro" in (*words, *fields[5].split(","))
+                found.append(_CgroupMount(fields[4], kind == "cgroup2", names, is_read_only))
+    return found
 
 
 def cgroup_mode() -> tuple[str, tuple[str, ...]]:
@@ -128,14 +171,11 @@ def cgroup_mode() -> tuple[str, tuple[str, ...]]:
     """
     legacy: list[str] = []
     unified = ""
-    with open(MOUNTINFO, encoding="utf-8", errors="surrogateescape") as lines:
-        for line in lines:
-            fields = line.rstrip("\n").split(" ")
-            kind, _source, options = fields[fields.index("-") + 1 :][:3]
-            if kind == "cgroup2":
-                unified = fields[4]
-            elif kind == "cgroup":
-                legacy += [name for name in options.split(",") if name not in ("rw", "ro")]
+    for mount in _cgroup_mounts():
+        if mount.is_unified:
+            unified = mount.point
+        else:
+            legacy += mount.names
     named = [name for name in legacy if not name.startswith(("name=", "xattr", "release_agent", "clone_"))]
     if unified and not named:
         with open(f"{unified}/cgroup.controllers", encoding="ascii") as text:
@@ -152,6 +192,21 @@ def _cgroups(store: str) -> Finding:
     detail = f"{mode}, controllers: {' '.join(controllers) or 'none'}"
     if optional and not missing:
         detail += f" (no {' '.join(optional)})"
+    closed = [
+        mount.point
+        for mount in _cgroup_mounts()
+        if mount.is_read_only and (mount.is_unified or not _LIMITING.isdisjoint(mount.names))
+    ]
+    if closed:
+        return Finding(
+            "cgroups",
+            False,
+            f"{detail}; read-only: {' '.join(closed)}",
+            consequence="containers cannot start: no cgroup can be made for them",
+            remedy=f"mount -o remount,rw,bind {closed[0]}"
+            + (" and each of the others" if closed[1:] else "")
+            + "; inside a container, run that with --privileged",
+        )
     return Finding(
         "cgroups",
         not missing,

@@ -85,7 +85,12 @@ def _make_all(plan: Plan) -> None:
 
 def _make_once(plan: Plan) -> None:
     for directory in plan.get("dirs") or ():
-        _make_directory(directory)
+        try:
+            _make_directory(directory)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise _failed(f"{directory} cannot be made", error) from error
     for file, value, is_required in plan.get("writes") or ():
         try:
             _write(file, value)
@@ -107,9 +112,12 @@ _REMEDIES = {
 
 
 def _refused(file: str, value: str, error: OSError) -> errors.LaunchError:
-    remedy = _REMEDIES.get(os.path.basename(file))
+    return _failed(f"{value!r} cannot be set in {file}", error, _REMEDIES.get(os.path.basename(file), ""))
+
+
+def _failed(what: str, error: OSError, remedy: str = "") -> errors.LaunchError:
     return errors.LaunchError(
-        f"cgroup: {value!r} cannot be set in {file}: {error.strerror}" + (f"; {remedy}" if remedy else ""),
+        f"cgroup: {what}: {error.strerror}" + (f"; {remedy}" if remedy else ""),
         step="cgroup",
         reason=str(error),
     )

@@ -49,6 +49,7 @@ _INVALID = {
     errno.ENAMETOOLONG: "a name in its path is too long for the file system",
 }
 _HINTS = {
+    errno.EPERM: "it takes CAP_CHOWN, CAP_FOWNER, CAP_MKNOD and CAP_SETFCAP; pycontainer doctor tells more",
     errno.ENOSPC: "the file system of the store is full (or out of inodes); prune images or enlarge it",
     errno.EDQUOT: "the quota of the store's owner is used up",
     errno.EMFILE: "too many open files; raise the limit (ulimit -n)",

@@ -121,3 +121,25 @@ def test_the_cgroup_layout_is_read_from_the_mounts(
     (tmp_path / "mountinfo").write_text(lines.replace("/sys/fs/cgroup", str(tmp_path)) + "\n")
     monkeypatch.setattr(probe, "MOUNTINFO", str(tmp_path / "mountinfo"))
     assert probe.cgroup_mode() == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "is_closed"),
+    [
+        pytest.param("rw,nosuid - cgroup cgroup rw,memory", False, id="writable"),
+        pytest.param("ro,nosuid - cgroup cgroup rw,memory", True, id="the mount"),
+        pytest.param("rw,nosuid - cgroup cgroup ro,memory", True, id="the file system"),
+        pytest.param("ro,nosuid - cgroup2 cgroup2 rw", True, id="version 2"),
+        pytest.param("ro,nosuid - cgroup cgroup rw,net_prio", False, id="one that no container is put into"),
+    ],
+)
+def test_read_only_cgroups_are_missing_with_a_remedy(
+    options: str, is_closed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usable = "1 0 0:1 / /c/all rw - cgroup cgroup rw,memory,cpu,pids"
+    (tmp_path / "mountinfo").write_text(f"{usable}\n3 0 0:3 / /c/seen {options}\n")
+    monkeypatch.setattr(probe, "MOUNTINFO", str(tmp_path / "mountinfo"))
+    finding = probe.check("cgroups", str(tmp_path))
+    assert (finding.is_ok, "/c/seen" in finding.detail) == (not is_closed, is_closed)
+    assert finding.is_required
+    assert is_closed == ("mount -o remount,rw,bind /c/seen" in finding.remedy)
