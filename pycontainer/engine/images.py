@@ -482,7 +482,8 @@ def ready(engine: Engine, chosen: Image, name: str) -> Image:
 
 def _choose(engine: Engine, image: str | Image, options: RunOptions) -> Image:
     if isinstance(image, Image):
-        return image if image._engine.root == engine.root else Image.get(image.id, engine=engine)
+        here = image if image._engine.root == engine.root else Image.get(image.id, engine=engine)
+        return here if options.platform is None else here._of_platform(options.platform)
     if options.pull != "always":
         try:
             return _in_store(engine, image, options.platform)

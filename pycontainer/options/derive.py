@@ -92,7 +92,32 @@ def dump_run_options(options: RunOptions) -> dict[str, object]:
     }
 
 
+_OTHERS_NAMES = {
+    "d": "detach",
+    "device_requests": "gpus",
+    "h": "hostname",
+    "interactive": "stdin_open",
+    "ipc_mode": "ipc",
+    "log_config": "log_opts",
+    "mem_limit": "memory",
+    "memswap_limit": "memory_swap",
+    "p": "ports",
+    "publish": "ports",
+    "rm": "auto_remove",
+    "t": "tty",
+    "u": "user",
+    "v": "volumes",
+}
+"""What Docker's command line and its Python client call options whose nearest name is another's."""
+_DETACHED = "pycontainer.Container.create(...) and its start() leave it running"
+
+
 def _unknown(name: str) -> str:
+    meant = _OTHERS_NAMES.get(name, name)
+    if meant == "detach":
+        return f"unknown option {name!r}; {_DETACHED}"
+    if meant is not name:
+        return f"unknown option {name!r}; did you mean {meant!r}?"
     import difflib  # 10 ms that only a mistake costs
 
     nearest = (

@@ -157,10 +157,11 @@ def test_nothing_is_pulled_for_another_platform_where_nothing_may_be(
     made: pc.Engine, both: tuple[str, str], registry: pc.Registry, tmp_path: Path
 ) -> None:
     with pc.Engine(tmp_path / "store", progress="off") as engine:
-        pc.Image.pull(both[0], engine=engine)
+        pulled = pc.Image.pull(both[0], engine=engine)
         count = len(registry.requests)
-        with pytest.raises(errors.NotFound, match="linux/arm64"):
-            pc.Container.create(both[0], ["true"], platform="linux/arm64", pull="never", engine=engine)
+        for asked in (both[0], pulled):
+            with pytest.raises(errors.NotFound, match="linux/arm64"):
+                pc.Container.create(asked, ["true"], platform="linux/arm64", pull="never", engine=engine)
         assert not registry.requests[count:]
         engine.registries.close()
     lock = pc.LockFile(tmp_path / "lock", engine=made).add(both[0])

@@ -365,11 +365,26 @@ def test_none_means_not_asked() -> None:
 
 @pytest.mark.parametrize(
     ("wrong", "right"),
-    [("memry", "memory"), ("pid_limit", "pids_limit"), ("environment", "env"), ("cap", "cap_add")],
+    [
+        ("memry", "memory"),
+        ("pid_limit", "pids_limit"),
+        ("environment", "env"),
+        ("cap", "cap_add"),
+        ("rm", "auto_remove"),
+        ("mem_limit", "memory"),
+        ("memswap_limit", "memory_swap"),
+        ("publish", "ports"),
+        ("interactive", "stdin_open"),
+    ],
 )
 def test_an_unknown_keyword_suggests_the_nearest(wrong: str, right: str) -> None:
     with pytest.raises(TypeError, match=f"unknown option '{wrong}'; did you mean '{right}'"):
         parse_run_options(**{wrong: 1})
+
+
+def test_to_detach_is_no_option_but_another_call() -> None:
+    with pytest.raises(TypeError, match=r"unknown option 'detach'; .*Container\.create.*start\(\)"):
+        parse_run_options(detach=True)
 
 
 def test_a_keyword_like_nothing_known_is_a_plain_error() -> None:
