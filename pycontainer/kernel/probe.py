@@ -111,9 +111,9 @@ def _root(store: str) -> Finding:
 
 def missing_rights() -> str:
     """The capabilities that launches need and this process lacks, with the remedy; empty when it has all."""
-    needs = _needs(_missing_capabilities())
     if os.geteuid() != 0:
-        return _as_root("")
+        return "run as root"
+    needs = _needs(_missing_capabilities())
     return f"this process lacks {'; '.join(needs)}; {_CAPABILITY_REMEDY}" if needs else ""
 
 
