@@ -283,14 +283,21 @@ def sweep_abandoned() -> None:
 
     The caller holds the host's lock. A bridge that has ports stays.
     """
+    bridges: dict[str, list[str]] = {}
     for name, tag in _claimed():
-        place = restoring.STORES / tag
+        bridges.setdefault(tag, []).append(name)
+    for place in restoring.STORES.glob("*"):
+        tag = place.name
         try:
-            is_gone = not Path(place.read_text(), "state.db").exists() and not _is_used(name)
+            if place.suffix or Path(place.read_text(), "state.db").exists():
+                continue
+            unused = [name for name in bridges.get(tag, ()) if not _is_used(name)]
         except OSError:
-            continue  # a store that is not known here
-        if is_gone:
+            continue  # another process is at it
+        for name in unused:
             delete_link(name)
+        if len(unused) == len(bridges.get(tag, ())):
+            # With no bridge of theirs left rules refuse whoever has these addresses now.
             _remove_rules(tag)
             place.unlink(missing_ok=True)
             restoring.base_path(tag).unlink(missing_ok=True)

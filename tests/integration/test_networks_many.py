@@ -314,16 +314,20 @@ def test_the_oracle_sees_a_bridge_that_is_left(engine: pc.Engine) -> None:
     before.assert_unchanged()
 
 
-def test_bridges_of_a_store_that_was_deleted_go_when_another_one_makes_a_network(
-    engine: pc.Engine, tmp_path: Path
+@pytest.mark.parametrize("has_bridges", ["with its bridges", "without its bridges"])
+def test_bridges_and_rules_of_a_store_that_was_deleted_go_when_another_one_makes_a_network(
+    has_bridges: str, engine: pc.Engine, tmp_path: Path
 ) -> None:
     with pc.Engine(tmp_path / "store") as other:
-        gone = pc.Network.create("gone", engine=other)
-        bridge, table = f"pc-{gone.id[:10]}", f"pycontainer_{other.store_tag}"
+        gone = [pc.Network.create(name, engine=other) for name in ("one", "two")]
+        bridges, table = [f"pc-{each.id[:10]}" for each in gone], f"pycontainer_{other.store_tag}"
     shutil.rmtree(tmp_path / "store")
-    assert os.path.exists(f"/sys/class/net/{bridge}")
+    assert set(bridges) <= set(os.listdir("/sys/class/net"))
+    if has_bridges == "without its bridges":
+        for bridge in bridges:
+            subprocess.run(["ip", "link", "delete", bridge], check=True)
     pc.Network.create("new", engine=engine).remove()
-    assert not os.path.exists(f"/sys/class/net/{bridge}")
+    assert not set(bridges) & set(os.listdir("/sys/class/net"))
     assert nfnetlink.rule_count(nfnetlink.Table(table)) == 0
 
 

@@ -83,7 +83,9 @@ def test_three_programs_find_each_other_and_nobody_else_finds_them(debian_store:
         # One is started again: it is found under its name as before, with what it had written.
         before = db.ip
         db.restart(timeout=SECONDS)
-        db.wait_until(pc.wait.port(5432), timeout=SECONDS)
+        # It listens a while before it answers.
+        answers = ["psql", "-h", "127.0.0.1", "-U", "postgres", "-Atc", "select 1"]
+        db.wait_until(pc.wait.exec(answers), timeout=SECONDS)
         assert (db.ip, web.exec([*psql, "select n from kept"]).text) == (before, "42\n")
         assert httpx.get(f"{address}/api", timeout=SECONDS).text == "back\n"
 

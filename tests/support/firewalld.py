@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,14 +63,16 @@ def firewalld(directory: Path) -> Iterator[Firewalld]:
     shutil.copytree("/etc/firewalld", directory / "etc")
     (directory / "etc/zones").mkdir(exist_ok=True)
     (directory / "etc/zones/trusted.xml").write_text(_TRUSTED)
-    (directory / "bus.conf").write_text(_BUS.format(path=directory / "bus"))
-    address = f"unix:path={directory / 'bus'}"
+    # The directories of tests have longer names than a socket can have (unix(7)).
+    place = Path(tempfile.mkdtemp(prefix="bus-"))
+    (directory / "bus.conf").write_text(_BUS.format(path=place / "bus"))
+    address = f"unix:path={place / 'bus'}"
     made = Firewalld({**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": address})
     commands = (
         ["dbus-daemon", f"--config-file={directory / 'bus.conf'}", "--nofork", "--nopidfile"],
         ["firewalld", "--nofork", "--nopid", "--log-target=console", f"--system-config={directory / 'etc'}"],
     )
-    are_ready = ((directory / "bus").exists, lambda: made.is_running)
+    are_ready = ((place / "bus").exists, lambda: made.is_running)
     running = []
     with (directory / "log").open("wb") as log:
         try:
@@ -87,3 +90,4 @@ def firewalld(directory: Path) -> Iterator[Firewalld]:
             for process in reversed(running):
                 process.terminate()
                 process.wait(60)
+            shutil.rmtree(place)
