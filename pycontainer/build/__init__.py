@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pycontainer.build.events import BuildAction, BuildEvent, OnBuildEvent
 from pycontainer.build.sources import is_git, is_url, shown_url, url_name
+from pycontainer.frontdoor import opened
 
 if TYPE_CHECKING:
     from pycontainer.build.config import DEFAULT_SHELL
@@ -104,11 +105,4 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    value: object = getattr(import_module(f"{__name__}.{home}"), name)
-    globals()[name] = value
-    return value
+    return opened(__name__, _HOMES, name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pycontainer.frontdoor import opened
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pycontainer.compose.application import Compose
@@ -36,11 +38,4 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    value: object = getattr(import_module(f"{__name__}.{home}"), name)
-    globals()[name] = value
-    return value
+    return opened(__name__, _HOMES, name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pycontainer.frontdoor import opened
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pycontainer.engine import waits as waits
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
         ImageUsage,
         VolumeUsage,
         disk_usage,
+        volume_usages,
     )
     from pycontainer.engine.engine import Engine, close_last, current_engine, kept_ahead, use_helper
     from pycontainer.engine.eventstream import Event, Events, read_events
@@ -125,10 +128,12 @@ __all__ = [
     "sign",
     "use_helper",
     "verify",
+    "volume_usages",
     "waits",
 ]
 
 _HOMES = {
+    "waits": "",
     "Artifact": "artifacts",
     "ArtifactFile": "artifacts",
     "Attachment": "attaching",
@@ -197,18 +202,10 @@ _HOMES = {
     "run": "running",
     "sign": "trusting",
     "use_helper": "engine",
+    "volume_usages": "diskusage",
     "verify": "trusting",
 }
 
 
 def __getattr__(name: str) -> object:
-    from importlib import import_module
-
-    if name == "waits":
-        return import_module(f"{__name__}.waits")
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found: object = getattr(import_module(f"{__name__}.{home}"), name)
-    globals()[name] = found
-    return found
+    return opened(__name__, _HOMES, name)

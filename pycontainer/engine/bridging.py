@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from pycontainer.checkpoints import reached
 from pycontainer.engine import driveroptions, givenbridges, naming, parents, restoring
+from pycontainer.engine.hostlinks import note_of, set_to
 from pycontainer.engine.state import observe
 from pycontainer.errors import AlreadyExists, KernelError, Unsupported
 from pycontainer.kernel import nfnetlink
@@ -118,14 +119,7 @@ def _is_there(engine: Engine, network: NetworkRecord) -> bool:
 
 def _is_whole(engine: Engine, bridge: str) -> bool:
     """Whether a bridge is there, and this store's; its note is written when all else is done."""
-    try:
-        fd = os.open(f"/sys/class/net/{bridge}/ifalias", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        return os.read(fd, 256).decode(errors="replace").strip() == f"{_ALIAS}{engine.store_tag}"
-    finally:
-        os.close(fd)
+    return note_of(bridge) == f"{_ALIAS}{engine.store_tag}"
 
 
 def make_bridge(engine: Engine, network: NetworkRecord) -> None:
@@ -157,9 +151,9 @@ def make_bridge(engine: Engine, network: NetworkRecord) -> None:
             reached("network.bridge.added")
             index = socket.if_nametoindex(name)
             has_ipv6 = any(":" in made.subnet for made in network.subnets)
-            _set(f"ipv4/conf/{name}/route_localnet", "1")
-            _set(f"ipv6/conf/{name}/accept_ra", "0")
-            _set(f"ipv6/conf/{name}/disable_ipv6", "0" if has_ipv6 else "1")
+            set_to(f"ipv4/conf/{name}/route_localnet", "1")
+            set_to(f"ipv6/conf/{name}/accept_ra", "0")
+            set_to(f"ipv6/conf/{name}/disable_ipv6", "0" if has_ipv6 else "1")
             for made in network.subnets:
                 if made.gateway and not (driveroptions.is_inhibited(network) and ":" not in made.subnet):
                     route.add_address(index, made.gateway, made.subnet)
@@ -176,9 +170,9 @@ def make_bridge(engine: Engine, network: NetworkRecord) -> None:
 def _forward(network: NetworkRecord) -> None:
     """Let the host pass on what goes out of the network, and comes in."""
     if not network.options.get("internal"):
-        _set("ipv4/ip_forward", "1")
+        set_to("ipv4/ip_forward", "1")
         if any(":" in made.subnet for made in network.subnets):
-            _set("ipv6/conf/all/forwarding", "1")
+            set_to("ipv6/conf/all/forwarding", "1")
 
 
 def _check_unclaimed(bridge: str) -> None:
@@ -186,7 +180,7 @@ def _check_unclaimed(bridge: str) -> None:
     directory = Path("/sys/class/net", bridge)
     with suppress(FileNotFoundError):
         is_bare = (directory / "bridge").is_dir() and not any((directory / "brif").iterdir())
-        if not is_bare or (directory / "ifalias").read_text().strip():
+        if not is_bare or note_of(bridge):
             raise AlreadyExists(
                 f"the host has a link named {bridge} already; choose another name for the bridge"
             )
@@ -194,13 +188,6 @@ def _check_unclaimed(bridge: str) -> None:
 
 def _mac_of_bridge(name: str) -> str:
     return f"02:42:{hashlib.sha256(name.encode()).digest()[:4].hex(':')}"
-
-
-def _set(path: str, content: str) -> None:
-    file = Path("/proc/sys/net", path)
-    with suppress(FileNotFoundError):  # no IPv6
-        if file.read_text().strip() != content:
-            file.write_text(content)
 
 
 def firewall_of(engine: Engine) -> Firewall:
@@ -315,10 +302,9 @@ def _claimed() -> Iterator[tuple[str, str]]:
     """Every bridge of a store on this host, with its store's tag."""
     for name in os.listdir("/sys/class/net"):
         if not name.startswith(_END):
-            with suppress(OSError):
-                note = Path("/sys/class/net", name, "ifalias").read_text().strip()
-                if note.startswith(_ALIAS):
-                    yield name, note.removeprefix(_ALIAS)
+            note = note_of(name)
+            if note.startswith(_ALIAS):
+                yield name, note.removeprefix(_ALIAS)
 
 
 def _remove_rules(tag: str) -> None:

@@ -27,6 +27,7 @@ __all__ = [
     "build_download_sizes",
     "build_mount_sizes",
     "disk_usage",
+    "volume_usages",
     "writable_sizes",
 ]
 
@@ -160,7 +161,7 @@ def disk_usage(*, engine: Engine | None = None) -> DiskUsage:
     return DiskUsage(
         images=tuple(parts.usage(image, needing[image.id]) for image in images),
         containers=containers,
-        volumes=_volumes(engine),
+        volumes=volume_usages(engine),
         build_cache=BuildCacheUsage(
             steps=len(steps),
             layers_bytes=parts.total(only_cached),
@@ -220,7 +221,8 @@ def _state(engine: Engine, record: ContainerRecord) -> str:
     return str(observe(engine.store.container_dir(record.id)).state)
 
 
-def _volumes(engine: Engine) -> tuple[VolumeUsage, ...]:
+def volume_usages(engine: Engine) -> tuple[VolumeUsage, ...]:
+    """What each volume takes."""
     table = engine.store.state.volumes
     records = table.list()
     plain = [record.name for record in records if not record.options]

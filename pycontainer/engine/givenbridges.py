@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pycontainer.engine import driveroptions, naming, restoring
+from pycontainer.engine.hostlinks import note_of, set_to, setting
 from pycontainer.errors import AlreadyExists, KernelError, NotFound
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def check(engine: Engine, name: str) -> bool:
         raise AlreadyExists(
             f"the host has a link named {name} already, which is no bridge; choose another name"
         )
-    note = _note_of(name)
+    note = note_of(name)
     if note.startswith("pycontainer") and not _is_abandoned(note):
         raise AlreadyExists(f"a network of another store has the bridge {name}; choose another")
     return True
@@ -81,7 +82,7 @@ def is_given(network: NetworkRecord) -> bool:
 
 def is_taken(engine: Engine, network: NetworkRecord) -> bool:
     """Whether the network's bridge is there, noted as its, with its addresses."""
-    return network.bridge is not None and _note_of(network.bridge) == f"{_NOTE}{engine.store_tag}"
+    return network.bridge is not None and note_of(network.bridge) == f"{_NOTE}{engine.store_tag}"
 
 
 def take(engine: Engine, network: NetworkRecord) -> None:
@@ -108,18 +109,18 @@ def take(engine: Engine, network: NetworkRecord) -> None:
     settings = {f"ipv4/conf/{name}/route_localnet": "1"}
     if any(":" in made.subnet for made in network.subnets):
         settings[f"ipv6/conf/{name}/disable_ipv6"] = "0"
-    before = {path: content for path in settings if (content := _setting(path))}
+    before = {path: content for path in settings if (content := setting(path))}
     kept = _read(engine, network.id)
     # What an attempt that was cut off, or the last one before a reboot, wrote down is still to be undone.
     added += [each for each in kept.get("added", ()) if each not in added]
     _write(engine, network.id, {"bridge": name, "added": added, "before": before | kept.get("before", {})})
     for path, content in settings.items():
-        _set(path, content)
+        set_to(path, content)
     with Route() as route:
         route.raise_link(name)
         for address, subnet in added:
             route.add_address(index, address, subnet)
-        note = _note_of(name)
+        note = note_of(name)
         if not note or note.startswith(_NOTE):
             route.set_alias(name, f"{_NOTE}{engine.store_tag}")
         route.send()
@@ -135,7 +136,7 @@ def release(engine: Engine, network_id: str) -> None:
         return
     with suppress(OSError, KernelError), Route() as route:
         index = socket.if_nametoindex(name)
-        if _note_of(name) == f"{_NOTE}{engine.store_tag}":
+        if note_of(name) == f"{_NOTE}{engine.store_tag}":
             route.set_alias(name, "")
             route.send()
         for address, subnet in kept.get("added", ()):
@@ -143,14 +144,7 @@ def release(engine: Engine, network_id: str) -> None:
             with suppress(KernelError):  # somebody else has
                 route.send()
         for path, content in kept.get("before", {}).items():
-            _set(path, content)
-
-
-def _note_of(bridge: str) -> str:
-    try:
-        return Path("/sys/class/net", bridge, "ifalias").read_text().strip()
-    except OSError:
-        return ""
+            set_to(path, content)
 
 
 def _is_abandoned(note: str) -> bool:
@@ -159,18 +153,6 @@ def _is_abandoned(note: str) -> bool:
         return not Path((restoring.STORES / note.removeprefix(_NOTE)).read_text(), "state.db").exists()
     except OSError:
         return note.startswith(_NOTE)
-
-
-def _setting(path: str) -> str:
-    try:
-        return Path("/proc/sys/net", path).read_text().strip()
-    except OSError:
-        return ""
-
-
-def _set(path: str, content: str) -> None:
-    if _setting(path) not in ("", content):
-        Path("/proc/sys/net", path).write_text(content)
 
 
 def _place(engine: Engine, network_id: str) -> Path:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pycontainer.frontdoor import opened
+
 if TYPE_CHECKING:
     from pycontainer.image import settings
     from pycontainer.image.algebra import derived, keep, rebased, recompressed, scratch, squashed
@@ -122,17 +124,8 @@ _MODULES = {
     "view": ("ImageView", "copy_blob"),
     "wholefile": ("whole_file",),
 }
-_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names} | {"settings": ""}
 
 
 def __getattr__(name: str) -> object:
-    from importlib import import_module
-
-    if name == "settings":
-        return import_module(f"{__name__}.settings")
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f"{__name__}.{home}"), name)
-    globals()[name] = value
-    return value
+    return opened(__name__, _HOMES, name)

@@ -43,7 +43,6 @@ _call = ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_long, *(_VALUE,) * 6, use_errno
 
 _SIGNAL_SET_BYTES = 8
 _OPEN_TREE_CLONE = 1
-_MNT_DETACH = 2
 _PATH_MAX = 4096
 _EMPTY = b""
 
@@ -291,7 +290,7 @@ class Script:
     def pivot_root(self) -> None:
         """Make the working directory the root, and let go of the old one (pivot_root(2), NOTES)."""
         self.add(syscalls.SYS_PIVOT_ROOT, b".", b".")
-        self.add(syscalls.SYS_UMOUNT2, b".", _MNT_DETACH)
+        self.add(syscalls.SYS_UMOUNT2, b".", syscalls.MNT_DETACH)
         self.add(syscalls.SYS_CHDIR, b"/")
 
     def openat2(

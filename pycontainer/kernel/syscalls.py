@@ -276,6 +276,9 @@ def mount(source: bytes | None, target: bytes, fstype: bytes | None, flags: int,
     _checked(_libc.mount(*texts, ctypes.c_ulong(flags), None if data is None else ctypes.c_char_p(data)))
 
 
+MNT_DETACH = 2
+
+
 def umount2(target: bytes, flags: int) -> None:
     """Unmount. Source: umount(2)."""
     _checked(_libc.umount2(_path(target), ctypes.c_int(flags)))

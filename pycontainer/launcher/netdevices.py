@@ -18,16 +18,16 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from pycontainer import errors
-from pycontainer.kernel import namespaces
-from pycontainer.kernel.nfnetlink import attribute, text
+from pycontainer.kernel import namespaces, rtnetlink
+from pycontainer.kernel.nfnetlink import attribute, attributes_of, text
+from pycontainer.kernel.rtnetlink import HEADER
 from pycontainer.launcher.away import Away
 
 __all__ = ["Moved", "move"]
 
 _NEW_LINK, _GET_LINK, _NEW_ADDRESS, _GET_ADDRESS = 16, 18, 20, 22
-_REQUEST, _ACK, _EXCLUSIVE, _DUMP, _CREATE = 0x1, 0x4, 0x200, 0x300, 0x400
-_ERROR, _DONE = 2, 3
-_HEADER = struct.Struct("=IHHII")
+_REQUEST, _ACK, _EXCLUSIVE, _CREATE = 0x1, 0x4, 0x200, 0x400
+_ERROR = 2
 _LINK = struct.Struct("=BxHiII")  # ifinfomsg: family, type, index, flags, change
 _ADDRESS = struct.Struct("=BBBBI")  # ifaddrmsg: family, prefix length, flags, scope, index
 _IFLA_IFNAME, _IFLA_NET_NS_FD = 3, 28
@@ -35,7 +35,6 @@ _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
 _PERMANENT, _NO_DAD, _EVERYWHERE = 0x80, 0x02, 0
 _UP = 1
 _ANSWER_S = 10.0
-_ANSWER_BYTES = 1 << 18
 
 
 class _Link(NamedTuple):
@@ -148,23 +147,18 @@ class _Route:
 
     def ask(self, kind: int, flags: int, body: bytes) -> bytes:
         """The kernel's answer to one request. Raises OSError."""
-        self._send(kind, flags, body)
-        answer = self._socket.recv(_ANSWER_BYTES)
+        self._socket.sendto(HEADER.pack(HEADER.size + len(body), kind, _REQUEST | flags, 0, 0) + body, (0, 0))
+        answer = self._socket.recv(rtnetlink.ANSWER_BYTES)
         if struct.unpack_from("=H", answer, 4)[0] == _ERROR:
-            code = -struct.unpack_from("=i", answer, _HEADER.size)[0]
+            code = -struct.unpack_from("=i", answer, HEADER.size)[0]
             if code:
                 raise OSError(code, os.strerror(code))
         return answer
 
-    def _send(self, kind: int, flags: int, body: bytes) -> None:
-        self._socket.sendto(
-            _HEADER.pack(_HEADER.size + len(body), kind, _REQUEST | flags, 0, 0) + body, (0, 0)
-        )
-
     def find(self, name: str) -> tuple[int, int]:
         """The number and the flags of a link. Raises OSError."""
         answer = self.ask(_GET_LINK, 0, _LINK.pack(0, 0, 0, 0, 0) + text(_IFLA_IFNAME, name))
-        _, _, index, flags, _ = _LINK.unpack_from(answer, _HEADER.size)
+        _, _, index, flags, _ = _LINK.unpack_from(answer, HEADER.size)
         return index, flags
 
     def has(self, name: str) -> bool:
@@ -184,24 +178,15 @@ class _Route:
 
     def addresses(self, wanted: int) -> tuple[tuple[bytes, bytes], ...]:
         """The lasting addresses of a link that reach beyond it: (struct ifaddrmsg, attributes) each."""
-        self._send(_GET_ADDRESS, _DUMP, _ADDRESS.pack(0, 0, 0, 0, 0))
         found: list[tuple[bytes, bytes]] = []
-        while True:
-            answer, offset = self._socket.recv(_ANSWER_BYTES), 0
-            while offset + _HEADER.size <= len(answer):
-                length, kind = struct.unpack_from("=IH", answer, offset)
-                if kind == _DONE:
-                    return tuple(found)
-                if kind == _ERROR:
-                    raise OSError(errno.EIO, "its addresses cannot be read")
-                start = offset + _HEADER.size
-                head = answer[start : start + _ADDRESS.size]
-                _, _, _, scope, index = _ADDRESS.unpack(head)
-                held = _attributes(answer[start + _ADDRESS.size : offset + length])
-                flags = struct.unpack("=I", held.get(_IFA_FLAGS, b"\0\0\0\0"))[0]
-                if index == wanted and scope == _EVERYWHERE and flags & _PERMANENT:
-                    found.append((head, _kept(held)))
-                offset += max(_HEADER.size, length + 3 & ~3)
+        everything = _ADDRESS.pack(0, 0, 0, 0, 0)
+        for message in rtnetlink.dumped(self._socket, _GET_ADDRESS, everything, _NEW_ADDRESS):
+            _, _, _, scope, index = _ADDRESS.unpack_from(message)
+            held = attributes_of(message[_ADDRESS.size :])
+            flags = struct.unpack("=I", held.get(_IFA_FLAGS, b"\0\0\0\0"))[0]
+            if index == wanted and scope == _EVERYWHERE and flags & _PERMANENT:
+                found.append((message[: _ADDRESS.size], _kept(held)))
+        return tuple(found)
 
 
 def _kept(held: Mapping[int, bytes]) -> bytes:
@@ -209,12 +194,3 @@ def _kept(held: Mapping[int, bytes]) -> bytes:
     lasting = struct.pack("=I", _PERMANENT | _NO_DAD)
     kinds = [kind for kind in (_IFA_LOCAL, _IFA_ADDRESS, _IFA_BROADCAST) if kind in held]
     return b"".join(attribute(kind, held[kind]) for kind in kinds) + attribute(_IFA_FLAGS, lasting)
-
-
-def _attributes(content: bytes) -> dict[int, bytes]:
-    found, offset = {}, 0
-    while offset + 4 <= len(content):
-        length, kind = struct.unpack_from("=HH", content, offset)
-        found[kind] = content[offset + 4 : offset + length]
-        offset += max(4, length + 3 & ~3)
-    return found

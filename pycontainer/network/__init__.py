@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pycontainer.frontdoor import opened
+
 if TYPE_CHECKING:
     from pycontainer.network.cuts import cut as cut
     from pycontainer.network.cuts import table_name as table_name
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from pycontainer.network.restoring import rules_part as rules_part
     from pycontainer.network.shaping import Shape as Shape
 
-_HOME = {
+_HOMES = {
     "Bridge": "firewall",
     "Egress": "egress",
     "Firewall": "firewall",
@@ -95,11 +97,4 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    home = _HOME.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    value: object = getattr(import_module(f"{__name__}.{home}"), name)
-    globals()[name] = value
-    return value
+    return opened(__name__, _HOMES, name)

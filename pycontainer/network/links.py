@@ -16,7 +16,10 @@ from contextlib import suppress
 from functools import lru_cache
 
 from pycontainer.errors import DeadlineExceeded, KernelError, Unsupported
-from pycontainer.kernel.nfnetlink import attribute, text
+from pycontainer.kernel.nfnetlink import attribute, attributes_of, text
+from pycontainer.kernel.rtnetlink import ANSWER_BYTES as _ANSWER_BYTES
+from pycontainer.kernel.rtnetlink import HEADER as _HEADER
+from pycontainer.kernel.rtnetlink import dumped
 from pycontainer.network.shaping import Shape
 
 __all__ = ["Route", "addresses_of", "check_kind", "host_subnets"]
@@ -30,7 +33,6 @@ _UNIVERSE, _LINK = 0, 253  # scopes of a route
 _OPERSTATE, _OPERATIONAL = 16, b"\6"  # IFLA_OPERSTATE, IF_OPER_UP
 _BOOT, _MAIN, _UNICAST = 3, 254, 1
 _PERMANENT, _NO_DAD = 0x80, 0x02
-_HEADER = struct.Struct("=IHHII")
 _LINK_BODY = struct.Struct("=BxHiII")  # ifinfomsg: family, type, index, flags, change
 _ADDRESS_BODY = struct.Struct("=BBBBI")  # ifaddrmsg: family, prefix length, flags, scope, index
 _ROUTE_BODY = struct.Struct("=8BI")  # rtmsg: family, prefix lengths, tos, table, protocol, scope, type, flags
@@ -46,7 +48,7 @@ _IPVLAN_MODES = {"l2": 0, "l3": 1, "l3s": 2}
 _IPVLAN_FLAG = {"bridge": 0, "private": 1, "vepa": 2}
 _MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8, "source": 16}
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
-_RTA_OIF, _RTA_GATEWAY = 4, 5
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
 _HINTS = {
     # net/bridge/br_private.h, BR_MAX_PORTS: 1 << 10 with 0 for none.
     errno.EXFULL: "a bridge has room for 1023 containers; make another network",
@@ -57,7 +59,6 @@ _TRAFFIC = struct.Struct("=IiIII")  # tcmsg: family, link, handle, parent, info
 _ROOT, _HANDLE = 0xFFFFFFFF, 1 << 16
 _SHAPE = "have packets leave by"
 _ANSWER_S = 10.0
-_ANSWER_BYTES = 1 << 18
 
 
 class Route:
@@ -242,7 +243,8 @@ class Route:
 
     def is_up(self, name: str) -> bool:
         """Whether a link of this namespace carries packets by now. Raises KernelError."""
-        return _attribute(self._look_up(name)[_HEADER.size + 16 :], _OPERSTATE) == _OPERATIONAL
+        told = attributes_of(self._look_up(name)[_HEADER.size + _LINK_BODY.size :])
+        return told.get(_OPERSTATE) == _OPERATIONAL
 
     def _look_up(self, name: str) -> bytes:
         self._socket.sendto(_look_up_message(name), (0, 0))
@@ -373,12 +375,10 @@ def host_subnets(*, besides: int = 0) -> list[str]:
     """
     found = []
     for family, size in ((socket.AF_INET, 4), (socket.AF_INET6, 16)):
-        # struct rtmsg: family, prefix lengths, tos, table; then its attributes
-        for message in _dumped(
-            _GET_ROUTE, struct.pack("=BBBBBBBBI", family, 0, 0, 0, 0, 0, 0, 0, 0), _NEW_ROUTE
-        ):
+        for message in _dumped(_GET_ROUTE, _ROUTE_BODY.pack(family, *[0] * 8), _NEW_ROUTE):
             prefix, table = message[1], message[4]
-            address, link = _attribute(message[12:], 1), _attribute(message[12:], _RTA_OIF)
+            told = attributes_of(message[_ROUTE_BODY.size :])
+            address, link = told.get(_RTA_DST), told.get(_RTA_OIF)
             is_beside = besides and link == besides.to_bytes(4, sys.byteorder)
             if address is not None and len(address) == size and prefix and table == _MAIN and not is_beside:
                 found.append(f"{socket.inet_ntop(family, address)}/{prefix}")
@@ -391,8 +391,8 @@ def addresses_of(index: int) -> dict[str, int]:
     for family in (socket.AF_INET, socket.AF_INET6):
         for message in _dumped(_GET_ADDRESS, _ADDRESS_BODY.pack(family, 0, 0, 0, 0), _NEW_ADDRESS):
             _, prefix, _, scope, link = _ADDRESS_BODY.unpack_from(message)
-            inner = message[_ADDRESS_BODY.size :]
-            address = _attribute(inner, _IFA_LOCAL) or _attribute(inner, _IFA_ADDRESS)
+            told = attributes_of(message[_ADDRESS_BODY.size :])
+            address = told.get(_IFA_LOCAL) or told.get(_IFA_ADDRESS)
             if link == index and scope == _UNIVERSE and address is not None:
                 found[socket.inet_ntop(family, address)] = prefix
     return found
@@ -400,32 +400,10 @@ def addresses_of(index: int) -> dict[str, int]:
 
 def _dumped(kind: int, body: bytes, answered: int) -> list[bytes]:
     """What the kernel tells of all that there is of a kind; nothing where it has no such addresses."""
-    found: list[bytes] = []
     with (
         suppress(OSError),
         socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0) as sock,
     ):
         sock.settimeout(_ANSWER_S)
-        sock.sendto(_HEADER.pack(_HEADER.size + len(body), kind, _REQUEST | _DUMP, 0, 0) + body, (0, 0))
-        while True:
-            answer, offset = sock.recv(_ANSWER_BYTES), 0
-            while offset + _HEADER.size <= len(answer):
-                length, told = struct.unpack_from("=IH", answer, offset)
-                if told == _DONE:
-                    return found
-                if told == _ERROR:
-                    raise OSError(errno.EIO, "the kernel does not tell")
-                if told == answered:
-                    found.append(answer[offset + _HEADER.size : offset + length])
-                offset += max(_HEADER.size, length + 3 & ~3)
-    return found
-
-
-def _attribute(content: bytes, wanted: int) -> bytes | None:
-    offset = 0
-    while offset + 4 <= len(content):
-        length, kind = struct.unpack_from("=HH", content, offset)
-        if kind == wanted:
-            return content[offset + 4 : offset + length]
-        offset += max(4, length + 3 & ~3)
-    return None
+        return dumped(sock, kind, body, answered)
+    return []

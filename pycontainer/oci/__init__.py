@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pycontainer.frontdoor import opened
+
 if TYPE_CHECKING:
     from pycontainer.oci import jsontext, mediatype
     from pycontainer.oci.codec import (
@@ -57,6 +59,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "jsontext": "",
+    "mediatype": "",
     "CONFIG_LIMIT": "codec",
     "ContainerConfig": "imageconfig",
     "DEFAULT_DOMAIN": "reference",
@@ -81,20 +85,9 @@ _HOMES = {
     "encode": "codec",
     "parse_digest": "digest",
     "sha256": "digest",
-    "split_digest": "digest",
+    "split_digest": "digest:split",
 }
-_NAMES = {"split_digest": "split"}
-"""Where a name is another one at home."""
 
 
 def __getattr__(name: str) -> object:
-    from importlib import import_module
-
-    if name in ("jsontext", "mediatype"):
-        return import_module(f"{__name__}.{name}")
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f"{__name__}.{home}"), _NAMES.get(name, name))
-    globals()[name] = value
-    return value
+    return opened(__name__, _HOMES, name)

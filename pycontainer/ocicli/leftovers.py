@@ -10,8 +10,6 @@ from pycontainer.ocicli.states import State
 
 __all__ = ["mount_id", "unmount"]
 
-_DETACH = 2  # MNT_DETACH
-
 
 def mount_id(fd: int) -> int:
     """The number of the mount that a descriptor is of, also before it is attached (proc_pid_fdinfo(5))."""
@@ -31,4 +29,4 @@ def unmount(state: State) -> None:
         there = [line.split()[0] for line in file if mounts.unescaped(line.split()[4]) == place]
     if there and there[-1] == str(number):
         with mapped(OSError, to=launch_failed("rootfs", f"{place} cannot be unmounted")):
-            syscalls.umount2(os.fsencode(place), _DETACH)
+            syscalls.umount2(os.fsencode(place), syscalls.MNT_DETACH)

@@ -5,8 +5,9 @@ Names load on first use: the client brings httpx along, and nothing but a real t
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from pycontainer.frontdoor import opened
 
 if TYPE_CHECKING:
     from pycontainer.registry.cancel import Cancellation
@@ -111,12 +112,7 @@ _HOMES |= dict.fromkeys(
 
 
 def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
-    globals()[name] = value
-    return value
+    return opened(__name__, _HOMES, name)
 
 
 def __dir__() -> list[str]:

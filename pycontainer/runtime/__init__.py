@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pycontainer.frontdoor import opened
+
 if TYPE_CHECKING:
     from pycontainer.runtime import cgroups, lifecycle, seccomp
     from pycontainer.runtime.hostfacts import HostFacts, time_zone
@@ -31,7 +33,10 @@ __all__ = [
     "volumes",
 ]
 
-_HOME = {
+_HOMES = {
+    "cgroups": "",
+    "lifecycle": "",
+    "seccomp": "",
     "HostFacts": "hostfacts",
     "Identity": "specgen",
     "State": "lifecycle",
@@ -48,13 +53,4 @@ _HOME = {
 
 
 def __getattr__(name: str) -> object:
-    from importlib import import_module
-
-    if name in ("cgroups", "lifecycle", "seccomp"):
-        return import_module(f"{__name__}.{name}")
-    home = _HOME.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f"{__name__}.{home}"), name)
-    globals()[name] = value
-    return value
+    return opened(__name__, _HOMES, name)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pycontainer.frontdoor import opened
+
 if TYPE_CHECKING:
     from pycontainer.store.buildcache import BuildRecord
     from pycontainer.store.content import ContentStore
@@ -93,11 +95,4 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    value: object = getattr(import_module(f"{__name__}.{home}"), name)
-    globals()[name] = value
-    return value
+    return opened(__name__, _HOMES, name)

@@ -5,8 +5,9 @@ Names load on first use: cryptography, which is optional, comes with the first k
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from pycontainer.frontdoor import opened
 
 if TYPE_CHECKING:
     from pycontainer.trust.bundle import (
@@ -71,9 +72,4 @@ _HOMES |= dict.fromkeys(["SignedDocument", "is_bundle", "read_bundle"], "bundle"
 
 
 def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
-    globals()[name] = value
-    return value
+    return opened(__name__, _HOMES, name)

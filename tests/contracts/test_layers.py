@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.support.source import PACKAGE, Import, all_imports, is_stdlib, modules
 
 LEVELS = (
-    {"errors", "checkpoints", "values"},
+    {"errors", "checkpoints", "frontdoor", "values"},
     {"kernel"},
     {"layers", "patterns"},
     {"launcher"},

@@ -60,11 +60,11 @@ def _tell_freed(size_bytes: int) -> None:
 
 def _volume_sizes(engine: Engine) -> Mapping[str, int]:
     """Bytes of each volume's files, if any might be pruned."""
-    from pycontainer.engine import Volume, disk_usage
+    from pycontainer.engine import Volume, volume_usages
 
     if not Volume.list(filters={"dangling": True}, engine=engine):
         return {}
-    return {each.name: each.size_bytes or 0 for each in disk_usage(engine=engine).volumes}
+    return {each.name: each.size_bytes or 0 for each in volume_usages(engine)}
 
 
 @command("prune")

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from pycontainer.engine.building.scratch import sweep
+from pycontainer.frontdoor import opened
 
 if TYPE_CHECKING:
     from pycontainer.engine.building.building import build, check
@@ -41,11 +42,4 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    value: object = getattr(import_module(f"{__name__}.{home}"), name)
-    globals()[name] = value
-    return value
+    return opened(__name__, _HOMES, name)

@@ -10,7 +10,6 @@ import os
 from pycontainer.kernel import mounts, syscalls
 from pycontainer.launcher.steps.context import Context
 
-_DETACH = 2  # MNT_DETACH
 _REVEALING = ("proc", "sysfs")
 
 
@@ -51,7 +50,7 @@ def move_root(context: Context) -> None:
         # A full one of the host's would allow what the kernel else does not (mount_too_revealing).
         if fstype in _REVEALING and path != place and not path.startswith(f"{place}/"):
             try:
-                syscalls.umount2(os.fsencode(mounts.unescaped(path)), _DETACH)
+                syscalls.umount2(os.fsencode(mounts.unescaped(path)), syscalls.MNT_DETACH)
             except OSError:
                 continue  # covered, or gone with the one above it
     os.fchdir(context.root)

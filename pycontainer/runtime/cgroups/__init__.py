@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pycontainer.frontdoor import opened
+
 if TYPE_CHECKING:
     from pycontainer.runtime.cgroups.changing import changes
     from pycontainer.runtime.cgroups.counting import counters, path_of, processes
@@ -50,7 +52,7 @@ _HOMES = {
     "CgroupPlan": "planning",
     "DEFAULT_SLICE": "systemd",
     "Freeze": "planning",
-    "USUAL_DEVICES": "devices",
+    "USUAL_DEVICES": "devices:USUAL",
     "changes": "changing",
     "counters": "counting",
     "detect": "detection",
@@ -65,19 +67,10 @@ _HOMES = {
     "scope_plan": "systemd",
     "scope_prefix": "systemd",
     "sweep": "sweeping",
-    "systemd_limit_changes": "systemd",
-    "systemd_limits": "systemd",
+    "systemd_limit_changes": "systemd:limit_changes",
+    "systemd_limits": "systemd:limits",
 }
-_NAMES = {"USUAL_DEVICES": "USUAL", "systemd_limit_changes": "limit_changes", "systemd_limits": "limits"}
-"""Where a name is another one at home."""
 
 
 def __getattr__(name: str) -> object:
-    from importlib import import_module
-
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f"{__name__}.{home}"), _NAMES.get(name, name))
-    globals()[name] = value
-    return value
+    return opened(__name__, _HOMES, name)
