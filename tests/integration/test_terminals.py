@@ -430,6 +430,7 @@ def test_the_terminal_of_a_human_who_has_left_needs_no_modes() -> None:
 def test_a_pipe_is_the_input_of_an_interactive_run(engine: pc.Engine, busybox: pc.Image) -> None:
     program = [sys.executable, "-c", PROGRAM, str(engine.root), busybox.id, "run", "sh", "-c", "cat; exit 2"]
     done = subprocess.run(program, input=b"piped\n" * 100_000, capture_output=True, timeout=60)
+    assert done.stderr == b""
     assert done.stdout == b"piped\n" * 100_000 + b"LEFT WITH 2\n"
 
 

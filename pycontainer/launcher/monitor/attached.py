@@ -196,6 +196,8 @@ class Clients:
         for client in list(self._all):
             if not client.flush() or not client.behind_bytes:
                 self._remove(client)
+            else:
+                self._watch(client)  # it may have had all before, and only the end finds no room
         while behind := self._behind_bytes():
             deadline = time.monotonic() + _PATIENCE_S
             timer = self._loop.at(deadline, lambda: None)

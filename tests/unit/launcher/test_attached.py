@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -38,9 +39,9 @@ class Output:
         self.loop = Loop()
         self.resumed = 0
         self.clients = Clients(self.loop, NoInput(), self._resume)
-        self.reader, theirs = socket.socketpair()
+        self.reader, self.theirs = socket.socketpair()
         self.reader.setblocking(False)
-        self.clients.add(Attached(theirs, streams=frozenset((1,)), may_write=False, is_once=False))
+        self.clients.add(Attached(self.theirs, streams=frozenset((1,)), may_write=False, is_once=False))
         self.received = 0
         self.last = b""
 
@@ -93,3 +94,14 @@ def test_one_that_leaves_holds_nothing_up(output: Output) -> None:
     output.reader.close()
     output.loop.run_until(lambda: not output.clients)
     assert (output.clients.is_full, output.resumed) == (False, 1)
+
+
+def test_one_whose_socket_is_just_full_hears_of_the_end(output: Output) -> None:
+    with suppress(BlockingIOError):
+        while True:
+            output.theirs.send(b"read already, as far as the clients know")
+    output.loop.add(output.reader, output.read)
+    output.clients.finish()
+    with suppress(BlockingIOError):
+        output.read(0)
+    assert output.last.endswith(frames.header(frames.END, 0))
