@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import secrets
 import shutil
 import subprocess
@@ -73,7 +74,8 @@ def report(
     """Print p50, p90, p99 of every rival and how its p50 compares with the first one's."""
     scale = {"ms": 1000.0, "s": 1.0}[unit]
     baseline = percentile(next(iter(times.values())), 0.5)
-    print(f"\n{title}")
+    # Distributions build theirs with profiles, others often not, which is worth a tenth or two.
+    print(f"\n{title} (Python {platform.python_version()} of {sys.base_prefix})")
     print(f"  {'':28}{'runs':>6}{'p50':>10}{'p90':>10}{'p99':>10}{'min':>10}   times {next(iter(times))}")
     for name, values in times.items():
         figures = [percentile(values, share) * scale for share in (0.5, 0.9, 0.99)] + [min(values) * scale]
