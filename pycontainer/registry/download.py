@@ -7,14 +7,13 @@ answer can be the piece that was asked for, before any of it is written.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import httpx
 
 from pycontainer.errors import DeadlineExceeded, DigestMismatch, RegistryError, TransferFailed
-from pycontainer.image import Action, BlobSink, Ingest, OnEvent, Progress
+from pycontainer.image import BlobSink, Ingest, OnEvent
 from pycontainer.oci import Descriptor, Reference, mediatype, parse_digest
 from pycontainer.registry import guard
 from pycontainer.registry.auth import Right
@@ -24,11 +23,11 @@ from pycontainer.registry.endpoints import Endpoint
 from pycontainer.registry.errors import NotInRegistry
 from pycontainer.registry.retry import with_retries
 from pycontainer.registry.session import Request, Session
+from pycontainer.registry.telling import Teller
 
 __all__ = ["Download"]
 
 LOOK_S = 0.5  # how often a wait for another writer looks whether it was cancelled
-EVENT_GAP_S = 0.1  # a renderer draws no faster
 WORTHY_PROGRESS = 1 << 20  # an attempt that brought this much does not count as a failed one
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)")
 
@@ -43,8 +42,7 @@ class Download:
         self._session = session
         self._reference = reference
         self._descriptor = descriptor
-        self._on_event = on_event
-        self._next_event = 0.0
+        self._teller = Teller(reference, descriptor, on_event)
 
     def into(self, sink: BlobSink) -> None:
         """Bring the blob into `sink`, unless it is there; returns when it is verified.
@@ -52,16 +50,16 @@ class Download:
         Raises: RegistryError; DigestMismatch if no server had the right bytes.
         """
         if sink.has(self._descriptor.digest):
-            self._tell("exists", self._descriptor.size)
+            self._teller.tell("exists", self._descriptor.size)
             return
-        self._tell("waiting", 0)
+        self._teller.tell("waiting", 0)
         if self._descriptor.data is not None:
             is_new = self._take_inline(self._descriptor.data, sink)
         else:
             is_new = self._session.anywhere(
                 self._reference, lambda endpoint: self._from_endpoint(endpoint, sink)
             )
-        self._tell("downloaded" if is_new else "exists", self._descriptor.size)
+        self._teller.tell("downloaded" if is_new else "exists", self._descriptor.size)
 
     def _take_inline(self, data: bytes, sink: BlobSink) -> bool:
         with self._ingest(sink) as ingest:
@@ -87,7 +85,7 @@ class Download:
                 except DigestMismatch:
                     if is_last or not was_resumed:
                         raise
-            self._tell("retrying", 0, "what an earlier attempt left was damaged")
+            self._teller.tell("retrying", 0, "what an earlier attempt left was damaged")
         raise AssertionError("the last attempt returns or raises")
 
     @contextmanager
@@ -113,12 +111,12 @@ class Download:
                     lambda: self._once(endpoint, ingest),
                     self._session.config.retries,
                     current().wait,
-                    lambda error: self._tell("retrying", ingest.offset, str(error)),
+                    lambda error: self._teller.tell("retrying", ingest.offset, str(error)),
                 )
             except TransferFailed as error:
                 if not error.is_temporary or ingest.offset - before < WORTHY_PROGRESS:
                     raise
-        self._tell("verifying", size)
+        self._teller.tell("verifying", size)
         ingest.commit()
 
     def _once(self, endpoint: Endpoint, ingest: Ingest) -> None:
@@ -153,7 +151,7 @@ class Download:
             if ingest.offset + len(piece) > end:
                 raise self._mismatch(ingest, f"more than {end} bytes")
             ingest.write(piece)
-            self._tell_rarely(ingest.offset)
+            self._teller.tell_rarely("downloading", ingest.offset)
         if ingest.offset < end:
             raise self._mismatch(ingest, f"{ingest.offset} bytes")
 
@@ -221,22 +219,3 @@ class Download:
         for text in self._descriptor.urls:
             if text.startswith("https://"):
                 yield guard.next_url(httpx.URL("https://invalid."), text, "foreign layer url")
-
-    def _tell_rarely(self, done_bytes: int) -> None:
-        now = time.monotonic()
-        if now >= self._next_event:
-            self._next_event = now + EVENT_GAP_S
-            self._tell("downloading", done_bytes)
-
-    def _tell(self, action: Action, done_bytes: int, message: str = "") -> None:
-        if self._on_event is not None:
-            self._on_event(
-                Progress(
-                    action=action,
-                    reference=self._reference.familiar,
-                    digest=self._descriptor.digest,
-                    done_bytes=done_bytes,
-                    total_bytes=self._descriptor.size,
-                    message=message,
-                )
-            )

@@ -7,7 +7,6 @@ connection costs one chunk. Source: distribution-spec, "Pushing blobs".
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
@@ -16,7 +15,7 @@ import httpx
 
 from pycontainer.checkpoints import reached
 from pycontainer.errors import AuthDenied, DigestMismatch, RegistryError
-from pycontainer.image import Action, BlobSource, OnEvent, Progress
+from pycontainer.image import BlobSource, OnEvent
 from pycontainer.oci import Descriptor, Reference
 from pycontainer.registry import guard
 from pycontainer.registry.auth import Right
@@ -25,11 +24,11 @@ from pycontainer.registry.endpoints import Endpoint, upstream
 from pycontainer.registry.errors import NotInRegistry
 from pycontainer.registry.retry import with_retries
 from pycontainer.registry.session import Request, Session
+from pycontainer.registry.telling import Teller
 
 __all__ = ["Upload"]
 
 PIECE_BYTES = 1 << 20
-EVENT_GAP_S = 0.1
 ABANDON_TIMEOUT_S = 5.0
 LARGEST_CHUNK = 1 << 30  # what a server may demand as the least size of a chunk
 _RANGE = re.compile(r"(?:bytes=)?0-(\d{1,19})")
@@ -62,10 +61,9 @@ class Upload:
         self._descriptor = descriptor
         self._source = source
         self._mount_from = [path for path in mount_from if path != reference.path]
-        self._on_event = on_event
+        self._teller = Teller(reference, descriptor, on_event)
         self._endpoint: Endpoint = upstream(reference.domain, reference.registry_host)
         self._right = Right.to(reference.path, "pull,push")
-        self._next_event = 0.0
 
     def run(self) -> None:
         """Make the registry have the blob.
@@ -73,26 +71,26 @@ class Upload:
         Raises: RegistryError; DigestMismatch if the source has not the bytes it should.
         """
         if self._is_there():
-            self._tell("exists", self._descriptor.size)
+            self._teller.tell("exists", self._descriptor.size)
             return
         policy, wait = self._session.config.retries, current().wait
 
         def report(error: RegistryError) -> None:
-            self._tell("retrying", 0, str(error))
+            self._teller.tell("retrying", 0, str(error))
 
         ready: list[_Upload] = []
         for path in self._mount_from:
             opened = self._mounted(path, report)
             if opened is None:
                 self._abandon_all(ready)
-                self._tell("mounted", self._descriptor.size)
+                self._teller.tell("mounted", self._descriptor.size)
                 return
             # Not mounted: the registry opened an upload instead. The last such one is used.
             self._abandon_all(ready)
             ready += opened
         with_retries(lambda: self._send(ready.pop() if ready else self._begin()), policy, wait, report)
         reached("push.blob.uploaded")
-        self._tell("uploaded", self._descriptor.size)
+        self._teller.tell("uploaded", self._descriptor.size)
 
     def _mounted(self, path: str, report: Callable[[RegistryError], None]) -> list[_Upload] | None:
         """Try to mount from a repository: None if that worked, else what the registry opened instead."""
@@ -162,7 +160,7 @@ class Upload:
                 raise RegistryError(f"{self._reference.repository}: the registry took nothing of a chunk")
 
     def _after_broken_chunk(self, opened: _Upload, error: RegistryError) -> None:
-        self._tell("retrying", opened.offset, str(error))
+        self._teller.tell("retrying", opened.offset, str(error))
         self._learn_offset(opened)
 
     def _send_chunk(self, opened: _Upload, length: int) -> None:
@@ -252,7 +250,7 @@ class Upload:
                     )
                 position += len(piece)
                 yield piece
-                self._tell_rarely(position)
+                self._teller.tell_rarely("uploading", position)
 
     def _request(
         self,
@@ -268,25 +266,6 @@ class Upload:
             accepts=frozenset(accepts or {200}),
             **{"right": self._right, **details},  # type: ignore[arg-type]  # Request's own fields, checked by attrs
         )
-
-    def _tell_rarely(self, done_bytes: int) -> None:
-        now = time.monotonic()
-        if now >= self._next_event:
-            self._next_event = now + EVENT_GAP_S
-            self._tell("uploading", done_bytes)
-
-    def _tell(self, action: Action, done_bytes: int, message: str = "") -> None:
-        if self._on_event is not None:
-            self._on_event(
-                Progress(
-                    action=action,
-                    reference=self._reference.familiar,
-                    digest=self._descriptor.digest,
-                    done_bytes=done_bytes,
-                    total_bytes=self._descriptor.size,
-                    message=message,
-                )
-            )
 
 
 def _location(base: httpx.URL, response: httpx.Response) -> httpx.URL:
