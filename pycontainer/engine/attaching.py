@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, final
 import attrs
 
 from pycontainer.engine.moments import left_ms
+from pycontainer.engine.result import Gathered
 from pycontainer.errors import DeadlineExceeded, HelperDied, InvalidOption, WrongState
 from pycontainer.kernel import interrupts
 from pycontainer.launcher import ask, frames
@@ -140,9 +141,9 @@ class Attachment:
         Without input the container's is left as it is. Raises as `read` and `write` do.
         """
         deadline = None if timeout is None else time.monotonic() + parse_seconds(timeout)
-        collected: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
+        gathered = Gathered()
         for chunk in self._before:
-            collected[chunk.stream].append(chunk.content)
+            gathered.add(chunk.stream, chunk.content)
         left = memoryview(b"" if input is None else self._framed(input) + self._end_of_input())
         while not self._has_ended:
             events = select.POLLIN | (select.POLLOUT if left else 0)
@@ -157,8 +158,8 @@ class Attachment:
             if ready & _READ:
                 self._fill()
             while (next_chunk := self._next()) is not None:
-                collected[next_chunk.stream].append(next_chunk.content)
-        return b"".join(collected["stdout"]), b"".join(collected["stderr"])
+                gathered.add(next_chunk.stream, next_chunk.content)
+        return gathered.both()
 
     def _next(self) -> Chunk | None:
         """Of what has arrived."""

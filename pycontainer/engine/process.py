@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, final
 import attrs
 
 from pycontainer.engine.moments import left_ms
+from pycontainer.engine.result import Gathered
 from pycontainer.errors import ContainerFailed, DeadlineExceeded, WrongState
 from pycontainer.kernel import interrupts, pidfd
 from pycontainer.options import parse_seconds, parse_signal
@@ -313,10 +314,10 @@ class Process:
         timeout: seconds. Raises DeadlineExceeded; the process goes on then, and what was read is lost.
         """
         limit_s = None if timeout is None else parse_seconds(timeout)
-        collected: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
+        gathered = Gathered()
         for stream, chunk in self._chunks(limit_s, input or b""):
-            collected[stream].append(chunk)
-        return b"".join(collected["stdout"]), b"".join(collected["stderr"])
+            gathered.add(stream, chunk)
+        return gathered.both()
 
     def _chunks(
         self, limit_s: float | None, given: bytes | None = None

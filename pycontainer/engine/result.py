@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+from typing import Literal
+
 import attrs
 
 from pycontainer.errors import ContainerFailed
 from pycontainer.values import Value
 
-__all__ = ["RunResult", "Usage"]
+__all__ = ["Gathered", "RunResult", "Usage"]
+
+
+class Gathered:
+    """Output of a process, by stream, while it comes.
+
+    In buffers that hand out what they hold: a list of pieces would take its size twice when it is joined.
+    """
+
+    def __init__(self) -> None:
+        self._stdout, self._stderr = BytesIO(), BytesIO()
+
+    def add(self, stream: Literal["stdout", "stderr"], content: bytes) -> None:
+        """Append to one of them."""
+        (self._stdout if stream == "stdout" else self._stderr).write(content)
+
+    def both(self) -> tuple[bytes, bytes]:
+        """All of stdout, and all of stderr."""
+        return self._stdout.getvalue(), self._stderr.getvalue()
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)

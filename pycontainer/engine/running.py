@@ -18,7 +18,7 @@ from pycontainer.engine.images import Image, engine_for, resolve_image
 from pycontainer.engine.launching import INLINE_OUTPUT_BYTES, create, feed, launch
 from pycontainer.engine.logdrivers import SPOOL, needs_spool
 from pycontainer.engine.ownership import this_process
-from pycontainer.engine.result import RunResult
+from pycontainer.engine.result import Gathered, RunResult
 from pycontainer.engine.state import await_tidied, usage_of
 from pycontainer.errors import DeadlineExceeded, InvalidOption, KernelError, LaunchError
 from pycontainer.options import parse_run_options, parse_seconds
@@ -221,10 +221,10 @@ def _output(
     from pycontainer.engine.logfiles import Reader  # with gzip: only for output that is in a log
 
     reader = Reader(engine.store.container_dir(record.id) / (SPOOL if needs_spool(options) else "log"))
-    streams: dict[int, list[bytes]] = {1: [], 2: []}
+    gathered = Gathered()
     try:
         for piece in reader.available():
-            streams[piece.stream].append(piece.content)
+            gathered.add("stdout" if piece.stream == 1 else "stderr", piece.content)
     finally:
         reader.close()
-    return b"".join(streams[1]), b"".join(streams[2])
+    return gathered.both()
