@@ -11,9 +11,24 @@ import ssl
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import attrs
+
 from pycontainer.errors import InvalidOption
 
-__all__ = ["client_context", "directories"]
+__all__ = ["Tls", "client_context", "directories"]
+
+
+@attrs.frozen(kw_only=True)
+class Tls:
+    """How to speak TLS to one server, besides what certs.d has for its host.
+
+    ca_files: authorities to trust. pairs: certificates of the client's with their keys; None where one file
+    holds both. is_verified: whether the server's certificate is checked.
+    """
+
+    ca_files: tuple[Path, ...] = ()
+    pairs: tuple[tuple[Path, Path | None], ...] = ()
+    is_verified: bool = True
 
 
 def directories(host: str, roots: Iterable[Path]) -> Iterator[Path]:
@@ -29,16 +44,14 @@ def directories(host: str, roots: Iterable[Path]) -> Iterator[Path]:
             continue  # a name no file system holds cannot have been configured
 
 
-def client_context(
-    host: str, roots: Iterable[Path], ca_files: Iterable[Path], *, is_verified: bool = True
-) -> ssl.SSLContext:
+def client_context(host: str, roots: Iterable[Path], ca_files: Iterable[Path], tls: Tls) -> ssl.SSLContext:
     """A context for connections to `host`.
 
     Raises: InvalidOption naming a file that cannot be read or a certificate without its key.
     """
-    context = _default_context() if is_verified else _unverified_context()
+    context = _default_context() if tls.is_verified else _unverified_context()
     context.set_alpn_protocols(["http/1.1"])
-    for path in ca_files:
+    for path in (*ca_files, *tls.ca_files):
         _load(path, lambda path=path: context.load_verify_locations(cafile=path))
     for folder in directories(host, roots):
         for path in sorted(folder.glob("*.crt")):
@@ -48,6 +61,8 @@ def client_context(
             if not key.is_file():
                 raise InvalidOption(f"client certificate {path} has no key beside it; expected {key}")
             _load(path, lambda path=path, key=key: context.load_cert_chain(path, key))
+    for certificate, own_key in tls.pairs:
+        _load(certificate, lambda path=certificate, key=own_key: context.load_cert_chain(path, key))
     return context
 
 

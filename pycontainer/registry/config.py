@@ -21,7 +21,7 @@ from pycontainer.registry.rules import RegistryRule, load_rules, rule_files
 
 __all__ = ["Credentials", "Limits", "Mirror", "Proxies", "RegistryConfig", "Retries", "Timeouts"]
 
-DEFAULT_CERTS_DIRS = (Path("/etc/containers/certs.d"), Path("/etc/docker/certs.d"))
+DEFAULT_CERTS_DIRS = tuple(Path("/etc", name, "certs.d") for name in ("containers", "docker", "containerd"))
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # What credential helpers of clouds and desktops need to find their own configuration; all else is
 # withheld from them, loader and interpreter variables above all.
@@ -227,6 +227,8 @@ class RegistryConfig:
     secure: loopback registries that speak HTTPS. Loopback means plain HTTP unless it is listed here
         or has a directory in certs_dirs.
     helper_environment: all that credential helpers get to see of the environment.
+    certs_dirs: directories with one for each host, with its authorities, the client's certificates, and
+        containerd's hosts.toml.
     allow_foreign_urls: fetch foreign layers from the URLs their descriptors list.
     """
 

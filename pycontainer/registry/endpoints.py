@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import attrs
@@ -12,6 +13,7 @@ from pycontainer.errors import InvalidOption, RegistryError
 from pycontainer.oci import DEFAULT_DOMAIN, Reference
 from pycontainer.registry import certs
 from pycontainer.registry.config import RegistryConfig
+from pycontainer.registry.hosts import FILE_NAME, HostSettings, hosts_for
 from pycontainer.registry.redact import redact_url
 from pycontainer.registry.rules import rule_for
 
@@ -22,6 +24,8 @@ __all__ = [
     "host_matches",
     "is_loopback",
     "located",
+    "may_pull",
+    "push_endpoint",
     "schemes_for",
     "split_host",
 ]
@@ -33,7 +37,8 @@ class Endpoint:
 
     host: host and port on the wire. domain: the registry it stands for. scheme: fixed, or None where
     trial decides. path: prefix of every request path. account: the domain whose credentials it gets.
-    repository: the path of the repository as it is named, and as it is there.
+    repository: the path of the repository as it is named, and as it is there. settings: what hosts.toml
+    says of it.
     """
 
     host: str
@@ -43,6 +48,12 @@ class Endpoint:
     is_mirror: bool = False
     resolves_tags: bool = True
     repository: tuple[str, str] = ("", "")
+    settings: HostSettings | None = None
+
+    @property
+    def root(self) -> str:
+        """The path below which all requests go."""
+        return self.path if self.settings is not None and self.settings.is_root else f"{self.path}/v2"
 
     @property
     def account(self) -> str:
@@ -76,7 +87,42 @@ def endpoints_for(reference: Reference, config: RegistryConfig) -> list[Endpoint
                 resolves_tags=mirror.resolves_tags,
             )
         )
+    found += [server for server in _other_hosts(reference, config) if _allows(server, "pull")]
     return [*found, upstream(reference.domain, reference.registry_host)]
+
+
+def push_endpoint(reference: Reference, config: RegistryConfig) -> Endpoint:
+    """Where pushes go: to the first of hosts.toml that takes them, else the registry itself."""
+    own = upstream(reference.domain, reference.registry_host)
+    for server in (*_other_hosts(reference, config), own):
+        if _allows(located(server, reference.path, config), "push"):
+            return server
+    raise RegistryError(f"cannot push to {reference.domain}: its hosts.toml gives no server that capability")
+
+
+def may_pull(endpoint: Endpoint, reference: Reference, config: RegistryConfig) -> bool:
+    """Whether a registry itself may be asked for content."""
+    return _allows(located(endpoint, reference.path, config), "pull")
+
+
+def _allows(endpoint: Endpoint, capability: str) -> bool:
+    return endpoint.settings is None or capability in endpoint.settings.capabilities
+
+
+def _other_hosts(reference: Reference, config: RegistryConfig) -> list[Endpoint]:
+    hosts = hosts_for(reference.domain, config.certs_dirs)
+    return [
+        Endpoint(
+            host=settings.host,
+            domain=reference.domain,
+            scheme=settings.scheme,
+            path=settings.path,
+            is_mirror=settings.host != reference.registry_host,
+            resolves_tags="resolve" in settings.capabilities,
+            settings=settings,
+        )
+        for settings in (hosts.others if hosts is not None else ())
+    ]
 
 
 def _mirrors_by_rule(reference: Reference, config: RegistryConfig) -> list[Endpoint]:
@@ -98,8 +144,12 @@ def _mirrors_by_rule(reference: Reference, config: RegistryConfig) -> list[Endpo
 
 def located(endpoint: Endpoint, path: str, config: RegistryConfig) -> Endpoint:
     """Where the repository of that path really is. Raises: RegistryError for one that is blocked."""
-    if endpoint.is_mirror or not config.rules:
+    if endpoint.is_mirror or endpoint.settings is not None:
         return endpoint
+    return _at_server(_by_rule(endpoint, path, config), config)
+
+
+def _by_rule(endpoint: Endpoint, path: str, config: RegistryConfig) -> Endpoint:
     rule = rule_for(config.rules, endpoint.domain, path)
     if rule is None:
         return endpoint
@@ -109,6 +159,23 @@ def located(endpoint: Endpoint, path: str, config: RegistryConfig) -> Endpoint:
         return endpoint
     host, there = rule.moved(rule.location, endpoint.domain, path)
     return attrs.evolve(upstream(host), repository=(path, there))
+
+
+def _at_server(endpoint: Endpoint, config: RegistryConfig) -> Endpoint:
+    hosts = hosts_for(endpoint.domain, config.certs_dirs)
+    if hosts is None:
+        return endpoint
+    server = hosts.server
+    if not server.host:
+        return attrs.evolve(endpoint, settings=server)
+    return attrs.evolve(
+        endpoint,
+        host=server.host,
+        scheme=server.scheme,
+        path=server.path,
+        is_mirror=server.host != endpoint.host,
+        settings=server,
+    )
 
 
 def upstream(domain: str, host: str | None = None) -> Endpoint:
@@ -133,7 +200,12 @@ def schemes_for(endpoint: Endpoint, config: RegistryConfig) -> list[Scheme]:
 def _speaks_tls(host: str, config: RegistryConfig) -> bool:
     if any(host_matches(host, entry) for entry in config.secure):
         return True
-    return any(True for _ in certs.directories(host, config.certs_dirs))
+    return any(_is_of_tls(folder) for folder in certs.directories(host, config.certs_dirs))
+
+
+def _is_of_tls(folder: Path) -> bool:
+    """A file that only says where else to ask makes no TLS of a loopback registry."""
+    return [each.name for each in folder.iterdir()] != [FILE_NAME]
 
 
 def split_host(host: str) -> tuple[str, int | None]:

@@ -19,7 +19,7 @@ from pycontainer.oci import (
     sha256,
 )
 from pycontainer.registry.auth import Right
-from pycontainer.registry.endpoints import upstream
+from pycontainer.registry.endpoints import push_endpoint
 from pycontainer.registry.listing import referrers_index, referrers_tag
 from pycontainer.registry.session import Request, Session
 from pycontainer.registry.transfer import run_all
@@ -67,7 +67,7 @@ def push(
 
 
 def _put_manifest(session: Session, reference: Reference, document: Document, name: str) -> None:
-    endpoint = upstream(reference.domain, reference.registry_host)
+    endpoint = push_endpoint(reference, session.config)
     digest = document.descriptor.digest
     request = Request(
         action=f"push manifest {reference.repository}{'@' if ':' in name else ':'}{name}",
@@ -92,7 +92,7 @@ def _list_as_referrer(
     session: Session, reference: Reference, document: Document, subject: Descriptor
 ) -> None:
     """Keep the stand-in tag of a registry without referrers API, as the specification asks of clients."""
-    endpoint = upstream(reference.domain, reference.registry_host)
+    endpoint = push_endpoint(reference, session.config)
     listed = referrers_index(session, endpoint, reference, subject.digest) or Index()
     if any(entry.digest == document.descriptor.digest for entry in listed.manifests):
         return

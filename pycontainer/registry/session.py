@@ -25,9 +25,10 @@ from pycontainer.registry import guard
 from pycontainer.registry.auth import Authenticator, Keychain, Right, TokenAnswer, TokenRequest
 from pycontainer.registry.cancel import Cancelled, current
 from pycontainer.registry.config import RegistryConfig
-from pycontainer.registry.endpoints import Endpoint, endpoints_for, located, schemes_for
+from pycontainer.registry.endpoints import Endpoint, endpoints_for, located, may_pull, schemes_for
 from pycontainer.registry.errors import ERROR_BODY_BYTES, SPEAKS_TLS, Unreachable, refusal
 from pycontainer.registry.guard import Zone
+from pycontainer.registry.hosts import HostSettings
 from pycontainer.registry.redact import redact_url
 from pycontainer.registry.retry import from_transport, parse_retry_after, with_retries
 from pycontainer.registry.wires import Wires
@@ -39,6 +40,7 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 TOKEN_BYTES = 1 << 20
 DOWN_S = 30.0  # how long a mirror that could not be reached is passed over
 T = TypeVar("T")
+_NO_SETTINGS = HostSettings()
 # A body is bytes, or a function giving its chunks anew for each time it is sent.
 Content: TypeAlias = bytes | Callable[[], Iterable[bytes]] | None
 
@@ -149,6 +151,10 @@ class Session:
                     with self._lock:
                         self._down[mirror.host] = True
         try:
+            if not may_pull(registry, reference, self.config):
+                raise RegistryError(
+                    f"the hosts.toml of {reference.domain} lets nothing be pulled from its server"
+                )
             return call(registry)
         except PycontainerError as error:
             for note in notes:
@@ -182,7 +188,7 @@ class Session:
         if endpoint.is_mirror:
             # Tells a mirror of several registries which one is meant (containerd's convention).
             query.append(("ns", endpoint.domain))
-        text = f"{scheme}://{endpoint.host}{endpoint.path}/v2/{request.path}"
+        text = f"{scheme}://{endpoint.host}{endpoint.root}/{request.path}"
         return httpx.URL(f"{text}?{urlencode(query)}" if query else text)
 
     # -- one request
@@ -211,13 +217,15 @@ class Session:
         try:
             wanted = next(flow)
             while True:
-                reply = self._ask_for_token(wanted, answer)
+                reply = self._ask_for_token(wanted, answer, endpoint.settings)
                 wanted = flow.send(reply)
         except StopIteration as stop:
             header: str = stop.value
             return header
 
-    def _ask_for_token(self, wanted: TokenRequest, answer: _Answer) -> TokenAnswer:
+    def _ask_for_token(
+        self, wanted: TokenRequest, answer: _Answer, settings: HostSettings | None
+    ) -> TokenAnswer:
         headers = {"Accept": "application/json"}
         content = None
         if wanted.form is not None:
@@ -227,8 +235,10 @@ class Session:
             action="get a token", method="POST" if content else "GET", headers=headers, content=content
         )
         url = httpx.URL(wanted.url)
-        zone = Zone.ANY if guard.same_origin(url, answer.first_url) else answer.zone
-        reply = self._follow(url, request, wanted.authorization, zone)
+        if guard.same_origin(url, answer.first_url):
+            reply = self._follow(url, request, wanted.authorization, Zone.ANY, settings=settings)
+        else:
+            reply = self._follow(url, request, wanted.authorization, answer.zone)
         try:
             with transport_errors(request.action, redact_url(url)):
                 return TokenAnswer(
@@ -263,7 +273,8 @@ class Session:
     def _on_scheme(
         self, endpoint: Endpoint, scheme: str, request: Request, authorization: str | None
     ) -> _Answer:
-        answer = self._follow(self._url_of(endpoint, scheme, request), request, authorization, Zone.ANY)
+        url = self._url_of(endpoint, scheme, request)
+        answer = self._follow(url, request, authorization, Zone.ANY, settings=endpoint.settings)
         with self._lock:
             self._schemes[endpoint.host] = scheme
             self._zones[endpoint.host] = answer.zone
@@ -278,15 +289,22 @@ class Session:
             zone = self._zones.get(endpoint.host, Zone.PUBLIC)
         own = httpx.URL(f"{scheme}://{endpoint.host}")
         if guard.same_origin(own, url):
-            return self._follow(url, request, authorization, Zone.ANY)
+            return self._follow(url, request, authorization, Zone.ANY, settings=endpoint.settings)
         return self._follow(url, request, None, zone, is_own=False)
 
     def _follow(
-        self, url: httpx.URL, request: Request, authorization: str | None, zone: Zone, *, is_own: bool = True
+        self,
+        url: httpx.URL,
+        request: Request,
+        authorization: str | None,
+        zone: Zone,
+        *,
+        is_own: bool = True,
+        settings: HostSettings | None = None,
     ) -> _Answer:
         first_url, hop_zone = url, zone
         for _ in range(MAX_REDIRECTS + 1):
-            response = self._send(url, request, authorization, hop_zone)
+            response = self._send(url, request, authorization, hop_zone, settings)
             if is_own and guard.same_origin(url, first_url):
                 zone = self._zone_of(response, url)
             if not self._is_redirect(request, response):
@@ -294,7 +312,7 @@ class Session:
             response.close()
             target = guard.next_url(url, response.headers.get("location", ""), "redirect")
             if not guard.same_origin(url, target):
-                authorization, is_own = None, False
+                authorization, is_own, settings = None, False, None
             hop_zone = Zone.ANY if guard.same_origin(target, first_url) else zone
             guard.check_literal(target, hop_zone)
             url = target
@@ -319,10 +337,17 @@ class Session:
         return guard.zone_of_name(url.host) or Zone.PUBLIC
 
     def _send(
-        self, url: httpx.URL, request: Request, authorization: str | None, zone: Zone
+        self,
+        url: httpx.URL,
+        request: Request,
+        authorization: str | None,
+        zone: Zone,
+        settings: HostSettings | None,
     ) -> httpx.Response:
-        timeouts = self.config.timeouts
-        headers = {"User-Agent": self.config.user_agent, "Accept-Encoding": "identity", **request.headers}
+        timeouts, settings = self.config.timeouts, settings or _NO_SETTINGS
+        headers = httpx.Headers([("Accept-Encoding", "identity"), *settings.headers])
+        headers.setdefault("User-Agent", self.config.user_agent)
+        headers.update(request.headers)
         if authorization:
             headers["Authorization"] = authorization
         body = request.content() if callable(request.content) else request.content
@@ -333,7 +358,7 @@ class Session:
             content=body,
             extensions={
                 "timeout": {
-                    "connect": request.timeout_s or timeouts.connect_s,
+                    "connect": request.timeout_s or settings.connect_s or timeouts.connect_s,
                     **dict.fromkeys(("read", "write", "pool"), request.timeout_s or timeouts.read_gap_s),
                 }
             },
@@ -341,7 +366,7 @@ class Session:
         if zone is not Zone.ANY:
             guard.check_literal(url, zone)
         with transport_errors(request.action, redact_url(url)):
-            response = self._wires.transport(url, zone).handle_request(outgoing)
+            response = self._wires.transport(url, zone, settings.tls).handle_request(outgoing)
         if response.is_stream_consumed:
             # A given transport may answer with a body in memory, which httpx counts as read.
             return httpx.Response(

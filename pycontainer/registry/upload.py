@@ -20,7 +20,7 @@ from pycontainer.oci import Descriptor, Reference
 from pycontainer.registry import guard
 from pycontainer.registry.auth import Right
 from pycontainer.registry.cancel import Cancellation, current
-from pycontainer.registry.endpoints import Endpoint, upstream
+from pycontainer.registry.endpoints import Endpoint, push_endpoint
 from pycontainer.registry.errors import NotInRegistry
 from pycontainer.registry.retry import with_retries
 from pycontainer.registry.session import Request, Session
@@ -62,7 +62,7 @@ class Upload:
         self._source = source
         self._mount_from = [path for path in mount_from if path != reference.path]
         self._teller = Teller(reference, descriptor, on_event)
-        self._endpoint: Endpoint = upstream(reference.domain, reference.registry_host)
+        self._endpoint: Endpoint = push_endpoint(reference, session.config)
         self._right = Right.to(reference.path, "pull,push")
 
     def run(self) -> None:

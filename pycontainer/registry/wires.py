@@ -6,9 +6,11 @@ import ssl
 import threading
 from typing import TypeAlias
 
+import attrs
 import httpx
 
 from pycontainer.registry import certs
+from pycontainer.registry.certs import Tls
 from pycontainer.registry.config import RegistryConfig
 from pycontainer.registry.endpoints import Endpoint, bypasses_proxy, schemes_for
 from pycontainer.registry.guard import Zone
@@ -16,8 +18,8 @@ from pycontainer.registry.transport import PooledTransport
 
 __all__ = ["Wires"]
 
-# Host, where it has certificates of its own, and whether the server's is checked.
-_TlsKey: TypeAlias = tuple[str, bool]
+# Host, where it has certificates of its own, and its other settings.
+_TlsKey: TypeAlias = tuple[str, Tls]
 
 
 class Wires:
@@ -33,8 +35,8 @@ class Wires:
         self._transports: dict[tuple[_TlsKey | None, str | None, Zone], PooledTransport] = {}
         self._contexts: dict[_TlsKey, ssl.SSLContext] = {}
 
-    def transport(self, url: httpx.URL, zone: Zone) -> httpx.BaseTransport:
-        """The transport whose connections to `url` stay within `zone`."""
+    def transport(self, url: httpx.URL, zone: Zone, tls: Tls | None = None) -> httpx.BaseTransport:
+        """The transport whose connections to `url` stay within `zone`; tls: of its server alone."""
         if self._fixed is not None:
             return self._fixed
         host = url.netloc.decode("ascii")
@@ -42,7 +44,9 @@ class Wires:
         tls_key: _TlsKey | None = None
         if scheme.name == "https":
             has_own_certificates = any(True for _ in certs.directories(host, self._config.certs_dirs))
-            tls_key = (host if has_own_certificates else "", scheme.is_verified)
+            tls = tls or Tls()
+            tls = attrs.evolve(tls, is_verified=tls.is_verified and scheme.is_verified)
+            tls_key = (host if has_own_certificates else "", tls)
         key = (tls_key, self.proxy_for(url), zone)
         with self._lock:
             found = self._transports.get(key)
@@ -72,6 +76,6 @@ class Wires:
         found = self._contexts.get(key)
         if found is None:
             found = self._contexts[key] = certs.client_context(
-                host, self._config.certs_dirs, self._config.ca_files, is_verified=key[1]
+                host, self._config.certs_dirs, self._config.ca_files, key[1]
             )
         return found

@@ -65,6 +65,23 @@ def token(value: str = "tok", **more: Any) -> httpx.Response:
 
 
 class TestAuthentication:
+    def test_a_netrc_is_for_other_programs(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / ".netrc").write_text(
+            "machine reg.example login me password s3cret\nmachine cdn.example login me password s3cret\n"
+        )
+        (tmp_path / ".netrc").chmod(0o600)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+        elsewhere = httpx.Response(307, headers={"Location": "https://cdn.example/m"})
+        registry, seen = client({MANIFEST: elsewhere, "GET https://cdn.example/m": manifest_reply})
+        registry.describe(REF)
+        basic = {"WWW-Authenticate": 'Basic realm="reg"'}
+        asking, asked = client({MANIFEST: httpx.Response(401, headers=basic)})
+        with pytest.raises(AuthDenied):
+            asking.describe(REF)
+        for request in (*seen.seen, *asked.seen):
+            assert "authorization" not in request.headers
+
     def test_the_first_request_is_anonymous_even_with_credentials_at_hand(self) -> None:
         registry, seen = client(table(), credentials=ME)
         registry.describe(REF)

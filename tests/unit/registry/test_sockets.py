@@ -27,7 +27,7 @@ from pycontainer.registry import (
     RegistryConfig,
     TlsFiles,
 )
-from pycontainer.registry.certs import client_context
+from pycontainer.registry.certs import Tls, client_context
 from pycontainer.registry.guard import Zone
 from pycontainer.registry.transport import PooledTransport
 from tests.unit.registry.fakes import FAST, SHORT, MemorySink, small_image
@@ -157,7 +157,7 @@ def test_a_name_that_resolves_to_a_nearer_address_is_refused_when_connecting() -
     connected = threading.Event()
     with server(lambda connection: connected.set()) as host:
         port = int(host.rpartition(":")[2])
-        transport = PooledTransport(client_context("x", (), ()), zone=Zone.PUBLIC)
+        transport = PooledTransport(client_context("x", (), (), Tls()), zone=Zone.PUBLIC)
         with pytest.raises(RegistryError, match="loopback"):
             transport.handle_request(httpx.Request("GET", f"http://localhost:{port}/"))
         transport.close()
@@ -222,6 +222,30 @@ class TestTls:
                 client.ping(registry.address)
             (folder / "client.key").write_bytes(files.key.read_bytes())
             self._round_trip(registry, config)
+
+    def test_hosts_toml_has_authorities_certificates_and_trust_for_each_server(
+        self, files: TlsFiles, tmp_path: Path
+    ) -> None:
+        mutual = TlsFiles(certificate=files.certificate, key=files.key, client_ca=files.certificate)
+        folder = tmp_path / "reg.example"
+        folder.mkdir()
+        with Registry(tls=mutual) as registry:
+            ours = f'client = [["{files.certificate}", "{files.key}"]]\n'
+            for trust in (f'ca = "{files.certificate}"\n', "skip_verify = true\n"):
+                (folder / "hosts.toml").write_text(f'server = "https://{registry.address}"\n{trust}{ours}')
+                with RegistryClient(RegistryConfig(certs_dirs=(tmp_path,))) as client:
+                    with pytest.raises(NotFound):  # it has no such image, and said so over TLS
+                        client.describe(Reference.parse("reg.example/app:1"))
+
+    def test_a_loopback_registry_with_nothing_but_hosts_toml_is_reached_in_the_clear(
+        self, tmp_path: Path
+    ) -> None:
+        with Registry() as registry:
+            folder = tmp_path / registry.address
+            folder.mkdir()
+            (folder / "hosts.toml").write_text('[host."http://127.0.0.1:9"]\n')
+            with RegistryClient(RegistryConfig(certs_dirs=(tmp_path,))) as client, pytest.raises(NotFound):
+                client.describe(reference(registry.address))
 
     def test_a_loopback_registry_that_wants_tls_is_told_how(self, files: TlsFiles) -> None:
         config = RegistryConfig(certs_dirs=(), retries=FAST, timeouts=SHORT)
