@@ -71,12 +71,15 @@ class Board:
         self._subject = ""
         self._moved: dict[str, int] = {}
         self._is_push = False
+        self._warnings: list[str] = []
 
     def take(self, event: Progress) -> None:
         """Note an event."""
         with self._lock:
             self._subject = event.reference or self._subject
             self._is_push = self._is_push or event.action in ("uploading", "uploaded", "mounted")
+            if event.action == "warning":
+                self._warnings.append(event.message)
             if event.action in ("downloaded", "uploaded"):
                 self._moved[event.digest] = event.total_bytes or event.done_bytes
             if event.digest and event.action in MOVING | FINAL:
@@ -101,6 +104,12 @@ class Board:
             verb = "Pushed" if self._is_push else "Pulled"
             size, seconds = size_text(sum(self._moved.values())), self._timer() - self._started
             return f"{verb} {self._subject}: {len(self._moved)} blobs, {size} in {seconds:.1f} s"
+
+    @property
+    def warnings(self) -> list[str]:
+        """What registries have warned of."""
+        with self._lock:
+            return list(self._warnings)
 
     def rows(self) -> list[Row]:
         """The blobs that move, in the order in which they appeared; at most MAX_ROWS."""
@@ -157,8 +166,12 @@ def _on_terminal(console: Console) -> Iterator[OnEvent]:
         redirect_stdout=False,
         redirect_stderr=False,
     )
-    with live, _ticking(live.refresh):
-        yield board.take
+    try:
+        with live, _ticking(live.refresh):
+            yield board.take
+    finally:
+        for warning in board.warnings:
+            console.print(f"WARNING: {warning}", highlight=False, markup=False)
     if board.summary:
         console.print(board.summary, highlight=False, markup=False)
 
@@ -206,7 +219,7 @@ class _PlainLines:
 
     def take(self, event: Progress) -> None:
         with self._lock:
-            if self._last.get(event.digest) == event.action:
+            if self._last.get(event.digest) == event.action != "warning":
                 return
             self._last[event.digest] = event.action
             size = size_text(event.total_bytes) if event.total_bytes else ""
@@ -264,20 +277,22 @@ class _BoardView:
         return {"text/html": self._html(), "text/plain": self._text()}
 
     def _html(self) -> str:
+        warnings = "".join(f"<div>WARNING: {html.escape(text)}</div>" for text in self._board.warnings)
         if self.is_over:
-            return f"<div>{html.escape(self._board.summary)}</div>"
+            return f"{warnings}<div>{html.escape(self._board.summary)}</div>"
         rows = "".join(
             f"<tr><td><code>{html.escape(row.label)}</code></td><td>{html.escape(row.action)}</td>"
             f"<td><progress{_value(row.fraction)}></progress></td><td>{html.escape(row.amount)}</td></tr>"
             for row in self._board.rows()
         )
-        return f"<div>{html.escape(self._board.heading)}</div><table>{rows}</table>"
+        return f"{warnings}<div>{html.escape(self._board.heading)}</div><table>{rows}</table>"
 
     def _text(self) -> str:
+        warnings = [f"WARNING: {text}" for text in self._board.warnings]
         if self.is_over:
-            return self._board.summary
+            return "\n".join([*warnings, self._board.summary])
         lines = [f"  {row.label}  {row.action}  {row.amount}" for row in self._board.rows()]
-        return "\n".join([self._board.heading, *lines])
+        return "\n".join([*warnings, self._board.heading, *lines])
 
 
 def _value(fraction: float | None) -> str:

@@ -30,6 +30,7 @@ Action: TypeAlias = Literal[
     "uploading",
     "uploaded",
     "mounted",  # taken over from another repository of the same registry
+    "warning",  # the registry warns of something; message says what
     "done",  # the whole operation
 ]
 ACTIONS: tuple[str, ...] = get_args(Action)

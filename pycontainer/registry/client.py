@@ -7,7 +7,8 @@ one of pycontainer.errors, with credentials left out.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import final
 
@@ -79,7 +80,8 @@ class RegistryClient:
         """
         if on_event is not None:
             on_event(Progress(action="resolving", reference=reference.familiar))
-        found = self._parts.resolver.resolve(reference, platform)
+        with self._warned(reference, on_event):
+            found = self._parts.resolver.resolve(reference, platform)
         if on_event is not None:
             on_event(
                 Progress(
@@ -114,7 +116,8 @@ class RegistryClient:
         Returns at once if the sink has it, and waits where another thread or process is fetching it.
         Raises: RegistryError; DigestMismatch if no server sent the right bytes.
         """
-        Download(self._parts.session, reference, descriptor, on_event).into(sink)
+        with self._warned(reference, on_event):
+            Download(self._parts.session, reference, descriptor, on_event).into(sink)
 
     def fetch_all(
         self,
@@ -154,9 +157,19 @@ class RegistryClient:
         mount_from: paths of repositories of the same registry which may have the blobs already.
         Raises: RegistryError; NotFound if the source lacks a part.
         """
-        return push(
-            self._parts.session, reference, source, descriptor, mount_from=mount_from, on_event=on_event
-        )
+        session = self._parts.session
+        with self._warned(reference, on_event):
+            return push(session, reference, source, descriptor, mount_from=mount_from, on_event=on_event)
+
+    @contextmanager
+    def _warned(self, reference: Reference, on_event: OnEvent | None) -> Iterator[None]:
+        """Tell, where somebody listens, what registries have warned of, whether the work succeeds or not."""
+        notices = self._parts.session.notices
+        try:
+            yield
+        finally:
+            for message in notices.take() if on_event is not None else ():
+                on_event(Progress(action="warning", reference=reference.familiar, message=message))
 
     def source(self, reference: Reference) -> BlobSource:
         """The reference's repository as a source: blobs are read from the registry as they are asked for."""

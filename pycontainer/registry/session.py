@@ -29,6 +29,7 @@ from pycontainer.registry.endpoints import Endpoint, endpoints_for, located, may
 from pycontainer.registry.errors import ERROR_BODY_BYTES, SPEAKS_TLS, Unreachable, refusal
 from pycontainer.registry.guard import Zone
 from pycontainer.registry.hosts import HostSettings
+from pycontainer.registry.notices import Notices
 from pycontainer.registry.redact import redact_url
 from pycontainer.registry.retry import from_transport, parse_retry_after, with_retries
 from pycontainer.registry.wires import Wires
@@ -71,6 +72,7 @@ class Session:
 
     def __init__(self, config: RegistryConfig, *, transport: httpx.BaseTransport | None = None) -> None:
         self.config = config
+        self.notices = Notices()
         self._keychain = Keychain(config)
         self._authenticator = Authenticator(self._keychain)
         self._wires = Wires(config, transport)
@@ -307,6 +309,8 @@ class Session:
             response = self._send(url, request, authorization, hop_zone, settings)
             if is_own and guard.same_origin(url, first_url):
                 zone = self._zone_of(response, url)
+                if "warning" in response.headers:
+                    self.notices.note(url.netloc.decode("ascii"), response.headers.get_list("warning"))
             if not self._is_redirect(request, response):
                 return _Answer(response, first_url=first_url, url=url, zone=zone, is_own=is_own)
             response.close()

@@ -215,3 +215,31 @@ def test_the_board_lists_what_moves_and_counts_what_is_done() -> None:
 )
 def test_sizes_are_decimal(count: int, text: str) -> None:
     assert size_text(count) == text
+
+
+WARNING = Progress(action="warning", message="reg.example warns: <b>soon</b>")
+
+
+@pytest.mark.parametrize("mode", ["auto", "plain"])
+def test_each_warning_is_a_line_of_its_own_even_after_a_failure(mode: str) -> None:
+    stream = Terminal()
+
+    def fail() -> None:
+        with shown(mode, stream=stream) as take:
+            assert take is not None
+            take(WARNING)
+            take(Progress(action="warning", message="reg.example warns: another"))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert "reg.example warns: <b>soon</b>" in stream.getvalue()
+    assert "reg.example warns: another" in stream.getvalue()
+
+
+def test_a_notebook_keeps_warnings(notebook: list[dict[str, str]]) -> None:
+    with shown() as take:
+        assert take is not None
+        take(WARNING)
+    assert "WARNING: reg.example warns: &lt;b&gt;soon" in notebook[-1]["text/html"]
+    assert "WARNING: reg.example warns: <b>soon" in notebook[-1]["text/plain"]
