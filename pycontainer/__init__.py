@@ -91,6 +91,7 @@ if TYPE_CHECKING:
     from pycontainer.registry import Retries as Retries
     from pycontainer.registry import Timeouts as Timeouts
     from pycontainer.registry import TlsFiles as TlsFiles
+    from pycontainer.store import Damage as Damage
     from pycontainer.trust import PublicKey as PublicKey
     from pycontainer.trust import SignaturePolicy as SignaturePolicy
     from pycontainer.trust import SigningKey as SigningKey
@@ -111,6 +112,7 @@ _HOMES = {
     "ContainerPath": "pycontainer.engine",
     "Copied": "pycontainer.engine",
     "Credentials": "pycontainer.registry",
+    "Damage": "pycontainer.store",
     "DiskUsage": "pycontainer.engine",
     "Engine": "pycontainer.engine",
     "EngineConfig": "pycontainer.engine",
@@ -196,6 +198,7 @@ __all__ = [
     "ContainerPath",
     "Copied",
     "Credentials",
+    "Damage",
     "DiskUsage",
     "Engine",
     "EngineConfig",

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from pycontainer.registry.server.limits import ServerLimits
     from pycontainer.registry.server.registry import TlsFiles
     from pycontainer.registry.server.service import RequestRecord
+    from pycontainer.store import Damage
     from pycontainer.trust import SignaturePolicy, SigningKey
 
 __all__ = [
@@ -1258,6 +1259,10 @@ class Engine(EngineContext):
             progress=unwrap(progress),
             cgroup_manager=unwrap(cgroup_manager),
         )
+
+    async def check(self, *, repair: bool = False) -> tuple[Damage, ...]:
+        """What in the store is not as it was when it came: blobs and unpacked layers, every byte read."""
+        return await mirrored(self.sync.check, repair=repair)
 
     async def close(self, timeout_s: float = 30.0) -> None:
         """Stop what this engine owns and end its helper; idempotent."""

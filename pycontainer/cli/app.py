@@ -154,6 +154,7 @@ GROUPS = {
         "Manage the engine",
         _of(
             *("events", "info"),
+            check=Entry("checking:check", "Check all that is stored, and repair it"),
             df=Entry("system:df", "Tell how much room everything takes"),
             prune=Entry("pruning:prune_system", "Remove what is not used"),
         ),

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pycontainer.image import ImageView
     from pycontainer.registry import RegistryClient
     from pycontainer.runtime import HostFacts
-    from pycontainer.store import ImageRecord, Store
+    from pycontainer.store import Damage, ImageRecord, Store
     from pycontainer.trust import SignaturePolicy
 
 __all__ = ["Engine", "close_last", "current_engine", "kept_ahead", "use_helper"]
@@ -195,6 +195,15 @@ class Engine:
         from pycontainer.engine.booting import systemd_unit
 
         return systemd_unit(self, names)
+
+    def check(self, *, repair: bool = False) -> tuple[Damage, ...]:
+        """What in the store is not as it was when it came: blobs and unpacked layers, every byte read.
+
+        repair: remove damaged blobs, so that the next pull or load brings them again, and unpack damaged
+        layers anew, unless a running container uses them. Takes as long as pulling and unpacking all images
+        from a disk. Gives nothing where all is well; safe beside any other use. Raises: KernelError.
+        """
+        return self.store.check(repair=repair)
 
     @functools.cached_property
     def store_tag(self) -> str:

@@ -89,14 +89,24 @@ class Differ:
     """Writes one upper directory as a tar.
 
     is_live: others may change it meanwhile. Then what vanishes is left out, and files that become shorter
-    are filled up with zeros.
+    are filled up with zeros. is_compared: only what two trees from one tar have in common: no times of
+    directories, which of those the tar does not list is that of unpacking, and no holes.
     """
 
-    def __init__(self, root: int, writer: TarWriter, limits: Limits, *, is_live: bool = False) -> None:
+    def __init__(
+        self,
+        root: int,
+        writer: TarWriter,
+        limits: Limits,
+        *,
+        is_live: bool = False,
+        is_compared: bool = False,
+    ) -> None:
         self._root = root
         self._writer = writer
         self._limits = limits
         self._is_live = is_live
+        self._is_compared = is_compared
         self._links: dict[tuple[int, int], bytes] = {}
 
     def run(self) -> None:
@@ -235,6 +245,8 @@ class Differ:
     def _entry(self, path: bytes, found: os.stat_result, raw: dict[bytes, bytes]) -> Entry:
         entry = describe(path, found, {name: value for name, value in raw.items() if is_kept(name)})
         assert entry is not None, "sockets were passed over"
+        if self._is_compared and entry.kind == "dir":
+            entry.mtime_ns = 0
         return entry
 
     def _add_file(self, directory: int, base: bytes, entry: Entry) -> None:
@@ -249,7 +261,7 @@ class Differ:
             os.close(pinned)
         try:
             entry.size = found.st_size
-            if found.st_size - found.st_blocks * 512 >= _SMALLEST_HOLE:
+            if not self._is_compared and found.st_size - found.st_blocks * 512 >= _SMALLEST_HOLE:
                 entry.sparse = _data_extents(fd, found.st_size)
             extents = [(0, entry.size)] if entry.sparse is None else entry.sparse
             self._writer.add(entry, _Extents(fd, list(extents), is_live=self._is_live))

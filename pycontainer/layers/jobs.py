@@ -87,7 +87,8 @@ def unpack_stacked(params: dict[str, Any], fds: list[int], report: Report) -> di
 def diff(params: dict[str, Any], fds: list[int], report: Report) -> dict[str, Any]:
     """Write an upper directory as a layer's tar; fds: the directory, where the tar goes.
 
-    params: limits (depth and path_bytes count), is_live (see Differ). Returns: diff_id, tar_size.
+    params: limits (depth and path_bytes count), is_live and is_compared (see Differ). Returns: diff_id,
+    tar_size.
     Raises: InvalidInput, Unsupported, KernelError naming the path.
     """
     if len(fds) != 2:
@@ -97,7 +98,8 @@ def diff(params: dict[str, Any], fds: list[int], report: Report) -> dict[str, An
     out = HashedOutput(output)
     writer = TarWriter(out)
     limits = Limits.from_params(params.get("limits") or {})
-    Differ(root, writer, limits, is_live=bool(params.get("is_live"))).run()
+    told = {name: bool(params.get(name)) for name in ("is_live", "is_compared")}
+    Differ(root, writer, limits, **told).run()
     writer.close()
     out.flush()
     checkpoints.reached("diff.tar.written")

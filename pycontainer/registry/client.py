@@ -168,8 +168,9 @@ class RegistryClient:
         try:
             yield
         finally:
-            for message in notices.take() if on_event is not None else ():
-                on_event(Progress(action="warning", reference=reference.familiar, message=message))
+            if on_event is not None:
+                for message in notices.take():
+                    on_event(Progress(action="warning", reference=reference.familiar, message=message))
 
     def source(self, reference: Reference) -> BlobSource:
         """The reference's repository as a source: blobs are read from the registry as they are asked for."""

@@ -11,6 +11,7 @@ from pycontainer.frontdoor import opened
 
 if TYPE_CHECKING:
     from pycontainer.store.buildcache import BuildRecord
+    from pycontainer.store.check import Damage
     from pycontainer.store.content import ContentStore
     from pycontainer.store.gc import Collected
     from pycontainer.store.images import ImageTable
@@ -57,6 +58,7 @@ _HOMES = {
     "Lease": "leases",
     "Owner": "records",
     "RemovedImage": "removal",
+    "Damage": "check",
     "Repaired": "repair",
     "SnapshotKey": "records",
     "StateDB": "statedb",
@@ -85,6 +87,7 @@ __all__ = [
     "NewLayer",
     "Owner",
     "RemovedImage",
+    "Damage",
     "Repaired",
     "SnapshotKey",
     "StateDB",

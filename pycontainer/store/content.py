@@ -182,14 +182,20 @@ class ContentStore:
 
     def verify(self, digest: Digest) -> bool:
         """Read the whole blob; remove it if its bytes have changed, so that a pull fetches it again."""
+        if self.is_whole(digest):
+            return True
+        self.remove(digest)
+        return False
+
+    def is_whole(self, digest: Digest) -> bool:
+        """Whether the blob's bytes, all read, have its digest. Raises: NotFound."""
         hasher = Hasher.like(digest)
-        with open(self.path(digest), "rb", buffering=0) as file:
+        with open(self.open_fd(digest), "rb", buffering=0) as file:
             while chunk := file.read(_READ_SIZE):
                 hasher.update(chunk)
         try:
             hasher.check(digest, hasher.size, str(self.path(digest)))
         except DigestMismatch:
-            self.remove(digest)
             return False
         return True
 

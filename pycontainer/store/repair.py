@@ -28,7 +28,7 @@ from pycontainer.store.statedb import StateDB
 from pycontainer.store.trash import Trash
 from pycontainer.values import Value
 
-__all__ = ["LOST_EXIT_CODE", "Repaired", "Repairer"]
+__all__ = ["LOST_EXIT_CODE", "Repaired", "Repairer", "is_running"]
 
 # SIGKILL is what the end of its monitor was to it, as far as anybody can tell afterwards.
 LOST_EXIT_CODE = 137
@@ -150,6 +150,11 @@ def _status(directory: Path) -> dict[str, object]:
     except (json.JSONDecodeError, OSError):
         # A power cut can leave an empty file behind the rename.
         return {}
+
+
+def is_running(directory: Path) -> bool:
+    """Whether the container with this directory has a monitor that lives."""
+    return _monitor_lives(_status(directory))
 
 
 def _monitor_lives(fields: dict[str, object]) -> bool:

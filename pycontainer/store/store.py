@@ -30,6 +30,7 @@ from pycontainer.store.trash import Trash
 
 if TYPE_CHECKING:
     from pycontainer.image import OnEvent
+    from pycontainer.store.check import Damage
     from pycontainer.store.newlayers import NewLayer
     from pycontainer.store.unpack import LayerToUnpack, Unpacker
 
@@ -239,6 +240,17 @@ class Store:
         return self._layout.events
 
     # Housekeeping
+
+    def check(self, *, repair: bool = False) -> tuple[Damage, ...]:
+        """What is not as it was when it came, every byte read; see Checker.damages."""
+        from pycontainer.store.check import Checker  # few ask
+
+        parts = (self._layout, self.state, self.content, self.snapshots, self._trash)
+        with self.lease("check the store") as lease:
+            found = tuple(Checker(*parts, self._unpacker, self._helper, lease).damages(repair=repair))
+        if repair and found:
+            self.sync_later()
+        return found
 
     def collect_garbage(self, *, stale_ingest_s: float = STALE_INGEST_S) -> Collected:
         """Delete what no image, container or live lease needs; see Collector.collect."""

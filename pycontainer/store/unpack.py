@@ -30,7 +30,7 @@ from pycontainer.store.layout import Layout
 from pycontainer.store.leases import Lease
 from pycontainer.store.locks import FileLock
 from pycontainer.store.records import LayerRecord, SnapshotKey
-from pycontainer.store.snapshots import Preparation, Snapshotter, direct_key, stacked_key
+from pycontainer.store.snapshots import Preparation, Snapshotter, direct_key, is_stacked, stacked_key
 from pycontainer.store.statedb import StateDB
 from pycontainer.values import Value
 
@@ -105,6 +105,31 @@ class Unpacker:
             return []
         run = _Run(self, layers, lease, on_event or _ignore, follow, stop or threading.Event())
         return run.keys()
+
+    def fresh(
+        self, layer: LayerToUnpack, key: SnapshotKey, below: Sequence[SnapshotKey], lease: Lease
+    ) -> Preparation:
+        """A layer unpacked once more, beside the one that may be there; to be committed or abandoned.
+
+        Needs the layer's lock. Raises: as `unpack`.
+        """
+        run = _Run(self, [layer], lease, _ignore, False, threading.Event())
+        prepared = self._snapshots.prepare(key)
+        directories = [prepared.fs]
+        job = "unpack"
+        if is_stacked(key):
+            job, directories = (
+                "unpack_stacked",
+                [prepared.fs, prepared.work, *self._snapshots.lower_dirs(below)],
+            )
+        try:
+            with self._slots, run._blob(layer, job) as followed:
+                result = run._run(job, {}, followed, directories)
+            _check_diff_id(layer, result["diff_id"])
+        except BaseException as error:
+            _with_note(error, lambda: self._snapshots.abandon(prepared))
+            raise
+        return prepared
 
 
 class _Run:
@@ -261,10 +286,7 @@ class _Run:
                 if not result["is_self_contained"] and params.get("stop_if_not_self_contained"):
                     owner._snapshots.abandon(prepared)
                     return None
-                if result["diff_id"] != layer.diff_id:
-                    raise DigestMismatch(
-                        layer.diff_id, result["diff_id"], f"tar of layer {layer.descriptor.digest}"
-                    )
+                _check_diff_id(layer, result["diff_id"])
                 reached("unpack.layer.extracted")
                 size, entries = int(result["content_size"]), int(result["entries"])
                 owner._db.layers.put(LayerRecord(key=key, diff_id=layer.diff_id, size=size, entries=entries))
@@ -332,6 +354,11 @@ def codec_path() -> list[str]:
         for location in (spec.submodule_search_locations or ()) if spec else ():
             found[os.path.dirname(location)] = None
     return list(found)
+
+
+def _check_diff_id(layer: LayerToUnpack, found: str) -> None:
+    if found != layer.diff_id:
+        raise DigestMismatch(layer.diff_id, found, f"tar of layer {layer.descriptor.digest}")
 
 
 def _ignore(event: Progress) -> None:

@@ -14,7 +14,7 @@ from pycontainer.oci import Digest, split_digest
 from pycontainer.store.records import SnapshotKey
 from pycontainer.values import Value
 
-__all__ = ["Preparation", "Snapshotter", "check_key", "direct_key", "stacked_key"]
+__all__ = ["Preparation", "Snapshotter", "check_key", "direct_key", "is_stacked", "stacked_key"]
 
 _KEY = re.compile(r"(?:chain-)?(?:[0-9a-f]{64}|[0-9a-f]{128})")
 
@@ -27,6 +27,11 @@ def direct_key(diff_id: Digest) -> SnapshotKey:
 def stacked_key(chain_id: Digest) -> SnapshotKey:
     """The key of a layer that was applied on top of those below it: good for that stack only."""
     return SnapshotKey(f"chain-{split_digest(chain_id)[1]}")
+
+
+def is_stacked(key: SnapshotKey) -> bool:
+    """Whether it is the key of a layer that belongs to one stack."""
+    return key.startswith("chain-")
 
 
 def check_key(key: str) -> None:
