@@ -100,6 +100,7 @@ class Layout:
                 _make(path, PRIVATE_MODE)
                 if path is self.snapshots:
                     _spread(path)
+            self._refuse_folded_names()
         except OSError as error:
             if isinstance(error, KernelError):
                 raise
@@ -109,6 +110,14 @@ class Layout:
                 str(error.filename or self.root),
                 "choose another store with PYCONTAINER_ROOT",
             ) from error
+
+    def _refuse_folded_names(self) -> None:
+        """Refuse a file system that takes A and a for one name: one of two such files would be lost."""
+        if os.path.exists(self.snapshots.with_name(self.snapshots.name.upper())):
+            raise Unsupported(
+                f"the store's root {self.root} is on a file system that does not tell A from a in names",
+                "choose another PYCONTAINER_ROOT, or a directory without chattr +F",
+            )
 
     def _refuse_unsafe(self) -> None:
         """Refuse a root that someone else owns or can write to: they could exchange what we verified."""

@@ -832,6 +832,32 @@ class TestFailuresOfTheHost:
             self.on_tmpfs(tmp_path, "size=1m", data)
         assert caught.value.errno == errno.ENOSPC
 
+    def test_a_quota_that_is_used_up_is_said_with_the_entry(self, tmp_path: Path) -> None:
+        (tmp_path / "blob").write_bytes(tar(file(b"small"), file(b"big", bytes(4 << 20))))
+        (tmp_path / "layer").mkdir()
+
+        def job() -> object:
+            written, write = 0, os.write
+
+            def bounded(fd: int, data: Any) -> int:
+                nonlocal written
+                if stat.S_ISREG(os.fstat(fd).st_mode):
+                    written += len(data)
+                    if written > 1 << 20:
+                        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+                return write(fd, data)
+
+            os.write = bounded  # as a file system with quotas answers, which few kernels have
+            fds = [
+                os.open(tmp_path / "blob", os.O_RDONLY),
+                os.open(tmp_path / "layer", os.O_RDONLY | os.O_DIRECTORY),
+            ]
+            return JOBS["unpack"]({}, fds, lambda _event: None)
+
+        with pytest.raises(KernelError, match=r"b'big'.*quota.*used up") as caught:
+            in_child(job)
+        assert caught.value.errno == errno.EDQUOT
+
     def test_lack_of_inodes_is_said(self, tmp_path: Path) -> None:
         with pytest.raises(KernelError, match="inodes") as caught:
             self.on_tmpfs(tmp_path, "nr_inodes=10", tar(*(file(b"f%d" % index) for index in range(30))))

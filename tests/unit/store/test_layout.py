@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pycontainer.errors import InvalidInput, KernelError
+from pycontainer.errors import InvalidInput, KernelError, Unsupported
 from pycontainer.store.layout import Layout
 
 
@@ -80,3 +80,12 @@ def test_a_root_of_another_user_is_refused(tmp_path: Path) -> None:
     os.chown(tmp_path / "store", 12345, 0)
     with pytest.raises(InvalidInput, match="belongs to user 12345"):
         Layout(tmp_path / "store").create()
+
+
+def test_a_file_system_that_folds_names_is_refused(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "store")
+    layout.create()
+    (layout.root / "SNAPSHOTS").symlink_to("snapshots")  # there, too, both names mean one directory
+    with pytest.raises(Unsupported, match="does not tell A from a") as caught:
+        layout.create()
+    assert "PYCONTAINER_ROOT" in str(caught.value)
