@@ -11,6 +11,7 @@ store that it is taken.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import socket
@@ -230,7 +231,10 @@ def ensure_rules(engine: Engine, *, is_forced: bool = False) -> None:
 
     with rules_lock(engine):
         store = engine.store
-        bridges = [bridge for each in store.state.networks.list() if (bridge := bridge_of(each)) is not None]
+        networks = store.state.networks.list()
+        if not networks:
+            return  # the last one was removed since we looked, and its rules with it
+        bridges = [bridge for each in networks if (bridge := bridge_of(each)) is not None]
         ports = [
             port
             for endpoint in {each.container_id for each in store.state.endpoints.list()}
@@ -255,10 +259,11 @@ def sweep(engine: Engine, *, is_forced: bool = False) -> None:
             left = _left(engine)
             networks = engine.store.state.networks.list()
             bridges = {network.bridge for network in networks} | parents.made_for(networks)
-            for name in os.listdir("/sys/class/net"):
-                if name not in bridges and not name.startswith(_END) and _is_whole(engine, name):
-                    delete_link(name)
-            forget(engine, left)
+            with suppress(KernelError):  # else the files stay, and the next process tries again
+                for name in os.listdir("/sys/class/net"):
+                    if name not in bridges and not name.startswith(_END) and _is_whole(engine, name):
+                        delete_link(name)
+                forget(engine, left)
         is_forced = True
     if is_forced and engine.store.state.networks.list():
         with suppress(Unsupported, KernelError):
@@ -274,15 +279,19 @@ def sweep_abandoned() -> None:
     for name, tag in _claimed():
         bridges.setdefault(tag, []).append(name)
     for place in restoring.STORES.glob("*"):
-        tag = place.name
+        tag = place.name.partition(".")[0]
         try:
-            if place.suffix or Path(place.read_text(), "state.db").exists():
+            if place.suffix:
+                if not (restoring.STORES / tag).exists():
+                    place.unlink()  # of a process that was killed, or of older ones
+                continue
+            if Path(place.read_text(), "state.db").exists():
                 continue
             unused = [name for name in bridges.get(tag, ()) if not _is_used(name)]
+            for name in unused:
+                delete_link(name)
         except OSError:
             continue  # another process is at it
-        for name in unused:
-            delete_link(name)
         if len(unused) == len(bridges.get(tag, ())):
             # With no bridge of theirs left rules refuse whoever has these addresses now.
             _remove_rules(tag)
@@ -336,9 +345,12 @@ def _left(engine: Engine) -> list[str]:
 def forget(engine: Engine, network_ids: Iterable[str]) -> None:
     """Delete files, the last trace of a network; after the last network the store's rules go, too."""
     if not engine.store.state.networks.list():
-        _remove_rules(engine.store_tag)
-        (restoring.STORES / engine.store_tag).unlink(missing_ok=True)
-        restoring.base_path(engine.store_tag).unlink(missing_ok=True)
+        # Who is making them has seen the network that is gone: what it makes would stay.
+        with rules_lock(engine):
+            # First what monitors, of containers that are about to end, would make them of again.
+            (restoring.STORES / engine.store_tag).unlink(missing_ok=True)
+            restoring.base_path(engine.store_tag).unlink(missing_ok=True)
+            _remove_rules(engine.store_tag)
     for network_id in network_ids:
         givenbridges.release(engine, network_id)
         if os.path.exists(f"/sys/class/net/{parents.own_name(network_id)}"):
@@ -347,12 +359,16 @@ def forget(engine: Engine, network_ids: Iterable[str]) -> None:
 
 
 def delete_link(name: str) -> None:
-    """Delete a link of the host; idempotent."""
+    """Delete a link of the host; idempotent. Raises KernelError, DeadlineExceeded."""
     from pycontainer.network import Route
 
-    with Route() as route, suppress(KernelError):
+    with Route() as route:
         route.delete_link(name)
-        route.send()
+        try:
+            route.send()
+        except KernelError as error:
+            if error.errno != errno.ENODEV:
+                raise
 
 
 def remove_link(engine: Engine, network: NetworkRecord) -> None:

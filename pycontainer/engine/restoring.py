@@ -33,10 +33,14 @@ def base_path(store_tag: str) -> Path:
 
 
 def write_base(engine: Engine) -> None:
-    """Write it, unless it is there as it should be. With the lock of the store's rules held."""
+    """Write it, unless it is there as it should be, or the store has no bridges (any more), which the first
+    file of its own tells. With the lock of the store's rules held.
+    """
     from pycontainer.engine import partitioning
     from pycontainer.network import rules_base
 
+    if not (STORES / engine.store_tag).exists():
+        return
     cut = partitioning.pairs(engine)
     place, content = base_path(engine.store_tag), json.dumps(rules_base(engine.store_tag, cut))
     if place.exists() and place.read_text() == content:
