@@ -134,7 +134,7 @@ def _resolved(engine: Engine, point: MountPoint, user: str, *, has_maps: bool) -
         from pycontainer.engine.images import Image, ready
 
         image = ready(engine, Image.get(point.source, engine=engine), point.source)
-        return attrs.evolve(point, snapshots=image.snapshots)
+        return attrs.evolve(point, snapshots=image.snapshots, has_ids=has_maps)
     if point.kind == "volume":
         return _volume(engine, point, has_maps=has_maps)
     if point.kind == "bind":
@@ -160,12 +160,19 @@ def _volume(engine: Engine, point: MountPoint, *, has_maps: bool) -> MountPoint:
     known = engine.store.state.volumes.get(point.source)
     options = known.options if known is not None else point.driver_options
     words = [word for word in options.get("o", "").split(",") if word]
-    point = attrs.evolve(point, has_ids=has_maps and not options)
+    # What is not to be changed is not filled.
+    is_filled = point.is_filled and not point.is_copied
+    point = attrs.evolve(point, has_ids=has_maps and not options, is_filled=is_filled)
     if not options or "bind" in words or "rbind" in words:
         return attrs.evolve(point, device=options.get("device", ""))
     if point.is_owned:
         raise InvalidOption(
             f"option volumes: U of {point.target}: the volume's options say whose it is; leave U out"
+        )
+    if point.is_copied:
+        raise InvalidOption(
+            f"option volumes: O of {point.target}: a volume of type {options['type']} is mounted for each "
+            "container anew, and has nothing to be kept as it is; leave O out"
         )
     fstype = options["type"]
     device = options.get("device") or fstype
@@ -244,8 +251,23 @@ def opened(
                 _give(engine, record, options, point, fds[described["fd"]])
         if point.is_copied:
             described["cow"] = _written(engine, record, index)
+        if point.has_ids and (point.is_copied or point.kind == "image"):
+            described["maps"] = _maps(engine, options)
+            described["place"] = str(engine.store.container_dir(record.id))
         sources[posixpath.normpath(point.target)] = described
     return fds, sources
+
+
+def _maps(engine: Engine, options: RunOptions) -> list[list[dict[str, int]]]:
+    """The maps of user and of group ids, as the runtime-spec has them."""
+    options = sharing.with_users(engine, options)
+    return [
+        [
+            dict(zip(("containerID", "hostID", "size"), map(int, line.split(":")), strict=True))
+            for line in lines
+        ]
+        for lines in (options.uid_map or (), options.gid_map or options.uid_map or ())
+    ]
 
 
 def _check_ownable(source: int, point: MountPoint) -> None:
@@ -315,7 +337,7 @@ def written_over(engine: Engine, record: ContainerRecord, target: str) -> Iterat
         if not point.is_copied or posixpath.normpath(point.target) != wanted:
             continue
         with ExitStack() as held:
-            source = _open(point)
+            source = _volume_source(engine, record, point) if point.kind == "volume" else _open(point)
             held.callback(os.close, source)
             if point.subpath:
                 try:
@@ -325,7 +347,7 @@ def written_over(engine: Engine, record: ContainerRecord, target: str) -> Iterat
                 held.callback(os.close, source)
             yield _written(engine, record, index)["upper"], source
         return
-    raise InvalidInput(f"{target} is no mount with mode=cow of container {record.name}")
+    raise InvalidInput(f"{target} is no mount with mode=cow (O) of container {record.name}")
 
 
 def _written(engine: Engine, record: ContainerRecord, index: int) -> dict[str, str]:

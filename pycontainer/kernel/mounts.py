@@ -126,12 +126,13 @@ def overlay(
 def overlay_classic(
     lower: Iterable[int], upper: int, work: int, options: Iterable[bytes], target: bytes
 ) -> None:
-    """Mount an overlay on target with mount(2); descriptors keep the names short for its one page."""
-    text = b"lowerdir=%s,upperdir=/proc/self/fd/%d,workdir=/proc/self/fd/%d" % (
-        b":".join(b"/proc/self/fd/%d" % fd for fd in lower),
-        upper,
-        work,
-    )
+    """Mount an overlay on target with mount(2); descriptors keep the names short for its one page.
+
+    upper, work: -1 for one that is not written to, of at least two layers.
+    """
+    text = b"lowerdir=" + b":".join(b"/proc/self/fd/%d" % fd for fd in lower)
+    if upper >= 0:
+        text += b",upperdir=/proc/self/fd/%d,workdir=/proc/self/fd/%d" % (upper, work)
     syscalls.mount(b"overlay", target, b"overlay", 0, b",".join((text, *options)))
 
 

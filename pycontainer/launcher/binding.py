@@ -19,8 +19,8 @@ from typing import Any
 
 from pycontainer import errors
 from pycontainer.kernel import mounts, syscalls
-from pycontainer.launcher import mountoptions
-from pycontainer.launcher.steps import copyup
+from pycontainer.launcher import idmaps, mountoptions
+from pycontainer.launcher.steps import copyup, rootfs
 
 __all__ = ["check_propagation", "open_source"]
 
@@ -42,8 +42,9 @@ def open_source(place: str, described: Json, given: Mapping[str, int], *, recurs
     described: "fd", the name of the source's descriptor in given; or "layers", directories of an image, top
     first; or "filesystem", what is to be mounted: "type", "device", "words" as mount(8) has them. "subpath",
     a path beneath it; "cow", {"upper", "work"}: directories that take what is written, of which the first is
-    made like the source if it is missing.
-    Raises: LaunchError naming the mount.
+    made like the source if it is missing. "maps", of user and of group ids, by which the owners of an image's
+    files, or of a copy's, show; "place", a directory that this needs.
+    Raises: LaunchError naming the mount; Unsupported.
     """
     step = f"mount {place}"
     subpath = described.get("subpath") or ""
@@ -51,7 +52,7 @@ def open_source(place: str, described: Json, given: Mapping[str, int], *, recurs
         if "layers" in described or "filesystem" in described:
             # What is reached over the network is reached over the host's.
             is_image = "layers" in described
-            base = _layers(described["layers"]) if is_image else _filesystem(place, described["filesystem"])
+            base = _layers(described) if is_image else _filesystem(place, described["filesystem"])
             if not subpath and "cow" not in described:
                 return base
         else:
@@ -61,7 +62,7 @@ def open_source(place: str, described: Json, given: Mapping[str, int], *, recurs
         try:
             spot = _beneath(base, place, subpath)
             if "cow" in described:
-                return _on_write(spot, place, described["cow"])
+                return _on_write(spot, place, described)
             return mounts.clone(spot, recursive=recursive)
         finally:
             for fd in (spot, base):
@@ -69,10 +70,13 @@ def open_source(place: str, described: Json, given: Mapping[str, int], *, recurs
                     os.close(fd)
 
 
-def _layers(paths: Sequence[str]) -> int:
-    """The files of an image as a detached mount, read-only."""
-    fds = [os.open(os.fsencode(path), _DIRECTORY) for path in paths]
+def _layers(described: Json) -> int:
+    """The files of an image as a detached mount, read-only; their owners unmapped where that cannot be."""
+    fds = [os.open(os.fsencode(path), _DIRECTORY) for path in described["layers"]]
     try:
+        if "maps" in described:
+            with suppress(OSError):
+                return _layers_mapped(fds, described["maps"], os.fsencode(described["place"]))
         if len(fds) == 1:  # an overlay needs two layers, or one that is written to
             tree = mounts.clone(fds[0])
             mounts.set_attributes(tree, mounts.ATTR_RDONLY)
@@ -81,6 +85,16 @@ def _layers(paths: Sequence[str]) -> int:
     finally:
         for fd in fds:
             os.close(fd)
+
+
+def _layers_mapped(fds: Sequence[int], maps: rootfs.Maps, place: bytes) -> int:
+    if len(fds) > 1:
+        tree = rootfs.overlay_mapped(fds, b"", b"", _OVERLAY, maps, place)
+    else:
+        tree = mounts.clone(fds[0])
+        idmaps.show(tree, maps)
+    mounts.set_attributes(tree, mounts.ATTR_RDONLY)
+    return tree
 
 
 def _filesystem(place: str, wanted: Json) -> int:
@@ -125,8 +139,9 @@ def _resolved(base: int, path: bytes) -> int:
     raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 
-def _on_write(source: int, place: str, cow: Mapping[str, str]) -> int:
+def _on_write(source: int, place: str, described: Json) -> int:
     """A detached overlay over the source, which stays as it is; what is mounted below it does not show."""
+    cow = described["cow"]
     if not stat.S_ISDIR(os.fstat(source).st_mode):
         reason = "only a directory can be copied on write, and the source is none"
         raise errors.LaunchError(f"mount {place}: {reason}", step=f"mount {place}", reason=reason)
@@ -136,10 +151,27 @@ def _on_write(source: int, place: str, cow: Mapping[str, str]) -> int:
         if _is_above(source, upper):
             reason = "the source contains the store, which takes what is written; choose a part of it"
             raise errors.LaunchError(f"mount {place}: {reason}", step=f"mount {place}", reason=reason)
+        if "maps" in described:
+            return _copies_mapped(source, place, described)
         return mounts.overlay((source,), upper, work, _COPIED)
     finally:
         os.close(upper)
         os.close(work)
+
+
+def _copies_mapped(source: int, place: str, described: Json) -> int:
+    upper, work = (os.fsencode(described["cow"][name]) for name in ("upper", "work"))
+    try:
+        return rootfs.overlay_mapped(
+            (source,), upper, work, _COPIED, described["maps"], os.fsencode(described["place"])
+        )
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise errors.Unsupported(
+            f"mount {place}: ids cannot be mapped here beneath a copy on write",
+            "it needs Linux 5.19, and a store on ext4, xfs, btrfs or tmpfs; leave O out, or uid_map",
+        ) from None
 
 
 def _upper_like(source: int, path: bytes) -> int:

@@ -15,7 +15,7 @@ from pycontainer import errors
 from pycontainer.kernel import namespaces, syscalls
 from pycontainer.launcher import mountoptions
 
-__all__ = ["ATTR_IDMAP", "apply", "user_namespace"]
+__all__ = ["ATTR_IDMAP", "apply", "show", "user_namespace"]
 
 ATTR_IDMAP = 0x100000
 _AT_RECURSIVE = 0x8000
@@ -41,9 +41,8 @@ def apply(spec: Json, trees: Sequence[int]) -> None:
             reason = "there are no maps for its ids: give it some, or the container a user namespace"
             raise errors.LaunchError(f"{step}: {reason}", step=step, reason=reason)
         with errors.mapped(OSError, to=errors.launch_failed(step, f"{step}: its ids cannot be mapped")):
-            space = user_namespace(*maps)
             try:
-                syscalls.mount_setattr(tree, flags, set=ATTR_IDMAP, userns_fd=space)
+                show(tree, maps, flags)
             except OSError as error:
                 if error.errno != errno.EINVAL:
                     raise
@@ -51,8 +50,18 @@ def apply(spec: Json, trees: Sequence[int]) -> None:
                     f"{step}: the file system of its source ({_filesystem(tree)}) cannot map ids here",
                     "bind a directory of another file system, such as ext4, xfs, btrfs or tmpfs",
                 ) from None
-            finally:
-                os.close(space)
+
+
+def show(tree: int, maps: Sequence[Sequence[Json]], flags: int = 0) -> None:
+    """Have a detached mount show owners by these maps, of user and of group ids. flags: AT_RECURSIVE.
+
+    Raises OSError: EINVAL where its file system cannot.
+    """
+    space = user_namespace(*maps)
+    try:
+        syscalls.mount_setattr(tree, flags, set=ATTR_IDMAP, userns_fd=space)
+    finally:
+        os.close(space)
 
 
 def _filesystem(fd: int) -> str:

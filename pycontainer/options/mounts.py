@@ -94,7 +94,7 @@ class MountPoint(Value):
             found.append("ro")
             if self.recursion == "readonly" or (self.recursion == "enabled" and is_recursive_possible):
                 found.append("rro")
-        if self.has_ids:
+        if self.has_ids and self.kind != "image" and not self.is_copied:  # those are what is mounted there
             found.append("idmap" if self.recursion == "disabled" else "ridmap")
         return tuple(found)
 

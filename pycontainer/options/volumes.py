@@ -134,7 +134,7 @@ def _with(point: MountPoint, word: str) -> MountPoint:
         return attrs.evolve(point, is_filled=word == "copy")
     if point.kind == "bind" and word in mount_propagations():
         return attrs.evolve(point, propagation=word)
-    if point.kind == "bind" and word in ("cow", "O"):
+    if word in ("cow", "O"):
         return attrs.evolve(point, is_copied=True)
     if point.kind == "bind" and word == "idmap":
         return attrs.evolve(point, has_ids=True)

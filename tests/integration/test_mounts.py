@@ -8,6 +8,7 @@ import pytest
 
 import pycontainer as pc
 from pycontainer import errors
+from tests.support import images
 
 pytestmark = pytest.mark.needs("root", "overlay")
 
@@ -128,6 +129,22 @@ def test_files_stay_the_caller_s_where_ids_are_mapped(
     )
     assert done.check().text.split() == ["0", "0"]
     assert (source / "new").stat().st_uid == 0
+
+
+@pytest.mark.parametrize("name", ["of several layers", "of one layer"])
+def test_an_image_s_owners_are_the_container_s_where_ids_are_mapped(
+    engine: pc.Engine, busybox: pc.Image, busybox_rootfs: Path, tmp_path: Path, name: str
+) -> None:
+    made = busybox
+    if name == "of one layer":
+        layout = images.oci_layout(tmp_path / "layout", [images.tar_of(busybox_rootfs)])
+        made = pc.Image.load(layout, engine=engine)[0]
+    assert (len(made.snapshots) > 1) == (name == "of several layers")
+    mount = f"type=image,source={made.id},target=/other"
+    script = "stat -c %u /other /other/bin/busybox; touch /other/new"
+    done = sh(engine, busybox, script, mount, userns="private", uid_map=["0:100000:65536"])
+    assert done.text.split() == ["0", "0"]
+    assert "Read-only file system" in done.stderr.decode()
 
 
 def test_a_tmpfs_has_the_size_and_mode_that_it_was_given(engine: pc.Engine, busybox: pc.Image) -> None:

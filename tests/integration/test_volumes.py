@@ -190,6 +190,37 @@ class TestFilled:
             done = sh(engine, image, script, volumes=["data:/srv/app"], **users)
             assert set(done.check().text.split()) == {"0"}, maps
 
+    @pytest.mark.parametrize("maps", [None, "0:700000:65536"], ids=["the host's ids", "its own ids"])
+    def test_it_stays_as_it_is_under_a_copy_on_write(
+        self, engine: pc.Engine, busybox: pc.Image, maps: str | None
+    ) -> None:
+        users: dict[str, Any] = {"userns": "private", "uid_map": maps} if maps else {}
+        sh(engine, busybox, "echo kept > /data/kept; chown 5 /data/kept", volumes=["data:/data"], **users)
+        script = "cd /data; echo new > new; echo more >> kept; stat -c %u . kept new; cat kept"
+        box = pc.Container.create(
+            busybox, ["sh", "-c", script], volumes=["data:/data:O"], engine=engine, **users
+        )
+        data = pc.Volume.get("data", engine=engine)
+        for count in (1, 2):  # what it wrote is there when it starts again
+            box.start()
+            assert box.wait(timeout=20) == 0
+            lines = [line.text.strip() for line in box.logs()]
+            assert lines[-4 - count :] == ["0", "5", "0", "kept", *["more"] * count]
+        assert [path.name for path in data.path.iterdir()] == ["kept"]
+        assert (data.path / "kept").read_text() == "kept\n"
+        changed = {change.path: change.kind for change in box.diff("/data")}
+        assert changed == {"/kept": "changed", "/new": "added"}
+        box.apply("/data")
+        assert (data.path / "new").read_text() == "new\n"
+        assert (data.mountpoint / "new").stat().st_uid == 0  # as every container finds it, whatever its maps
+
+    def test_one_of_memory_or_of_a_server_has_no_copy_on_write(
+        self, engine: pc.Engine, busybox: pc.Image
+    ) -> None:
+        pc.Volume.create("memory", options={"type": "tmpfs", "device": "tmpfs"}, engine=engine)
+        with pytest.raises(errors.InvalidOption, match="leave O out"):
+            sh(engine, busybox, "true", volumes=["memory:/data:O"])
+
     def test_many_that_start_at_once_fill_it_once(self, engine: pc.Engine, image: pc.Image) -> None:
         pc.Volume.create("data", engine=engine)
         with ThreadPoolExecutor(6) as pool:

@@ -6,7 +6,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -59,17 +59,72 @@ def assemble(
 
 
 def _assemble_apart(paths: Sequence[bytes], options: Options, place: bytes, maps: Maps) -> int:
-    """The same without lowerdir+ (Linux 6.5), or of layers that other ids are shown of: mounted by a child in
-    a mount namespace of its own.
+    """The same without lowerdir+ (Linux 6.5), or of layers that other ids are shown of."""
 
-    A detached copy of the mount outlives the child and its namespace.
+    def assembled() -> int:
+        _be_apart()
+        if maps:
+            _map_directories(paths, maps)
+        # Opened in this namespace: overlay takes no mount of another (clone_private_mount, fs/namespace.c).
+        # As descriptors their names are short enough for one page.
+        fds = [os.open(path, _DIRECTORY) for path in paths]
+        return _classic(fds[:-2], fds[-2], fds[-1], options, place)
+
+    return _made_apart(assembled)
+
+
+def overlay_mapped(
+    layers: Sequence[int], upper: bytes, work: bytes, options: Options, maps: Maps, place: bytes
+) -> int:
+    """The overlay of these directories, top layer first, with owners shown by maps, as a detached mount.
+
+    upper, work: in one directory; b"" for one that is not written to. place: see assemble.
+    Raises OSError: EINVAL where the layers' file system maps no ids.
     """
+
+    def assembled() -> int:
+        space = idmaps.user_namespace(*maps)
+        home = [os.open(os.path.dirname(upper), _DIRECTORY)] if upper else []
+        trees = [mounts.clone(fd) for fd in (*layers, *home)]  # which only in their own namespace can be
+        for tree in trees:
+            syscalls.mount_setattr(tree, 0, set=idmaps.ATTR_IDMAP, userns_fd=space)
+        _be_apart()
+        syscalls.mount(b"tmpfs", place, b"tmpfs", 0, None)
+        spots = []
+        for number, tree in enumerate(trees):
+            spot = place + b"/%d" % number
+            os.mkdir(spot)
+            mounts.attach(tree, os.open(spot, _DIRECTORY))
+            spots.append(spot)
+        _be_root_of(maps)
+        lower = [os.open(spot, _DIRECTORY) for spot in spots[: len(layers)]]
+        over = [spots[-1] + b"/" + os.path.basename(path) for path in (upper, work)] if upper else []
+        upper_fd, work_fd = (os.open(path, _DIRECTORY) for path in over) if over else (-1, -1)
+        return _classic(lower, upper_fd, work_fd, options, place)
+
+    return _made_apart(assembled)
+
+
+def _be_apart() -> None:
+    """Have mounts of one's own, which nobody else sees."""
+    syscalls.unshare(namespaces.NEWNS)
+    syscalls.mount(None, b"/", None, mounts.MS_PRIVATE | mounts.MS_REC, None)
+
+
+def _classic(lower: Sequence[int], upper: int, work: int, options: Options, place: bytes) -> int:
+    classic = [key if value is None else key + b"=" + value for key, value in options if key != b"source"]
+    mounts.overlay_classic(lower, upper, work, classic, place)
+    return mounts.clone(syscalls.AT_FDCWD, path=place)
+
+
+def _made_apart(make: Callable[[], int]) -> int:
+    """The detached mount that a child makes, whose mount namespace it outlives. Raises OSError."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         pid = os.fork()
         if pid == 0:
             try:
-                _mount_apart(paths, options, place, maps, theirs)
+                socket.send_fds(theirs, [struct.pack("i", 0)], [make()])
             except OSError as error:
                 theirs.send(struct.pack("i", error.errno or errno.EIO))
             finally:
@@ -83,21 +138,6 @@ def _assemble_apart(paths: Sequence[bytes], options: Options, place: bytes, maps
     raise OSError(code, os.strerror(code))
 
 
-def _mount_apart(
-    paths: Sequence[bytes], options: Options, place: bytes, maps: Maps, answer: socket.socket
-) -> None:
-    syscalls.unshare(namespaces.NEWNS)
-    syscalls.mount(None, b"/", None, mounts.MS_PRIVATE | mounts.MS_REC, None)
-    if maps:
-        _map_directories(paths, maps)
-    # Opened in this namespace: overlay takes no mount of another (clone_private_mount, fs/namespace.c). As
-    # descriptors their names are short enough for one page.
-    fds = [os.open(path, _DIRECTORY) for path in paths]
-    classic = [key if value is None else key + b"=" + value for key, value in options if key != b"source"]
-    mounts.overlay_classic(fds[:-2], fds[-2], fds[-1], classic, place)
-    socket.send_fds(answer, [struct.pack("i", 0)], [mounts.clone(syscalls.AT_FDCWD, path=place)])
-
-
 def _map_directories(paths: Sequence[bytes], maps: Maps) -> None:
     """Cover the layers, and what holds both upper and work, by themselves with other owners."""
     *lower, upper, _work = paths
@@ -107,7 +147,11 @@ def _map_directories(paths: Sequence[bytes], maps: Maps) -> None:
         syscalls.mount_setattr(tree, 0, set=idmaps.ATTR_IDMAP, userns_fd=space)
         spot = os.open(path, _DIRECTORY)
         mounts.attach(tree, spot)
-    # Overlay makes files as whoever mounts it, and with an owner that the maps do not know it makes none.
+    _be_root_of(maps)
+
+
+def _be_root_of(maps: Maps) -> None:
+    """Overlay makes files as whoever mounts it, and with an owner that the maps do not know it makes none."""
     syscalls.prctl(syscalls.PR_SET_SECUREBITS, syscalls.SECBIT_NO_SETUID_FIXUP)
     uid, gid = (entries[0]["hostID"] for entries in maps)
     os.setresgid(-1, gid, -1)
