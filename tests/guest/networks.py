@@ -77,9 +77,9 @@ def _sctp(image: pc.Image) -> dict[str, Any]:
         return {"heard": heard, "is_held": is_held}
 
 
-def _beside(image: pc.Image, driver: str, parent: str) -> dict[str, Any]:
+def _beside(image: pc.Image, driver: str, parent: str, **words: str) -> dict[str, Any]:
     with ExitStack() as stack:
-        options = {"parent": parent}
+        options = {"parent": parent, **words}
         one, two = _pair(image, stack, driver=driver, subnet="10.232.5.0/24", options=options)
         seen = {
             "reached": _ping(one, two.ip or "", 1)["exit_code"],
@@ -95,6 +95,9 @@ def checks(image: pc.Image) -> Mapping[str, Callable[[], Any]]:
         "impaired": lambda: _impaired(image),
         "sctp": lambda: _sctp(image),
         "ipvlan": lambda: _beside(image, "ipvlan", "out0"),
+        "ipvlan l3": lambda: _beside(image, "ipvlan", "out0", ipvlan_mode="l3"),
+        "ipvlan l3s": lambda: _beside(image, "ipvlan", "out0", ipvlan_mode="l3s"),
+        "ipvlan private": lambda: _beside(image, "ipvlan", "out0", ipvlan_flag="private"),
         "vlan": lambda: _beside(image, "macvlan", "out0.10"),
     }
 

@@ -32,9 +32,13 @@ def test_sctp_is_published(verdict: dict[str, Any]) -> None:
     assert verdict["sctp"] == {"heard": "of the container", "is_held": True}
 
 
-def test_containers_share_a_hardware_address_with_ipvlan(verdict: dict[str, Any]) -> None:
-    seen = verdict["ipvlan"]
-    assert (seen["reached"], seen["macs"]) == (0, 1)
+@pytest.mark.parametrize(
+    ("kind", "reached"), [("ipvlan", 0), ("ipvlan l3", 0), ("ipvlan l3s", 0), ("ipvlan private", 1)]
+)
+def test_containers_share_a_hardware_address_with_ipvlan(
+    verdict: dict[str, Any], kind: str, reached: int
+) -> None:
+    assert (verdict[kind]["reached"], verdict[kind]["macs"]) == (reached, 1)
 
 
 def test_a_vlan_is_made_for_its_network_and_goes_with_it(verdict: dict[str, Any]) -> None:

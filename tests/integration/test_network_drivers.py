@@ -15,7 +15,7 @@ import pytest
 
 import pycontainer as pc
 from pycontainer.engine import bridging
-from pycontainer.errors import AlreadyExists, InvalidOption, NotFound, Unsupported
+from pycontainer.errors import AlreadyExists, InvalidOption, KernelError, NotFound, Unsupported
 from pycontainer.network import Route, addresses_of
 from tests.support.needs import needs
 
@@ -57,11 +57,23 @@ def _reaches(engine: pc.Engine, image: pc.Image, parent: str, mode: str) -> tupl
         return is_reached, [str(one.ip), str(two.ip)]
 
 
-@pytest.mark.parametrize(("mode", "is_reached"), [("bridge", True), ("private", False)])
+@pytest.mark.parametrize(("mode", "is_reached"), [("bridge", True), ("private", False), ("vepa", False)])
 def test_neighbours_beside_a_link_reach_each_other_as_the_mode_says(
     engine: pc.Engine, busybox: pc.Image, parent: str, mode: str, is_reached: bool
 ) -> None:
     assert _reaches(engine, busybox, parent, mode) == (is_reached, ["10.232.5.2", "10.232.5.3"])
+
+
+def test_one_container_alone_has_the_link_itself(engine: pc.Engine, busybox: pc.Image, parent: str) -> None:
+    options = {"parent": parent, "macvlan_mode": "passthru"}
+    with (
+        pc.Network.create("near", driver="macvlan", subnet=SUBNET, options=options, engine=engine) as near,
+        pc.Container(busybox, ["sleep", "1000"], network=near, engine=engine) as box,
+    ):
+        assert box.exec(["cat", "/sys/class/net/eth0/operstate"]).text == "up\n"
+        with pytest.raises(KernelError, match="macvlan link"):
+            pc.run(busybox, ["true"], network=near, engine=engine)
+        assert [each.id for each in near.containers] == [box.id]
 
 
 def test_egress_is_not_denied_where_no_filter_sees_the_packets(

@@ -256,6 +256,17 @@ def test_what_cannot_be_published_is_refused_by_name(
         pc.run(busybox, ["true"], ports=ports, engine=engine)
 
 
+def test_every_port_that_image_and_options_expose_is_published_if_asked(
+    engine: pc.Engine, busybox: pc.Image, stack: ExitStack
+) -> None:
+    image = busybox.expose(80)
+    box = serving(engine, image, stack, publish_all=True, expose=["53/udp"])
+    assert ask("127.0.0.1", box.ports[80].host_port or 0) == ANSWER
+    assert {binding.host_address for binding in (box.ports[80], box.ports["53/udp"])} == {"127.0.0.1"}
+    other = serving(engine, image, stack)
+    assert 80 not in other.ports
+
+
 def test_a_kernel_without_sctp_is_named_with_the_remedy(engine: pc.Engine, busybox: pc.Image) -> None:
     try:
         socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_SCTP).close()
