@@ -144,7 +144,7 @@ class _Template(Value):
     params: dict[str, Any]
     process: dict[str, Any]
     linux: dict[str, Any]
-    user: str | None
+    user: str
     all_capabilities: tuple[str, ...]
 
 
@@ -323,7 +323,7 @@ def _params(
         "is_detached": is_detached,
         "record": {
             "args": list(asked.command),
-            "user": user or "",
+            "user": user,
             "tty": request.tty,
             "created_at_ns": time.time_ns(),
         },

@@ -38,8 +38,8 @@ _PRIVATE_NETWORK_SYSCTLS = {
 class Identity(NamedTuple):
     """Who the program runs as, in words for the launcher to resolve inside the root file system."""
 
-    user: str | None
-    """Docker's form, name[:group]; None is the image's root."""
+    user: str
+    """Docker's form, name[:group]; "" is root with the groups it has there."""
     groups: tuple[str, ...]
     """Further groups, by name or number."""
 
@@ -111,7 +111,7 @@ def identity(options: RunOptions, image_config: ImageConfig) -> Identity:
             raise InvalidImage(
                 f"the image's user {image_config.config.user!r}: {problem}; pass user="
             ) from None
-    return Identity(options.user or image_config.config.user or None, options.group_add or ())
+    return Identity(options.user or image_config.config.user or "", options.group_add or ())
 
 
 def stop_signal(options: RunOptions, image_config: ImageConfig) -> int:

@@ -130,7 +130,7 @@ class TestByName:
             "(: > /dev/toy0) 2>/dev/null || echo sealed; touch /opt/toy/x 2>/dev/null || echo sealed"
         )
         seen = sh(engine, busybox, script, devices=["acme.com/toy=all"])
-        assert seen.text.split() == ["driver", "here", "0", "4242", "sealed", "sealed"]
+        assert seen.text.split() == ["driver", "here", "0", "10", "4242", "sealed", "sealed"]
         named = sh(engine, busybox, "id -G", devices=["acme.com/toy=all"], user="web", group_add=["44"])
         assert {"4242", "1000", "44"} <= set(named.text.split())
         asked: dict[str, Any] = {"devices": ["acme.com/toy=all"], "user": "web", "group_add": ["44"]}

@@ -37,7 +37,7 @@ def test_a_default_container_is_confined_as_dockers_are_and_more(
     assert int(seen["CapEff"], 16) == int(seen["CapBnd"], 16) == DOCKER_CAPABILITIES
     assert int(seen["CapInh"], 16) == int(seen["CapAmb"], 16) == 0
     assert (seen["Umask"], seen["SigBlk"], seen["SigIgn"]) == ("0022", "0" * 16, "0" * 16)
-    assert (seen["Uid"].split(), seen["Groups"].split()) == (["0"] * 4, ["0"])
+    assert (seen["Uid"].split(), seen["Groups"].split()) == (["0"] * 4, ["0", "10"])
 
 
 def test_the_filter_holds_for_every_container_and_not_only_the_first(

@@ -310,7 +310,7 @@ class TestIdentity:
     @pytest.mark.parametrize(
         ("user", "expected"),
         [
-            ("", "0 0 0 /root"),
+            ("", "0 0 0 10 /root"),
             ("web", "1000 1000 1000 50 44 /home/web"),
             ("web:video", "1000 44 44 /home/web"),
             ("1000", "1000 1000 1000 50 44 /home/web"),

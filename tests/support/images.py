@@ -22,7 +22,7 @@ PASSWD = (
     "daemon:x:1:1::/:/bin/false\n"
     "web:x:1000:1000:A web user:/home/web:/bin/sh\n"
 )
-GROUP = "root:x:0:\ndaemon:x:1:\nweb:x:1000:\nstaff:x:50:web\nvideo:x:44:web,daemon\n"
+GROUP = "root:x:0:\ndaemon:x:1:\nwheel:x:10:root\nweb:x:1000:\nstaff:x:50:web\nvideo:x:44:web,daemon\n"
 EPOCH = 1_700_000_000
 
 

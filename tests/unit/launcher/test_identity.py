@@ -13,8 +13,9 @@ _PASSWD, _GROUP = PASSWD.encode(), GROUP.encode()
 @pytest.mark.parametrize(
     ("user", "expected"),
     [
-        (b"", (0, 0, {0}, b"/root")),
-        (b"root", (0, 0, {0}, b"/root")),
+        (b"", (0, 0, {0, 10}, b"/root")),
+        (b"root", (0, 0, {0, 10}, b"/root")),
+        (b"0:0", (0, 0, {0}, b"/root")),
         (b"web", (1000, 1000, {1000, 50, 44}, b"/home/web")),
         (b"1000", (1000, 1000, {1000, 50, 44}, b"/home/web")),
         (b"web:", (1000, 1000, {1000, 50, 44}, b"/home/web")),

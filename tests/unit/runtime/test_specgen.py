@@ -113,9 +113,9 @@ def test_a_nul_byte_in_the_images_command_is_refused(word: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("", None), ("web", "web"), ("1000:1000", "1000:1000"), ("4294967294", "4294967294")],
+    [("", ""), ("web", "web"), ("1000:1000", "1000:1000"), ("4294967294", "4294967294")],
 )
-def test_the_user_goes_to_the_launcher_in_words(text: str, expected: str | None) -> None:
+def test_the_user_goes_to_the_launcher_in_words(text: str, expected: str) -> None:
     assert identity(parse_run_options(), image(user=text)).user == expected
     assert identity(parse_run_options(user="daemon"), image(user=text)).user == "daemon"
 
