@@ -336,7 +336,8 @@ class Caches:
 
     Theory of operation. builds/caches/<digest of the id>/<number>/data is one instance; its lock is held
     shared by those who share it, exclusively by one that wants it locked or private. A private one takes the
-    first instance that nobody has.
+    first instance that nobody has. "making" beside the data is locked by whoever makes that, in a directory
+    of its own until it is whole.
     """
 
     def __init__(self, directory: Path, worker: EngineWorker) -> None:
@@ -362,7 +363,7 @@ class Caches:
             os.close(lock)
             number += 1
         cleanup.callback(os.close, lock)
-        self._ensure(instance, lock, mount)
+        self._ensure(instance, lock, mount, stop)
         os.utime(lock)  # when it was last used
         fd = os.open("data", os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=lock)
         cleanup.callback(os.close, fd)
@@ -380,9 +381,22 @@ class Caches:
                 if stop.wait(_TICK_S / 4):
                     raise GivenUp("the build was given up") from None
 
-    def _ensure(self, instance: Path, lock: int, mount: RunMount) -> None:
+    def _ensure(self, instance: Path, lock: int, mount: RunMount, stop: threading.Event) -> None:
         if (instance / "data").is_dir():
             return
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        making = os.open("making", flags, 0o600, dir_fd=lock)
+        try:
+            self._locked(making, "locked", stop)
+            # An empty directory would be replaced without a word, under those who have it open.
+            if not (instance / "data").is_dir():
+                self._make(instance, lock, mount)
+        finally:
+            os.close(making)
+
+    def _make(self, instance: Path, lock: int, mount: RunMount) -> None:
+        for left in instance.glob("begun-*"):
+            self._worker.engine.store.remove_tree(left)  # its maker was killed
         begun = instance / f"begun-{secrets.token_hex(4)}"
         begun.mkdir(mode=0o755)
         if mount.source is not None:
@@ -394,7 +408,4 @@ class Caches:
             os.fchmod(fd, 0o755 if mount.mode is None else mount.mode)
         finally:
             os.close(fd)
-        try:
-            os.rename(begun, instance / "data")
-        except OSError:
-            self._worker.engine.store.remove_tree(begun)  # another build was faster, which shares it
+        os.rename(begun, instance / "data")
