@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
+from pycontainer.build.dockerfile.names import SCRATCH
 from pycontainer.build.dockerfile.names import Base as Named
 from pycontainer.build.dockerfile.plan import Plan, PlannedStage
 from pycontainer.build.dockerfile.scope import Step
@@ -44,13 +45,11 @@ def expanded(
 
 
 def image_of(base: Named, contexts: Contexts) -> str | None:
-    """The image that this stands for, if it is one."""
-    if base.kind == "image":
-        return base.name
-    if base.kind == "context":
-        found = contexts[base.name]
-        return found if isinstance(found, str) else None
-    return None
+    """The image that this stands for, if it is one; `scratch` is none."""
+    found = contexts[base.name] if base.kind == "context" else base.name
+    return (
+        found if base.kind in ("image", "context") and isinstance(found, str) and found != SCRATCH else None
+    )
 
 
 def _found(plan: Plan, planned: PlannedStage, reference: str, find_config: FindConfig) -> ImageConfig:

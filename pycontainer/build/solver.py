@@ -186,9 +186,8 @@ class _Solving:
             state.change(evolve(state.own, on_build=()))
             return state
         state = StageState.on_nothing(platform)
-        if base.kind == "context":
-            files = self._contexts[base.name]
-            assert not isinstance(files, str)
+        files = self._contexts[base.name] if base.kind == "context" else ""
+        if not isinstance(files, str):
             part = CopyPart(source=files, patterns=("/",))
             key = key_of("context", "", sum=self._worker.checksum(part))
             layer = self._worker.cached(key) or self._worker.keep(
@@ -210,12 +209,9 @@ class _Solving:
             return files
         if source.stage is not None:
             layers = self._await(source.stage).layers
-        elif source.kind == "scratch":
-            layers = ()
         else:
             reference = image_of(source, self._contexts)
-            assert reference is not None
-            layers = self._base(reference, planned.platform).layers
+            layers = () if reference is None else self._base(reference, planned.platform).layers
         return FileSource(
             name=f"{source.kind} {name}",
             snapshots=tuple(layer.snapshot for layer in layers),

@@ -111,14 +111,15 @@ class Buildable:
         platforms: build for each of them, and give the names to an index of all; the image returned is this
         host's, or the first. RUN for another machine needs its emulator (binfmt_misc).
 
-        build_args: values for ARG; None takes the caller's own variable. SOURCE_DATE_EPOCH among them, or in
-        the environment, bounds all times: then equal inputs give equal digests.
+        build_args: values for ARG; None takes the caller's own variable. SOURCE_DATE_EPOCH among them, in
+        the environment, or of a global ARG, bounds all times: then equal inputs give equal digests.
 
         secrets: by id bytes, text, a Path or {"env": NAME}. They are in no layer, history, key or log.
 
         ssh: True for the caller's agent, or sockets by id, for `RUN --mount=type=ssh`.
 
-        contexts: further ones by name, each as a context or "docker-image://NAME".
+        contexts: further ones by name, each as a context, "docker-image://NAME" (or scratch), or
+        "oci-layout://PATH[:NAME][@DIGEST]", whose image is kept in the store without a name.
 
         no_cache: nothing is taken from the cache, or nothing of these stages. pull: True looks for newer base
         images, "never" for none that is not here.

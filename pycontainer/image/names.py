@@ -8,6 +8,7 @@ Source: OCI image-spec, annotations.md; containerd, core/images/annotations.go.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 from attrs import evolve
 
@@ -52,8 +53,8 @@ def names_annotations(
 def named_entries(
     entries: Sequence[Descriptor], name: str | Reference | None, where: str
 ) -> tuple[Descriptor, ...]:
-    """The entries of an index under a name (a reference, a `ref.name` annotation or a digest), or all of the
-    only image there is.
+    """The entries of an index under a name (a reference, a `ref.name` annotation, a tag or a digest), or all
+    of the only image there is.
 
     Raises: NotFound listing the names there are in `where`.
     """
@@ -68,7 +69,13 @@ def named_entries(
 def _is_named(entry: Descriptor, name: str | Reference) -> bool:
     if str(name) in (entry.digest, entry.annotations.get(REF_NAME)):
         return True
-    return str(name) in {text for known in names_of(entry) for text in (str(known), known.familiar)}
+    for known in names_of(entry):
+        if str(name) in (str(known), known.familiar, known.tag):
+            return True
+        with suppress(BadReference):
+            if Reference.parse(str(name)) == known:
+                return True
+    return False
 
 
 def _shown(entries: Iterable[Descriptor]) -> str:

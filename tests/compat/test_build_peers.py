@@ -36,13 +36,17 @@ COPY --from=tools --chown=web:staff /out/link /owned/
 COPY src src/*.txt /copied/
 COPY ["src/with space", "/spaced/"]
 COPY --chown=5:6 src /numbered
+COPY src/deep /new/one
+COPY --from=tools /out/deep /new/two
+COPY --from=tools --chown=web /out/deep /new/three/
 ADD archive.tar.gz /unpacked/
 COPY archive.tar.gz linked /plain/
 RUN rm -rf /usr/bin && rm -r /home/web && touch -d @1000000 /old
 WORKDIR relative
 RUN ["sh", "-c", "chown web . && echo exec form > mine"]
+RUN id > root
 USER web:staff
-RUN id -un > own
+RUN id > own
 ENV PATH=/srv/bin:$PATH
 EXPOSE 80 443/tcp 53/udp
 VOLUME ["/data", "/more"]

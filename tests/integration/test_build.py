@@ -7,6 +7,7 @@ import http.server
 import io
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,7 +22,15 @@ from typing import Any
 import pytest
 
 import pycontainer as pc
-from pycontainer.errors import BuildError, Conflict, DeadlineExceeded, DockerfileError, InvalidInput, NotFound
+from pycontainer.errors import (
+    BuildError,
+    Conflict,
+    DeadlineExceeded,
+    DockerfileError,
+    InvalidInput,
+    InvalidOption,
+    NotFound,
+)
 from pycontainer.image import Layout
 from tests.support.needs import needs
 
@@ -380,15 +389,18 @@ def test_sources_with_wildcards_excludes_and_parents(engine: pc.Engine, busybox:
         COPY src/*.py /wild/
         COPY --exclude=**/*.txt src /excluded
         COPY --parents src/deep/*.py src/./deep/e.txt /parents/
-        COPY --link src/a.py /linked/
+        COPY --parents ./**/*.py /trees/
+        COPY --link --chmod=750 src/a.py /linked/
         """,
         files,
     )
-    found = shell(engine, image, "cd /; find all wild excluded parents linked ! -type d | sort").split()
+    script = "cd /; find all wild excluded parents trees linked ! -type d | sort; stat -c %a linked"
+    found = shell(engine, image, script).split()
     assert found == [
         "all/.dockerignore", "all/ignored/kept", "all/src/a.py", "all/src/b.py", "all/src/c.txt",
         "all/src/deep/d.py", "all/src/deep/e.txt", "excluded/a.py", "excluded/b.py", "excluded/deep/d.py",
-        "linked/a.py", "parents/deep/e.txt", "parents/src/deep/d.py", "wild/a.py", "wild/b.py",
+        "linked/a.py", "parents/deep/e.txt", "parents/src/deep/d.py", "trees/src/a.py", "trees/src/b.py",
+        "trees/src/deep/d.py", "wild/a.py", "wild/b.py", "750",
     ]  # fmt: skip
     image.remove()
 
@@ -440,6 +452,11 @@ def test_two_builds_of_equal_inputs_give_one_digest(
     assert first.config.created == "2023-11-14T22:13:20Z"
     newest = shell(engine, first, "stat -c %Y /a /a/b/c /w/x /deep/er /x")
     assert set(newest.split()) == {"1700000000"}
+    by_default = "ARG SOURCE_DATE_EPOCH=1700000001\nFROM scratch\nCOPY f /\n"
+    assert build(engine, by_default, {"f": ""}).config.created == "2023-11-14T22:13:21Z"
+    assert build(engine, by_default, {"f": ""}, build_args=args).config.created == "2023-11-14T22:13:20Z"
+    with pytest.raises(InvalidOption, match="whole seconds"):
+        build(engine, "ARG SOURCE_DATE_EPOCH=yesterday\nFROM scratch\n")
     first.remove()
 
 
@@ -828,6 +845,22 @@ def test_several_platforms_make_an_index(engine: pc.Engine, busybox: pc.Image, t
         image.save(tmp_path / "both.tar", format="oci-archive")
         pc.copy(f"oci-archive:{tmp_path}/both.tar", "store:copied:1", platform="all", engine=other)
         assert set(pc.Image.get("copied:1", engine=other).platforms) == {foreign, here}
+        layout = f"{tmp_path}/layout"
+        pc.copy(f"oci-archive:{tmp_path}/both.tar", f"oci:{layout}:made", platform="all", engine=other)
+        for written in (f"{layout}:made", f"{layout}@{image.digest}"):
+            build(
+                other,
+                "FROM empty AS nothing\nFROM base\nCOPY --from=nothing / /\n",
+                contexts={"base": f"oci-layout://{written}", "empty": "docker-image://scratch"},
+                platforms=[foreign, here],
+                outputs=str(tmp_path / "upon"),
+            )
+            for platform in (foreign, here):
+                upon = tmp_path / "upon" / platform.replace("/", "_")
+                assert (upon / "arch").read_text() == platform
+            shutil.rmtree(tmp_path / "upon")
+        with pytest.raises(NotFound, match="no image"):
+            build(other, "FROM base\n", contexts={"base": f"oci-layout://{layout}:none"})
     with pc.Engine(tmp_path / "puller") as puller, pc.Registry() as registry:
         pc.copy(f"oci-archive:{tmp_path}/both.tar", f"{registry.address}/made:1", engine=puller)
         name = f"{registry.address}/made:1"

@@ -15,7 +15,7 @@ from pycontainer.build.dockerfile.source import Problem, nearest
 from pycontainer.errors import BadReference
 from pycontainer.oci import Reference
 
-__all__ = ["Base", "Names", "reference_of"]
+__all__ = ["SCRATCH", "Base", "Names", "reference_of"]
 
 SCRATCH = "scratch"
 

@@ -80,6 +80,11 @@ class Plan:
             self._check_order(planned)
         return found
 
+    @property
+    def global_args(self) -> Mapping[str, str]:
+        """The values that FROM sees: of platform ARGs, of ARGs above the first stage, of build arguments."""
+        return self._given.global_args
+
     def stage(self, index: int) -> PlannedStage:
         """A stage by its number."""
         return self._stages[index]

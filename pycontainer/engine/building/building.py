@@ -27,7 +27,7 @@ from pycontainer.engine.attestations import attestation
 from pycontainer.engine.building.cacheimages import CachePlace, export_cache, import_cache, with_keys
 from pycontainer.engine.building.contexts import Opened, open_context, open_named
 from pycontainer.engine.building.documents import stored_view
-from pycontainer.engine.building.options import BuildRequest, understood
+from pycontainer.engine.building.options import EPOCH_ARG, BuildRequest, epoch_of, understood
 from pycontainer.engine.building.outputs import write_output
 from pycontainer.engine.building.progress import shown_build
 from pycontainer.engine.building.provenance import PROVENANCE, image_purl, predicate
@@ -38,7 +38,7 @@ from pycontainer.engine.images import Image
 from pycontainer.engine.inventories import SPDX, spdx_document
 from pycontainer.engine.pulling import import_view
 from pycontainer.errors import DockerfileError, PycontainerError
-from pycontainer.image import ImageView
+from pycontainer.image import ImageView, Layout
 from pycontainer.oci import Descriptor, Digest, ImageConfig, Index, Platform, encode, mediatype
 from pycontainer.patterns import PatternMatcher
 
@@ -57,7 +57,7 @@ KILL_POINTS = (
     "build.image.recorded",
 )
 
-_IMAGE = "docker-image://"
+_IMAGE, _LAYOUT = "docker-image://", "oci-layout://"
 Attested = tuple[Descriptor, tuple[Digest, ...]]
 
 
@@ -77,6 +77,8 @@ def build(
             place = cleanup.enter_context(scratch(engine))
             worker = cleanup.enter_context(EngineWorker(engine, request, lease, place))
             opened, contexts = _contexts(worker, request, context, dockerfile)
+            request = _dated(request, opened, contexts)
+            worker.use_epoch(request.epoch)
             begun, given = worker.now(), dict(worker.materials)
             views: list[ImageView] = []
             attested: list[Attested] = []
@@ -85,7 +87,8 @@ def build(
             for platform in request.platforms:
                 worker.materials = dict(given)
                 worker.imported = import_cache(worker, request.cache_from, platform)
-                solved = _solved(worker, evolve(request, platforms=(platform,)), opened, contexts)
+                with_layouts = {**contexts, **_in_layouts(engine, lease, request, platform)}
+                solved = _solved(worker, evolve(request, platforms=(platform,)), opened, with_layouts)
                 built = solved.target
                 base_layers |= {layer.descriptor.digest for layer in built.layers[: built.from_base]}
                 layers[str(platform)] = engine.store.lower_dirs([layer.snapshot for layer in built.layers])
@@ -118,6 +121,7 @@ def check(
         place = cleanup.enter_context(scratch(engine))
         worker = cleanup.enter_context(EngineWorker(engine, request, lease, place))
         opened, contexts = _contexts(worker, request, context, dockerfile)
+        contexts |= _in_layouts(engine, lease, request, request.platforms[0])
         planned, _ = expanded(_planned(request, opened, contexts, is_whole=True), contexts, worker.config)
         return planned.checks.warnings
 
@@ -140,11 +144,36 @@ def _contexts(
     opened = open_context(worker, context, dockerfile)
     contexts: dict[str, FileSource | str] = {"": opened.source}
     for name, value in request.contexts.items():
-        if isinstance(value, str) and value.startswith(_IMAGE):
+        if isinstance(value, str) and value.startswith((_IMAGE, _LAYOUT)):
             contexts[name] = value.removeprefix(_IMAGE)
         else:
             contexts[name] = open_named(worker, name, value)
     return opened, contexts
+
+
+def _in_layouts(
+    engine: Engine, lease: Lease, request: BuildRequest, platform: Platform
+) -> dict[str, FileSource | str]:
+    """The contexts that are images of OCI layouts, by their ids: "oci-layout://PATH[:NAME][@DIGEST]".
+
+    Raises: NotFound, InvalidImage, DigestMismatch.
+    """
+    found: dict[str, FileSource | str] = {}
+    for name, value in request.contexts.items():
+        if isinstance(value, str) and value.startswith(_LAYOUT):
+            place, _, digest = value.removeprefix(_LAYOUT).partition("@")
+            above, slash, last = place.rpartition("/")
+            last, _, tag = last.partition(":")
+            view = Layout(f"{above}{slash}{last}").view(digest or tag or None, platform)
+            found[name] = import_view(engine, view, (), lease).id
+    return found
+
+
+def _dated(request: BuildRequest, opened: Opened, contexts: Mapping[str, FileSource | str]) -> BuildRequest:
+    """The request with the SOURCE_DATE_EPOCH that the Dockerfile's global ARG gives, if nothing else does."""
+    if request.epoch is not None or EPOCH_ARG not in opened.text:
+        return request
+    return evolve(request, epoch=epoch_of(_planned(request, opened, contexts).global_args.get(EPOCH_ARG, "")))
 
 
 def _solved(

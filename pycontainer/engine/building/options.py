@@ -22,8 +22,17 @@ from pycontainer.image import Compression
 from pycontainer.oci import Platform, Reference
 from pycontainer.options import parse_seconds
 
-__all__ = ["Annotations", "BuildRequest", "understood", "understood_annotations", "understood_check"]
+__all__ = [
+    "EPOCH_ARG",
+    "Annotations",
+    "BuildRequest",
+    "epoch_of",
+    "understood",
+    "understood_annotations",
+    "understood_check",
+]
 
+EPOCH_ARG = "SOURCE_DATE_EPOCH"
 _PULLS = ("missing", "always", "never")
 _ENTITLEMENTS = ("network.host", "security.insecure")
 _LEVELS = {"manifest": "manifest", "index": "index", "manifest-descriptor": "descriptor"}
@@ -137,7 +146,7 @@ def understood(
         network=network,
         allow=frozenset(allow) | ({"network.host"} if network == "host" else set()),
         limits=limits,
-        epoch=_epoch(args),
+        epoch=epoch_of(args.get(EPOCH_ARG, os.environ.get(EPOCH_ARG, ""))),
         compression=Compression.parse(compression),
         outputs=made,
         cache_from=understood_caches(cache_from, "cache_from"),
@@ -227,12 +236,12 @@ def _arguments(given: Mapping[str, str | None] | None) -> dict[str, str]:
     return found
 
 
-def _epoch(args: Mapping[str, str]) -> int | None:
-    text = args.get("SOURCE_DATE_EPOCH", os.environ.get("SOURCE_DATE_EPOCH", ""))
+def epoch_of(text: str) -> int | None:
+    """The seconds of a SOURCE_DATE_EPOCH, None for an empty one. Raises: InvalidOption."""
     if not text:
         return None
     if not text.isdecimal() or not text.isascii() or int(text) > 1 << 33:
-        raise InvalidOption(f"SOURCE_DATE_EPOCH {text!r}: give whole seconds since 1970")
+        raise InvalidOption(f"{EPOCH_ARG} {text!r}: give whole seconds since 1970")
     return int(text)
 
 

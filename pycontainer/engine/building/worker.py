@@ -100,6 +100,10 @@ class EngineWorker:
     def __exit__(self, *_: object) -> None:
         self._cleanup.close()
 
+    def use_epoch(self, epoch: int | None) -> None:
+        """Bound all times by this one, which the Dockerfile gave."""
+        self._request = evolve(self._request, epoch=epoch)
+
     # -- images and the cache ----------------------------------------------------------------------
 
     def base(self, reference: str, platform: Platform) -> Base:
@@ -246,11 +250,9 @@ class EngineWorker:
 
     def checksum(self, part: CopyPart) -> str:
         """See build.Worker."""
-        source = part.source
+        source = self._with_files(part.source)
         key = ""
-        if source.snapshots or source.directory < 0:
-            if not source.snapshots:
-                raise NotFound(f"{source.name} has no files, so no {part.patterns[0]!r}")
+        if source.snapshots:
             subject = repr(
                 (source.identity, part.patterns, part.excludes, part.parents, part.source.is_plain)
             )
@@ -285,6 +287,12 @@ class EngineWorker:
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         cleanup.callback(os.close, fd)
         return fd
+
+    def _with_files(self, source: FileSource) -> FileSource:
+        """The source; an empty directory for a stage of nothing, which has no layers to mount."""
+        if source.snapshots or source.directory >= 0:
+            return source
+        return self.opened(self.new_place(), source.name)
 
     def _described(self, source: FileSource, into: dict[str, Any], fds: list[int]) -> list[int]:
         """What a job is told of a source."""
@@ -326,9 +334,7 @@ class EngineWorker:
                 "is_plain": part.source.is_plain,
                 "unpacks": part.unpacks,
             }
-            if not part.source.snapshots and part.source.directory < 0:
-                raise NotFound(f"{part.source.name} has no files, so no {part.patterns[0]!r}")
-            fds = self._described(part.source, described, fds)
+            fds = self._described(self._with_files(part.source), described, fds)
             params["sources"].append(described)
         self.job("build_copy", params, fds)
 

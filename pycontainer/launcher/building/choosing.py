@@ -17,6 +17,8 @@ from pycontainer.patterns import PatternMatcher
 __all__ = ["Source", "Step", "choose", "explained", "walk"]
 
 _WILD = re.compile(r"[*?\[\\]")
+_STARS = re.compile(r"\*{2,}")
+_PIVOT = "/./"
 _LISTING = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _BY_PATH = itemgetter(2)
 MAX_DEPTH = 400  # one descriptor a level
@@ -59,17 +61,24 @@ def _missing(written: str, why: str = "") -> NotFound:
 
 
 def _pivoted(written: str, parents: bool) -> tuple[int, str]:
-    """How many leading parts --parents leaves out ("a/./b": those before the dot), and the clean path."""
-    pivot = 0
+    """How many leading parts --parents leaves out ("a/./b": before the first dot), and the clean path."""
+    above, mark, below = written.partition(_PIVOT)
+    if not parents or not mark:
+        return 0, "/".join(_clean(written))
+    # Two asterisks mean more than one below the pivot only.
+    left_out = [_STARS.sub("*", part) for part in _clean(above)]
+    return len(left_out), "/".join((*left_out, *_clean(below)))
+
+
+def _clean(path: str) -> list[str]:
+    """The parts of a path; ".." at the top stays there, as in a container."""
     parts: list[str] = []
-    for part in written.split("/"):
-        if part == "." and parents and parts:
-            pivot = len(parts)
-        elif part == "..":
-            del parts[-1:]  # at the top it stays there, as in a container
+    for part in path.split("/"):
+        if part == "..":
+            del parts[-1:]
         elif part not in ("", "."):
             parts.append(part)
-    return pivot, "/".join(parts)
+    return parts
 
 
 def _plain(root: int, text: str, pivot: int, ignored: PatternMatcher, written: str, parents: bool) -> Source:
@@ -99,8 +108,11 @@ def _matches(
     parts = text.split("/")
     first = next(index for index, part in enumerate(parts) if _WILD.search(part))
     base = resolve(root, "/".join(parts[:first]))
-    matchers = [_matcher(part) for part in parts[first:]]
-    for rest in sorted(_expanded(root, base, matchers)):
+    if parents and any(_STARS.search(part) for part in parts[first:]):
+        found = _at_any_depth(root, base, "/".join(parts[first:]), ignored)
+    else:
+        found = iter(sorted(_expanded(root, base, [_matcher(part) for part in parts[first:]])))
+    for rest in found:
         path = f"{base}/{rest}" if base else rest
         if _is_left_out(root, path, ignored):
             continue
@@ -110,6 +122,25 @@ def _matches(
             yield Source(resolve(root, path), name, written)
         except FileNotFoundError:
             continue  # a link that leads nowhere matches nothing
+
+
+def _at_any_depth(root: int, base: str, pattern: str, ignored: PatternMatcher) -> Iterator[str]:
+    """What a pattern with "**" matches, as those of .dockerignore do; nothing below what matches."""
+    matcher = PatternMatcher([f"\\{pattern}" if pattern.startswith("!") else pattern])
+    try:
+        top = open_beneath(root, base, _LISTING)
+    except (NotADirectoryError, FileNotFoundError):
+        return
+    taken = ""
+    try:
+        for step in walk(top, base, ignored, PatternMatcher(())):
+            if step.verb == "leave" or (taken and step.path.startswith(taken)):
+                continue
+            if matcher.along(step.path)[0]:
+                taken = f"{step.path}/"
+                yield step.path
+    finally:
+        os.close(top)
 
 
 def _expanded(root: int, base: str, matchers: list[re.Pattern[str]]) -> Iterator[str]:

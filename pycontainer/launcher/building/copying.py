@@ -175,7 +175,9 @@ class _Copying:
             raise explained(error, path or ".") from error
 
     def _ensure(self, path: str) -> int:
-        return ensure_directory(self._target, path, self._owner or (0, 0), self._epoch)
+        """A directory of the target. Those made are no copies: root's, or as --chown and --chmod say."""
+        mode = self._mode if isinstance(self._mode, int) else 0o755
+        return ensure_directory(self._target, path, self._owner or (0, 0), self._epoch, mode)
 
     def _kept_parents(self, root: int, one: Source, manners: Manners) -> str:
         """Where --parents puts a source: the directories above it are made like those of the source."""
@@ -214,13 +216,13 @@ class _Copying:
         manners: Manners,
     ) -> None:
         destination = self._destination
+        is_copied = False
         if source.get("parents"):
             destination = f"{self._kept_parents(root, one, manners)}/{one.name.rpartition('/')[2]}"
-        try:
-            resolve(self._target, destination)
-            is_new = False
-        except FileNotFoundError:
-            is_new = True
+            try:
+                resolve(self._target, destination)
+            except FileNotFoundError:
+                is_copied = True
         into = self._ensure(destination)
         top = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
         try:
@@ -230,7 +232,7 @@ class _Copying:
             walker.run(top, PatternMatcher(source.get("ignore") or ()), excluded)
             self.entries += walker.entries
             self.size += walker.size
-            if is_new:
+            if is_copied:
                 entry = describe(b"", status, attributes(top))
                 assert entry is not None
                 made = inside.reopen(into, os.O_RDONLY | os.O_DIRECTORY)

@@ -49,6 +49,8 @@ def chosen(
         ("a/[^x]*", [("a/deep", "deep"), ("a/y.txt", "y.txt")]),
         ("c\\[1]", [("c[1]", "c[1]")]),
         ("none*", []),
+        ("**/x.py", [("a/x.py", "x.py"), ("b/x.py", "x.py")]),
+        ("**/z.py", []),
         ("a/x.py/*", []),
     ],
 )
@@ -60,6 +62,29 @@ def test_sources_are_found_inside_the_root(tree: int, pattern: str, found: list[
 def test_parents_keep_their_paths_from_the_pivot_on(tree: int) -> None:
     found = chosen(tree, "a/deep/z.py", "a/./deep/z.py", "*/x.py", parents=True)
     assert [name for _, name in found] == ["a/deep/z.py", "deep/z.py", "a/x.py", "b/x.py"]
+    only_the_first_counts = chosen(tree, "./a/./deep/./z.py", "a/deep/.", parents=True)
+    assert only_the_first_counts == [("a/deep/z.py", "deep/z.py"), ("a/deep", "a/deep")]
+    os.close(tree)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "ignored", "found"),
+    [
+        ("**/*.py", (), ["a/deep/z.py", "a/x.py", "b/x.py"]),
+        ("a/**/z.py", (), ["a/deep/z.py"]),
+        ("a/**/x.py", (), ["a/x.py"]),
+        ("a*/./**/*.py", (), ["deep/z.py", "x.py"]),
+        ("**/./x.py", (), ["x.py", "x.py"]),
+        ("**/deep", (), ["a/deep"]),
+        ("out/**", (), ["out/drop", "out/keep"]),
+        ("**/x.py", ("b",), ["a/x.py"]),
+        ("**/*.py", ("*", "!a/deep"), ["a/deep/z.py"]),
+    ],
+)
+def test_two_asterisks_are_any_depth_where_parents_are_kept(
+    tree: int, pattern: str, ignored: tuple[str, ...], found: list[str]
+) -> None:
+    assert [name for _, name in chosen(tree, pattern, ignored=ignored, parents=True)] == found
     os.close(tree)
 
 

@@ -46,6 +46,8 @@ def test_what_is_missing_or_ambiguous_is_said_with_the_names_there_are(
         layout.view()
     layout.add(view, [parse("app:1")])
     layout.add(from_files(layout, {"a": "b"}), [parse("app:2")])
+    for name in ("1", "app:1", "library/app:1", "docker.io/library/app:1", view.descriptor.digest):
+        assert layout.view(name).id == view.id
     for name in (None, "app:3"):
         with pytest.raises(NotFound, match=r"docker\.io/library/app:1, docker\.io/library/app:2"):
             layout.view(name)
