@@ -338,6 +338,11 @@ def test_an_image_is_built_and_its_cache_forgotten(cli: CommandLine, tmp_path: P
     assert "RUN" in err
     assert cli("run", "--rm", *NOWHERE, "built:1", "cat", "/file") == "content\nmore\n"
     assert cli.both("build", "-q", *words) == (f"{image_id}\n", "")
+    out, err = cli.both("build", "--progress=rawjson", *words)
+    told = [vertex for line in err.splitlines() for vertex in json.loads(line).get("vertexes", ())]
+    assert [vertex["cached"] for vertex in told if "RUN" in vertex["name"]] == [True]
+    assert "completed" in told[-1]
+    assert out == f"{image_id}\n"
     (tmp_path / "Other").write_text("FROM busybox\nRUN --network=none exit 3\n")
     assert "Other:2" in cli.both("build", *words[2:4], str(tmp_path), code=1)[1]
     cli("rmi", "built:1")

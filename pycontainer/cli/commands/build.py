@@ -12,7 +12,6 @@ import click
 
 from pycontainer.cli.command import command, flag
 from pycontainer.cli.declared import declared
-from pycontainer.cli.edge import Failed
 from pycontainer.cli.filters import prune_filter_option
 from pycontainer.cli.formatting import decimal_size
 from pycontainer.cli.pairs import pairs, split_words
@@ -215,7 +214,9 @@ def _progress(session: Session, params: Mapping[str, Any]) -> OnBuildEvent | str
         return "off"
     wanted = params["progress"] or session.environ.get("BUILDKIT_PROGRESS") or "auto"
     if wanted == "rawjson":
-        raise Failed("Error: --progress=rawjson is not here; give plain, or use progress= of the library")
+        from pycontainer.cli.commands.build_rawjson import RawJson
+
+        return RawJson(sys.stderr).take
     modes = {"auto": "rich" if sys.stderr.isatty() else "plain", "tty": "rich", "quiet": "off"}
     return modes.get(wanted, "plain")
 
