@@ -754,7 +754,9 @@ def test_git_repositories_are_contexts_and_sources(
         image = pc.Image.build(f"{url}#main:sub", engine=engine)
         assert shell(engine, image, "cat /f") == "second"
         image.remove()
-        text = f"FROM busybox\nADD {url}#{commit} /r\nADD --keep-git-dir=true {url}#main:sub /s\n"
+        text = (
+            f"FROM busybox\nADD {url}#{commit} /r\nADD --keep-git-dir=true {url}?branch=main&subdir=sub /s\n"
+        )
         image = build(engine, text)
         assert shell(engine, image, "cat /r/sub/f /s/f; ls -A /r") == "firstsecond.gitattributes\nlink\nsub\n"
         image.remove()

@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import threading
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from attrs import frozen
 
@@ -36,6 +36,7 @@ _TICK_S = 0.2
 _GIT_TIMEOUT_S = 1800.0
 _REF = re.compile(r"[0-9A-Za-z][0-9A-Za-z._/@+-]*")
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+_REF_KEYS = {"ref": "", "branch": "refs/heads/", "tag": "refs/tags/"}
 _SCHEMES = ("https", "http", "ssh", "git")
 _SCP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*@[A-Za-z0-9][A-Za-z0-9.-]*:[^:]+")
 # No hook, no filter of attributes, no protocol that starts programs or reads the host's files, no question.
@@ -175,6 +176,9 @@ def split_git(url: str) -> tuple[str, str, str]:
     """The repository, the reference and the directory of a git URL. Raises: InvalidInput."""
     remote, _, fragment = url.partition("#")
     ref, _, below = fragment.partition(":")
+    if "://" in remote and "?" in remote:
+        remote, _, query = remote.partition("?")
+        ref, below = _asked(query, ref, below, shown_url(remote))
     if remote.startswith("-") or not (_SCP.fullmatch(remote) or urlsplit(remote).scheme in _SCHEMES):
         raise InvalidInput(f"{shown_url(remote)!r} is no git repository: give https, ssh or git")
     if urlsplit(remote).scheme and (urlsplit(remote).hostname or "-").startswith("-"):
@@ -182,6 +186,24 @@ def split_git(url: str) -> tuple[str, str, str]:
     if ref and (not _REF.fullmatch(ref) or ".." in ref or "@{" in ref or ref.endswith((".lock", "/"))):
         raise InvalidInput(f"{ref!r} is no name of a branch, tag or commit")
     return remote, ref, below
+
+
+def _asked(query: str, ref: str, below: str, shown: str) -> tuple[str, str]:
+    """The reference and the directory that a query gives ("ref=v1&subdir=src"), beside those behind the "#".
+
+    Source: docs.docker.com/build/concepts/context, "URL queries".
+    """
+    refs, places = [ref] * bool(ref), [below] * bool(below)
+    for key, value in parse_qsl(query, keep_blank_values=True):
+        if key == "subdir":
+            places.append(value)
+        elif key in _REF_KEYS:
+            refs.append(_REF_KEYS[key] + value)
+        else:
+            raise InvalidInput(f"{shown}: a query may have ref, branch, tag and subdir, not {key[:40]!r}")
+    if len(refs) > 1 or len(places) > 1:
+        raise InvalidInput(f"{shown}: give one reference and one directory")
+    return "".join(refs), "".join(places)
 
 
 class _Git:

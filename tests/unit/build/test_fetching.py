@@ -46,6 +46,9 @@ def test_a_file_is_called_by_the_end_of_its_url(url: str, name: str) -> None:
 def test_a_git_url_has_a_reference_and_a_directory() -> None:
     assert split_git("https://h/r.git#v1.0:sub/dir") == ("https://h/r.git", "v1.0", "sub/dir")
     assert split_git("git@h:r.git") == ("git@h:r.git", "", "")
+    assert split_git("https://h/r.git?ref=v1&subdir=/a") == ("https://h/r.git", "v1", "/a")
+    assert split_git("https://h/r.git?branch=x#:b") == ("https://h/r.git", "refs/heads/x", "b")
+    assert split_git("https://h/r.git?tag=y") == ("https://h/r.git", "refs/tags/y", "")
 
 
 @pytest.mark.parametrize(
@@ -53,6 +56,10 @@ def test_a_git_url_has_a_reference_and_a_directory() -> None:
     [
         "https://h/r.git#--upload-pack=touch /tmp/x",  # CVE-2019-13139
         "https://h/r.git#-x",
+        "https://h/r.git?ref=--upload-pack=x",
+        "https://h/r.git?ref=a&tag=b",
+        "https://h/r.git?subdir=a#b:c",
+        "https://h/r.git?nosuch=a",
         "https://h/r.git#a..b",
         "https://h/r.git#a@{1}",
         "https://h/r.git#a b",
