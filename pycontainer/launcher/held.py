@@ -167,7 +167,7 @@ def _accompany(
     try:
         try:
             surroundings.map_ids(made.pid, outline)
-            _answer(ends.go)
+            answer(ends.go)
         except errors.LaunchError:
             if not pidfd.has_ended(made.pidfd):
                 raise
@@ -179,21 +179,31 @@ def _accompany(
                 raise _killed(made)
             if said[0] == held.ASK_HOOKS:
                 creator.run_hooks()
-            elif said[0] == held.ASK_LISTENER:
-                listener = syscalls.raw(_SYS_PIDFD_GETFD, made.pidfd, held.LISTENER.unpack(said)[1], 0)
+            elif (listener := listener_of(made.pidfd, said)) is not None:
                 try:
                     creator.take_listener(listener)
                 finally:
                     os.close(listener)
             else:
                 raise failed(steps, said)
-            _answer(ends.answers)
+            answer(ends.answers)
     finally:
         for end in ends:
             os.close(end)
 
 
-def _answer(fd: int) -> None:
+def listener_of(pidfd: int, said: bytes) -> int | None:
+    """A copy of the filter's listener, if that is what the process has just told of. Raises OSError.
+
+    The process then waits for `answer`.
+    """
+    if said[:1] != bytes((held.ASK_LISTENER,)):
+        return None
+    return syscalls.raw(_SYS_PIDFD_GETFD, pidfd, held.LISTENER.unpack(said)[1], 0)
+
+
+def answer(fd: int) -> None:
+    """Let the process at the other end of this pipe go on."""
     try:
         os.write(fd, held.GO_ON)
     except BrokenPipeError:

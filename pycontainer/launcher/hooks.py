@@ -120,6 +120,9 @@ def _await(hook: Hook, pid: int, reader: int, failed: int) -> None:
     if problem:
         raise HookFailed(f"hook {name} cannot be executed: {problem}")
     if status:
-        how = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"code {os.WEXITSTATUS(status)}"
+        how = f"code {os.WEXITSTATUS(status)}"
+        if os.WIFSIGNALED(status):
+            number = os.WTERMSIG(status)
+            how = f"signal {number} ({(signal.strsignal(number) or 'unknown').lower()})"
         output = said.decode("utf-8", "replace").strip()[-_FIELD_TEXT:]
         raise HookFailed(f"hook {name} ended with {how}" + (f": {output}" if output else ""))

@@ -37,12 +37,14 @@ def apply(spec: Json, trees: Sequence[int]) -> None:
         maps = [entry.get(kind) or linux.get(kind) or () for kind in ("uidMappings", "gidMappings")]
         flags = _AT_RECURSIVE if "ridmap" in words else 0
         step = f"mount {entry['destination']}"
-        if not all(maps):
+        joined = _joined_namespace(linux)
+        if not all(maps) and not joined:
             reason = "there are no maps for its ids: give it some, or the container a user namespace"
             raise errors.LaunchError(f"{step}: {reason}", step=step, reason=reason)
         with errors.mapped(OSError, to=errors.launch_failed(step, f"{step}: its ids cannot be mapped")):
+            space = user_namespace(*maps) if all(maps) else os.open(joined, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                show(tree, maps, flags)
+                _show_as(tree, space, flags)
             except OSError as error:
                 if error.errno != errno.EINVAL:
                     raise
@@ -57,11 +59,21 @@ def show(tree: int, maps: Sequence[Sequence[Json]], flags: int = 0) -> None:
 
     Raises OSError: EINVAL where its file system cannot.
     """
-    space = user_namespace(*maps)
+    _show_as(tree, user_namespace(*maps), flags)
+
+
+def _show_as(tree: int, space: int, flags: int) -> None:
+    """The same, by the maps of a user namespace, whose descriptor is closed."""
     try:
         syscalls.mount_setattr(tree, flags, set=ATTR_IDMAP, userns_fd=space)
     finally:
         os.close(space)
+
+
+def _joined_namespace(linux: Json) -> str:
+    """The path of the user namespace that the container joins, whose maps are then its own."""
+    spaces = (entry for entry in linux.get("namespaces") or () if entry["type"] == "user")
+    return next((entry.get("path") or "" for entry in spaces), "")
 
 
 def _filesystem(fd: int) -> str:

@@ -82,7 +82,9 @@ def join(
     `proctree.Tree.cgroup`). keeps_owner: the streams are not given to the process's user.
     fds: "stdin", "stdout", "stderr", which stay open here; what is missing is the container's /dev/null.
     With spec.process.terminal "console" instead, a connected unix socket that the terminal's master is
-    sent to. seccomp: the container's filter. can_wait: it may block until the program is executed.
+    sent to. seccomp: the container's filter; "notifies" among params says that it has a listener, which
+    the process tells of in its report, and waits for the answer from fds "answers" (a pipe) to be taken.
+    can_wait: it may block until the program is executed.
 
     The working directory must exist. Needs a process of one thread; changes nothing of it.
     Raises WrongState when the container has ended, InvalidInput, LaunchError, OSError.
@@ -287,9 +289,12 @@ def _failed_step(step: str, failed: child.Failure) -> errors.LaunchError:
     return errors.LaunchError(message, step=step, reason=reason, exit_code=failed.exit_code)
 
 
-def await_executed(joined: Joined) -> None:
-    """Block until the program runs. Raises what `failure` finds; the process is reaped then."""
-    error = failure(joined, read_report(joined))
+def await_executed(joined: Joined, said: bytes = b"") -> None:
+    """Block until the program runs. Raises what `failure` finds; the process is reaped then.
+
+    said: what was read of the report before.
+    """
+    error = failure(joined, said + read_report(joined))
     if error is not None:
         os.waitpid(joined.pid, 0)
         raise error

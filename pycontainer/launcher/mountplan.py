@@ -95,7 +95,7 @@ def _mount(entry: Json, destination: str, params: Json, index: int) -> Step:
         return _mount_usual(fstype, destination, entry.get("source") or "", words)
     options = _parsed(words) if fstype in _USUAL else mountoptions.parse(words)
     name = f"mount {destination}"
-    _refuse_place(destination, fstype)
+    _refuse_place(destination, entry)
     path = to_bytes(destination)
     if "remount" in words:
         is_alone = "bind" in words or "rbind" in words or fstype == "bind"
@@ -120,14 +120,20 @@ def _mount(entry: Json, destination: str, params: Json, index: int) -> Step:
     return _filesystem(fstype, destination, entry.get("source") or "", options)
 
 
-def _refuse_place(destination: str, fstype: str) -> None:
+def _refuse_place(destination: str, entry: Json) -> None:
     if destination == "/":
         raise errors.InvalidInput("nothing can be mounted over the container's root; choose a directory")
     if destination == "/proc" or destination.startswith("/proc/"):
-        if not (destination == "/proc" and fstype == "proc") and destination not in _PROC_FILES:
+        is_procfs = entry.get("type") == "proc" or _is_bound_procfs(entry)
+        if not (destination == "/proc" and is_procfs) and destination not in _PROC_FILES:
             raise errors.InvalidInput(
                 f"cannot mount on {destination}: /proc is the kernel's; mount elsewhere"
             )
+
+
+def _is_bound_procfs(entry: Json) -> bool:
+    """Whether it is the caller's whole /proc: who shares a pid namespace may not be allowed a new one."""
+    return mountoptions.is_bind(entry) and os.path.normpath(entry.get("source") or "") == "/proc"
 
 
 def _filesystem(fstype: str, destination: str, source: str, options: mountoptions.MountOptions) -> Step:
@@ -138,7 +144,7 @@ def _filesystem(fstype: str, destination: str, source: str, options: mountoption
 
 @lru_cache(maxsize=32)
 def _mount_usual(fstype: str, destination: str, source: str, words: tuple[str, ...]) -> Step:
-    _refuse_place(destination, fstype)
+    _refuse_place(destination, {"type": fstype})
     return _filesystem(fstype, destination, source, mountoptions.parse(words))
 
 

@@ -189,6 +189,11 @@ def plan_join(spec: Json, params: Json, *, seccomp: bytes = b"") -> tuple[Step, 
         steps.append(Step("oom score", security.set_oom_score, (described["oomScoreAdj"],)))
     steps += _identity(described, params)
     steps += _confinement(spec, {**params, "init": False}, seccomp, entering.enter_directory)
+    if params.get("notifies"):
+        steps = [
+            Step(s.name, held.load_listened_filter, s.args) if s.function is security.load_filter else s
+            for s in steps
+        ]
     if params.get("lives_on"):
         steps = [
             Step(s.name, entering.live_on) if s.function is process.die_with_monitor else s for s in steps

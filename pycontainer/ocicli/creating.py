@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import socket
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +18,7 @@ from pycontainer import checkpoints, errors
 from pycontainer.checkpoints import reached
 from pycontainer.kernel import syscalls
 from pycontainer.launcher import cgroup, freezer, held, hooks, resctrl, scopes
-from pycontainer.ocicli import files, foreground, leftovers, lifecycle
+from pycontainer.ocicli import files, foreground, leftovers, lifecycle, listening
 from pycontainer.ocicli.report import Log
 from pycontainer.ocicli.states import State
 
@@ -105,6 +104,7 @@ class _Container:
             cgroup=request["cgroup"],
             cgroups_path=request["cgroups_path"],
             resctrl=request["resctrl"],
+            notifies=request["notifies"],
         )
         reached("create.state.written")
         listener = None
@@ -233,16 +233,5 @@ class _Container:
 
     def take_listener(self, fd: int) -> None:
         """Send the filter's listener to whoever will answer it. Raises LaunchError, InvalidOption."""
-        seccomp = self.request["spec"]["linux"]["seccomp"]
         state = self.state.described("creating")
-        message = {
-            "ociVersion": state["ociVersion"],
-            "fds": ["seccompFd"],
-            "pid": state["pid"],
-            "metadata": seccomp.get("listenerMetadata", ""),
-            "state": state,
-        }
-        with socket.socket(fileno=files.connect(seccomp["listenerPath"])) as sock:
-            about = f"seccomp: {seccomp['listenerPath']} does not take the listener"
-            with errors.mapped(OSError, to=errors.launch_failed("seccomp", about)):
-                socket.send_fds(sock, [json.dumps(message).encode()], [fd])
+        listening.send(self.request["spec"]["linux"]["seccomp"], state, state["pid"], fd)

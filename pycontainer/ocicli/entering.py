@@ -10,8 +10,8 @@ from typing import Any
 
 from pycontainer import errors
 from pycontainer.kernel import syscalls
-from pycontainer.launcher import joining
-from pycontainer.ocicli import files, foreground
+from pycontainer.launcher import held, joining
+from pycontainer.ocicli import files, foreground, listening
 from pycontainer.ocicli.report import Log
 from pycontainer.ocicli.states import State
 
@@ -66,12 +66,19 @@ def _carry_out(request: Request) -> int:
         # In the namespace of others nothing but the first process knows where the container's root is.
         fds["root"] = os.open(f"/proc/{state.fields['pid']}/root", os.O_PATH | os.O_DIRECTORY)
         params["has_root"] = True
+    answers, answer = os.pipe()
+    if state.fields.get("notifies"):
+        params["notifies"] = True
+        fds["answers"] = answers
     joined = joining.join(params, init, fds, seccomp=base64.b64decode(request["seccomp_b64"]))
+    os.close(answers)
     if console >= 0:
         os.close(console)
     if terminal is not None:
         terminal.take()
-    joining.await_executed(joined)
+    said = _hand_over_listener(joined, state, request["spec"], answer) if "notifies" in params else b""
+    joining.await_executed(joined, said)
+    os.close(answer)
     if "pidfd-socket" in flags:
         files.send_pidfd(flags["pidfd-socket"], joined.pidfd)
     if "pid-file" in flags:
@@ -79,6 +86,20 @@ def _carry_out(request: Request) -> int:
     if "detach" in flags:
         return 0
     return foreground.attend(joined.pid, joined.pidfd, terminal)
+
+
+def _hand_over_listener(joined: joining.Joined, state: State, spec: Request, answer: int) -> bytes:
+    """Pass on the listener of the process's own filter; what it reported instead, when it got not so far."""
+    said = os.read(joined.report, 4096)
+    listener = held.listener_of(joined.pidfd, said)
+    if listener is None:
+        return said
+    try:
+        listening.send(spec["linux"]["seccomp"], state.described(), joined.pid, listener)
+    finally:
+        os.close(listener)
+    held.answer(answer)
+    return b""
 
 
 def _cgroup(state: State, below: list[str]) -> dict[str, Any]:

@@ -433,12 +433,16 @@ def test_the_filter_s_listener_gets_the_state_and_decides(runtime: Runtime, tmp_
         taken.extend((json.loads(text), fds))
         connection.close()
 
-    taker = threading.Thread(target=accept)
-    taker.start()
-    runtime.ok("create", "--bundle", bundle, "a")
-    taker.join(20)
-    server.close()
-    message, fds = taken
+    def give_listener(*words: str | Path) -> tuple[Any, list[int]]:
+        taken.clear()
+        taker = threading.Thread(target=accept)
+        taker.start()
+        runtime.ok(*words)
+        taker.join(20)
+        message, fds = taken
+        return message, fds
+
+    message, fds = give_listener("create", "--bundle", bundle, "a")
     assert message["fds"] == ["seccompFd"]
     assert message["metadata"] == "mine"
     assert message["state"]["id"] == "a"
@@ -449,6 +453,18 @@ def test_the_filter_s_listener_gets_the_state_and_decides(runtime: Runtime, tmp_
     poller.register(fds[0], select.POLLIN)
     assert poller.poll(20_000), "the program's mkdir did not ask"
     os.close(fds[0])
+
+    pid_file = tmp_path / "pid"
+    message, fds = give_listener("exec", "--detach", "--pid-file", pid_file, "a", "mkdir", "/tmp/y")
+    assert message["pid"] == int(pid_file.read_text())
+    assert (message["state"]["pid"], message["state"]["status"]) == (runtime.pid("a"), "running")
+    poller.register(fds[0], select.POLLIN)
+    assert poller.poll(20_000), "the further program's mkdir did not ask"
+    os.close(fds[0])
+    server.close()
+    refused = runtime("exec", "a", "true")
+    assert refused.code == 255
+    assert "cannot be connected to" in refused.stderr
 
 
 # -- refusals

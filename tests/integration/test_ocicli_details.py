@@ -32,6 +32,29 @@ def runtime(tmp_path: Path, busybox_rootfs: Path) -> Iterator[Runtime]:
     made.clean()
 
 
+def test_a_program_is_found_although_the_filter_refuses_the_newer_calls_for_that(runtime: Runtime) -> None:
+    (runtime.rootfs / "data").write_text("")
+    (runtime.rootfs / "data").chmod(0o644)
+    rule = {"names": ["faccessat2"], "action": "SCMP_ACT_ERRNO"}
+    seccomp = {"linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}}}
+    assert runtime.run("a", ["/bin/echo", "found"], seccomp).stdout == "found\n"
+    refused = runtime.run("b", ["/data"], seccomp)
+    assert (refused.code, "permission denied" in refused.stderr) == (1, True), refused.stderr
+
+
+def test_the_callers_proc_is_bound_where_the_pid_namespace_is_the_callers(runtime: Runtime) -> None:
+    kinds = [{"type": kind} for kind in ("mount", "uts", "ipc", "network")]
+    bound = {"destination": "/proc", "source": "/proc", "options": ["rbind", "nosuid", "nodev", "noexec"]}
+    mounts = json.loads((runtime.bundle("x", ["true"]) / "config.json").read_text())["mounts"]
+    mounts = [bound if mount["destination"] == "/proc" else mount for mount in mounts]
+    changes = {"linux": {"namespaces": kinds}, "mounts": mounts}
+    script = f"readlink /proc/self/ns/pid; test -d /proc/{os.getpid()}; cat /proc/kcore | wc -c"
+    done = runtime.run("a", ["sh", "-e", "-c", script], changes)
+    assert (done.stdout.split(), done.code) == ([os.readlink("/proc/self/ns/pid"), "0"], 0), done.stderr
+    other = {**bound, "source": str(runtime.rootfs)}
+    assert "cannot mount on /proc" in runtime.run("b", ["true"], {"mounts": [*mounts, other]}).stderr
+
+
 @pytest.fixture
 def box(runtime: Runtime) -> str:
     runtime.ok("run", "--detach", "--bundle", runtime.bundle("box", ["sleep", "1000"]), "box")

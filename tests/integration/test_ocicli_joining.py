@@ -98,3 +98,17 @@ def test_a_path_that_is_no_user_namespace_is_refused_and_leaves_nothing(runtime:
     assert done.code != 0
     assert "namespace" in done.stderr
     assert runtime.ok("list", "--quiet") == ""
+
+
+def test_a_bind_mount_is_mapped_as_the_user_namespace_that_is_joined(
+    runtime: Runtime, target: int, tmp_path: Path
+) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "file").touch()
+    os.chown(shared / "file", 5, 6)
+    mount = {"destination": "/shared", "source": str(shared), "options": ["rbind", "idmap"]}
+    mounts = [*json.loads((runtime.bundle("x", ["true"]) / "config.json").read_text())["mounts"], mount]
+    changes = {**namespaces(user=f"/proc/{target}/ns/user"), "mounts": mounts}
+    done = runtime.run("box", ["stat", "-c", "%u:%g", "/shared/file"], changes)
+    assert (done.stdout, done.stderr) == ("5:6\n", "")

@@ -35,7 +35,7 @@ def settling(context: Context, count: int) -> Script:
     script = Script()
     script.include(process.settling(context))
     needed = {context.monitor, context.error, context.proc, *(tasks for _, tasks in context.cgroups)}
-    needed |= {fd for name, fd in context.fds.items() if name in ("init", "root", CONSOLE)}
+    needed |= {fd for name, fd in context.fds.items() if name in ("init", "root", "answers", CONSOLE)}
     first = 3 + count
     for fd in sorted(fd for fd in needed if fd >= first):
         if fd > first:
