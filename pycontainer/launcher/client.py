@@ -1,6 +1,6 @@
 """The caller's side of the helper: start it, ask it, and never be harmed by it.
 
-The helper is started on first use with vfork semantics (subprocess), so neither the caller's threads
+The helper is started on first use with vfork semantics (posix_spawn), so neither the caller's threads
 nor its memory matter. It runs from a sealed memfd copy of the interpreter: a container process that
 gets hold of /proc/PID/exe cannot write to the host's file (CVE-2019-5736).
 """
@@ -20,15 +20,12 @@ import time
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 from pycontainer import checkpoints, errors
 from pycontainer.launcher.ids import container_id
 from pycontainer.launcher.protocol import Channel, rebuild_error
 from pycontainer.launcher.sealed import sealed_copy
-
-if TYPE_CHECKING:
-    import subprocess
 
 __all__ = ["Helper", "Job"]
 
@@ -119,7 +116,7 @@ class Helper:
 
     def _forget(self) -> None:
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: _Process | None = None
         self._control: Channel | None = None
         self._unready: tuple[Channel, int] | None = None
         """Of one that was begun: its channel, and a descriptor of what it says of a failure."""
@@ -268,22 +265,15 @@ class Helper:
 
     def _has_died(self) -> bool:
         assert self._process is not None
-        try:
-            flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
-            return os.waitid(os.P_PID, self._process.pid, flags) is not None
-        except ChildProcessError:
-            return True  # reaped by the kernel, for a caller that ignores SIGCHLD
+        return self._process.has_ended(0.0)
 
     def _stop(self, timeout_s: float) -> None:
         if self._control is None:
             timeout_s = 0.0  # it is not ready, and has nothing to undo
         self._let_go()
         process, self._process = self._process, None
-        if process is None:
-            return
-        if not _ended(process.pid, timeout_s):
-            process.send_signal(signal.SIGKILL)
-        process.wait()
+        if process is not None:
+            process.end(timeout_s)
 
     def _let_go(self) -> None:
         """Close what this process has of the helper."""
@@ -296,30 +286,55 @@ class Helper:
         self._control = self._unready = None
 
 
-def _spawn(python: str, control_fd: int, makes_ahead: bool) -> tuple[subprocess.Popen[bytes], int]:
-    """Start the helper on control_fd; return it and a descriptor of what it writes to stderr."""
-    import subprocess  # what only looks at containers does without a helper
+class _Process(NamedTuple):
+    """A child of ours. pidfd: tells of its end, whoever reaps it."""
 
+    pid: int
+    pidfd: int
+
+    def has_ended(self, timeout_s: float) -> bool:
+        """Whether it ends within the time."""
+        poller = select.poll()
+        poller.register(self.pidfd, select.POLLIN)
+        return bool(poller.poll(timeout_s * 1000))
+
+    def end(self, timeout_s: float) -> None:
+        """Wait for its end, which is brought about when it does not come in time; once."""
+        if not self.has_ended(timeout_s):
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        with suppress(ChildProcessError):  # reaped by the kernel, for a caller that ignores SIGCHLD
+            os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
+        os.close(self.pidfd)
+
+
+def _spawn(python: str, control_fd: int, makes_ahead: bool) -> tuple[_Process, int]:
+    """Start the helper on control_fd; return it and a descriptor of what it writes to stderr."""
     executable = os.path.realpath(python)
     image_fd, environment = sealed_copy(executable)
     log_fd = os.memfd_create("pycontainer-helper-log", os.MFD_CLOEXEC)
     # A caller without stdin may have got 0, 1 or 2 for these; the child's own stdio would replace them.
     inherited = fcntl.fcntl(control_fd, fcntl.F_DUPFD_CLOEXEC, 3)
     try:
-        process = subprocess.Popen(
+        pid = os.posix_spawn(
+            f"/proc/self/fd/{image_fd}",
             [
                 executable,
                 *("-I", "-S", "-B", "-X", "utf8", "-c"),
                 _MAIN.format(root=_ROOT, fd=inherited, pid=os.getpid(), makes_ahead=makes_ahead),
             ],
-            executable=f"/proc/self/fd/{image_fd}",
-            env=environment,
-            pass_fds=(inherited, image_fd),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=log_fd,
-            start_new_session=True,
+            environment,
+            # The log first: it may be where the others go. A duplicate that is itself is inherited.
+            # Source: posix_spawn_file_actions_adddup2, POSIX.1-2024.
+            file_actions=(
+                (os.POSIX_SPAWN_DUP2, log_fd, 2),
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+                (os.POSIX_SPAWN_DUP2, inherited, inherited),
+            ),
+            setsid=True,
         )
+        return _Process(pid, os.pidfd_open(pid)), log_fd
     except OSError as error:
         os.close(log_fd)
         raise errors.Unsupported(
@@ -329,21 +344,6 @@ def _spawn(python: str, control_fd: int, makes_ahead: bool) -> tuple[subprocess.
     finally:
         os.close(inherited)
         os.close(image_fd)
-    return process, log_fd
-
-
-def _ended(pid: int, timeout_s: float) -> bool:
-    """Whether our child ends within the time."""
-    try:
-        pidfd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        poller = select.poll()
-        poller.register(pidfd, select.POLLIN)
-        return bool(poller.poll(timeout_s * 1000))
-    finally:
-        os.close(pidfd)
 
 
 def _after_fork_in_child() -> None:
@@ -354,7 +354,7 @@ def _after_fork_in_child() -> None:
         helper._forget()
         helper._closed = closed
         if process is not None:
-            process.returncode = 0
+            os.close(process.pidfd)
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -65,6 +65,8 @@ def main(control_fd: int, caller_pid: int, *, makes_ahead: bool) -> None:
     os.chdir("/")
     os.umask(0o022)
     process.reset_signals()
+    # What the caller has that a new program inherits is none of ours, and of no container.
+    syscalls.close_all_but((0, 1, 2, control_fd))
     # Ignored, the kernel reaps the jobs itself (wait(2)); a job that waits for children resets it.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     caller = os.pidfd_open(caller_pid)

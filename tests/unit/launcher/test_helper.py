@@ -128,6 +128,16 @@ def test_the_helper_runs_from_a_sealed_copy_with_an_empty_environment(helper: He
         os.open(f"/proc/{helper.pid}/exe", os.O_WRONLY)
 
 
+def test_what_the_caller_lets_every_program_inherit_does_not_reach_the_helper(
+    helper: Helper, tmp_path: Path
+) -> None:
+    with (tmp_path / "of-the-caller").open("w") as file:
+        os.set_inheritable(file.fileno(), True)
+        helper.start()
+        opened = {os.readlink(each) for each in Path(f"/proc/{helper.pid}/fd").iterdir()}
+    assert file.name not in opened
+
+
 def test_an_interpreter_that_is_none_is_refused_with_the_remedy(tmp_path: Path) -> None:
     script = tmp_path / "python"
     script.write_text("#!/bin/sh\n")
