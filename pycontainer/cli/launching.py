@@ -12,6 +12,7 @@ from pycontainer.cli.edge import Failed, say
 from pycontainer.cli.session import Session
 from pycontainer.cli.spelling import given
 from pycontainer.errors import InvalidOption, LaunchError, PycontainerError
+from pycontainer.options import is_network
 
 if TYPE_CHECKING:
     from pycontainer.engine import Container, Image
@@ -44,7 +45,7 @@ def run(session: Session, params: Mapping[str, Any], name: str) -> int:
     try:
         if params["removes_image"]:
             params = {**params, "auto_remove": True}
-        container = _created(session, params)
+        container = _created(session, params, starts=True)
         if params["is_detached"]:
             _start_or_remove(container, params)
             print(container.id)
@@ -109,8 +110,8 @@ def _remove_failed(container: Container, params: Mapping[str, Any]) -> None:
         container.remove(force=True, volumes=True)
 
 
-def _created(session: Session, params: Mapping[str, Any]) -> Container:
-    """Make the container. Raises: PycontainerError; BadFlag; Failed."""
+def _created(session: Session, params: Mapping[str, Any], *, starts: bool = False) -> Container:
+    """Make the container. starts: it is to be started then. Raises: PycontainerError; BadFlag; Failed."""
     _check_refused(params)
     options = given(params)
     options.setdefault("platform", session.platform)
@@ -121,6 +122,10 @@ def _created(session: Session, params: Mapping[str, Any]) -> Container:
 
     with _reserved(params["cidfile"]) as cidfile:
         _tell_missing(session, params)
+        if starts and len(options["network"]) == 1 and is_network(options["network"][0]):
+            from pycontainer.engine import expect_network  # containers without networks do without
+
+            expect_network(session.engine, options["network"][0])
         container = Container.create(
             params["image"], params["words"] or None, engine=session.engine, **options
         )

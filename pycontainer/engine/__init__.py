@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from pycontainer.engine.innerhttp import HTTP_POOL, http_settings
     from pycontainer.engine.locking import LockFile
     from pycontainer.engine.logs import LogLine, Logs
+    from pycontainer.engine.networking import expect as expect_network
     from pycontainer.engine.networks import Network
     from pycontainer.engine.partitioning import Partition
     from pycontainer.engine.paths import ContainerPath, VolumePath
@@ -116,6 +117,7 @@ __all__ = [
     "current_engine",
     "disk_usage",
     "events_shown",
+    "expect_network",
     "forked_options",
     "info",
     "kept_ahead",
@@ -201,6 +203,7 @@ _HOMES = {
     "read_events": "eventstream",
     "run": "running",
     "sign": "trusting",
+    "expect_network": "networking:expect",
     "use_helper": "engine",
     "volume_usages": "diskusage",
     "verify": "trusting",

@@ -137,6 +137,7 @@ def make_bridge(engine: Engine, network: NetworkRecord) -> None:
     # These tell the next process that there may be a bridge, should the row go and the rest not.
     naming.names_directory(engine.store.root, network.id).mkdir(0o700, parents=True, exist_ok=True)
     _claim(engine)
+    restoring.unsee(engine.store_tag)  # a host without its bridge is not the one that was looked at
     if givenbridges.is_given(network):
         givenbridges.take(engine, network)
         _forward(network)
@@ -223,8 +224,11 @@ def rules_lock(engine: Engine) -> AbstractContextManager[None]:
 def ensure_rules(engine: Engine, *, is_forced: bool = False) -> None:
     """Make the store's rules if another program has deleted them; asked once per change of any rule."""
     generation = nfnetlink.generation()
-    if _generations.get(engine) == generation and not is_forced:
-        return
+    if not is_forced:
+        if engine not in _generations and restoring.are_seen(engine.store_tag, generation):
+            _generations[engine] = generation
+        if _generations.get(engine) == generation:
+            return
     from pycontainer.engine import egress
     from pycontainer.engine.publishing import published
     from pycontainer.network import guard, is_guarded
@@ -246,7 +250,10 @@ def ensure_rules(engine: Engine, *, is_forced: bool = False) -> None:
             guard(engine.store_tag, policies)
         firewall_of(engine).ensure(bridges, ports, policies, is_forced=is_forced)
         restoring.write_base(engine)
-    _generations[engine] = nfnetlink.generation()
+        _generations[engine] = nfnetlink.generation()
+        if _generations[engine] == generation:
+            # Nothing was amiss, and nothing has changed since we began to look.
+            restoring.note_seen(engine.store_tag, generation)
 
 
 def sweep(engine: Engine, *, is_forced: bool = False) -> None:
@@ -295,8 +302,7 @@ def sweep_abandoned() -> None:
         if len(unused) == len(bridges.get(tag, ())):
             # With no bridge of theirs left rules refuse whoever has these addresses now.
             _remove_rules(tag)
-            place.unlink(missing_ok=True)
-            restoring.base_path(tag).unlink(missing_ok=True)
+            restoring.forget(tag)
 
 
 def _is_used(name: str) -> bool:
@@ -348,8 +354,7 @@ def forget(engine: Engine, network_ids: Iterable[str]) -> None:
         # Who is making them has seen the network that is gone: what it makes would stay.
         with rules_lock(engine):
             # First what monitors, of containers that are about to end, would make them of again.
-            (restoring.STORES / engine.store_tag).unlink(missing_ok=True)
-            restoring.base_path(engine.store_tag).unlink(missing_ok=True)
+            restoring.forget(engine.store_tag)
             _remove_rules(engine.store_tag)
     for network_id in network_ids:
         givenbridges.release(engine, network_id)

@@ -45,6 +45,11 @@ class Ahead:
         job = self._job
         return -1 if job is None else job.fileno()
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether one was asked for that nobody has taken."""
+        return bool(self._asked)
+
     def take(self, helper: Helper, params: Mapping[str, Any]) -> list[int]:
         """A namespace of this kind, made ahead or now: the descriptors that make_networks hands over.
 
@@ -117,8 +122,13 @@ def take(engine: Engine, params: Mapping[str, Any], users: int | None = None) ->
     users: a user namespace that it is to belong to.
     Raises NotFound when the job was killed, HelperDied, DeadlineExceeded, KernelError, Unsupported.
     """
-    if engine.helper.makes_ahead and users is None and not params["users"]:
-        return engine.networks_ahead.take(engine.helper, params)
+    is_usual = users is None and not params["users"]
+    if is_usual and (engine.helper.makes_ahead or engine.networks_ahead.is_asked):
+        try:
+            return engine.networks_ahead.take(engine.helper, params)
+        finally:
+            if not engine.helper.makes_ahead:
+                engine.networks_ahead.close()  # it was for this one
     with engine.helper.submit("make_network", dict(params), () if users is None else (users,)) as job:
         if job.receive(_JOB_S) is None:
             raise NotFound("the job that makes a network namespace was killed")

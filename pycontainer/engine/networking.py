@@ -109,6 +109,17 @@ def default_network(engine: Engine) -> NetworkRecord:
         return networks.find(DEFAULT)
 
 
+def expect(engine: Engine, name: str) -> None:
+    """Have a namespace made for the one container to come, in this network, while its caller makes the rest.
+
+    A network that is not there yet is none to wait for, and what does not fit its start is let go of.
+    """
+    with suppress(NotFound):
+        network = engine.store.state.networks.find(DEFAULT if name == "default" else name)
+        wanted = _wanted([network], has_names=network.name != DEFAULT)
+        engine.networks_ahead.begin(engine.helper, wanted)
+
+
 # -- places ----------------------------------------------------------------------------------------
 
 
@@ -291,8 +302,7 @@ def prepare(
         bridging.rules_are_ours(engine)
     placed = _memberships(found)
     names = naming.described(engine, record, options, placed)
-    settings = _settings(network for _, network in found)
-    wanted = {"settings": settings, "has_names": names is not None, "users": _users(options, spec)}
+    wanted = _wanted((network for _, network in found), names is not None, _users(options, spec))
     namespace, route, *sockets = netahead.take(engine, wanted, users)
     for fd in (namespace, route, *sockets):
         cleanup.callback(os.close, fd)
@@ -326,6 +336,13 @@ def prepare(
         namespace=wanted,
         connect=connect if is_later else None,
     )
+
+
+def _wanted(
+    networks: Iterable[NetworkRecord], has_names: bool, users: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The kind of a namespace, as the job takes it that makes one."""
+    return {"settings": _settings(networks), "has_names": has_names, "users": users or {}}
 
 
 def _users(options: RunOptions, spec: Spec) -> dict[str, Any]:

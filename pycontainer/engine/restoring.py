@@ -7,12 +7,14 @@ What every container needs is in a file of the store in /run, which is written w
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pycontainer import __version__
 from pycontainer.engine.events import uses
-from pycontainer.launcher import ask
+from pycontainer.launcher import ask, status
 
 if TYPE_CHECKING:
     from pycontainer.engine.containers import Container
@@ -21,7 +23,17 @@ if TYPE_CHECKING:
     from pycontainer.options import RunOptions
     from pycontainer.store import NetworkRecord
 
-__all__ = ["STORES", "base_path", "described", "tell", "write_base"]
+__all__ = [
+    "STORES",
+    "are_seen",
+    "base_path",
+    "described",
+    "forget",
+    "note_seen",
+    "tell",
+    "unsee",
+    "write_base",
+]
 
 STORES = Path("/run/pycontainer/stores")
 """Where stores that have networks tell of themselves."""
@@ -49,6 +61,40 @@ def write_base(engine: Engine) -> None:
     new = place.with_suffix(".rules.new")
     new.write_text(content)
     new.rename(place)
+
+
+def are_seen(store_tag: str, generation: int) -> bool:
+    """Whether a process has found the store's rules whole when all rules were of this generation."""
+    try:
+        return _seen_path(store_tag).read_text() == _seen(generation) and base_path(store_tag).exists()
+    except FileNotFoundError:
+        return False
+
+
+def note_seen(store_tag: str, generation: int) -> None:
+    """Spare the next process the look, which takes as long as the rest of its container's network."""
+    _seen_path(store_tag).write_text(_seen(generation))  # half of it is as good as none
+
+
+def unsee(store_tag: str) -> None:
+    """Have the next process look; idempotent."""
+    _seen_path(store_tag).unlink(missing_ok=True)
+
+
+def forget(store_tag: str) -> None:
+    """Delete what tells of a store without networks; idempotent."""
+    for path in (STORES / store_tag, base_path(store_tag), _seen_path(store_tag)):
+        path.unlink(missing_ok=True)
+
+
+def _seen_path(store_tag: str) -> Path:
+    return STORES / f"{store_tag}.seen"
+
+
+def _seen(generation: int) -> str:
+    """Whose generation it is: of this network namespace since this boot, as this version makes its rules."""
+    namespace = os.stat("/proc/self/ns/net").st_ino
+    return f"{__version__} {status.BOOT_ID} {namespace} {generation}"
 
 
 def described(

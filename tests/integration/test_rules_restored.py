@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 import pycontainer as pc
+from pycontainer.engine import restoring
+from pycontainer.kernel import nfnetlink
 from tests.support.needs import needs
 
 pytestmark = needs("root", "overlay", "nft", "unshare")
@@ -75,6 +77,36 @@ def test_networks_are_apart_again_when_their_rules_were_deleted(engine: pc.Engin
         assert rules("inet", table) == whole
         assert len(elements("inet", table, "bridges")) >= 3
         assert len(elements("inet", table, "ports4")) == 3
+
+
+def test_the_next_program_sees_what_was_deleted_since_the_last_one_has_looked(
+    engine: pc.Engine, busybox: pc.Image
+) -> None:
+    table = f"pycontainer_{engine.store_tag}"
+    with pc.Network.create("kept", engine=engine):
+        whole = rules("inet", table)
+        # The second finds all as it was, and may leave word of that to those after it.
+        for is_gone in (False, False, True, False):
+            if is_gone:
+                subprocess.run(["nft", "delete", "table", "inet", table], check=True)
+            with pc.Engine(engine.root) as next_one:
+                pc.run(busybox.id, ["true"], network="kept", engine=next_one)
+            assert rules("inet", table) == whole
+
+
+def test_a_word_of_whole_rules_counts_for_this_host_only(engine: pc.Engine, busybox: pc.Image) -> None:
+    with pc.Network.create("kept", engine=engine):
+        bridge = str(engine.store.state.networks.find("kept").bridge)
+        generation = nfnetlink.generation()
+        restoring.note_seen(engine.store_tag, generation)
+        restoring.write_base(engine)
+        assert restoring.are_seen(engine.store_tag, generation)
+        assert not restoring.are_seen(engine.store_tag, generation + 1)
+        subprocess.run(["ip", "link", "delete", bridge], check=True)
+        with pc.Engine(engine.root) as next_one:
+            pc.run(busybox.id, ["true"], network="kept", engine=next_one)
+        assert bridge in elements("inet", f"pycontainer_{engine.store_tag}", "bridges")
+    assert not list(restoring.STORES.glob(f"{engine.store_tag}*"))
 
 
 def test_what_a_container_may_not_reach_it_may_not_reach_again(engine: pc.Engine, busybox: pc.Image) -> None:
@@ -184,6 +216,8 @@ import subprocess, sys, time
 from contextlib import ExitStack
 from pathlib import Path
 import pycontainer as pc
+from pycontainer.engine import restoring
+from pycontainer.kernel import nfnetlink
 from tests.support.elsewhere import ask
 from tests.support.firewalld import firewalld
 store, layout, serve = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
