@@ -7,7 +7,6 @@ import socket
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from pycontainer.errors import DeadlineExceeded, InvalidOption, NotFound
@@ -162,6 +161,8 @@ def _resolved(address: tuple[str, str, int]) -> tuple[str, str, int]:
     if kind not in ("tcp", "tcp+tls", "udp"):
         return address
     style = socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM
+    from queue import Empty, SimpleQueue  # only to find a log server
+
     answers: SimpleQueue[str | OSError] = SimpleQueue()
 
     def ask() -> None:

@@ -108,6 +108,9 @@ class _Helper:
         self._execs: dict[int, Channel] = {}
         """To execs, each of which says what becomes of it; by descriptor."""
         self._template = Template(_be_monitor, name=_WAITING)
+        if not makes_ahead:
+            # Its caller starts one container, and is still busy with what that is to be.
+            self._idle.append(self._template.fork())
 
     def serve(self) -> None:
         """Serve requests until the caller has gone."""

@@ -14,13 +14,16 @@ import struct
 import sys
 from contextlib import suppress
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from pycontainer.errors import DeadlineExceeded, KernelError, Unsupported
 from pycontainer.kernel.nfnetlink import attribute, attributes_of, text
 from pycontainer.kernel.rtnetlink import ANSWER_BYTES as _ANSWER_BYTES
 from pycontainer.kernel.rtnetlink import HEADER as _HEADER
 from pycontainer.kernel.rtnetlink import dumped
-from pycontainer.network.shaping import Shape
+
+if TYPE_CHECKING:
+    from pycontainer.network.shaping import Shape
 
 __all__ = ["Route", "addresses_of", "check_kind", "host_subnets"]
 

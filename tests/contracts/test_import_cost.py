@@ -65,6 +65,12 @@ def test_a_command_imports_no_library_that_it_does_not_need(words: list[str], tm
     assert {"subprocess", *_OF_STARTS} & set(names) == set()
 
 
+def test_the_helper_is_begun_without_the_library_for_programs_of_all_kinds() -> None:
+    """What is imported before it is begun is time in which it does not get ready."""
+    statement = "from pycontainer.launcher import Helper; helper = Helper(); helper.begin(); helper.close()"
+    assert {"subprocess", "ctypes", "attrs"} & _modules_after(statement) == set()
+
+
 def test_every_public_name_can_be_had() -> None:
     statement = "import pycontainer; [getattr(pycontainer, name) for name in pycontainer.__all__]"
     assert "pycontainer.engine" in _modules_after(statement)

@@ -17,6 +17,8 @@ import pytest
 
 import pycontainer as pc
 from pycontainer import errors
+from pycontainer.engine import expect_network, use_helper
+from pycontainer.launcher import Helper
 from tests.support import images, stores
 from tests.support.processes import await_next
 
@@ -292,3 +294,25 @@ def test_the_init_of_a_container_holds_nothing_of_an_earlier_one(
     search = ["sh", "-c", _SEARCH]
     assert pc.run(busybox, search, init=True, privileged=True, env=own, engine=engine).text != "0\n"
     assert pc.run(busybox, search, init=True, privileged=True, engine=engine).text == "0\n"
+
+
+@pytest.mark.needs("nft")
+@pytest.mark.parametrize(
+    "expected", ["one", pytest.param("other", id="of another kind"), pytest.param("none", id="not there")]
+)
+def test_a_network_that_was_expected_is_used_where_it_fits_and_let_go_of_else(
+    engine: pc.Engine, busybox: pc.Image, expected: str
+) -> None:
+    with (
+        pc.Network.create("one", engine=engine),
+        pc.Network.create("other", ipv6=True, engine=engine),
+        pc.Engine(engine.root) as command,
+    ):
+        use_helper(command, Helper(makes_ahead=False))
+        expect_network(command, expected)
+        look = "ip -o addr | grep -c inet6; ip -o link | wc -l"
+        found = pc.run(busybox.id, ["sh", "-c", look], network="one", engine=command)
+        assert (found.text.split(), command.networks_ahead.fileno) == (
+            ["1", "2"],
+            -1,
+        )  # of the loopback link alone

@@ -10,7 +10,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -136,6 +138,28 @@ def test_what_the_caller_lets_every_program_inherit_does_not_reach_the_helper(
         helper.start()
         opened = {os.readlink(each) for each in Path(f"/proc/{helper.pid}/fd").iterdir()}
     assert file.name not in opened
+
+
+def waiting_below(pid: int) -> int:
+    """How many descendants of a process wait for a container."""
+    found = 0
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with suppress(OSError):
+            found += Path(f"/proc/{child}/comm").read_text() == "pycontainer-nxt\n"
+            found += waiting_below(int(child))
+    return found
+
+
+def test_a_helper_for_one_container_has_a_process_waiting_for_it_and_leaves_none() -> None:
+    helper = Helper(makes_ahead=False)
+    helper.start()
+    assert helper.pid is not None
+    deadline = time.monotonic() + 30
+    while waiting_below(helper.pid) < 2:  # the template that it comes from is called so, too
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    helper.close()
+    assert waiting_below(os.getpid()) == 0
 
 
 def test_an_interpreter_that_is_none_is_refused_with_the_remedy(tmp_path: Path) -> None:
