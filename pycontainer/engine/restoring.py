@@ -73,7 +73,8 @@ def are_seen(store_tag: str, generation: int) -> bool:
 
 def note_seen(store_tag: str, generation: int) -> None:
     """Spare the next process the look, which takes as long as the rest of its container's network."""
-    _seen_path(store_tag).write_text(_seen(generation))  # half of it is as good as none
+    if base_path(store_tag).exists():  # else nothing would tell whose it is
+        _seen_path(store_tag).write_text(_seen(generation))  # half of it is as good as none
 
 
 def unsee(store_tag: str) -> None:
