@@ -160,6 +160,7 @@ STEPS = killpoints.names("commit")
 IN_JOB = set(killpoints.names("commit", within="launcher"))
 CASES = [(step, victim) for step in STEPS for victim in ("caller", "helper")]
 CASES += [(step, "reacher") for step in STEPS if step in IN_JOB]
+CASES += [(step, "reacher") for step in killpoints.names("diff")]  # confined: it may signal no other
 
 
 @pytest.fixture(scope="module")

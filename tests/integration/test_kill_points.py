@@ -166,7 +166,7 @@ OF_DETACHED = {"start.keeper.told"}  # of containers that nobody waits for
 TESTED_ELSEWHERE = {
     "unpack.slot.inflated",  # tests/integration/test_layers.py; that process may signal no other
     *killpoints.names("registry"),  # tests/unit/registry_server/test_lifecycle.py
-    *killpoints.names("diff"),  # a part of commit
+    *killpoints.names("diff"),  # test_commit.py, which it is a part of
     *killpoints.names("layout"),  # tests/unit/image/test_written_whole.py
     *killpoints.names("save"),  # the same
     *killpoints.names("compose"),  # tests/integration/test_compose.py
