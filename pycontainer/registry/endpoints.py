@@ -205,7 +205,10 @@ def _speaks_tls(host: str, config: RegistryConfig) -> bool:
 
 def _is_of_tls(folder: Path) -> bool:
     """A file that only says where else to ask makes no TLS of a loopback registry."""
-    return [each.name for each in folder.iterdir()] != [FILE_NAME]
+    try:
+        return [each.name for each in folder.iterdir()] != [FILE_NAME]
+    except OSError:
+        return True  # there, and not for us to read
 
 
 def split_host(host: str) -> tuple[str, int | None]:

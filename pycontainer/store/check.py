@@ -90,9 +90,11 @@ class Checker:
             if is_whole:
                 continue
             bad.add(digest)
+            users = [image for image in self._db.images.list() if digest in image.digests]
+            if not users and not self._content.has(digest):
+                continue  # removed meanwhile, with what needed it
             if repair:
                 self._content.remove(digest)
-            users = [image for image in images if digest in image.digests]
             remedy = "pull or load its images again" if users else "nothing needs it; collect the garbage"
             yield self._damage("blob", digest, users, f"{problem}; {remedy}")
         seen: set[str] = set()
@@ -100,9 +102,9 @@ class Checker:
             below: list[SnapshotKey] = []
             for layer in image.layers:
                 key = layer.snapshot
-                if key and key not in seen and layer.digest not in bad:
+                users = [each for each in self._db.images.list() if key in each.snapshots]
+                if users and key not in seen and layer.digest not in bad:
                     seen.add(key)
-                    users = [each for each in images if key in each.snapshots]
                     found = self._of_layer(layer, below, users, repair=repair)
                     if found is not None:
                         yield found
@@ -113,16 +115,17 @@ class Checker:
     ) -> Damage | None:
         key = layer.snapshot
         self._lease.protect_snapshot(key)
-        blob = Descriptor(
-            media_type=mediatype.OCI_LAYER, digest=layer.digest, size=self._content.size(layer.digest)
-        )
         # Whoever sweeps what died half-way passes over a layer whose lock is held.
         with FileLock(self._layout.layer_locks / key).held(remove=True):
             try:
+                size = self._content.size(layer.digest)
+                blob = Descriptor(media_type=mediatype.OCI_LAYER, digest=layer.digest, size=size)
                 fresh = self._unpacker.fresh(
                     LayerToUnpack(descriptor=blob, diff_id=layer.diff_id), key, below, self._lease
                 )
             except (IntegrityError, NotFound) as error:
+                if not any(key in image.snapshots for image in self._db.images.list()):
+                    return None  # removed meanwhile
                 return self._damage("layer", key, users, f"it cannot be unpacked: {error}")
             try:
                 is_there = self._snapshots.has(key)
