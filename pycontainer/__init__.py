@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pycontainer.compose import Compose as Compose
     from pycontainer.compose import ComposeLogLine as ComposeLogLine
     from pycontainer.compose import ComposeService as ComposeService
+    from pycontainer.compose import PlannedChange as PlannedChange
     from pycontainer.compose import WatchEvent as WatchEvent
     from pycontainer.engine import Artifact as Artifact
     from pycontainer.engine import ArtifactFile as ArtifactFile
@@ -106,7 +107,6 @@ _HOMES = {
     "Compose": "pycontainer.compose",
     "ComposeLogLine": "pycontainer.compose",
     "ComposeService": "pycontainer.compose",
-    "WatchEvent": "pycontainer.compose",
     "Container": "pycontainer.engine",
     "ContainerExecutor": "pycontainer.integrations.executor",
     "ContainerPath": "pycontainer.engine",
@@ -134,6 +134,7 @@ _HOMES = {
     "Network": "pycontainer.engine",
     "OutputLine": "pycontainer.engine",
     "Partition": "pycontainer.engine",
+    "PlannedChange": "pycontainer.compose",
     "Platform": "pycontainer.oci",
     "PortBinding": "pycontainer.engine",
     "Process": "pycontainer.engine",
@@ -160,6 +161,7 @@ _HOMES = {
     "Volume": "pycontainer.engine",
     "VolumePath": "pycontainer.engine",
     "VolumeSnapshot": "pycontainer.engine",
+    "WatchEvent": "pycontainer.compose",
     "aio": "pycontainer",
     "copy": "pycontainer.engine",
     "disk_usage": "pycontainer.engine",
@@ -220,6 +222,7 @@ __all__ = [
     "Network",
     "OutputLine",
     "Partition",
+    "PlannedChange",
     "Platform",
     "PortBinding",
     "Process",

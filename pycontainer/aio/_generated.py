@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pycontainer.compose.asked import Duration, PathLike
     from pycontainer.compose.model import Project
     from pycontainer.compose.output import ComposeLogLine
+    from pycontainer.compose.planning import PlannedChange
     from pycontainer.compose.service import ComposeService
     from pycontainer.compose.watching import WatchEvent
     from pycontainer.engine import ExecResult, PortBinding, RunResult, steering
@@ -308,11 +309,16 @@ class Compose(Mirror):
         pull: bool = False,
         args: Mapping[str, str | None] | None = None,
         progress: OnBuildEvent | str | None = None,
+        **options: Any,
     ) -> None:
         """Build the images of all services that say how, or of these."""
         return await mirrored(
-            self.sync.build, *services, no_cache=no_cache, pull=pull, args=args, progress=progress
+            self.sync.build, *services, no_cache=no_cache, pull=pull, args=args, progress=progress, **options
         )
+
+    async def check(self, *services: str) -> dict[str, tuple[BuildWarning, ...]]:
+        """By service what Image.check finds in its Dockerfile, if it has one."""
+        return await mirrored(self.sync.check, *services)
 
     async def config(self, *services: str, resolve_image_digests: bool = False) -> dict[str, Any]:
         """The files put together, in canonical form: what `docker compose config` prints."""
@@ -341,6 +347,7 @@ class Compose(Mirror):
         use_aliases: bool = False,
         build: bool | None = None,
         pull: str | None = None,
+        remove_orphans: bool = False,
         **changes: Any,
     ) -> Container:
         """Make a one-off container of a service, once what it depends on runs; it is not started."""
@@ -353,6 +360,7 @@ class Compose(Mirror):
             use_aliases=use_aliases,
             build=build,
             pull=pull,
+            remove_orphans=remove_orphans,
             **changes,
         )
 
@@ -417,6 +425,10 @@ class Compose(Mirror):
         """Stop all processes where they are, until unpause()."""
         return await mirrored(self.sync.pause, *services)
 
+    async def plan(self, verb: str, *services: str, **options: Any) -> builtins.list[PlannedChange]:
+        """What a method of this name would change now, in about that order; nothing is done."""
+        return await mirrored(self.sync.plan, verb, *services, **options)
+
     async def port(self, service: str, port: int, *, protocol: str = "tcp", index: int = 1) -> PortBinding:
         """Where a port of a service is found on this host."""
         return await mirrored(self.sync.port, service, port, protocol=protocol, index=index)
@@ -442,6 +454,10 @@ class Compose(Mirror):
         """Remove stopped containers; stop: those that run, too."""
         return await ending(self.sync.remove, *services, stop=stop, volumes=volumes)
 
+    async def remove_orphans(self, *, timeout: Duration | None = None) -> None:
+        """Remove containers of services that the files no longer have."""
+        return await mirrored(self.sync.remove_orphans, timeout=timeout)
+
     async def restart(self, *services: str, timeout: Duration | None = None, no_deps: bool = False) -> None:
         """Stop its containers and start them again, with those that are to restart with them."""
         return await mirrored(self.sync.restart, *services, timeout=timeout, no_deps=no_deps)
@@ -463,9 +479,9 @@ class Compose(Mirror):
         """Its services by name: those that are on, and those that have containers."""
         return wrap(self.sync.services)
 
-    async def start(self, *services: str) -> None:
+    async def start(self, *services: str, wait: bool = False, wait_timeout: Duration | None = None) -> None:
         """Start the containers there are, each service after those that it depends on."""
-        return await mirrored(self.sync.start, *services)
+        return await mirrored(self.sync.start, *services, wait=wait, wait_timeout=wait_timeout)
 
     async def stop(self, *services: str, timeout: Duration | None = None) -> None:
         """Stop its containers, those first that depend on others; they stay."""
@@ -483,6 +499,7 @@ class Compose(Mirror):
         pull: str | None = None,
         force_recreate: bool = False,
         no_recreate: bool = False,
+        always_recreate_deps: bool = False,
         renew_volumes: bool = False,
         remove_orphans: bool = False,
         no_deps: bool = False,
@@ -501,6 +518,7 @@ class Compose(Mirror):
             pull=pull,
             force_recreate=force_recreate,
             no_recreate=no_recreate,
+            always_recreate_deps=always_recreate_deps,
             renew_volumes=renew_volumes,
             remove_orphans=remove_orphans,
             no_deps=no_deps,

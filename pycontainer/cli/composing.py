@@ -54,6 +54,7 @@ class Asked:
     env_files: tuple[str, ...]
     directory: str | None
     session: Session
+    is_dry: bool = False
 
     @property
     def engine(self) -> Engine:
@@ -88,6 +89,17 @@ class Asked:
             return Compose.get(self.project, engine=self.engine)
         _tell_warnings(found.warnings)
         return found
+
+    def tells_only(self, application: Compose, verb: str, *services: str, **options: Any) -> bool:
+        """Whether only to tell what would be done, as --dry-run says; it is told then, on standard error.
+
+        verb, options: those of Compose.plan.
+        """
+        if self.is_dry:
+            for each in application.plan(verb, *services, **options):
+                name = f"{each.kind.capitalize()} {each.name}"
+                click.echo(f" DRY-RUN MODE -  {name}  {each.action.capitalize()}", err=True)
+        return self.is_dry
 
     @property
     def paths(self) -> tuple[str, ...]:

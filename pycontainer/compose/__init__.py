@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pycontainer.compose.application import Compose
     from pycontainer.compose.labels import ProjectInfo, list_projects
     from pycontainer.compose.output import ComposeLogLine
+    from pycontainer.compose.planning import PlannedChange
     from pycontainer.compose.printing import uninterpolated
     from pycontainer.compose.service import ComposeService
     from pycontainer.compose.watching import WatchEvent
@@ -18,6 +19,7 @@ __all__ = [
     "Compose",
     "ComposeLogLine",
     "ComposeService",
+    "PlannedChange",
     "ProjectInfo",
     "WatchEvent",
     "dump",
@@ -29,6 +31,7 @@ _HOMES = {
     "Compose": "application",
     "ComposeLogLine": "output",
     "ComposeService": "service",
+    "PlannedChange": "planning",
     "ProjectInfo": "labels",
     "WatchEvent": "watching",
     "uninterpolated": "printing",

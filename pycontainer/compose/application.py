@@ -7,10 +7,22 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-from pycontainer.compose import images, mapping, members, printing, publishing, resources, teardown, watching
-from pycontainer.compose.asked import Duration, PathLike, checked_scale, file_paths, seconds, unknown
-from pycontainer.compose.converge import Convergence, Wishes, oneoff_options
-from pycontainer.compose.graph import each_of, in_order, needed
+from pycontainer.compose import (
+    bringing,
+    images,
+    mapping,
+    members,
+    planning,
+    printing,
+    publishing,
+    resources,
+    steering,
+    teardown,
+    watching,
+)
+from pycontainer.compose.asked import Duration, PathLike, file_paths, seconds, unknown
+from pycontainer.compose.converge import Wishes, await_ready
+from pycontainer.compose.graph import each_of
 from pycontainer.compose.labels import Member, find_members
 from pycontainer.compose.loading import load, project_name
 from pycontainer.compose.output import ComposeLogLine, read_logs
@@ -18,13 +30,15 @@ from pycontainer.compose.remote import Remote
 from pycontainer.compose.resolving import resolve
 from pycontainer.compose.service import ComposeService
 from pycontainer.compose.yamlfile import dump
-from pycontainer.engine import Container, Image, RunResult, current_engine
-from pycontainer.errors import InvalidInput, NotFound, PycontainerError
+from pycontainer.engine import Container, RunResult, current_engine
+from pycontainer.errors import NotFound, PycontainerError
 
 if TYPE_CHECKING:
-    from pycontainer.build import OnBuildEvent
+    from pycontainer.build import BuildWarning, OnBuildEvent
+    from pycontainer.compose.converge import Convergence
     from pycontainer.compose.loading import Loaded
     from pycontainer.compose.model import Project, ServiceSpec
+    from pycontainer.compose.planning import PlannedChange
     from pycontainer.compose.watching import WatchEvent
     from pycontainer.engine import Artifact, Engine, ExecResult, PortBinding
 
@@ -194,6 +208,7 @@ class Compose:
         pull: str | None = None,
         force_recreate: bool = False,
         no_recreate: bool = False,
+        always_recreate_deps: bool = False,
         renew_volumes: bool = False,
         remove_orphans: bool = False,
         no_deps: bool = False,
@@ -208,94 +223,37 @@ class Compose:
         services: these, and what they depend on (no_deps: without); all that are on by default. scale: how
         many containers, by service. build: True builds images also when there is one, False never. pull:
         "always", "missing" or "never". force_recreate, no_recreate: make all containers anew, or none that is
-        there. renew_volumes: new anonymous volumes for containers that are made anew. remove_orphans:
+        there. always_recreate_deps: make those anew that the given services depend on. renew_volumes: new
+        anonymous volumes for containers that are made anew. remove_orphans:
         containers of services that the files no longer have. start: False makes containers only. wait: until
         all are healthy, run, or have ended with 0; wait_timeout: seconds for each. timeout: seconds for
         stopping. progress: of builds.
         Raises: ComposeFileError before anything is done; NotReady, ContainerFailed for one that others wait
         for; and what pulling, building, making and starting raise. What was done until then stays.
         """
-        if force_recreate and no_recreate:
-            raise InvalidInput("force_recreate and no_recreate exclude each other; give one")
-        wishes = Wishes(
-            recreate="always" if force_recreate else "never" if no_recreate else "changed",
-            renews_volumes=renew_volumes,
-            timeout_s=seconds(timeout),
-            completion_s=seconds(wait_timeout),
+        wishes = bringing.wishes_of(
+            force_recreate=force_recreate,
+            no_recreate=no_recreate,
+            always_recreate_deps=always_recreate_deps,
+            renew_volumes=renew_volumes,
+            timeout=timeout,
+            wait_timeout=wait_timeout,
         )
-        running = self._prepare(
-            services, wishes, scale or {}, no_deps=no_deps, build=build, pull=pull, progress=progress
+        running = self._prepared(
+            services,
+            wishes,
+            scale or {},
+            no_deps=no_deps,
+            build=build,
+            pull=pull,
+            progress=progress,
         )
-        self._remove_orphans(running.project, remove_orphans, wishes.timeout_s)
-        self._bring(running, start=start, wait=wait, wait_timeout_s=seconds(wait_timeout))
+        bringing.settle_orphans(running, removes=remove_orphans, warn=self._warn)
+        bringing.bring(running, start=start, wait=wait, wait_timeout_s=seconds(wait_timeout), warn=self._warn)
         return self
 
-    def _bring(
-        self,
-        running: Convergence,
-        *,
-        start: bool = True,
-        wait: bool = False,
-        wait_timeout_s: float | None = None,
-    ) -> None:
-        try:
-            with resources.taking_turns(self.engine, self._name):
-                self._have_resources(running)
-                running.create()
-            if start:
-                running.start()
-            if start and wait:
-                running.await_ready(wait_timeout_s)
-        finally:
-            self._warn(running.warnings)
-
-    def _have_resources(self, running: Convergence) -> None:
-        specs = list(running.services.values())
-        resources.ensure_networks(self.engine, running.project, specs)
-        self._warn(resources.ensure_volumes(self.engine, running.project, specs))
-
-    def _prepare(
-        self,
-        names: Sequence[str],
-        wishes: Wishes,
-        scale: Mapping[str, int],
-        *,
-        no_deps: bool = False,
-        build: bool | None = None,
-        pull: str | None = None,
-        progress: OnBuildEvent | str | None = None,
-    ) -> Convergence:
-        """Have images, and know what containers there are to be."""
-        project = self._resolved(names)
-        mapping.check(project)
-        for name in (*names, *scale):
-            if name not in project.services:
-                raise unknown(name, project.services)
-        graph = {name: list(service.depends_on) for name, service in project.services.items()}
-        wanted = set(names or graph) if no_deps else needed(graph, names or graph)
-        chosen = {name: service for name, service in project.services.items() if name in wanted}
-        scales = {name: checked_scale(service, scale.get(name)) for name, service in chosen.items()}
-        specs = list(chosen.values())
-        for service in specs:
-            mapping.given_files(project, service)
-        resources.check_external(self.engine, project, specs)
-        found = images.ensure_images(self.engine, project, specs, pull=pull, build=build, progress=progress)
-        return Convergence(
-            engine=self.engine,
-            project=project,
-            services=chosen,
-            scales=scales,
-            images=found,
-            wishes=wishes,
-        )
-
-    def _remove_orphans(self, project: Project, removes: bool, timeout_s: float | None) -> None:
-        left = teardown.orphans(project, find_members(self.engine, self._name))
-        if removes:
-            each_of(left, lambda each: members.remove(self.engine, each, timeout_s=timeout_s))
-        elif left:
-            names = ", ".join(each.container.name for each in left)
-            self._warn([f"containers of services that the files no longer have: {names}; see remove_orphans"])
+    def _prepared(self, names: Sequence[str], *wishes: Any, **options: Any) -> Convergence:
+        return bringing.prepare(self.engine, self._resolved(names), names, *wishes, **options)
 
     def down(
         self,
@@ -323,9 +281,23 @@ class Compose:
             )
         )
 
+    def plan(self, verb: str, *services: str, **options: Any) -> list[PlannedChange]:
+        """What a method of this name would change now, in about that order; nothing is done.
+
+        verb: up, down, start, stop, restart, kill, pause, unpause, remove, build, pull or push. services,
+        options: as for that method; those that change nothing about what is done need not be there. Images
+        that are missing are only named: what depends on what is in them is not foreseen.
+        Raises: InvalidInput for another verb; NotFound; ComposeFileError.
+        """
+        if verb in ("up", "build", "pull", "push"):
+            return planning.from_files(self.engine, self._resolved(services), verb, services, options)
+        found = self._members(services, oneoffs=verb in ("down", "remove"))
+        return planning.from_members(self.engine, self._name, self._known, verb, services, found, options)
+
     def __enter__(self) -> Compose:
         try:
-            self._bring(self._prepare((), Wishes(is_owned=True), {}), wait=True)
+            running = self._prepared((), Wishes(is_owned=True), {})
+            bringing.bring(running, wait=True, warn=self._warn)
         except BaseException as error:
             self._end(error)
             raise
@@ -351,12 +323,28 @@ class Compose:
         pull: bool = False,
         args: Mapping[str, str | None] | None = None,
         progress: OnBuildEvent | str | None = None,
+        **options: Any,
     ) -> None:
-        """Build the images of all services that say how, or of these. Raises as Image.build."""
+        """Build the images of all services that say how, or of these. Raises as Image.build.
+
+        no_cache, pull, args: beside what each says itself; options of Image.build: instead of that.
+        """
         chosen = self._chosen(project := self._resolved(services), services)
         images.build_images(
-            self.engine, project, chosen, no_cache=no_cache, pull=pull, args=args, progress=progress
+            self.engine,
+            project,
+            chosen,
+            no_cache=no_cache,
+            pull=pull,
+            args=args,
+            progress=progress,
+            options=options,
         )
+
+    def check(self, *services: str) -> dict[str, tuple[BuildWarning, ...]]:
+        """By service what Image.check finds in its Dockerfile, if it has one. Raises as that."""
+        chosen = self._chosen(project := self._resolved(services), services)
+        return images.check_images(self.engine, project, chosen)
 
     def pull(self, *services: str, ignore_failures: bool = False, missing: bool = False) -> None:
         """Pull the images of all services that are not built here, or of these. Raises as Image.pull.
@@ -419,28 +407,15 @@ class Compose:
                 raise unknown(name, project.services)
         return [each for name, each in project.services.items() if not names or name in names]
 
-    def start(self, *services: str) -> None:
-        """Start the containers there are, each service after those that it depends on."""
+    def start(self, *services: str, wait: bool = False, wait_timeout: Duration | None = None) -> None:
+        """Start the containers there are, each service after those that it depends on.
+
+        wait: until all are healthy, run, or have ended with 0; wait_timeout: seconds for each. Raises as up.
+        """
         found = self._members(services)
-        graph: dict[str, list[str]] = {}
-        for each in found:
-            graph.setdefault(each.service, []).extend(each.depends_on)
-        known = self._known
-
-        def begin(name: str) -> None:
-            service = known.services.get(name) if known is not None else None
-            mine = [each.container for each in found if each.service == name]
-            stopped = [each for each in mine if not members.is_live(each)]
-
-            def start(container: Container) -> None:
-                if known is None or service is None:
-                    container.start()
-                else:
-                    members.start(container, known, service)
-
-            each_of(stopped, start)
-
-        in_order(graph, begin)
+        steering.start_members(found, self._known)
+        if wait:
+            await_ready([each.container for each in found], seconds(wait_timeout))
 
     def stop(self, *services: str, timeout: Duration | None = None) -> None:
         """Stop its containers, those first that depend on others; they stay. timeout: seconds."""
@@ -452,14 +427,8 @@ class Compose:
         no_deps: without the latter. timeout: seconds.
         """
         names = list(services)
-        known = self._known
-        if names and known is not None and not no_deps:
-            graph = {
-                name: [other for other, how in service.depends_on.items() if how.restarts]
-                for name, service in known.services.items()
-            }
-            backwards = {name: [each for each in graph if name in graph[each]] for name in graph}
-            names += sorted(needed(backwards, names) - set(names))
+        if names and self._known is not None and not no_deps:
+            names += steering.restarted_with(self._known.services, names)
         self.stop(*names, timeout=timeout)
         self.start(*names)
 
@@ -478,6 +447,10 @@ class Compose:
 
     def _running(self, services: Collection[str]) -> list[Container]:
         return [each.container for each in self._members(services) if each.container.state == "running"]
+
+    def remove_orphans(self, *, timeout: Duration | None = None) -> None:
+        """Remove containers of services that the files no longer have. timeout: seconds for stopping."""
+        teardown.remove_orphans(self.engine, self.project, timeout_s=seconds(timeout))
 
     def remove(self, *services: str, stop: bool = False, volumes: bool = False) -> None:
         """Remove stopped containers; stop: those that run, too. volumes: with their anonymous volumes."""
@@ -553,48 +526,32 @@ class Compose:
         use_aliases: bool = False,
         build: bool | None = None,
         pull: str | None = None,
+        remove_orphans: bool = False,
         **changes: Any,
     ) -> Container:
         """Make a one-off container of a service, once what it depends on runs; it is not started.
 
         service_ports: publish the service's ports. use_aliases: let it be found by the service's names.
-        changes: options of Container.create instead of the service's; env, labels and volumes are added to
-        them.
+        remove_orphans: as for up. changes: options of Container.create instead of the service's; env, labels
+        and volumes are added to them.
         """
         project = self._resolved([service])
         if service not in project.services:
             raise unknown(service, project.services)
-        others = (
-            []
-            if no_deps
-            else [name for name in project.services[service].depends_on if name in project.services]
-        )
-        if others:
-            brought = self._prepare(others, Wishes(), {}, build=build, pull=pull)
-            self._bring(brought)
-            brought.await_dependencies(project.services[service])
-        running = self._prepare([service], Wishes(recreate="never"), {}, no_deps=True, build=build, pull=pull)
-        with resources.taking_turns(self.engine, self._name):
-            self._have_resources(running)
-        spec = running.project.services[service]
-        own, options = oneoff_options(
-            running.project,
-            spec,
-            running.images[service],
+        return bringing.make_oneoff(
+            self.engine,
+            project,
+            project.services[service],
+            command,
             changes,
+            no_deps=no_deps,
             service_ports=service_ports,
             use_aliases=use_aliases,
+            build=build,
+            pull=pull,
+            remove_orphans=remove_orphans,
+            warn=self._warn,
         )
-        image: str | Image = spec.image
-        made = Container.create(
-            image, own if command is None else command, pull="never", engine=self.engine, **options
-        )
-        try:
-            members.give_files(made, running.project, spec)
-        except BaseException:
-            made.remove(force=True, volumes=True)
-            raise
-        return made
 
     def __repr__(self) -> str:
         return f"Compose(name={self._name!r})"

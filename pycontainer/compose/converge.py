@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import posixpath
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from itertools import islice
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +22,10 @@ from attrs import define, field, frozen
 from pycontainer import wait
 from pycontainer.checkpoints import reached
 from pycontainer.compose import mapping, members
-from pycontainer.compose.graph import each_of, in_order, needed, reversed_graph
+from pycontainer.compose.graph import each_of, in_order, sequence
 from pycontainer.compose.labels import CONFIG_HASH, REPLACES, Member, container_labels, find_members, settle
 from pycontainer.compose.resources import network_hash
+from pycontainer.compose.steering import restarted_with
 from pycontainer.engine import Container, Image, Network
 from pycontainer.errors import ContainerFailed, NotFound, PycontainerError
 
@@ -31,7 +33,15 @@ if TYPE_CHECKING:
     from pycontainer.compose.model import Dependency, Project, ServiceSpec
     from pycontainer.engine import Engine
 
-__all__ = ["Convergence", "Wishes", "await_healthy", "oneoff_options", "finish_replacements"]
+__all__ = [
+    "Convergence",
+    "Steps",
+    "Wishes",
+    "await_healthy",
+    "await_ready",
+    "oneoff_options",
+    "finish_replacements",
+]
 
 _TAIL_LINES = 20
 _HEALTH_SLACK_S = 60.0
@@ -41,12 +51,14 @@ _HEALTH_SLACK_S = 60.0
 class Wishes:
     """How containers are brought to what the files say.
 
-    recreate: "changed", "always" or "never". timeout_s: for stopping; None is each container's own.
+    recreate: "changed", "always" or "never". recreates_dependencies: make those anew that are not named.
+    timeout_s: for stopping; None is each container's own.
     completion_s: how long to wait for one that is to complete; None is without end. is_owned: new containers
     belong to this process.
     """
 
     recreate: str = "changed"
+    recreates_dependencies: bool = False
     renews_volumes: bool = False
     timeout_s: float | None = None
     completion_s: float | None = None
@@ -122,9 +134,23 @@ def finish_replacements(engine: Engine, project: Project) -> list[Member]:
     return find_members(engine, project.name)
 
 
+@frozen(kw_only=True)
+class Steps:
+    """What is to be done for a service. missing: the numbers of containers that are not there."""
+
+    kept: Sequence[Member]
+    obsolete: Sequence[Member]
+    surplus: Sequence[Member]
+    missing: Sequence[int]
+
+
 @define(kw_only=True)
 class Convergence:
-    """One bringing up. services: those that are meant; scales: how many containers of each."""
+    """One bringing up. services: those that are meant; scales: how many containers of each.
+
+    named: those that were asked for by name; the others are there for them. images: by service; for `steps`
+    those that are here.
+    """
 
     engine: Engine
     project: Project
@@ -132,6 +158,7 @@ class Convergence:
     scales: Mapping[str, int]
     images: Mapping[str, Image]
     wishes: Wishes
+    named: Collection[str] = ()
     warnings: list[str] = field(factory=list)
     _members: dict[str, list[Member]] = field(factory=dict, init=False)
     _containers: dict[str, list[Container]] = field(factory=dict, init=False)
@@ -145,44 +172,60 @@ class Convergence:
 
     def create(self) -> None:
         """Make all containers, without starting any. Raises as Container.create."""
-        for member in finish_replacements(self.engine, self.project):
-            if not member.is_oneoff:
-                self._members.setdefault(member.service, []).append(member)
+        self._look(finish_replacements(self.engine, self.project))
         in_order(self._graph, self._create_service)
 
-    def _create_service(self, name: str) -> None:
+    def _look(self, found: Iterable[Member]) -> None:
+        for member in found:
+            if not member.is_oneoff:
+                self._members.setdefault(member.service, []).append(member)
+
+    def steps(self) -> dict[str, Steps]:
+        """What `create` would do now, by service, in the order in which it would begin."""
+        self._look(find_members(self.engine, self.project.name))
+        return {name: self._steps(name) for name in sequence(self._graph)}
+
+    def _steps(self, name: str) -> Steps:
         service, expected = self.services[name], self.scales[name]
         present = sorted(
             self._members.get(name, []), key=lambda each: (self._is_obsolete(service, each), each.number)
         )
         kept, surplus = present[:expected], present[expected:]
         obsolete = [each for each in kept if self._is_obsolete(service, each)]
-        if obsolete:
-            self._stop_dependents(name)
         taken = {each.number for each in kept}
         free = (number for number in range(1, expected + len(taken) + 1) if number not in taken)
-        found: list[Container] = [each.container for each in kept if each not in obsolete]
-        numbers = [number for number, _ in zip(free, range(expected - len(kept)), strict=False)]
-        each_of(surplus, lambda each: self._remove(service, each))
-        each_of(obsolete, lambda each: found.append(self._replace(service, each)))
-        each_of(numbers, lambda number: found.append(self._make(service, number)))
+        return Steps(
+            kept=[each for each in kept if each not in obsolete],
+            obsolete=obsolete,
+            surplus=surplus,
+            missing=list(islice(free, expected - len(kept))),
+        )
+
+    def _create_service(self, name: str) -> None:
+        service, steps = self.services[name], self._steps(name)
+        if steps.obsolete:
+            self._stop_dependents(name)
+        found = [each.container for each in steps.kept]
+        each_of(steps.surplus, lambda each: self._remove(service, each))
+        each_of(steps.obsolete, lambda each: found.append(self._replace(service, each)))
+        each_of(steps.missing, lambda number: found.append(self._make(service, number)))
         with self._lock:
             self._containers[name] = found
 
     def _is_obsolete(self, service: ServiceSpec, member: Member) -> bool:
+        if self.wishes.recreates_dependencies and self.named and service.name not in self.named:
+            return True
         if self.wishes.recreate != "changed":
             return self.wishes.recreate == "always"
-        image = self.images[service.name]
+        image = self.images.get(service.name)
+        if image is None:
+            return True  # it is not here yet, so that one is another's
         _, options = container_options(self.project, service, member.number, image)
         return (member.config_hash, member.image) != (options["labels"][CONFIG_HASH], image.id)
 
     def _stop_dependents(self, name: str) -> None:
         """Stop those that are restarted with a service; they are started again in their turn."""
-        restarted = {
-            other: [each for each, how in service.depends_on.items() if how.restarts]
-            for other, service in self.services.items()
-        }
-        for other in needed(reversed_graph(restarted), [name]) - {name}:
+        for other in restarted_with(self.services, [name]):
             for member in self._members.get(other, ()):
                 members.stop(member.container, self.wishes.timeout_s, self.services[other])
 
@@ -280,33 +323,45 @@ class Convergence:
                 if dependency.condition == "service_healthy":
                     await_healthy(container)
                 elif dependency.condition == "service_completed_successfully":
-                    self._await_completion(container)
+                    _await_completion(container, self.wishes.completion_s)
         except PycontainerError as error:
             if dependency.is_required:
                 error.add_note(f"service {name} waits for it")
                 raise
             self.warnings.append(f"service {name} does without {other}: {str(error).splitlines()[0]}")
 
-    def _await_completion(self, container: Container) -> None:
-        code = container.wait(self.wishes.completion_s)
-        if code:
-            raise ContainerFailed(
-                f"container {container.name} was to complete, and ended with {code}",
-                exit_code=code,
-                stderr=container.logs(tail=_TAIL_LINES).read(),
-            )
-
     def await_ready(self, timeout_s: float | None = None) -> None:
-        """Return when every container runs, and is healthy if it has a check, or has ended with 0.
+        """Return when every container is ready; see await_ready."""
+        await_ready(
+            [each for name in self.services for each in self._containers.get(name, ())],
+            timeout_s,
+            self.wishes.completion_s,
+        )
 
-        Raises: NotReady, ReadinessTimeout; ContainerFailed.
-        """
-        for name in self.services:
-            for container in self._containers.get(name, ()):
-                if container.health is not None and members.is_live(container):
-                    await_healthy(container, timeout_s)
-                elif not members.is_live(container):
-                    self._await_completion(container)
+
+def await_ready(
+    containers: Iterable[Container], timeout_s: float | None = None, completion_s: float | None = None
+) -> None:
+    """Return when each runs, and is healthy if it has a check, or has ended with 0.
+
+    timeout_s: for the health of each; completion_s: for the end of one that does not run.
+    Raises: NotReady, ReadinessTimeout; ContainerFailed.
+    """
+    for container in containers:
+        if container.health is not None and members.is_live(container):
+            await_healthy(container, timeout_s)
+        elif not members.is_live(container):
+            _await_completion(container, completion_s)
+
+
+def _await_completion(container: Container, timeout_s: float | None) -> None:
+    code = container.wait(timeout_s)
+    if code:
+        raise ContainerFailed(
+            f"container {container.name} was to complete, and ended with {code}",
+            exit_code=code,
+            stderr=container.logs(tail=_TAIL_LINES).read(),
+        )
 
 
 def await_healthy(container: Container, timeout_s: float | None = None) -> None:

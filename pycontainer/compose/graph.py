@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
-__all__ = ["WORKERS", "circle", "each_of", "in_order", "needed", "reversed_graph"]
+__all__ = ["WORKERS", "circle", "each_of", "in_order", "needed", "reversed_graph", "sequence"]
 
 WORKERS = 8
 _Item = TypeVar("_Item")
@@ -44,6 +44,21 @@ def needed(graph: Mapping[str, Iterable[str]], names: Iterable[str]) -> set[str]
             found.add(name)
             left += [other for other in graph[name] if other in graph]
     return found
+
+
+def sequence(graph: Mapping[str, Iterable[str]]) -> list[str]:
+    """The names, each after those that it waits for; the graph has no circle."""
+    found: dict[str, None] = {}
+
+    def visit(name: str) -> None:
+        for other in graph[name]:
+            if other in graph and other not in found:
+                visit(other)
+        found.setdefault(name)
+
+    for name in graph:
+        visit(name)
+    return list(found)
 
 
 def reversed_graph(graph: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:

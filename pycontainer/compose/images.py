@@ -8,6 +8,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
@@ -20,11 +21,21 @@ from pycontainer.errors import ComposeFileError, InvalidInput, NotFound, Pyconta
 from pycontainer.oci import Digest, Reference
 
 if TYPE_CHECKING:
-    from pycontainer.build import OnBuildEvent
+    from pycontainer.build import BuildWarning, OnBuildEvent
     from pycontainer.compose.model import Project, ServiceSpec
     from pycontainer.engine import Engine
 
-__all__ = ["build_images", "ensure_images", "is_built", "pinned", "pull_images", "push_images"]
+__all__ = [
+    "build_images",
+    "check_images",
+    "ensure_images",
+    "is_built",
+    "missing_images",
+    "pinned",
+    "present_images",
+    "pull_images",
+    "push_images",
+]
 
 _SERVICE_CONTEXT = "service:"
 _SECONDS = {"w": 7 * 86400, "d": 86400, "h": 3600, "m": 60, "s": 1}
@@ -50,6 +61,16 @@ def ensure_images(
     there is one; False builds none; None those that are missing.
     Raises: InvalidInput for a policy that is none; NotFound, RegistryError, BuildError.
     """
+    to_build, to_pull = missing_images(engine, services, pull=pull, build=build)
+    pull_images(engine, to_pull)
+    build_images(engine, project, to_build, progress=progress)
+    return {service.name: Image.get(service.image, engine=engine) for service in services}
+
+
+def missing_images(
+    engine: Engine, services: Iterable[ServiceSpec], *, pull: str | None = None, build: bool | None = None
+) -> tuple[list[ServiceSpec], list[ServiceSpec]]:
+    """The services whose images are to be built, and those whose are to be pulled; see ensure_images."""
     to_build, to_pull = [], []
     for service in services:
         policy = _policy(service, pull)
@@ -65,9 +86,7 @@ def ensure_images(
             if is_built(service) and "image" not in service.keys:
                 raise NotFound(f"service {service.name}: image {service.image} was not built; build it first")
             to_pull.append(service)
-    pull_images(engine, to_pull)
-    build_images(engine, project, to_build, progress=progress)
-    return {service.name: Image.get(service.image, engine=engine) for service in services}
+    return to_build, to_pull
 
 
 def _policy(service: ServiceSpec, given: str | None) -> str:
@@ -96,6 +115,12 @@ def _is_stale(engine: Engine, service: ServiceSpec, policy: str) -> bool:
 def _asked_mark(engine: Engine, image: str) -> Path:
     """The file whose time says when a registry was asked for an image; the store knows when it changed."""
     return engine.store.root / "compose" / "asked" / hashlib.sha256(image.encode()).hexdigest()
+
+
+def present_images(engine: Engine, services: Iterable[ServiceSpec]) -> dict[str, Image]:
+    """By service the images that are here."""
+    found = {service.name: _get(engine, service.image) for service in services}
+    return {name: image for name, image in found.items() if image is not None}
 
 
 def _get(engine: Engine, name: str) -> Image | None:
@@ -183,22 +208,23 @@ def build_images(
     pull: bool = False,
     args: Mapping[str, str | None] | None = None,
     progress: OnBuildEvent | str | None = None,
+    options: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Build the images of these services, those that others are built on first. Raises as Image.build.
 
-    no_cache, pull, args: beside what each says itself.
+    no_cache, pull, args: beside what each says itself. options: of Image.build, instead of that.
     """
     chosen = {service.name: service for service in services if is_built(service)}
     graph = {name: _built_on(service) for name, service in chosen.items()}
 
     def build(name: str) -> None:
-        options = _options(project, chosen[name])
-        context = options.pop("context")
-        options["no_cache"] = no_cache or options["no_cache"]
-        options["pull"] = pull or options["pull"]
-        options["build_args"] |= args or {}
+        own = _options(project, chosen[name])
+        context = own.pop("context")
+        own["no_cache"] = no_cache or own["no_cache"]
+        own["pull"] = pull or own["pull"]
+        own["build_args"] |= args or {}
         try:
-            Image.build(context, progress=progress, engine=engine, **options)
+            Image.build(context, progress=progress, engine=engine, **{**own, **options})
         except Exception as error:
             error.add_note(f"it is the image of service {name}")
             raise
@@ -206,6 +232,21 @@ def build_images(
     # One at a time where somebody watches: displays of several would write over each other.
     is_watched = not callable(progress) and progress != "off"
     in_order(graph, build, workers=1 if is_watched else WORKERS)
+
+
+_CHECKED = ("dockerfile", "target", "build_args", "platform", "contexts")
+
+
+def check_images(
+    engine: Engine, project: Project, services: Iterable[ServiceSpec]
+) -> dict[str, tuple[BuildWarning, ...]]:
+    """By service what is found in its Dockerfile; nothing is built. Raises as Image.check."""
+    found = {}
+    for service in filter(is_built, services):
+        own = _options(project, service)
+        chosen = {key: own[key] for key in _CHECKED}
+        found[service.name] = Image.check(own["context"], engine=engine, **chosen)
+    return found
 
 
 def _built_on(service: ServiceSpec) -> list[str]:

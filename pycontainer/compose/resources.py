@@ -20,6 +20,8 @@ __all__ = [
     "check_external",
     "ensure_networks",
     "ensure_volumes",
+    "missing_networks",
+    "missing_volumes",
     "network_hash",
     "project_networks",
     "project_volumes",
@@ -164,6 +166,34 @@ def _make_network(engine: Engine, project: Project, spec: NetworkSpec) -> None:
         or None,
         engine=engine,
     )
+
+
+def missing_networks(
+    engine: Engine, project: Project, services: Iterable[ServiceSpec]
+) -> Iterator[tuple[str, bool]]:
+    """The networks that `ensure_networks` would make, each with whether there is one that it replaces."""
+    for key in _used_networks(services):
+        spec = project.networks[key]
+        if spec.is_external:
+            continue
+        try:
+            labels = Network.get(spec.name, engine=engine).labels
+        except NotFound:
+            yield spec.name, False
+        else:
+            if labels.get(CONFIG_HASH) != network_hash(spec):
+                yield spec.name, True
+
+
+def missing_volumes(engine: Engine, project: Project, services: Iterable[ServiceSpec]) -> Iterator[str]:
+    """The volumes that `ensure_volumes` would make."""
+    for key in _used_volumes(services):
+        spec = project.volumes[key]
+        if not spec.is_external:
+            try:
+                Volume.get(spec.name, engine=engine)
+            except NotFound:
+                yield spec.name
 
 
 def ensure_volumes(engine: Engine, project: Project, services: Iterable[ServiceSpec]) -> list[str]:

@@ -17,13 +17,19 @@ if TYPE_CHECKING:
     from pycontainer.compose.model import Project
     from pycontainer.engine import Engine
 
-__all__ = ["orphans", "stop_members", "take_down"]
+__all__ = ["doomed_images", "orphans", "remove_orphans", "stop_members", "take_down"]
 
 
 def orphans(project: Project, found: Iterable[Member]) -> list[Member]:
     """The containers of services that the project's files no longer have."""
     known = {*project.services, *project.disabled}
     return [each for each in found if each.service not in known]
+
+
+def remove_orphans(engine: Engine, project: Project, *, timeout_s: float | None = None) -> None:
+    """Stop and remove the containers of services that the project's files no longer have."""
+    left = orphans(project, find_members(engine, project.name))
+    each_of(left, lambda each: members.remove(engine, each, timeout_s=timeout_s))
 
 
 def stop_members(
@@ -95,10 +101,15 @@ def take_down(
     return warnings
 
 
+def doomed_images(project: Project, which: str) -> list[str]:
+    """The names of the images that are removed with it. which: "all" or "local", see take_down."""
+    every = [*project.services.values(), *project.disabled.values()]
+    return sorted({each.image for each in every if which == "all" or "image" not in each.keys})
+
+
 def _remove_images(engine: Engine, project: Project, which: str) -> list[str]:
     warnings = []
-    every = [*project.services.values(), *project.disabled.values()]
-    for name in {each.image for each in every if which == "all" or "image" not in each.keys}:
+    for name in doomed_images(project, which):
         with suppress(NotFound):
             try:
                 Image.get(name, engine=engine).remove(name)

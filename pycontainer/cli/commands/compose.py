@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from pycontainer.cli.command import Entry, Group
+from pycontainer.cli.command import Entry, Group, flag
 from pycontainer.cli.composing import Asked
 from pycontainer.cli.session import Session
 
@@ -50,6 +50,16 @@ _COMMANDS = {
     "watch": Entry("compose_watch:watch", "Bring files that change into what runs"),
 }
 
+_PLANNED = (
+    *("build", "create", "down", "kill", "pause", "pull", "push"),
+    *("restart", "rm", "scale", "start", "stop", "unpause", "up"),
+)
+"""Commands that tell what they would do."""
+_LOOKING = (
+    *("config", "convert", "events", "images", "logs", "ls", "port", "ps"),
+    *("stats", "top", "version", "volumes"),
+)
+"""Commands that change nothing."""
 _REFUSED = {"bridge": "its converters to other engines are images of Docker's"}
 
 
@@ -75,6 +85,7 @@ class _Commands(Group):
     "--env-file", "env_files", multiple=True, metavar="FILE", help="A file of variables, instead of .env."
 )
 @click.option("--project-directory", "directory", metavar="PATH", help="Where relative paths begin.")
+@flag("--dry-run", "is_dry", help="Tell what would be done, and do nothing.")
 @click.option("--ansi", type=click.Choice(["never", "always", "auto"]), help="Taken for Docker's sake.")
 @click.option("--progress", metavar="KIND", help="Taken for Docker's sake.")
 @click.pass_context
@@ -85,10 +96,15 @@ def command(
     profiles: tuple[str, ...],
     env_files: tuple[str, ...],
     directory: str | None,
+    is_dry: bool,
     ansi: str | None,
     progress: str | None,
 ) -> None:
     """Bring up and take down applications of several containers."""
+    if is_dry and ctx.invoked_subcommand not in (*_PLANNED, *_LOOKING):
+        raise click.UsageError(
+            f"--dry-run goes not with {ctx.invoked_subcommand}: give one of {', '.join(_PLANNED)}"
+        )
     ctx.obj = Asked(
         files=files,
         project=project,
@@ -96,4 +112,5 @@ def command(
         env_files=env_files,
         directory=directory,
         session=ctx.ensure_object(Session),
+        is_dry=is_dry,
     )

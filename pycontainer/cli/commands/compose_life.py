@@ -44,6 +44,7 @@ def _scales(ctx: click.Context, param: click.Parameter, lines: Sequence[str]) ->
 @flag("--no-build", help="Build no image, even if it is missing.")
 @flag("--force-recreate", help="Make all containers anew.")
 @flag("--no-recreate", help="Make no container anew.")
+@flag("--always-recreate-deps", help="Make those anew that the given services depend on.")
 @flag("--no-deps", help="Without the services that the given ones depend on.")
 @flag("--no-start", help="Make containers, and start none.")
 @flag("--remove-orphans", help="Remove containers of services that are no longer in the file.")
@@ -76,18 +77,24 @@ def up(asked: Asked, /, services: tuple[str, ...], **given: Any) -> None:
         asked.session.progress = "off"
     application = asked.application(needs_files=True)
     begun = datetime.now(UTC)
+    wishes = {
+        "scale": given["scale"],
+        "build": True if given["is_built"] else False if given["no_build"] else None,
+        "pull": given["pull"],
+        "force_recreate": given["force_recreate"],
+        "no_recreate": given["no_recreate"],
+        "always_recreate_deps": given["always_recreate_deps"],
+        "remove_orphans": given["remove_orphans"],
+        "no_deps": given["no_deps"],
+        "start": not given["no_start"],
+    }
+    if asked.tells_only(application, "up", *services, **wishes):
+        return
     with changes_told(application):
         application.up(
             *services,
-            scale=given["scale"],
-            build=True if given["is_built"] else False if given["no_build"] else None,
-            pull=given["pull"],
-            force_recreate=given["force_recreate"],
-            no_recreate=given["no_recreate"],
+            **wishes,
             renew_volumes=given["renew_anon_volumes"],
-            remove_orphans=given["remove_orphans"],
-            no_deps=given["no_deps"],
-            start=not given["no_start"],
             wait=given["waits"],
             wait_timeout=given["wait_timeout"],
             timeout=given["timeout"],
@@ -146,9 +153,10 @@ def create(
     if quiet_pull:
         asked.session.progress = "off"
     application = asked.application(needs_files=True)
-    with changes_told(application):
-        build = True if is_built else False if no_build else None
-        application.up(*services, build=build, start=False, progress="auto", **given)
+    given |= {"build": True if is_built else False if no_build else None, "start": False}
+    if not asked.tells_only(application, "up", *services, **given):
+        with changes_told(application):
+            application.up(*services, progress="auto", **given)
 
 
 @command("scale")
@@ -160,8 +168,10 @@ def create(
 def scale(asked: Asked, /, counts: dict[str, int], no_deps: bool) -> None:
     """Have other numbers of containers of services."""
     application = asked.application(needs_files=True)
-    with changes_told(application):
-        application.up(*counts, scale=counts, no_recreate=True, no_deps=no_deps, progress="auto")
+    wishes: dict[str, Any] = {"scale": counts, "no_recreate": True, "no_deps": no_deps}
+    if not asked.tells_only(application, "up", *counts, **wishes):
+        with changes_told(application):
+            application.up(*counts, progress="auto", **wishes)
 
 
 @command("down")
@@ -184,10 +194,10 @@ def down(
 ) -> None:
     """Stop and remove containers and networks."""
     application = asked.application()
-    with changes_told(application):
-        application.down(
-            *services, volumes=volumes, images=rmi, remove_orphans=remove_orphans, timeout=timeout
-        )
+    which: dict[str, Any] = {"volumes": volumes, "images": rmi, "remove_orphans": remove_orphans}
+    if not asked.tells_only(application, "down", *services, **which):
+        with changes_told(application):
+            application.down(*services, timeout=timeout, **which)
 
 
 @command("build")
@@ -197,6 +207,12 @@ def down(
 @flag("-q", "--quiet", help="Print nothing.")
 @flag("--push", "is_pushed", help="Upload what was built.")
 @flag("--with-dependencies", "has_deps", help="Also those of services that the given ones depend on.")
+@flag("--check", "is_checked", help="Look for mistakes in the Dockerfiles, and build nothing.")
+@click.option("--provenance", metavar="true|mode=max", help="Attest how the images were built.")
+@flag("--sbom", help="Attest what software the images contain.")
+@click.option("--ssh", multiple=True, metavar="ID[=SOCKET]", help="Agents for RUN --mount=type=ssh.")
+@click.option("-m", "--memory", metavar="SIZE", help="Most memory of each RUN.")
+@click.option("--builder", hidden=True)
 @services_argument
 @pass_asked
 def build(
@@ -209,23 +225,44 @@ def build(
     quiet: bool,
     is_pushed: bool,
     has_deps: bool,
+    is_checked: bool,
+    builder: str | None,
+    **further: Any,
 ) -> None:
     """Build the images of services."""
+    if builder:
+        raise click.BadParameter("there is one builder", param_hint="--builder")
     application = asked.application(needs_files=True)
     if has_deps:
         services = _with_dependencies(application, services)
+    if is_checked:
+        click.get_current_context().exit(_check(application, services))
+    if asked.tells_only(application, "build", *services):
+        return
     application.build(
         *services,
         no_cache=no_cache,
         pull=pull,
         args=variables(arguments),
         progress="off" if quiet else "auto",
+        **{name: value for name, value in further.items() if value},
     )
     if is_pushed:
         built = [name for name, each in application.project.services.items() if "build" in each.keys]
         pushed = [name for name in services or built if name in built]
         if pushed:
             application.push(*pushed)
+
+
+def _check(application: Compose, services: tuple[str, ...]) -> int:
+    found = application.check(*services)
+    for service, warnings in found.items():
+        for each in warnings:
+            click.echo(
+                f"{service}: WARNING: {each.rule} - {each.url}\n{each.message} (line {each.lines.first})\n"
+            )
+    click.echo(f"{sum(map(len, found.values()))} warnings in {len(found)} Dockerfiles")
+    return int(any(found.values()))
 
 
 def _with_dependencies(application: Compose, services: tuple[str, ...]) -> tuple[str, ...]:
@@ -259,6 +296,8 @@ def pull(
     application = asked.application(needs_files=True)
     if has_deps:
         services = _with_dependencies(application, services)
+    if asked.tells_only(application, "pull", *services, missing=policy == "missing"):
+        return
     with warnings_told(application):
         application.pull(*services, ignore_failures=is_lenient, missing=policy == "missing")
 
@@ -276,6 +315,8 @@ def push(asked: Asked, /, services: tuple[str, ...], quiet: bool, is_lenient: bo
     application = asked.application(needs_files=True)
     if has_deps:
         services = _with_dependencies(application, services)
+    if asked.tells_only(application, "push", *services):
+        return
     with warnings_told(application):
         application.push(*services, ignore_failures=is_lenient)
 
@@ -294,13 +335,16 @@ def publish(asked: Asked, /, reference: str, is_pinned: bool, yes: bool) -> None
 
 
 @command("start")
+@flag("--wait", "waits", help="Wait until all are running or healthy.")
+@click.option("--wait-timeout", metavar="SECONDS", help="How long to wait for each.")
 @services_argument
 @pass_asked
-def start(asked: Asked, /, services: tuple[str, ...]) -> None:
+def start(asked: Asked, /, services: tuple[str, ...], waits: bool, wait_timeout: str | None) -> None:
     """Start the containers there are."""
     application = asked.application()
-    with changes_told(application):
-        application.start(*services)
+    if not asked.tells_only(application, "start", *services):
+        with changes_told(application):
+            application.start(*services, wait=waits, wait_timeout=wait_timeout)
 
 
 @command("stop")
@@ -310,8 +354,9 @@ def start(asked: Asked, /, services: tuple[str, ...]) -> None:
 def stop(asked: Asked, /, services: tuple[str, ...], timeout: str | None) -> None:
     """Stop containers; they stay."""
     application = asked.application()
-    with changes_told(application):
-        application.stop(*services, timeout=timeout)
+    if not asked.tells_only(application, "stop", *services):
+        with changes_told(application):
+            application.stop(*services, timeout=timeout)
 
 
 @command("restart")
@@ -322,17 +367,23 @@ def stop(asked: Asked, /, services: tuple[str, ...], timeout: str | None) -> Non
 def restart(asked: Asked, /, services: tuple[str, ...], timeout: str | None, no_deps: bool) -> None:
     """Stop containers and start them again."""
     application = asked.application()
-    with changes_told(application):
-        application.restart(*services, timeout=timeout, no_deps=no_deps)
+    if not asked.tells_only(application, "restart", *services):
+        with changes_told(application):
+            application.restart(*services, timeout=timeout, no_deps=no_deps)
 
 
 @command("kill")
 @click.option("-s", "--signal", default="SIGKILL", metavar="SIGNAL", help="Signal to send.")
+@flag("--remove-orphans", help="Remove containers of services that are no longer in the file.")
 @services_argument
 @pass_asked
-def kill(asked: Asked, /, services: tuple[str, ...], signal: str) -> None:
+def kill(asked: Asked, /, services: tuple[str, ...], signal: str, remove_orphans: bool) -> None:
     """Send the running containers a signal."""
-    asked.application().kill(*services, signal=signal)
+    application = asked.application()
+    if not asked.tells_only(application, "kill", *services):
+        application.kill(*services, signal=signal)
+        if remove_orphans:
+            application.remove_orphans()
 
 
 @command("pause")
@@ -340,7 +391,9 @@ def kill(asked: Asked, /, services: tuple[str, ...], signal: str) -> None:
 @pass_asked
 def pause(asked: Asked, /, services: tuple[str, ...]) -> None:
     """Stop all processes of containers where they are."""
-    asked.application().pause(*services)
+    application = asked.application()
+    if not asked.tells_only(application, "pause", *services):
+        application.pause(*services)
 
 
 @command("unpause")
@@ -348,7 +401,9 @@ def pause(asked: Asked, /, services: tuple[str, ...]) -> None:
 @pass_asked
 def unpause(asked: Asked, /, services: tuple[str, ...]) -> None:
     """Let the processes of containers go on."""
-    asked.application().unpause(*services)
+    application = asked.application()
+    if not asked.tells_only(application, "unpause", *services):
+        application.unpause(*services)
 
 
 @command("rm")
@@ -359,4 +414,6 @@ def unpause(asked: Asked, /, services: tuple[str, ...]) -> None:
 @pass_asked
 def rm(asked: Asked, /, services: tuple[str, ...], force: bool, stop: bool, volumes: bool) -> None:
     """Remove stopped containers."""
-    asked.application().remove(*services, stop=stop, volumes=volumes)
+    application = asked.application()
+    if not asked.tells_only(application, "remove", *services, stop=stop):
+        application.remove(*services, stop=stop, volumes=volumes)

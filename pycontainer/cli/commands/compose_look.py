@@ -207,6 +207,7 @@ def execute(asked: Asked, /, service: str, words: tuple[str, ...], **given: Any)
 @click.option("-l", "--label", multiple=True, metavar="KEY=VALUE", help="A label.")
 @click.option("--name", metavar="NAME", help="Name of the container.")
 @flag("--no-deps", help="Without the services it depends on.")
+@flag("--remove-orphans", help="Remove containers of services that are no longer in the file.")
 @click.option("-p", "--publish", multiple=True, metavar="PORT", help="Publish a port.")
 @flag("-P", "--service-ports", help="Publish the service's ports.")
 @flag("--use-aliases", help="Let it be found by the service's names.")
@@ -261,6 +262,7 @@ def run(asked: Asked, /, service: str, words: tuple[str, ...], **given: Any) -> 
         use_aliases=given["use_aliases"],
         build=given["is_built"] or None,
         pull=given["pull"],
+        remove_orphans=given["remove_orphans"],
         **changes,
     )
     if given["detach"]:
