@@ -34,9 +34,9 @@ _HOMES = {
     "PlannedChange": "planning",
     "ProjectInfo": "labels",
     "WatchEvent": "watching",
-    "uninterpolated": "printing",
     "dump": "yamlfile",
     "list_projects": "labels",
+    "uninterpolated": "printing",
 }
 
 

@@ -151,6 +151,8 @@ def pytest_runtest_makereport(
     """Add to the report of a failed test what its containers wrote."""
     import sys
 
+    if call.excinfo is not None and "pycontainer.errors" in sys.modules:
+        _shorten(call.excinfo)
     report = yield
     # Without the module no fixture has a container.
     if report.failed and _SESSION in sys.modules and (began := item.stash.get(_began, None)):
@@ -158,6 +160,24 @@ def pytest_runtest_makereport(
         if session is not None:
             report.sections.extend(session.sections(set(getattr(item, "fixturenames", ())), began))
     return report
+
+
+def _shorten(excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+    """Have pytest hide our own frames where an error tells of the caller's mistake.
+
+    Those that have a variable for that themselves decide; see testing.fixtures.
+    """
+    import sys
+
+    kind = sys.modules["pycontainer.errors"].PycontainerError
+
+    def is_hidden(info: pytest.ExceptionInfo[BaseException] | None) -> bool:
+        return info is not None and isinstance(info.value, kind)
+
+    for entry in excinfo.traceback:
+        module = entry.frame.f_globals
+        if str(module.get("__name__", "")).partition(".")[0] == "pycontainer":
+            module.setdefault("__tracebackhide__", is_hidden)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -59,8 +59,6 @@ __all__ = [
 ]
 
 _HOMES = {
-    "jsontext": "",
-    "mediatype": "",
     "CONFIG_LIMIT": "codec",
     "ContainerConfig": "imageconfig",
     "DEFAULT_DOMAIN": "reference",
@@ -83,6 +81,8 @@ _HOMES = {
     "decode_config": "codec",
     "decode_manifest": "codec",
     "encode": "codec",
+    "jsontext": "",
+    "mediatype": "",
     "parse_digest": "digest",
     "sha256": "digest",
     "split_digest": "digest:split",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pycontainer.options.derive import OPTIONS, dump_run_options, parse_run_options, reference_table
     from pycontainer.options.egress import split_allowed
     from pycontainer.options.field import OptionInfo
+    from pycontainer.options.given import parse_seconds, parse_signal, parse_size
     from pycontainer.options.kinds import shared_with
     from pycontainer.options.logs import LOG_DRIVERS, LogOptions
     from pycontainer.options.mounts import MountPoint
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from pycontainer.options.policies import HealthOptions, Requirement, RestartPolicy
     from pycontainer.options.ports import LOOPBACK, PortMapping, split_port
     from pycontainer.options.run import RunOptions
-    from pycontainer.options.units import parse_cpus, parse_duration, parse_seconds, parse_signal, parse_size
+    from pycontainer.options.units import parse_cpus, parse_duration
     from pycontainer.options.volumes import parse_volume_name, split_volumes_from
 
 __all__ = [
@@ -68,8 +69,6 @@ __all__ = [
 
 _HOMES = {
     "DEFAULT_NETWORK": "network",
-    "Place": "network",
-    "places": "network",
     "HOST_GATEWAY": "naming",
     "HealthOptions": "policies",
     "LOG_DRIVERS": "logs",
@@ -78,6 +77,7 @@ _HOMES = {
     "MountPoint": "mounts",
     "OPTIONS": "derive",
     "OptionInfo": "field",
+    "Place": "network",
     "PortMapping": "ports",
     "Requirement": "policies",
     "RestartPolicy": "policies",
@@ -89,15 +89,16 @@ _HOMES = {
     "parse_network_name": "network",
     "parse_place": "network",
     "parse_run_options": "derive",
-    "parse_seconds": "units",
-    "parse_signal": "units",
-    "parse_size": "units",
+    "parse_seconds": "given",
+    "parse_signal": "given",
+    "parse_size": "given",
+    "parse_volume_name": "volumes",
+    "places": "network",
     "reference_table": "derive",
     "shared_with": "kinds",
     "split_allowed": "egress",
     "split_link": "naming",
     "split_port": "ports",
-    "parse_volume_name": "volumes",
     "split_volumes_from": "volumes",
 }
 

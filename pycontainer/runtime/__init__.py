@@ -34,17 +34,17 @@ __all__ = [
 ]
 
 _HOMES = {
-    "cgroups": "",
-    "lifecycle": "",
-    "seccomp": "",
     "HostFacts": "hostfacts",
     "Identity": "specgen",
     "State": "lifecycle",
     "after": "lifecycle",
     "build_spec": "specgen",
+    "cgroups": "",
     "check_spec": "validate",
     "identity": "specgen",
+    "lifecycle": "",
     "plan_cgroups": "resources",
+    "seccomp": "",
     "seccomp_program": "security",
     "stop_signal": "specgen",
     "time_zone": "hostfacts",

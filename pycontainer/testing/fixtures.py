@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
+from pycontainer.errors import PycontainerError
+
 if TYPE_CHECKING:
     from pycontainer.engine import Engine, Image, waits
     from pycontainer.services import Service
@@ -143,18 +145,24 @@ def _fixture(
     asked = {
         name: tuple(inspect.signature(value).parameters) for name, value in given.items() if _asks(value)
     }
+    place = _declared_at()
 
-    def fixture(
-        request: pytest.FixtureRequest,
-        pycontainer_engine: Engine,
-        _pycontainer_originals: Any,
-        **fixtures: Any,
+    def made(
+        request: Any, pycontainer_engine: Any, _pycontainer_originals: Any, **others: Any
     ) -> Iterator[Any]:
         values = {
-            name: value(*(fixtures[each] for each in asked[name])) if name in asked else value
+            name: value(*(others[each] for each in asked[name])) if name in asked else value
             for name, value in given.items()
         }
-        yield from make(request, pycontainer_engine, _pycontainer_originals, values)
+        try:
+            yield from make(request, pycontainer_engine, _pycontainer_originals, values)
+        except PycontainerError as error:
+            error.add_note(f"fixture {request.fixturename} is declared in {place}")
+            raise
+
+    def fixture(**fixtures: Any) -> Iterator[Any]:
+        __tracebackhide__ = False  # pytest shows one frame; no other is the user's
+        yield from made(**fixtures)
 
     # By their names in its signature pytest knows, and makes and ends in order, what a fixture needs.
     wanted = ("request", "pycontainer_engine", "_pycontainer_originals", *sum(asked.values(), ()))
@@ -163,6 +171,14 @@ def _fixture(
     fixture.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     fixture.__doc__ = about
     return pytest.fixture(scope=scope, autouse=autouse)(fixture)
+
+
+def _declared_at() -> str:
+    """Where the caller of this module stands."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__") == __name__:
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else "an unknown place"
 
 
 def _asks(value: object) -> bool:

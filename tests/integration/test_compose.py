@@ -24,7 +24,7 @@ from pycontainer.cli.app import app as command_line
 from pycontainer.cli.session import Session
 from pycontainer.compose import watching
 from pycontainer.compose.watching import WatchEvent
-from pycontainer.errors import ContainerFailed, InvalidImage, NotFound, NotReady
+from pycontainer.errors import ContainerFailed, InvalidImage, InvalidInput, NotFound, NotReady
 from tests.support.needs import needs
 from tests.support.patience import patient
 
@@ -127,8 +127,21 @@ def facts(app: pc.Compose) -> dict[str, tuple[str, object]]:
     }
 
 
+def planned(app: pc.Compose, *words: str, **options: Any) -> list[str]:
+    """What a verb would do, in words."""
+    return [f"{each.action} {each.kind} {each.name}" for each in app.plan(*words, **options)]
+
+
 def test_an_application_comes_up_stays_as_it_is_changes_and_goes(directory: Path, engine: pc.Engine) -> None:
-    app = opened(directory, engine).up(wait=True)
+    app = opened(directory, engine)
+    services = ("db", "job", "web")
+    assert planned(app, "up") == [
+        "create network app_default",
+        "create volume app_data",
+        *(f"{action} container app-{name}-1" for name in services for action in ("create", "start")),
+    ]
+    assert planned(app, "down") == planned(app, "stop") == []
+    app.up(wait=True)
     app["web"].container.wait_until(pc.wait.port(80))
     first = facts(app)
     assert [each.name for each in app.containers] == ["app-db-1", "app-job-1", "app-web-1"]
@@ -140,6 +153,7 @@ def test_an_application_comes_up_stays_as_it_is_changes_and_goes(directory: Path
     assert app["web"].exec(["stat", "-c", "%u %a", "/run/secrets/own"]).text == "1000 400\n"
     assert (directory / "src").is_dir()
 
+    assert planned(app, "up") == ["start container app-job-1"], "it ran once, and has ended"
     app.up()
     assert facts(app) == first, "what is as it should be is left alone"
 
@@ -149,7 +163,13 @@ def test_an_application_comes_up_stays_as_it_is_changes_and_goes(directory: Path
     assert facts(app) == first
 
     app["web"].exec(["touch", "/scratch/kept"]).check()
-    changed = opened(directory, engine, APP, "services: {web: {environment: {X: 1}}}").up()
+    changed = opened(directory, engine, APP, "services: {web: {environment: {X: 1}}}")
+    whole = planned(changed, "up", scale={"db": 2})
+    assert {"recreate container app-web-1", "create container app-db-2"} < {*whole}
+    assert "create container app-web-1" not in whole
+    assert facts(app) == first, "nothing was done"
+    assert "recreate container app-db-1" in planned(app, "up", "web", always_recreate_deps=True)
+    changed.up()
     second = facts(changed)
     assert second["app-db-1"] == first["app-db-1"]
     assert second["app-web-1"][0] != first["app-web-1"][0]
@@ -157,6 +177,13 @@ def test_an_application_comes_up_stays_as_it_is_changes_and_goes(directory: Path
 
     seen = pc.Compose.get("app", engine=engine)
     assert [each.name for each in seen.containers] == [each.name for each in app.containers]
+    assert planned(seen, "down", volumes=True)[-2:] == [
+        "remove network app_default",
+        "remove volume app_data",
+    ]
+    assert planned(seen, "restart", "web") == ["restart container app-web-1"]
+    with pytest.raises(InvalidInput, match="nothing is planned for 'dance'; give one of up, down"):
+        seen.plan("dance")
     seen.down()
     assert pc.Volume.get("app_data", engine=engine).in_use_by == []
     with pytest.raises(NotFound):
@@ -512,10 +539,15 @@ volumes: {data: }
     assert json.loads(call("config", "--format", "json", "web"))["volumes"] == {"data": {"name": "app_data"}}
     assert call("version", "--short") == f"{pc.__version__}\n"
     began = datetime.now(UTC).isoformat()
+    call("--dry-run", "up", "-d")
+    assert "goes not with run" in call("--dry-run", "run", "web", code=1)
     call("create", "--scale", "web=2", "web")
     web = opened(directory, engine)["web"]
     assert [each.state for each in web.containers] == ["created", "created"]
-    call("start", "web")
+    call("start", "--wait", "web")
+    for words in ("down", "kill", "pause", "rm -s", "restart", "stop", "scale web=1", "create"):
+        call("--dry-run", *words.split())
+    assert [each.state for each in web.containers] == ["running", "running"]
     (directory / "here").write_text("from here")
     call("cp", str(directory / "here"), "web:/tmp/there")
     assert [each.exec(["cat", "/tmp/there"]).text for each in web.containers] == ["from here"] * 2

@@ -283,6 +283,16 @@ def test_wait_for_removal_returns_when_it_is_gone(engine: pc.Engine, busybox: pc
         box.wait(condition="removed")
 
 
+def test_a_signal_or_time_that_is_none_is_named(engine: pc.Engine, busybox: pc.Image) -> None:
+    box = pc.Container.create(busybox, ["true"], engine=engine)
+    with pytest.raises(errors.InvalidOption, match="'NOPE': give a signal as"):
+        box.kill("NOPE")
+    for verb in (box.stop, box.restart, box.wait):
+        with pytest.raises(errors.InvalidOption, match="'abc': give seconds"):
+            verb("abc")
+    box.remove()
+
+
 def test_an_unknown_condition_is_refused(engine: pc.Engine, busybox: pc.Image) -> None:
     box = pc.Container.create(busybox, FOREVER, engine=engine)
     with pytest.raises(errors.InvalidOption, match='"next-exit"'):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -261,6 +262,7 @@ broken = testing.container("busybox", ["sh", "-c", "echo why >&2; exit 3"], wait
         def test_before(other): pass
         def test_fails(site): assert False
         def test_never_ready(broken): pass
+        def test_no_program(container_factory): container_factory("busybox", ["nosuch"])
         def test_by_factory(container_factory):
             box = container_factory("busybox", ["sh", "-c", "echo from the factory; sleep 1000"],
                                     wait=__import__("pycontainer").wait.log("factory"))
@@ -268,7 +270,11 @@ broken = testing.container("busybox", ["sh", "-c", "echo why >&2; exit 3"], wait
         """,
     )
     said = project.run()
-    passed(said, failed=2, passed=1, error=1)
+    passed(said, failed=3, passed=1, error=1)
+    assert re.search(r"fixture broken is declared in \S*conftest\.py:\d+", said.stdout)
+    assert 'exec: "nosuch": executable file not found' in said.stdout
+    assert "in launch" not in said.stdout, "a user's mistake is not told in our frames"
+    assert "def await_ready" not in said.stdout
     assert "(site, running)" in said.stdout
     assert "serving mine" in said.stdout
     assert "serving other" not in said.stdout
