@@ -16,6 +16,8 @@ filters=(dbus-daemon firewalld iptables)
 disks=(btrfs-progs iperf3 xfsprogs)
 # What builds are tested with: compilers of programs, an emulator, repositories, agents.
 builds=(gcc git libc6-dev libpython3-dev openssh-client qemu-user-static)
+# Shells that complete the command line.
+shells=(fish zsh)
 # What the virtual machine with cgroup v2 only is made of.
 guest=(e2fsprogs linux-image-cloud-amd64 qemu-system-x86)
 
@@ -52,7 +54,7 @@ find_python() {
 
 python=$(find_python)
 if [ "${1-}" = test ]; then
-    install_debian_packages "${peers[@]}" "${filters[@]}" "${disks[@]}" "${builds[@]}" "${guest[@]}"
+    install_debian_packages "${peers[@]}" "${filters[@]}" "${disks[@]}" "${builds[@]}" "${shells[@]}" "${guest[@]}"
 fi
 if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
     install_debian_packages python3-venv

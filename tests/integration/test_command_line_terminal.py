@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,6 +96,58 @@ def test_without_a_terminal_there_is_none_to_give(cli: CommandLine) -> None:
     out, err = cli.both("run", "-it", "--rm", *SHELL, code=1)
     assert (out, err) == ("", "the input device is not a TTY\n")
     assert cli("ps", "-aq") == ""
+
+
+def test_jobs_are_controlled_inside_and_outside(cli: CommandLine) -> None:
+    with cli.terminal("run", "-it", "--rm", *SHELL) as terminal:
+        terminal.expect(PROMPT)
+        terminal.type('sh -c \'echo be""gun; read x; echo got "$x".\'\r')
+        terminal.expect("begun")
+        terminal.type("\x1a")
+        terminal.expect("Stopped")
+        terminal.type("fg\r")
+        terminal.type("in''put\r")
+        terminal.expect(r"got in''put\.")
+        terminal.type("exit 3\r")
+        assert terminal.end() == 3
+    with cli.shell("bash", "--norc", "-i") as terminal:
+        terminal.type("PS1='$ '\r")
+        terminal.type(
+            "pycontainer run --rm -i --network none busybox sh -c 'echo be\"\"gun; read x; exit $x'\r"
+        )
+        terminal.expect("begun")
+        terminal.type("\x1a")
+        terminal.expect("Stopped")
+        terminal.type("echo free''ly; fg\r")
+        terminal.expect("freely")
+        terminal.type("4\r")
+        terminal.type("echo code=$?.\r")
+        terminal.expect(r"code=4\.")
+    assert cli("ps", "-aq") == ""
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete_commands_flags_and_names(cli: CommandLine, shell: str) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"there is no {shell}; apt-get install {shell}")
+    cli("create", "--name", "lonely_box", "--network", "none", "busybox", "true")
+    words = {"bash": ["--norc", "-i"], "zsh": ["-f", "-i"], "fish": ["--no-config", "-i"]}[shell]
+    load = {
+        "bash": "source <(pycontainer completion bash)",
+        "zsh": "autoload -Uz compinit; compinit -D; source <(pycontainer completion zsh)",
+        "fish": "pycontainer completion fish | source",
+    }[shell]
+    with cli.shell(shell, *words) as terminal:
+        terminal.type(f"{load}; echo load''ed\r")
+        terminal.expect("loaded")
+        keys = {"pycontainer rm lonely": "lonely_box"}
+        if shell == "bash":
+            keys |= {"pycontainer renam": "rename", "pycontainer run --read-on": "--read-only"}
+        for typed, completed in keys.items():
+            terminal.type(f"{typed}\t")
+            terminal.until_shown(completed)
+            terminal.type("\x15")
+    cli("rm", "lonely_box")
 
 
 def test_tables_are_refreshed_in_place(cli: CommandLine) -> None:

@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from unittest.mock import patch
 
@@ -103,17 +104,22 @@ class CommandLine:
 
     def terminal(self, *words: str, rows: int = 24, columns: int = 80) -> Terminal:
         """The command on a terminal of its own."""
-        return Terminal(self, words, rows, columns)
+        return Terminal([*self.command, *words], self.env, rows, columns)
+
+    def shell(self, *words: str) -> Terminal:
+        """A shell on a terminal of its own, which finds the command as users do."""
+        path = f"{Path(sys.executable).parent}:{self.env['PATH']}"
+        return Terminal(list(words), {**self.env, "PATH": path}, 24, 160)
 
 
 class Terminal:
     """A command on a pseudo-terminal, and the screen that a human would see."""
 
-    def __init__(self, cli: CommandLine, words: tuple[str, ...], rows: int, columns: int) -> None:
+    def __init__(self, command: Sequence[str], env: Mapping[str, str], rows: int, columns: int) -> None:
         self.process = pexpect.spawn(
-            cli.command[0],
-            [*cli.command[1:], *words],
-            env=dict(cli.env),
+            command[0],
+            list(command[1:]),
+            env=dict(env),
             dimensions=(rows, columns),
             timeout=TIMEOUT_S,
         )
@@ -130,6 +136,14 @@ class Terminal:
         before, found = self.process.before, self.process.after
         self._stream.feed(before + found)
         return str(before.decode(errors="replace"))
+
+    def until_shown(self, text: str) -> None:
+        """Wait until the screen shows this, however it was drawn."""
+        deadline = time.monotonic() + TIMEOUT_S
+        while not any(text in line for line in self.screen()):
+            assert time.monotonic() < deadline, self.screen()
+            with suppress(pexpect.TIMEOUT):
+                self._stream.feed(self.process.read_nonblocking(4096, timeout=1))
 
     def resize(self, rows: int, columns: int) -> None:
         """Change the window's size."""
