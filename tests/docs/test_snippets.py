@@ -104,6 +104,7 @@ def compose(world: World, names: Names) -> Iterator[Expected]:
     (world.directory / "compose.prod.yaml").write_text("services: {web: {environment: {TAG: $TAG}}}")
     yield None
     yield None
+    yield None
     yield "goes on for ever"
 
 
