@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from pycontainer.compose.loading import Fetch, find_files
 from pycontainer.compose.places import is_remote
 from pycontainer.errors import InvalidInput, NotFound
-from pycontainer.options import parse_seconds
+from pycontainer.options import given_seconds
 
 if TYPE_CHECKING:
     from pycontainer.compose.model import ServiceSpec
@@ -62,4 +62,4 @@ def checked_scale(service: ServiceSpec, asked: int | None) -> int:
 
 def seconds(value: Duration | None) -> float | None:
     """Seconds; None stays, and -1 is for ever."""
-    return None if value is None else parse_seconds(value, minus_one=True)
+    return None if value is None else given_seconds(value, minus_one=True)

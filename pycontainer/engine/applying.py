@@ -13,7 +13,7 @@ from pycontainer.checkpoints import reached
 from pycontainer.engine.copying import Copied, copied
 from pycontainer.engine.files import at_rest, run_plain_job, until
 from pycontainer.engine.mounting import written_over
-from pycontainer.options import parse_seconds
+from pycontainer.options import given_seconds
 
 if TYPE_CHECKING:
     from pycontainer.engine.containers import Container
@@ -30,7 +30,7 @@ def apply(
     container: Container, mount: str, *, archive: bool, timeout: float | str | timedelta | None
 ) -> Copied:
     """See Container.apply."""
-    deadline = until(None if timeout is None else parse_seconds(timeout))
+    deadline = until(None if timeout is None else given_seconds(timeout))
     engine = container._engine
     with (
         at_rest(container, deadline),

@@ -18,7 +18,7 @@ from pycontainer.engine.result import Gathered
 from pycontainer.errors import DeadlineExceeded, HelperDied, InvalidOption, WrongState
 from pycontainer.kernel import interrupts
 from pycontainer.launcher import ask, frames
-from pycontainer.options import parse_seconds
+from pycontainer.options import given_seconds
 from pycontainer.values import Value
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class Attachment:
         """
         for earlier in self._before:
             return earlier
-        deadline = None if timeout is None else time.monotonic() + parse_seconds(timeout)
+        deadline = None if timeout is None else time.monotonic() + given_seconds(timeout)
         while True:
             chunk = self._next()
             if chunk is not None or self._has_ended:
@@ -140,7 +140,7 @@ class Attachment:
 
         Without input the container's is left as it is. Raises as `read` and `write` do.
         """
-        deadline = None if timeout is None else time.monotonic() + parse_seconds(timeout)
+        deadline = None if timeout is None else time.monotonic() + given_seconds(timeout)
         gathered = Gathered()
         for chunk in self._before:
             gathered.add(chunk.stream, chunk.content)
@@ -239,7 +239,7 @@ class Attachment:
         return frames.header(frames.STDIN, 0) if self.may_write and not self.has_terminal else b""
 
     def _send(self, content: bytes, timeout: Seconds | None) -> None:
-        deadline = None if timeout is None else time.monotonic() + parse_seconds(timeout)
+        deadline = None if timeout is None else time.monotonic() + given_seconds(timeout)
         left = memoryview(content)
         while left:
             sent = self._send_some(left)

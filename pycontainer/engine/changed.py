@@ -12,7 +12,7 @@ import attrs
 from pycontainer.engine.files import layers_of, left, until
 from pycontainer.engine.mounting import written_over
 from pycontainer.errors import HelperDied, NotFound
-from pycontainer.options import parse_seconds
+from pycontainer.options import given_seconds
 
 if TYPE_CHECKING:
     from pycontainer.engine.containers import Container
@@ -36,7 +36,7 @@ class Change:
 
 def diff(container: Container, mount: str | None, timeout: float | str | timedelta | None) -> list[Change]:
     """See Container.diff."""
-    deadline = until(None if timeout is None else parse_seconds(timeout))
+    deadline = until(None if timeout is None else given_seconds(timeout))
     if not container._directory.is_dir():
         raise NotFound(f"container {container.name} was removed")
     if mount is not None:

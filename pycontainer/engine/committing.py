@@ -23,7 +23,7 @@ from pycontainer.errors import BadReference, HelperDied, InvalidInput, NotFound
 from pycontainer.image import Compression, ImageView, LayerWriter, derived, keep
 from pycontainer.launcher import freezer
 from pycontainer.oci import Healthcheck, History, Reference
-from pycontainer.options import parse_seconds
+from pycontainer.options import given_seconds
 
 if TYPE_CHECKING:
     from pycontainer.engine.containers import Container
@@ -56,7 +56,7 @@ def commit(
     timeout: float | str | timedelta | None,
 ) -> Image:
     """See Container.commit."""
-    deadline = until(None if timeout is None else parse_seconds(timeout))
+    deadline = until(None if timeout is None else given_seconds(timeout))
     engine, base = container._engine, container.image
     names = [] if name is None else [_name(name)]
     options = container._options

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pycontainer.errors import DeadlineExceeded, InvalidOption, NotFound, Unsupported, WrongState
 from pycontainer.kernel import pidfd
-from pycontainer.options import parse_seconds
+from pycontainer.options import given_seconds
 from pycontainer.runtime import State
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Connectable:
         Raises: ConnectionRefusedError when nothing listens; DeadlineExceeded; WrongState when the container
         does not run; InvalidOption; OSError.
         """
-        limit_s = None if timeout is None else parse_seconds(timeout)
+        limit_s = None if timeout is None else given_seconds(timeout)
         return connect(cast("Container", self), port, host, protocol, limit_s)
 
     def http(

@@ -22,7 +22,7 @@ from pycontainer.engine.streams import DEVNULL, PIPE
 from pycontainer.engine.supervision import Health, health_of
 from pycontainer.engine.terminals import Attachable
 from pycontainer.errors import NotFound, WrongState
-from pycontainer.options import RunOptions, parse_run_options, parse_seconds, parse_signal
+from pycontainer.options import RunOptions, given_seconds, given_signal, parse_run_options
 
 if TYPE_CHECKING:
     from pycontainer._generated import RunKwargs, UpdateKwargs
@@ -205,7 +205,7 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
         from pycontainer.engine import booting
 
         engine = engine or current_engine()
-        limit_s = None if timeout is None else parse_seconds(timeout, minus_one=True)
+        limit_s = None if timeout is None else given_seconds(timeout, minus_one=True)
         booting.stop_all(engine, cls._each(engine, containers), limit_s)
 
     @classmethod
@@ -354,7 +354,7 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
             start_command=lambda command: self.popen(command, stdout=DEVNULL, stderr=DEVNULL),
             logs=self.logs,
         )
-        await_ready(subject, strategy, None if timeout is None else parse_seconds(timeout))
+        await_ready(subject, strategy, None if timeout is None else given_seconds(timeout))
 
     def wait(
         self,
@@ -368,7 +368,7 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
         "next-exit" (the end of this run, or of the next one) or "removed".
         Raises DeadlineExceeded; WrongState when never started; NotFound.
         """
-        limit_s = None if timeout is None else parse_seconds(timeout)
+        limit_s = None if timeout is None else given_seconds(timeout)
         removes_itself = self._known.auto_remove
         try:
             observed = steering.await_condition(
@@ -388,8 +388,8 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
         timeout: seconds, default the container's stop_timeout (10); -1 waits for ever. signal: to ask by,
         instead of its own. Stopping what does not run is no error.
         """
-        limit_s = None if timeout is None else parse_seconds(timeout, minus_one=True)
-        steering.stop(self, limit_s, number=None if signal is None else parse_signal(signal))
+        limit_s = None if timeout is None else given_seconds(timeout, minus_one=True)
+        steering.stop(self, limit_s, number=None if signal is None else given_signal(signal))
 
     def restart(
         self, timeout: float | str | timedelta | None = None, *, signal: int | str | None = None
@@ -398,19 +398,19 @@ class Container(Observable, FileMethods, Attachable, Connectable, Placed):
 
         timeout, signal: as for stop. Raises LaunchError; WrongState.
         """
-        limit_s = None if timeout is None else parse_seconds(timeout, minus_one=True)
-        steering.restart(self, limit_s, None if signal is None else parse_signal(signal))
+        limit_s = None if timeout is None else given_seconds(timeout, minus_one=True)
+        steering.restart(self, limit_s, None if signal is None else given_signal(signal))
 
     def kill(self, signal: int | str = "KILL") -> None:
         """Send its first process a signal, by name or number. Raises WrongState, InvalidOption."""
-        steering.kill(self, parse_signal(signal))
+        steering.kill(self, given_signal(signal))
 
     def pause(self, *, timeout: float | str | timedelta = _PAUSE_TIMEOUT_S) -> None:
         """Stop all its processes where they are, until unpause(). Returns when none runs any more.
 
         timeout: seconds. Raises WrongState; DeadlineExceeded when one cannot be stopped.
         """
-        steering.pause(self, parse_seconds(timeout))
+        steering.pause(self, given_seconds(timeout))
 
     def unpause(self) -> None:
         """Let its processes go on. Raises WrongState unless it is paused."""

@@ -24,7 +24,7 @@ from pycontainer.engine.files import Rooted, await_event, until
 from pycontainer.engine.paths import ContainerPath
 from pycontainer.errors import Conflict, InvalidInput, KernelError, NotFound
 from pycontainer.image import whole_file
-from pycontainer.options import parse_seconds
+from pycontainer.options import given_seconds
 
 if TYPE_CHECKING:
     from pycontainer.engine.containers import Container
@@ -62,7 +62,7 @@ def copy_to(
     timeout: Duration | None,
 ) -> Copied:
     """See Container.copy_to."""
-    deadline = until(None if timeout is None else parse_seconds(timeout))
+    deadline = until(None if timeout is None else given_seconds(timeout))
     params: dict[str, Any] = {
         "dst": _inside(dst, container),
         "name": "",
@@ -97,7 +97,7 @@ def copy_from(
     timeout: Duration | None,
 ) -> Copied:
     """See Container.copy_from."""
-    deadline = until(None if timeout is None else parse_seconds(timeout))
+    deadline = until(None if timeout is None else given_seconds(timeout))
     raw = _inside(src, container)
     params: dict[str, Any] = {"src": raw, **_source_name(raw)}
     params["follow"] = follow_link or raw.endswith("/") or params["is_content"]
@@ -117,7 +117,7 @@ def copy_from(
 
 def export(owner: Rooted, target: HostPath | BinaryIO, *, timeout: Duration | None) -> Copied:
     """Write all of a container or volume as a tar. See Container.export, Volume.export."""
-    deadline = until(None if timeout is None else parse_seconds(timeout))
+    deadline = until(None if timeout is None else given_seconds(timeout))
     if not isinstance(target, (str, os.PathLike)):
         return copied(_streamed(owner, "export", {}, target, deadline))
     path = os.fspath(target)
@@ -131,7 +131,7 @@ def export(owner: Rooted, target: HostPath | BinaryIO, *, timeout: Duration | No
 
 def unpack(owner: Rooted, source: HostPath | bytes | BinaryIO, *, timeout: Duration | None) -> Copied:
     """Unpack a tar over all of a volume. See Volume.load."""
-    deadline = until(None if timeout is None else parse_seconds(timeout))
+    deadline = until(None if timeout is None else given_seconds(timeout))
     params = {"dst": "/", "name": "", "is_content": False, "is_tar": True, "owner": None}
     if isinstance(source, (str, os.PathLike)):
         try:

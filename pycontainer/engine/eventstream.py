@@ -18,7 +18,7 @@ from pycontainer.engine.filters import Filters, FilterValues
 from pycontainer.engine.moments import Moment, from_nanoseconds, to_nanoseconds
 from pycontainer.kernel import inotify, interrupts
 from pycontainer.launcher import eventlog
-from pycontainer.options import parse_seconds
+from pycontainer.options import given_seconds
 
 __all__ = ["Event", "Events", "read_events"]
 
@@ -101,7 +101,7 @@ def read_events(
         since_ns=None if since is None else to_nanoseconds(since, "since"),
         until_ns=None if until is None else to_nanoseconds(until, "until"),
         follow=follow,
-        timeout_s=None if timeout is None else parse_seconds(timeout),
+        timeout_s=None if timeout is None else given_seconds(timeout),
     )
 
 

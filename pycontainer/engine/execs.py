@@ -32,7 +32,7 @@ from pycontainer.engine.streams import DEVNULL, PIPE, open_streams
 from pycontainer.errors import DeadlineExceeded, InvalidOption, LaunchError, NotFound, PycontainerError
 from pycontainer.kernel import interrupts, pidfd
 from pycontainer.launcher import execrecords
-from pycontainer.options import parse_run_options, parse_seconds
+from pycontainer.options import given_seconds, parse_run_options
 from pycontainer.values import Value
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Exec(Value):
         timeout: seconds; None waits for ever. Raises DeadlineExceeded; NotFound when the container, or the
         record of a process that was not detached, is gone by then.
         """
-        limit_s = None if timeout is None else parse_seconds(timeout)
+        limit_s = None if timeout is None else given_seconds(timeout)
         parent = pidfd.open_checked(*self._parent)
         if parent is not None:
             try:
@@ -175,7 +175,7 @@ def run(
     check: bool,
 ) -> ExecResult:
     """Run to the end. See Container.exec."""
-    limit_s = None if timeout is None else parse_seconds(timeout)
+    limit_s = None if timeout is None else given_seconds(timeout)
     begun = time.monotonic()
     if input is not None:
         from pycontainer.engine.inputs import readable  # few pass any

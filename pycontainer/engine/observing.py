@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from pycontainer.options import parse_seconds
+from pycontainer.options import given_seconds
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,8 +65,8 @@ class Observable:
         """
         from pycontainer.engine.stats import StatsStream
 
-        limit_s = None if timeout is None else parse_seconds(timeout)
-        return StatsStream(self._directory, self._engine.host, self.name, parse_seconds(interval), limit_s)
+        limit_s = None if timeout is None else given_seconds(timeout)
+        return StatsStream(self._directory, self._engine.host, self.name, given_seconds(interval), limit_s)
 
     def top(self) -> Top:
         """Its processes, by their ids here and inside. Raises WrongState when it does not run."""

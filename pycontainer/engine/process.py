@@ -25,7 +25,7 @@ from pycontainer.engine.moments import left_ms
 from pycontainer.engine.result import Gathered
 from pycontainer.errors import ContainerFailed, DeadlineExceeded, WrongState
 from pycontainer.kernel import interrupts, pidfd
-from pycontainer.options import parse_seconds, parse_signal
+from pycontainer.options import given_seconds, given_signal
 from pycontainer.values import Value
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ class Process:
 
         timeout: seconds; None waits for ever. Raises DeadlineExceeded; the process goes on then.
         """
-        limit_s = None if timeout is None else parse_seconds(timeout)
+        limit_s = None if timeout is None else given_seconds(timeout)
         if not self._see_end(limit_s):
             raise self._too_late(limit_s)
         assert self._returncode is not None
@@ -250,7 +250,7 @@ class Process:
 
     def send_signal(self, signal: int | str) -> None:
         """Send the process a signal, by name or number; without effect when it has ended."""
-        number = parse_signal(signal)
+        number = given_signal(signal)
         with self._lock:
             if self._returncode is None and self._handle >= 0:
                 pidfd.send_signal(self._handle, number)
@@ -294,7 +294,7 @@ class Process:
         Lines of one stream come in order; those of both in the order in which they arrived. timeout:
         seconds for all of it. Raises DeadlineExceeded; the process goes on then.
         """
-        limit_s = None if timeout is None else parse_seconds(timeout)
+        limit_s = None if timeout is None else given_seconds(timeout)
         unfinished = {"stdout": bytearray(), "stderr": bytearray()}
         for stream, chunk in self._chunks(limit_s):
             rest = unfinished[stream]
@@ -313,7 +313,7 @@ class Process:
 
         timeout: seconds. Raises DeadlineExceeded; the process goes on then, and what was read is lost.
         """
-        limit_s = None if timeout is None else parse_seconds(timeout)
+        limit_s = None if timeout is None else given_seconds(timeout)
         gathered = Gathered()
         for stream, chunk in self._chunks(limit_s, input or b""):
             gathered.add(stream, chunk)

@@ -21,7 +21,7 @@ from pycontainer.engine.ownership import this_process
 from pycontainer.engine.result import Gathered, RunResult
 from pycontainer.engine.state import await_tidied, usage_of
 from pycontainer.errors import DeadlineExceeded, InvalidOption, KernelError, LaunchError
-from pycontainer.options import parse_run_options, parse_seconds
+from pycontainer.options import given_seconds, parse_run_options
 
 if TYPE_CHECKING:
     from pycontainer._generated import RunKwargs
@@ -68,7 +68,7 @@ def run(
         if input is not None or timeout is not None:
             raise InvalidOption("option interactive: the terminal is the input, and its user ends it")
         asked = evolve(asked, stdin_open=True, tty=asked.tty or (os.isatty(0) and os.isatty(1)))
-    limit_s = None if timeout is None else parse_seconds(timeout)
+    limit_s = None if timeout is None else given_seconds(timeout)
     given: bytes | IO[bytes] | None = None
     if input is not None:
         from pycontainer.engine.inputs import readable  # few pass any

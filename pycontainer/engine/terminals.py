@@ -15,7 +15,7 @@ from pycontainer.engine.events import emit_container
 from pycontainer.engine.state import await_end, end_held, monitor_of
 from pycontainer.errors import DeadlineExceeded, WrongState
 from pycontainer.launcher import ask
-from pycontainer.options import parse_seconds
+from pycontainer.options import given_seconds
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -126,7 +126,7 @@ class Attachable:
                     state=self.state,
                     allowed=("running",),
                 )
-            sock, answer = attach_running(self._directory, {**asked, "logs": logs}, parse_seconds(timeout))
+            sock, answer = attach_running(self._directory, {**asked, "logs": logs}, given_seconds(timeout))
             emit_container(self._engine, "attach", self._current)
             if logs:
                 earlier = self._written_until(answer, stdout=stdout, stderr=stderr)

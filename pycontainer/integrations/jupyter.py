@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pycontainer.engine import Container, Image, RunResult, Stats, Usage
 from pycontainer.engine.displays import build_graph_html, container_html, looks_html
 from pycontainer.errors import InvalidInput, NotFound, Unsupported
-from pycontainer.options import OPTIONS, parse_seconds
+from pycontainer.options import OPTIONS, given_seconds
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -99,7 +99,7 @@ def live(
     if container.state != "running":
         return
     try:
-        with container.stats_stream(interval, timeout=parse_seconds(timeout)) as stream:
+        with container.stats_stream(interval, timeout=given_seconds(timeout)) as stream:
             for look in stream:
                 looks = [*looks, look][-_KEPT_LOOKS:]
                 handle.update(_card(container, looks))

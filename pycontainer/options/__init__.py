@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pycontainer.options.derive import OPTIONS, dump_run_options, parse_run_options, reference_table
     from pycontainer.options.egress import split_allowed
     from pycontainer.options.field import OptionInfo
-    from pycontainer.options.given import parse_seconds, parse_signal, parse_size
+    from pycontainer.options.given import given_seconds, given_signal, given_size
     from pycontainer.options.kinds import shared_with
     from pycontainer.options.logs import LOG_DRIVERS, LogOptions
     from pycontainer.options.mounts import MountPoint
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
     from pycontainer.options.policies import HealthOptions, Requirement, RestartPolicy
     from pycontainer.options.ports import LOOPBACK, PortMapping, split_port
     from pycontainer.options.run import RunOptions
-    from pycontainer.options.units import parse_cpus, parse_duration
+    from pycontainer.options.units import parse_cpus, parse_duration, parse_seconds, parse_signal, parse_size
     from pycontainer.options.volumes import parse_volume_name, split_volumes_from
 
 __all__ = [
     "DEFAULT_NETWORK",
     "HOST_GATEWAY",
+    "HealthOptions",
     "LOG_DRIVERS",
     "LOOPBACK",
-    "OPTIONS",
-    "HealthOptions",
     "LogOptions",
     "MountPoint",
+    "OPTIONS",
     "OptionInfo",
     "Place",
     "PortMapping",
@@ -48,6 +48,9 @@ __all__ = [
     "RestartPolicy",
     "RunOptions",
     "dump_run_options",
+    "given_seconds",
+    "given_signal",
+    "given_size",
     "is_network",
     "parse_cpus",
     "parse_duration",
@@ -83,15 +86,18 @@ _HOMES = {
     "RestartPolicy": "policies",
     "RunOptions": "run",
     "dump_run_options": "derive",
+    "given_seconds": "given",
+    "given_signal": "given",
+    "given_size": "given",
     "is_network": "network",
     "parse_cpus": "units",
     "parse_duration": "units",
     "parse_network_name": "network",
     "parse_place": "network",
     "parse_run_options": "derive",
-    "parse_seconds": "given",
-    "parse_signal": "given",
-    "parse_size": "given",
+    "parse_seconds": "units",
+    "parse_signal": "units",
+    "parse_size": "units",
     "parse_volume_name": "volumes",
     "places": "network",
     "reference_table": "derive",

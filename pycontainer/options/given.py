@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pycontainer.errors import InvalidOption
 from pycontainer.options import units
 
-__all__ = ["parse_seconds", "parse_signal", "parse_size"]
+__all__ = ["given_seconds", "given_signal", "given_size"]
 
 
 @contextmanager
@@ -19,19 +19,19 @@ def _naming(value: object) -> Iterator[None]:
         raise InvalidOption(f"{value!r}: {error}") from None
 
 
-def parse_seconds(value: object, *, minus_one: bool = False) -> float:
+def given_seconds(value: object, *, minus_one: bool = False) -> float:
     """Read a time to wait as units.parse_seconds does. Raises: InvalidOption."""
     with _naming(value):
         return units.parse_seconds(value, minus_one=minus_one)
 
 
-def parse_signal(value: object) -> int:
+def given_signal(value: object) -> int:
     """Read a signal as units.parse_signal does. Raises: InvalidOption."""
     with _naming(value):
         return units.parse_signal(value)
 
 
-def parse_size(value: object) -> int:
+def given_size(value: object) -> int:
     """Read a size as units.parse_size does. Raises: InvalidOption."""
     with _naming(value):
         return units.parse_size(value)

@@ -20,7 +20,7 @@ from pycontainer.engine.building.provenance import Provenance, understood_proven
 from pycontainer.errors import BadReference, InvalidOption, NotFound
 from pycontainer.image import Compression
 from pycontainer.oci import Platform, Reference
-from pycontainer.options import parse_seconds
+from pycontainer.options import given_seconds
 
 __all__ = [
     "EPOCH_ARG",
@@ -153,7 +153,7 @@ def understood(
         cache_to=understood_caches(cache_to, "cache_to"),
         provenance=attests,
         has_sbom=_flag("sbom", sbom),
-        timeout_s=None if timeout is None else parse_seconds(timeout),
+        timeout_s=None if timeout is None else given_seconds(timeout),
         on_event=on_event,
         on_failure=on_failure,
     )
@@ -292,4 +292,4 @@ def seconds_ago(moment: float | str | timedelta | datetime) -> float:
     """The time on the clock that a duration ago, or a moment, is."""
     if isinstance(moment, datetime):
         return moment.timestamp()
-    return time.time() - parse_seconds(moment)
+    return time.time() - given_seconds(moment)

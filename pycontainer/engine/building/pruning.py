@@ -14,7 +14,7 @@ from attrs import frozen
 from pycontainer.engine.building.options import seconds_ago
 from pycontainer.engine.diskusage import build_download_sizes, build_mount_sizes
 from pycontainer.engine.engine import Engine, current_engine
-from pycontainer.options import parse_size
+from pycontainer.options import given_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,13 +76,13 @@ def _limit(
     root: Path, total: int, keep: int | str | None, reserved: int | str | None, min_free: int | str | None
 ) -> int | None:
     """How many bytes of steps may stay; None where no size was asked for."""
-    limits = [] if keep is None else [parse_size(keep)]
+    limits = [] if keep is None else [given_size(keep)]
     if min_free is not None:
         disk = os.statvfs(root)
-        limits.append(total - max(parse_size(min_free) - disk.f_bavail * disk.f_frsize, 0))
+        limits.append(total - max(given_size(min_free) - disk.f_bavail * disk.f_frsize, 0))
     if reserved is None:
         return max(min(limits), 0) if limits else None
-    return max(min(limits, default=0), parse_size(reserved))
+    return max(min(limits, default=0), given_size(reserved))
 
 
 def _size(steps: list[BuildRecord], sizes: Mapping[SnapshotKey, int]) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, final
 from pycontainer.engine import current_engine
 from pycontainer.errors import InvalidOption, PycontainerError, WrongState
 from pycontainer.integrations.executor.box import Box, Settings, Task
-from pycontainer.options import parse_run_options, parse_seconds
+from pycontainer.options import given_seconds, parse_run_options
 
 if TYPE_CHECKING:
     from pycontainer._generated import RunKwargs
@@ -116,7 +116,7 @@ class ContainerExecutor(Executor):
         parse_run_options(**options)  # now, not with the first task
         modules_to_send()
         self._max_workers = count
-        self._timeout_s = None if timeout is None else parse_seconds(timeout)
+        self._timeout_s = None if timeout is None else given_seconds(timeout)
         self._memory = options.get("memory")
         self._max_tasks = max_tasks_per_worker
         self._settings = Settings(
@@ -154,7 +154,7 @@ class ContainerExecutor(Executor):
         parse_run_options(memory=memory)
         return LimitedExecutor(
             self,
-            self._timeout_s if timeout is None else parse_seconds(timeout),
+            self._timeout_s if timeout is None else given_seconds(timeout),
             self._memory if memory is None else memory,
         )
 
