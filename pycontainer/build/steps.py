@@ -18,6 +18,7 @@ from pycontainer.oci import ContainerConfig, History, ImageConfig, Platform, cha
 
 __all__ = ["Built", "StageState", "chain_of", "destination", "key_of", "mode_of"]
 
+_FORMAT = 2  # counts up where equal steps make something else than before: no cache has that
 _CHANGE = re.compile(r"([ugoa]*)([-+=])([ugo]|[rwxXst]*)")
 _OCTAL = re.compile(r"[0-7]{1,8}")
 
@@ -119,7 +120,7 @@ def chain_of(layers: Sequence[Layer]) -> str:
 
 def key_of(operation: str, parent: str, **of: Any) -> str:
     """The cache key of a step: a digest of all that what it makes depends on."""
-    told = {"operation": operation, "parent": parent, **of}
+    told = {"format": _FORMAT, "operation": operation, "parent": parent, **of}
     return sha256(json.dumps(told, sort_keys=True, separators=(",", ":")).encode("utf-8", "surrogatepass"))
 
 

@@ -173,7 +173,11 @@ def _dated(request: BuildRequest, opened: Opened, contexts: Mapping[str, FileSou
     """The request with the SOURCE_DATE_EPOCH that the Dockerfile's global ARG gives, if nothing else does."""
     if request.epoch is not None or EPOCH_ARG not in opened.text:
         return request
-    return evolve(request, epoch=epoch_of(_planned(request, opened, contexts).global_args.get(EPOCH_ARG, "")))
+    try:
+        planned = _planned(request, opened, contexts)
+    except DockerfileError:
+        return request  # the build itself says what is wrong
+    return evolve(request, epoch=epoch_of(planned.global_args.get(EPOCH_ARG, "")))
 
 
 def _solved(
