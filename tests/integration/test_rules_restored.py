@@ -98,8 +98,8 @@ def test_a_word_of_whole_rules_counts_for_this_host_only(engine: pc.Engine, busy
     with pc.Network.create("kept", engine=engine):
         bridge = str(engine.store.state.networks.find("kept").bridge)
         generation = nfnetlink.generation()
-        restoring.note_seen(engine.store_tag, generation)
         restoring.write_base(engine)
+        restoring.note_seen(engine.store_tag, generation)
         assert restoring.are_seen(engine.store_tag, generation)
         assert not restoring.are_seen(engine.store_tag, generation + 1)
         subprocess.run(["ip", "link", "delete", bridge], check=True)
@@ -107,6 +107,13 @@ def test_a_word_of_whole_rules_counts_for_this_host_only(engine: pc.Engine, busy
             pc.run(busybox.id, ["true"], network="kept", engine=next_one)
         assert bridge in elements("inet", f"pycontainer_{engine.store_tag}", "bridges")
     assert not list(restoring.STORES.glob(f"{engine.store_tag}*"))
+
+
+def test_nothing_is_noted_of_a_store_that_has_no_bridges() -> None:
+    tag = "no-such-tag"
+    restoring.note_seen(tag, 1)
+    assert not restoring.are_seen(tag, 1)
+    assert not list(restoring.STORES.glob(f"{tag}*"))
 
 
 def test_what_a_container_may_not_reach_it_may_not_reach_again(engine: pc.Engine, busybox: pc.Image) -> None:
