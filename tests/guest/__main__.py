@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
             Path(work),
             Path(home, "pycontainer-guest"),
             "suite.py",
-            is_debian=True,
+            system=machine.SUITE,
             arguments=arguments or ["tests/integration"],
             limit_s=LIMIT_S,
             is_shown=True,

@@ -18,9 +18,11 @@ import sys
 import sysconfig
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.guest import libraries
 from tests.support import debian, images
 
 META_PACKAGE = "linux-image-cloud-amd64"
@@ -31,14 +33,13 @@ LIBRARIES = (
     "_pytest iniconfig packaging pluggy py.py pytest pytest_timeout.py "
     "_cffi_backend.*.so cffi cryptography"
 ).split()
+PARTS = ("benchmarks", "docs", "examples")
+"""Of the repository, what some tests look at."""
 NOT_NEEDED = ("test", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3", "site-packages")
 VERDICT = "VERDICT "
 BOOT_LIMIT_S = 240.0
 LOADABLE = ("crypto", "drivers/block", "drivers/net", "fs", "lib", "net")
 """Parts of the kernel's modules that the engine and its tests may have loaded."""
-DEBIAN_PACKAGES = tuple(
-    "bash coreutils dbus findutils grep iproute2 mount procps sed systemd systemd-sysv util-linux".split()
-)
 
 PROCESSOR = "qemu64,+rdrand"
 """Without wide vectors, for which libraries have code that is faster unless emulated; with what fills the
@@ -46,6 +47,38 @@ kernel's pool of randomness at once.
 """
 MEMORY_MIB = 2048
 DISK_BYTES = 4 << 30
+
+
+@dataclass(frozen=True)
+class Debian:
+    """A machine with systemd: what else is in it. `name` is that of its directory in the cache."""
+
+    name: str
+    packages: tuple[str, ...]
+    is_whole: bool = False
+    """Whether it has all libraries and files of the project that the integration suite asks for."""
+    memory_mib: int = MEMORY_MIB
+    disk_bytes: int = DISK_BYTES
+
+
+SYSTEMD = Debian(
+    "systemd",
+    (
+        *("bash", "coreutils", "dbus", "findutils", "grep", "iproute2", "mount", "procps", "sed"),
+        *("systemd", "systemd-sysv", "util-linux"),
+    ),
+)
+SUITE = Debian(
+    "suite",
+    (
+        *SYSTEMD.packages,
+        *("curl", "docker-registry", "e2fsprogs", "git", "gzip", "nftables", "openssh-client"),
+        *("skopeo", "tar"),
+    ),
+    is_whole=True,
+    memory_mib=4096,
+    disk_bytes=16 << 30,
+)
 
 _INITRAMFS_INIT = """\
 #!/bin/busybox sh
@@ -187,37 +220,48 @@ def _shared_libraries(objects: list[Path]) -> set[Path]:
     return found
 
 
-def _install_python(tree: Path) -> Path:
-    """Copy this interpreter, its standard library and what they load; return its path."""
+def _install_python(tree: Path, *, is_whole: bool) -> Path:
+    """Copy this interpreter, its libraries (all that tests use, or few) and what they load; its path."""
     python = Path(sys.base_prefix) / "bin" / f"python{sysconfig.get_python_version()}"
     python = python.resolve()
     standard = Path(sysconfig.get_path("stdlib", vars={"installed_base": sys.base_prefix}))
     _copy(python, tree)
     _copy(standard, tree)
-    libraries = tree / "guest/libraries"
-    libraries.mkdir(parents=True)
-    installed = Path(sysconfig.get_path("purelib"))
-    for about in installed.glob("pluggy-*.dist-info"):  # it asks for its own version
-        shutil.copytree(about, libraries / about.name)
-    for source in (path for name in LIBRARIES for path in installed.glob(name)):
-        if source.is_dir():
-            shutil.copytree(source, libraries / source.name)
-        else:
-            shutil.copy2(source, libraries)
-    objects = [python, *standard.rglob("*.so"), *libraries.rglob("*.so")]
+    target = tree / "guest/libraries"
+    target.mkdir(parents=True)
+    if is_whole:
+        for distribution in libraries.needed_by("pycontainer-engine", "test"):
+            libraries.copy(distribution, target)
+    else:
+        _copy_some_libraries(target)
+    objects = [python, *standard.rglob("*.so"), *target.rglob("*.so")]
     for path in _shared_libraries(objects):
-        _copy(path, tree)
+        if target not in path.parents:
+            _copy(path, tree)
     return python
 
 
-def _debian(cache: Path) -> Path:
+def _copy_some_libraries(target: Path) -> None:
+    installed = Path(sysconfig.get_path("purelib"))
+    # One asks for its own version, pytest finds the other by what it tells of itself.
+    for name in ("pluggy", "pytest_timeout"):
+        for about in installed.glob(f"{name}-*.dist-info"):
+            shutil.copytree(about, target / about.name)
+    for source in (path for name in LIBRARIES for path in installed.glob(name)):
+        if source.is_dir():
+            shutil.copytree(source, target / source.name)
+        else:
+            shutil.copy2(source, target)
+
+
+def _unpacked(wanted: Debian, cache: Path) -> Path:
     """A Debian tree with systemd, of the host's own release, unpacked once."""
     release = platform.freedesktop_os_release()["VERSION_CODENAME"]
-    target = cache / f"systemd-{release}"
+    target = cache / f"{wanted.name}-{release}"
     if not target.is_dir():
-        partial = cache / f"systemd-{release}.partial"
+        partial = cache / f"{wanted.name}-{release}.partial"
         shutil.rmtree(partial, ignore_errors=True)
-        debian.unpack(partial, DEBIAN_PACKAGES, {"tty": 5, "messagebus": 100, "nobody": 65534})
+        debian.unpack(partial, wanted.packages, {"tty": 5, "messagebus": 100, "nobody": 65534})
         (partial / "usr/bin/sh").symlink_to("bash")
         # Else it would take this for its first boot, and turn on all that there is.
         (partial / "etc/machine-id").write_text("b08dfa6083e7567a1921a715000001fb\n")
@@ -256,16 +300,19 @@ def _add_modules(tree: Path, modules: Path) -> None:
     (tree / "sbin/modprobe").symlink_to("/bin/busybox")
 
 
-def make_disk(work: Path, script: str, debian: Path | None, arguments: Sequence[str], modules: Path) -> Path:
+def make_disk(
+    work: Path, cache: Path, script: str, system: Debian | None, arguments: Sequence[str], modules: Path
+) -> Path:
     """An ext4 image with Python, the package, busybox, the image to run and the script's arguments."""
-    if debian is None:
+    if system is None:
         tree = images.busybox_rootfs(work / "tree")
     else:
         tree = work / "tree"
-        _run("cp", "-a", debian, tree)
-    python = _install_python(tree)
+        _run("cp", "-a", _unpacked(system, cache), tree)
+    is_whole = system is not None and system.is_whole
+    python = _install_python(tree, is_whole=is_whole)
     repository = Path(__file__).resolve().parent.parent.parent
-    for name in ("pycontainer", "tests"):
+    for name in ("pycontainer", "tests", *(PARTS if is_whole else ())):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(repository / name, tree / "guest/repository" / name, ignore=ignored)
     shutil.copy2(repository / "pyproject.toml", tree / "guest/repository")
@@ -275,12 +322,12 @@ def make_disk(work: Path, script: str, debian: Path | None, arguments: Sequence[
     (tree / "guest/arguments.json").write_text(json.dumps(list(arguments)))
     rootfs = images.busybox_rootfs(work / "rootfs")
     images.oci_layout(tree / "guest/layout", [images.tar_of(rootfs)])
-    (_add_busybox_init if debian is None else _add_systemd_unit)(tree, python, script)
-    if debian is not None:
+    (_add_busybox_init if system is None else _add_systemd_unit)(tree, python, script)
+    if system is not None:
         _add_modules(tree, modules)
     disk = work / "disk.img"
     with disk.open("wb") as stream:
-        stream.truncate(DISK_BYTES)
+        stream.truncate(system.disk_bytes if system else DISK_BYTES)
     _run("mkfs.ext4", "-q", "-F", "-d", tree, disk)
     shutil.rmtree(tree)
     return disk
@@ -291,7 +338,7 @@ def boot(
     cache: Path,
     script: str = "inside.py",
     *,
-    is_debian: bool = False,
+    system: Debian | None = None,
     command_line: str = "",
     arguments: Sequence[str] = (),
     limit_s: float = BOOT_LIMIT_S,
@@ -299,17 +346,18 @@ def boot(
 ) -> tuple[dict[str, Any], str]:
     """Boot the machine, run the script of this directory in it; its verdict and everything it said.
 
-    is_debian: with systemd as its first process, and the kernel's modules. command_line: further words for
-    the kernel. arguments: what the script finds in /guest/arguments.json. is_shown: copy what it says to
-    our standard output meanwhile.
+    system: a Debian with systemd as its first process, and the kernel's modules; else busybox is all there
+    is. command_line: further words for the kernel. arguments: what the script finds in
+    /guest/arguments.json. is_shown: copy what it says to our standard output meanwhile.
     Raises: subprocess.TimeoutExpired after limit_s, AssertionError if it gave no verdict.
     """
     image, modules = fetch_kernel(cache)
     initramfs = make_initramfs(work, modules)
-    disk = make_disk(work, script, _debian(cache) if is_debian else None, arguments, modules)
+    disk = make_disk(work, cache, script, system, arguments, modules)
+    memory_mib = system.memory_mib if system else MEMORY_MIB
     hierarchy = command_line or "cgroup_no_v1=all"
     command = [
-        "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", PROCESSOR, "-m", str(MEMORY_MIB),
+        "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", PROCESSOR, "-m", str(memory_mib),
         "-smp", "2", "-nographic", "-no-reboot", "-nic", "none", "-kernel", image, "-initrd", initramfs,
         "-append", f"console=ttyS0 quiet loglevel=2 panic=-1 mitigations=off {hierarchy}",
         "-drive", f"file={disk},if=virtio,format=raw,cache=unsafe",

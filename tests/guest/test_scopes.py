@@ -43,7 +43,7 @@ def verdict(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         tmp_path_factory.mktemp("guest"),
         cache,
         "scopes.py",
-        is_debian=True,
+        system=machine.SYSTEMD,
         arguments=CHOSEN,
         limit_s=LIMIT_S,
     )
