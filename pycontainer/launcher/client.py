@@ -30,7 +30,7 @@ from pycontainer.launcher.sealed import sealed_copy
 __all__ = ["Helper", "Job"]
 
 SEND_TIMEOUT_S = 30.0
-START_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 60.0
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _MAIN = (
@@ -248,15 +248,16 @@ class Helper:
     def _await_ready(self) -> None:
         assert self._unready is not None
         control, log_fd = self._unready
+        silent = "no reason given"
         try:
             ready = control.receive(START_TIMEOUT_S)
         except errors.DeadlineExceeded:
-            ready = None
+            ready, silent = None, f"not ready within {START_TIMEOUT_S:g} s; is this host overloaded?"
         said = os.pread(log_fd, 4096, 0).decode(errors="replace").strip()
         if ready is None:
             self._stop(0.0)
             raise errors.Unsupported(
-                f"the helper process did not start: {said or 'no reason given'}",
+                f"the helper process did not start: {said or silent}",
                 "name a CPython interpreter with Engine(python=...)",
             )
         os.close(log_fd)

@@ -19,7 +19,7 @@ import pytest
 
 from pycontainer import errors
 from pycontainer.kernel import syscalls
-from pycontainer.launcher import Helper
+from pycontainer.launcher import Helper, client
 
 
 @pytest.fixture
@@ -231,3 +231,12 @@ def test_a_caller_with_closed_stdio_and_ignored_signals_gets_a_sound_helper() ->
         "os.write(out, f\"{fields['SigBlk']} {term}\".encode()); h.close()\n"
     )
     assert done.stdout == "0000000000000000 0", done.stderr
+
+
+def test_one_that_is_not_ready_in_time_is_not_said_to_be_no_python(
+    helper: Helper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "START_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(client, "_MAIN", "import time; time.sleep(1000)")
+    with pytest.raises(errors.Unsupported, match=r"not ready within 0\.2 s; is this host overloaded\?"):
+        helper.start()
