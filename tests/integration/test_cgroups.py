@@ -172,7 +172,7 @@ def test_a_quota_throttles_and_is_counted(make: Make) -> None:
     assert code == 0
     assert used["throttled_periods"] >= 3
     assert elapsed > 0.6  # 150 ms of work at a tenth of one CPU
-    assert 0.1e9 < used["cpu_ns"] < 2e9
+    assert 0.1e9 < used["cpu_ns"] < 0.5e9 * elapsed
 
 
 def test_a_cpuset_pins_the_process(make: Make) -> None:
