@@ -99,17 +99,27 @@ def overlay(
     options: Iterable[tuple[bytes, bytes | None]] = (),
     attributes: int = 0,
 ) -> int:
-    """A detached overlay of directory descriptors, top layer first. Needs Linux 6.5 (lowerdir+).
+    """A detached overlay of directory descriptors, top layer first. For a process with one thread.
 
     upper, work: -1 for one that is not written to, of at least two layers.
     Given as descriptors the layers need no short names (fsconfig takes 256 bytes, mount(2) a page), and
-    the container reads no path of the host in its mountinfo.
+    the container reads no path of the host in its mountinfo. Before Linux 6.5 (lowerdir+) the numbers of all
+    layers must fit into 255 bytes, as those of 60 layers do.
     Raises OSError(EINVAL or ENOSYS) where only overlay_classic works.
     """
+    is_added = syscalls.kernel_version() >= (6, 5)
+    lower = [b"/proc/self/fd/%d" % fd if is_added else b"%d" % fd for fd in lower]
     fs = syscalls.fsopen(b"overlay")
+    back = -1
     try:
-        for fd in lower:
-            syscalls.fsconfig(fs, SET_STRING, b"lowerdir+", b"/proc/self/fd/%d" % fd)
+        if is_added:
+            for layer in lower:
+                syscalls.fsconfig(fs, SET_STRING, b"lowerdir+", layer)
+        else:
+            # The numbers alone are names here. They are looked up when the overlay is created.
+            back = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            os.chdir("/proc/self/fd")
+            syscalls.fsconfig(fs, SET_STRING, b"lowerdir", b":".join(lower))
         for name, fd in ((b"upperdir", upper), (b"workdir", work)):
             if fd >= 0:
                 syscalls.fsconfig(fs, SET_STRING, name, b"/proc/self/fd/%d" % fd)
@@ -121,6 +131,9 @@ def overlay(
         raise _explained(fs, error, None) from None
     finally:
         os.close(fs)
+        if back >= 0:
+            os.fchdir(back)
+            os.close(back)
 
 
 def overlay_classic(

@@ -62,6 +62,7 @@ def _checks(image: pc.Image) -> dict[str, Callable[[], Any]]:
         "oom": lambda: run("sh", "-c", _EAT_MEMORY, memory="24m", memory_swap="24m"),
         "pids": lambda: run("sh", "-c", _FORK, pids_limit=6),
         "usage": lambda: run("sh", "-c", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done", memory="64m"),
+        "filled": lambda: run("cat", "/srv/greeting", volumes={"filled": "/srv"}),
         "stopped": lambda: _stopped(image),
         "joined": lambda: _joined(image),
     }

@@ -132,7 +132,7 @@ _NOT_STARTED = (
 
 
 def _run(*command: str | os.PathLike[str], cwd: Path | None = None) -> str:
-    return subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True, timeout=120).stdout
+    return subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True, timeout=600).stdout
 
 
 def fetch_kernel(cache: Path) -> tuple[Path, Path]:
@@ -321,7 +321,11 @@ def make_disk(
     _run(sys.executable, "-m", "compileall", *compiled)
     (tree / "guest/arguments.json").write_text(json.dumps(list(arguments)))
     rootfs = images.busybox_rootfs(work / "rootfs")
-    images.oci_layout(tree / "guest/layout", [images.tar_of(rootfs)])
+    layers = [
+        images.tar_of(rootfs),
+        images.tar_with({"srv/": None, "srv/greeting": b"of the second layer\n"}),
+    ]
+    images.oci_layout(tree / "guest/layout", layers)
     (_add_busybox_init if system is None else _add_systemd_unit)(tree, python, script)
     if system is not None:
         _add_modules(tree, modules)

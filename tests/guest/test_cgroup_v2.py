@@ -71,6 +71,11 @@ def test_containers_that_join_a_network_hide_what_others_hide(verdict: dict[str,
     assert [seen["stdout"] for seen in verdict["joined"]] == ["lo\n0\n0\n"] * 3
 
 
+def test_a_volume_is_filled_from_an_image_of_several_layers(verdict: dict[str, Any]) -> None:
+    # Kernels before 6.5 take the layers of an overlay in one string of at most 255 bytes.
+    assert verdict["filled"]["stdout"] == "of the second layer\n"
+
+
 def test_nothing_is_left_in_the_machine(verdict: dict[str, Any]) -> None:
     assert verdict["left_cgroups"] == []
     assert verdict["left_mounts"] == []
