@@ -32,11 +32,11 @@ def needed_by(name: str, *extras: str) -> list[metadata.Distribution]:
 
 
 def copy(distribution: metadata.Distribution, target: Path) -> None:
-    """Copy its modules and what it tells of itself into a directory, without its programs."""
+    """Copy its modules, compiled too, and what it tells of itself into a directory, without its programs."""
     top = Path(str(distribution.locate_file("")))
     for file in distribution.files or ():
         source = top / file
-        if ".." in file.parts or "__pycache__" in file.parts or not source.is_file():
+        if ".." in file.parts or not source.is_file():
             continue
         (target / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source, target / file)
