@@ -108,18 +108,18 @@ def overlay(
     Raises OSError(EINVAL or ENOSYS) where only overlay_classic works.
     """
     is_added = syscalls.kernel_version() >= (6, 5)
-    lower = [b"/proc/self/fd/%d" % fd if is_added else b"%d" % fd for fd in lower]
+    layers = [b"/proc/self/fd/%d" % fd if is_added else b"%d" % fd for fd in lower]
     fs = syscalls.fsopen(b"overlay")
     back = -1
     try:
         if is_added:
-            for layer in lower:
+            for layer in layers:
                 syscalls.fsconfig(fs, SET_STRING, b"lowerdir+", layer)
         else:
             # The numbers alone are names here. They are looked up when the overlay is created.
             back = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             os.chdir("/proc/self/fd")
-            syscalls.fsconfig(fs, SET_STRING, b"lowerdir", b":".join(lower))
+            syscalls.fsconfig(fs, SET_STRING, b"lowerdir", b":".join(layers))
         for name, fd in ((b"upperdir", upper), (b"workdir", work)):
             if fd >= 0:
                 syscalls.fsconfig(fs, SET_STRING, name, b"/proc/self/fd/%d" % fd)
