@@ -46,6 +46,8 @@ _DEFAULTS = {
 }
 """What a cgroup holds that nobody limited. Source: kernel Documentation/admin-guide, cgroup-v1 and v2."""
 
+_SHARES = ("cpu.shares", "cpu.weight")
+
 Limits = Mapping[str, Any]
 
 
@@ -60,6 +62,9 @@ def changes(before: Limits, after: Limits, cgroup_path: str, layout: CgroupLayou
     known = {(file, text) for file, text, _ in old["writes"]}
     touched = {_group(file) for file, text, _ in new["writes"] if (file, text) not in known}
     writes = [write for write in new["writes"] if _group(write[0]) in touched]
+    if (after.get("cpu") or {}).get("idle") == 1:
+        # The kernel refuses an idle group any share, the one that it has, too.
+        writes = [w for w in writes if os.path.basename(w[0]) not in _SHARES or (w[0], w[1]) not in known]
     lifted = _lifted(old, new, layout)
     return {
         "dirs": new["dirs"],

@@ -156,3 +156,12 @@ def test_what_a_file_held_is_written_back_in_the_form_it_takes(
 ) -> None:
     (tmp_path / name).write_text(content)
     assert limits._before(str(tmp_path / name), text) == expected
+
+
+def test_the_share_of_an_idle_group_is_left_alone(v1: cgroups.CgroupLayout, v2: cgroups.CgroupLayout) -> None:
+    before = {"cpu": {"shares": 512, "idle": 1, "period": 100_000, "quota": 50_000}}
+    after = {"cpu": {**before["cpu"], "quota": 60_000}}
+    for layout in (v1, v2):
+        files = [file for file, _ in written(layout, before, after)]
+        assert files
+        assert not {"cpu.shares", "cpu.weight"} & set(files)
