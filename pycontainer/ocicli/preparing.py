@@ -158,6 +158,10 @@ def _seccomp(spec: Mapping[str, Any], root: str) -> tuple[bytes, bool]:
         raise InvalidOption(f"linux.seccomp: {problem}") from None
     if profile.notifies and not described.get("listenerPath"):
         raise InvalidOption("linux.seccomp.listenerPath is missing; the action SCMP_ACT_NOTIFY needs it")
+    asking = [rule for rule in described.get("syscalls") or () if rule.get("action") == "SCMP_ACT_NOTIFY"]
+    if any("write" in rule.get("names", ()) for rule in asking):
+        # The first process tells of its listener by write(2), which nobody could answer yet.
+        raise InvalidOption("linux.seccomp: SCMP_ACT_NOTIFY cannot be used for the system call write")
     if not profile.notifies and _SECCOMP_FLAGS[-1] in flags:
         described["flags"] = [flag for flag in flags if flag != _SECCOMP_FLAGS[-1]]
     program = seccomp.compile(profile, (), os.uname().machine, cache_directory=Path(root) / ".filters")

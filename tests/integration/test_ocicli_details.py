@@ -42,6 +42,13 @@ def test_a_program_is_found_although_the_filter_refuses_the_newer_calls_for_that
     assert (refused.code, "permission denied" in refused.stderr) == (1, True), refused.stderr
 
 
+def test_a_listener_of_the_call_that_tells_of_it_is_refused(runtime: Runtime, tmp_path: Path) -> None:
+    rule = {"names": ["write"], "action": "SCMP_ACT_NOTIFY"}
+    seccomp = {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": str(tmp_path / "none"), "syscalls": [rule]}
+    refused = runtime.run("a", ["true"], {"linux": {"seccomp": seccomp}})
+    assert (refused.code, "cannot be used for the system call write" in refused.stderr) == (1, True)
+
+
 def test_the_callers_proc_is_bound_where_the_pid_namespace_is_the_callers(runtime: Runtime) -> None:
     kinds = [{"type": kind} for kind in ("mount", "uts", "ipc", "network")]
     bound = {"destination": "/proc", "source": "/proc", "options": ["rbind", "nosuid", "nodev", "noexec"]}
