@@ -107,6 +107,7 @@ def test_a_bind_mount_is_mapped_as_the_user_namespace_that_is_joined(
     shared.mkdir()
     (shared / "file").touch()
     os.chown(shared / "file", 5, 6)
+    (runtime.rootfs / "shared").mkdir(exist_ok=True)  # which nobody who is mapped could make
     mount = {"destination": "/shared", "source": str(shared), "options": ["rbind", "idmap"]}
     mounts = [*json.loads((runtime.bundle("x", ["true"]) / "config.json").read_text())["mounts"], mount]
     changes = {**namespaces(user=f"/proc/{target}/ns/user"), "mounts": mounts}
