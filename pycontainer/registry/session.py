@@ -72,7 +72,7 @@ class Session:
 
     def __init__(self, config: RegistryConfig, *, transport: httpx.BaseTransport | None = None) -> None:
         self.config = config
-        self.notices = Notices()
+        self.notices: Notices = Notices()
         self._keychain = Keychain(config)
         self._authenticator = Authenticator(self._keychain)
         self._wires = Wires(config, transport)
