@@ -48,6 +48,14 @@ def raw(number: int, *args: object) -> int:
             raise OSError(code, os.strerror(code))
 
 
+SYS_RT_SIGACTION = 13 if IS_X86_64 else 134
+
+
+def act_by_default(signal: int) -> None:
+    """Reset a signal, also one of the C library's own, which its sigaction(3) refuses."""
+    raw(SYS_RT_SIGACTION, ctypes.c_long(signal), bytes(32), None, ctypes.c_long(8))  # with an empty mask
+
+
 def openat2(dir_fd: int, path: bytes, flags: int, resolve: int, mode: int = 0) -> int:
     """Open path beneath dir_fd under the given RESOLVE_* rules; the descriptor is close-on-exec.
 

@@ -12,6 +12,7 @@ import errno
 import socket
 import struct
 import sys
+import time
 from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -56,12 +57,17 @@ _HINTS = {
     # net/bridge/br_private.h, BR_MAX_PORTS: 1 << 10 with 0 for none.
     errno.EXFULL: "a bridge has room for 1023 containers; make another network",
     errno.EADDRNOTAVAIL: "a link's hardware address begins with an even byte, and is not all zero",
+    errno.EADDRINUSE: "another link beside the same link of the host has this address; give another",
 }
 _NEW_QDISC, _DELETE_QDISC = 36, 37
 _TRAFFIC = struct.Struct("=IiIII")  # tcmsg: family, link, handle, parent, info
 _ROOT, _HANDLE = 0xFFFFFFFF, 1 << 16
 _SHAPE = "have packets leave by"
 _ANSWER_S = 10.0
+_LEAVES_S = 5.0
+"""How long an address beside a link of the host is waited for: the kernel takes the namespace of a container
+that had it apart a while after its last process."""
+_PAUSE_S = 0.01
 
 
 class Route:
@@ -216,14 +222,11 @@ class Route:
         """
         queue, self._queue = self._queue, []
         for what, message in queue:
-            try:
-                self._socket.sendto(message, (0, 0))
-                answer = self._socket.recv(_ANSWER_BYTES)
-            except TimeoutError:
-                raise DeadlineExceeded(
-                    f"{what}: no answer within {_ANSWER_S:g} s", timeout_s=_ANSWER_S
-                ) from None
-            code = -struct.unpack_from("=i", answer, _HEADER.size)[0]
+            code = self._ask(what, message)
+            deadline = time.monotonic() + _LEAVES_S
+            while code == errno.EADDRINUSE and time.monotonic() < deadline:
+                time.sleep(_PAUSE_S)
+                code = self._ask(what, message)
             if code in (errno.EOPNOTSUPP, errno.EPROTONOSUPPORT):
                 raise Unsupported(
                     f"{what}: the kernel has no links of this kind",
@@ -238,6 +241,15 @@ class Route:
                 )
             if code:
                 raise KernelError(code, what, hint=_HINTS.get(code, ""))
+
+    def _ask(self, what: str, message: bytes) -> int:
+        """Have the kernel do one thing: 0, or the number of its error."""
+        try:
+            self._socket.sendto(message, (0, 0))
+            answer = self._socket.recv(_ANSWER_BYTES)
+        except TimeoutError:
+            raise DeadlineExceeded(f"{what}: no answer within {_ANSWER_S:g} s", timeout_s=_ANSWER_S) from None
+        return -int(struct.unpack_from("=i", answer, _HEADER.size)[0])
 
     def index(self, name: str) -> int:
         """The number of a link of this namespace. Raises KernelError."""

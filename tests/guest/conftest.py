@@ -27,7 +27,13 @@ def verdict(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         patch.setattr(machine, "MODULES", (*machine.MODULES, *MODULES))
         found, said = machine.boot(tmp_path_factory.mktemp("guest"), Path(home, "pycontainer-guest"))
     print(said)
-    for name, part in found.items():
-        if isinstance(part, dict) and "error" in part:
-            print(f"{name}: {part['error']}")
-    return found
+    return _Verdict(found)
+
+
+class _Verdict(dict[str, Any]):
+    """What the guest saw, by name; what failed in it fails who asks for that."""
+
+    def __getitem__(self, name: str) -> Any:
+        part = super().__getitem__(name)
+        assert not (isinstance(part, dict) and "error" in part), part["error"]
+        return part

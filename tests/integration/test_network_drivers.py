@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -62,6 +63,23 @@ def test_neighbours_beside_a_link_reach_each_other_as_the_mode_says(
     engine: pc.Engine, busybox: pc.Image, parent: str, mode: str, is_reached: bool
 ) -> None:
     assert _reaches(engine, busybox, parent, mode) == (is_reached, ["10.232.5.2", "10.232.5.3"])
+
+
+def test_an_address_is_free_again_when_the_kernel_has_taken_its_last_namespace_apart(
+    engine: pc.Engine, busybox: pc.Image, parent: str
+) -> None:
+    with pc.Network.create(
+        "near", driver="macvlan", subnet=SUBNET, options={"parent": parent}, engine=engine
+    ) as near:
+        asked: dict[str, Any] = {"network": near, "mac_address": "02:42:0a:e8:05:07", "engine": engine}
+        with pc.Container(busybox, ["sleep", "1000"], **asked) as first:
+            kept = os.open(f"/proc/{first.pid}/ns/net", os.O_RDONLY)
+        leaving = threading.Timer(0.3, os.close, (kept,))
+        leaving.start()
+        try:
+            assert pc.run(busybox, ["cat", "/sys/class/net/eth0/operstate"], **asked).text == "up\n"
+        finally:
+            leaving.join()
 
 
 def test_one_container_alone_has_the_link_itself(engine: pc.Engine, busybox: pc.Image, parent: str) -> None:

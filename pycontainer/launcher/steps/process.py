@@ -48,10 +48,16 @@ def _settling(monitor: int, streams: tuple[int, ...]) -> Script:
     return script
 
 
+_LIBRARYS = (32, 33)
+"""The C library's own signals, which it lets no program touch; posix_spawn(3) has a new one ignore them."""
+
+
 def reset_signals() -> None:
     """Undo what the parent ignored or blocked, which is inherited across execve (signal(7))."""
     for number in range(1, signal.NSIG):
-        if number not in (signal.SIGKILL, signal.SIGSTOP, 32, 33):  # two are the C library's own
+        if number in _LIBRARYS:
+            syscalls.act_by_default(number)
+        elif number not in (signal.SIGKILL, signal.SIGSTOP):
             signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
