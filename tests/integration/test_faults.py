@@ -152,9 +152,9 @@ def test_a_connection_that_breaks_is_resumed_where_it_broke(
     registry.inject(Fault(Drop(after_bytes=BIG // 2), method="GET", path="/blobs/", skip=1, count=2))
     works(engine, reference)
     # A reset loses what was under way, at worst all that this answer brought; then it breaks a second time.
-    first, *more = (int(asked.removeprefix("bytes=").partition("-")[0]) for asked in ranges(registry))
-    assert 0 < first <= BIG // 2
-    assert all(later >= first for later in more)
+    # Requests are recorded as they end, and one that broke may end after the next has begun.
+    starts = [int(asked.removeprefix("bytes=").partition("-")[0]) for asked in ranges(registry)]
+    assert 0 < min(starts) <= BIG // 2
 
 
 def reopened(content: Path, port: int) -> pc.Registry:
