@@ -11,6 +11,7 @@ import ctypes
 import errno
 import os
 from collections.abc import Iterable
+from functools import cache
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _syscall = _libc.syscall
@@ -46,14 +47,6 @@ def raw(number: int, *args: object) -> int:
         code = ctypes.get_errno()
         if code != errno.EINTR:
             raise OSError(code, os.strerror(code))
-
-
-SYS_RT_SIGACTION = 13 if IS_X86_64 else 134
-
-
-def act_by_default(signal: int) -> None:
-    """Reset a signal, also one of the C library's own, which its sigaction(3) refuses."""
-    raw(SYS_RT_SIGACTION, ctypes.c_long(signal), bytes(32), None, ctypes.c_long(8))  # with an empty mask
 
 
 def openat2(dir_fd: int, path: bytes, flags: int, resolve: int, mode: int = 0) -> int:
@@ -126,6 +119,14 @@ def inotify_add_watch(fd: int, path: bytes, events: int) -> int:
 def number(x86_64: int, generic: int) -> int:
     """A system call whose number differs: arch/x86/entry/syscalls/syscall_64.tbl; asm-generic/unistd.h."""
     return x86_64 if IS_X86_64 else generic
+
+
+SYS_RT_SIGACTION = number(13, 134)
+
+
+def act_by_default(signal: int) -> None:
+    """Reset a signal, also one of the C library's own, which its sigaction(3) refuses."""
+    raw(SYS_RT_SIGACTION, ctypes.c_long(signal), bytes(32), None, ctypes.c_long(8))  # with an empty mask
 
 
 SYS_WRITE = number(1, 64)
@@ -520,6 +521,7 @@ def syncfs(fd: int) -> None:
     _checked(_libc.syncfs(ctypes.c_int(fd)))
 
 
+@cache
 def kernel_version() -> tuple[int, int]:
     """Major and minor version of the running kernel."""
     major, minor = os.uname().release.split("-")[0].split(".")[:2]

@@ -21,6 +21,7 @@ from pycontainer.errors import InvalidInput
 from pycontainer.options import parse_duration
 from pycontainer.registry.certs import Tls
 from pycontainer.registry.redact import redact_url
+from pycontainer.registry.rules import flag
 
 __all__ = ["FILE_NAME", "HostSettings", "Hosts", "hosts_for"]
 
@@ -111,7 +112,7 @@ def _settings(url: object, table: object, path: Path, what: str) -> HostSettings
     if not isinstance(url, str) or not isinstance(table, dict):
         raise InvalidInput(f'{where} is none; write a URL, and a table as [host."https://mirror.example"]')
     scheme, host, below = _parts(url, where) if url else (None, "", "")
-    is_root = _flag(table, "override_path", where) and below != "/v2" and not below.endswith("/v2")
+    is_root = flag(table, "override_path", where) and below != "/v2" and not below.endswith("/v2")
     return HostSettings(
         host=host,
         scheme=scheme,
@@ -121,7 +122,7 @@ def _settings(url: object, table: object, path: Path, what: str) -> HostSettings
         tls=Tls(
             ca_files=tuple(path.parent / name for name in _texts(table.get("ca", []), f"{where}: ca")),
             pairs=tuple(_pairs(table.get("client", []), path.parent, f"{where}: client")),
-            is_verified=not _flag(table, "skip_verify", where),
+            is_verified=not flag(table, "skip_verify", where),
         ),
         headers=tuple(_headers(table.get("header", {}), f"{where}: header")),
         connect_s=_timeout(table.get("dial_timeout"), f"{where}: dial_timeout"),
@@ -185,10 +186,3 @@ def _texts(given: Any, where: str) -> list[str]:
     if not isinstance(texts, list) or not all(isinstance(each, str) for each in texts):
         raise InvalidInput(f"{where} is neither text nor a list of it")
     return texts
-
-
-def _flag(table: dict[str, Any], key: str, where: str) -> bool:
-    value = table.get(key, False)
-    if not isinstance(value, bool):
-        raise InvalidInput(f"{where}: {key} is neither true nor false")
-    return value

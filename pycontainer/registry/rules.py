@@ -20,7 +20,7 @@ import attrs
 from pycontainer.errors import BadReference, InvalidInput
 from pycontainer.oci import Reference
 
-__all__ = ["MirrorRule", "RegistryRule", "load_rules", "rule_files", "rule_for"]
+__all__ = ["MirrorRule", "RegistryRule", "flag", "load_rules", "rule_files", "rule_for"]
 
 LARGEST_FILE = 4 << 20
 _LOCATION = re.compile(r"[A-Za-z0-9.\-:\[\]]+(?:/[a-z0-9._\-]+)*")
@@ -136,11 +136,11 @@ def _rules(document: dict[str, Any], where: str) -> list[RegistryRule]:
     for number, given in enumerate(_tables(document.get("registry"), f"{where}: registry")):
         at = f"{where}: registry {number + 1}"
         prefix, location = _text(given, "prefix", at), _text(given, "location", at)
-        only_by_digest = _flag(given, "mirror-by-digest-only", at)
+        only_by_digest = flag(given, "mirror-by-digest-only", at)
         mirrors = [
             MirrorRule(
                 location=_place(_text(each, "location", at), at),
-                insecure=_flag(each, "insecure", at),
+                insecure=flag(each, "insecure", at),
                 by_digest_only=only_by_digest or _by_digest_only(each, at),
             )
             for each in _tables(given.get("mirror"), f"{at}: mirror")
@@ -149,8 +149,8 @@ def _rules(document: dict[str, Any], where: str) -> list[RegistryRule]:
             RegistryRule(
                 prefix=_prefix(prefix or location, at),
                 location=_place(location, at) if location and prefix else "",
-                insecure=_flag(given, "insecure", at),
-                blocked=_flag(given, "blocked", at),
+                insecure=flag(given, "insecure", at),
+                blocked=flag(given, "blocked", at),
                 mirrors=tuple(mirrors),
             )
         )
@@ -179,7 +179,8 @@ def _text(table: dict[str, Any], key: str, where: str) -> str:
     return value
 
 
-def _flag(table: dict[str, Any], key: str, where: str) -> bool:
+def flag(table: dict[str, Any], key: str, where: str) -> bool:
+    """What a table of a configuration file says of a key, false by default. Raises InvalidInput."""
     value = table.get(key, False)
     if not isinstance(value, bool):
         raise InvalidInput(f"{where}: {key} is neither true nor false")
